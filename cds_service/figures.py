@@ -1,0 +1,42 @@
+"""Numbers as a card shows them: short, and never rounded onto or across the limit they are compared with."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+_EXACT_PLACES = 4
+_SIGNIFICANT = 4
+
+
+def show(value: Fraction, *limits: Fraction) -> str:
+    """`value` in at most four places where it is exact so, else to four significant digits.
+
+    More digits are shown where the rounded figure would equal a limit that the value does not, or would stand on
+    its other side: 0.501 beside the limit 0.5 stays 0.501.
+    """
+    scaled = value * 10**_EXACT_PLACES
+    if scaled.denominator == 1:
+        return _plain(scaled.numerator, _EXACT_PLACES)
+    magnitude = 0
+    while abs(value) >= 10**magnitude:
+        magnitude += 1
+    places = max(_SIGNIFICANT - magnitude, 0)
+    while any(_side(_rounded(value, places), limit) != _side(value, limit) for limit in limits):
+        places += 1
+    return _plain(round(value * 10**places), places)
+
+
+def _rounded(value: Fraction, places: int) -> Fraction:
+    return Fraction(round(value * 10**places), 10**places)
+
+
+def _side(value: Fraction, limit: Fraction) -> int:
+    return (value > limit) - (value < limit)
+
+
+def _plain(scaled: int, places: int) -> str:
+    """The whole number `scaled` with its point moved left, without trailing zeros."""
+    sign, digits = "-" if scaled < 0 else "", str(abs(scaled)).zfill(places + 1)
+    whole, fraction = digits[: len(digits) - places], digits[len(digits) - places :]
+    fraction = fraction.rstrip("0")
+    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"

@@ -1,0 +1,120 @@
+"""The closed table of units: exact arithmetic on quantities, and refusal of every unit that is not in it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from importlib import resources
+
+MAX_DIGITS = 40
+"""Numbers written with more digits, or with an exponent beyond this, are refused: no clinician wrote them."""
+
+
+class UnitError(ValueError):
+    """A quantity that cannot be read; the message says what was written."""
+
+
+class UnknownUnit(UnitError):
+    """A unit that is neither in the closed table nor an alias, or not of the dimensions that were asked for."""
+
+
+class UnreadableNumber(UnitError):
+    """A number that is not finite, or far outside anything that a person writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One unit: its UCUM code, its dimension, and the exact factor to the dimension's canonical unit."""
+
+    code: str
+    dimension: str
+    factor: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An exact amount. `value` is in the dimension's canonical unit; `unit` is the one it was written in."""
+
+    value: Fraction
+    unit: Unit
+
+    @property
+    def dimension(self) -> str:
+        return self.unit.dimension
+
+    @property
+    def written(self) -> Fraction:
+        """The number as it was written, in `unit`."""
+        return self.value / self.unit.factor
+
+
+def _load() -> tuple[dict[str, tuple[Unit, ...]], dict[str, str], dict[str, Unit]]:
+    table = tomllib.loads(resources.files("cds_service").joinpath("units.toml").read_text("utf-8"))
+    by_code: dict[str, tuple[Unit, ...]] = {}
+    canonical: dict[str, Unit] = {}
+    for dimension, units in table["dimensions"].items():
+        for code, factor in units.items():
+            unit = Unit(code, dimension, Fraction(factor))
+            by_code[code] = (*by_code.get(code, ()), unit)
+            if unit.factor == 1:
+                canonical.setdefault(dimension, unit)
+    return by_code, dict(table["aliases"]), canonical
+
+
+_UNITS, ALIASES, CANONICAL = _load()
+DIMENSIONS = tuple(CANONICAL)
+
+
+def codes() -> tuple[str, ...]:
+    """Every code of the table."""
+    return tuple(_UNITS)
+
+
+def find(text: str, *dimensions: str) -> Unit:
+    """The unit written as `text` in one of `dimensions` (any when none is named).
+
+    Raises UnknownUnit. Codes such as `g` and `mg/L` stand in two dimensions; the first named one wins.
+    """
+    units = _UNITS.get(text) or _UNITS.get(ALIASES.get(text, ""), ())
+    if not dimensions and units:
+        return units[0]
+    for dimension in dimensions:
+        for unit in units:
+            if unit.dimension == dimension:
+                return unit
+    raise UnknownUnit(f"unit {text!r} is not in the table of {' or '.join(dimensions) or 'units'}")
+
+
+def dimensions_of(text: str) -> tuple[str, ...]:
+    """The dimensions in which `text` is a unit; none for an unknown one."""
+    return tuple(unit.dimension for unit in _UNITS.get(text) or _UNITS.get(ALIASES.get(text, ""), ()))
+
+
+def is_of(text: str, *dimensions: str) -> bool:
+    """Whether `text` is a unit of one of the dimensions."""
+    try:
+        find(text, *dimensions)
+    except UnknownUnit:
+        return False
+    return True
+
+
+def exact(number: Decimal | int | str) -> Fraction:
+    """The number without loss. Raises UnreadableNumber when it is not finite or absurdly long."""
+    try:
+        value = Decimal(number)
+    except InvalidOperation as error:
+        raise UnreadableNumber(f"{number!r} is not a number") from error
+    if not value.is_finite():
+        raise UnreadableNumber(f"{number} is not a number")
+    if len(value.as_tuple().digits) > MAX_DIGITS or abs(value.adjusted()) > MAX_DIGITS:
+        raise UnreadableNumber("the number is too long to be a clinical figure")
+    return Fraction(value)
+
+
+def quantity(number: Decimal | int | str, text: str, *dimensions: str) -> Quantity:
+    """The quantity `number` `text`, e.g. quantity(Decimal("8.33"), "mcg/kg/min", "mass_per_bodymass_time")."""
+    unit = find(text, *dimensions)
+    return Quantity(exact(number) * unit.factor, unit)
