@@ -1,0 +1,118 @@
+"""Is this a drug that the service judges, and which one: by code first, by whole-word name where none decides."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib import resources
+from typing import Any, Literal
+
+from cds_service.terminology.valuesets import DRUG_SYSTEMS, ValueSets, canonical_system
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which drug a medication is (`ketamine`, `esketamine`), and how that was found out."""
+
+    drug: str
+    by: Literal["code", "name"]
+    veterinary: bool = False
+    disagreement: str | None = None
+    """What else the medication is coded or named as, for the card."""
+    strengths: tuple[Decimal, ...] = ()
+    """mg base per mL, from product codes that fix it."""
+    codings: tuple[tuple[str, str], ...] = ()
+    """The codings that decided."""
+
+
+def _whole_words(words: Iterable[str]) -> re.Pattern[str]:
+    longest_first = "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
+    return re.compile(rf"(?<![^\W_])(?:{longest_first or '(?!)'})(?![^\W_])")
+
+
+class _Drug:
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.name: str = entry["name"]
+        self.sets: tuple[str, ...] = tuple(entry["sets"])
+        self.words = _whole_words(entry["names"])
+        self.animal_words = _whole_words(entry.get("veterinary", ()))
+
+
+_TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
+_DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
+_LOOK_ALIKE = _whole_words(_TABLE["look_alike"]["names"])
+DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
+
+
+_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
+_UNSEEN = dict.fromkeys(map(ord, "®™\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+
+
+def plain(text: str) -> str:
+    """The form in which names are compared.
+
+    Lower case, composed, any dash as a hyphen, runs of blanks as one, without ®, ™ and what cannot be seen.
+    """
+    text = unicodedata.normalize("NFC", text).lower().translate(_DASHES | _UNSEEN)
+    return " ".join(text.split())
+
+
+def named(texts: Iterable[str]) -> tuple[set[str], bool]:
+    """The drugs that `texts` name as whole words, and whether one is an animal product."""
+    drugs: set[str] = set()
+    veterinary = False
+    for text in texts:
+        rest = _LOOK_ALIKE.sub(" ", plain(text))
+        for drug in _DRUGS:
+            rest, count = drug.words.subn(" ", rest)
+            rest, animal = drug.animal_words.subn(" ", rest)
+            if count or animal:
+                drugs.add(drug.name)
+            veterinary = veterinary or bool(animal)
+    return drugs, veterinary
+
+
+def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets: ValueSets) -> Identity | None:
+    """The drug of a medication, from its and its ingredients' (system, code) codings and its texts; or None.
+
+    Any coding of a drug decides. Otherwise a name does, even beside a coding of another drug, which is then
+    reported.
+    """
+    coded: dict[str, list[tuple[str, str]]] = {}
+    strengths: dict[str, list[Decimal]] = {}
+    displays: list[str] = []
+    other: str | None = None
+    for system, code in codings:
+        members = valuesets.members_of(system, code)
+        for drug in _DRUGS:
+            member = next((members[name] for name in drug.sets if name in members), None)
+            if member is not None:
+                coded.setdefault(drug.name, []).append((system, code))
+                displays.append(member.display)
+                if member.strength is not None:
+                    strengths.setdefault(drug.name, []).append(member.strength)
+                break
+        else:
+            if canonical_system(system) in DRUG_SYSTEMS:
+                other = code
+    by_name, veterinary = named(texts)
+    found = [drug.name for drug in _DRUGS if drug.name in coded or drug.name in by_name]
+    if not found:
+        return None
+    disagreement = None
+    if len(found) > 1:
+        disagreement = f"both {' and '.join(found)} are named; judged as {found[0]}"
+    elif not coded and other:
+        disagreement = f"the name says {found[0]}, the code {other} does not"
+    return Identity(
+        drug=found[0],
+        by="code" if found[0] in coded else "name",
+        veterinary=veterinary or named(displays)[1],
+        disagreement=disagreement,
+        strengths=tuple(strengths.get(found[0], ())),
+        codings=tuple(coded.get(found[0], ())),
+    )

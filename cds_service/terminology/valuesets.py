@@ -1,0 +1,239 @@
+"""Value sets: which sets a coded value belongs to. Codes are compared with their system, never alone."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_SYSTEMS = tomllib.loads(resources.files(__package__).joinpath("systems.toml").read_text("utf-8"))
+_ALIASES: Mapping[str, str] = _SYSTEMS["aliases"]
+_SPELLING: Mapping[str, str] = _SYSTEMS["spelling"]
+_BLANK = " \t\r\n\u00a0\u200b\ufeff"
+DRUG_SYSTEMS = frozenset(_SYSTEMS["kind"]["drug"])
+_BRANCHED = frozenset(_SYSTEMS["kind"]["branched"])
+
+
+_NO_QUESTION = re.compile("|".join(map(re.escape, _SYSTEMS["question"]["unless"])), re.IGNORECASE)
+
+
+class ValueSetError(Exception):
+    """A value set that cannot be used; the service does not start with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a set says of one code that it holds."""
+
+    set: str
+    code: str
+    display: str
+    group: str | None = None
+    history: bool = False
+    """The code itself says that the problem is past (`qualifier: history`)."""
+    strength: Decimal | None = None
+    """mg of ketamine base per mL, where the product code fixes it."""
+    score: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSet:
+    """A named set of codes. `title` is shown to people; `question_words` are a pattern that only asks."""
+
+    name: str
+    title: str
+    members: tuple[tuple[str, Member], ...]
+    """(system, member), for codes that are compared for equality."""
+    branches: tuple[tuple[str, Member], ...]
+    """(system, member) for codes that stand for all codes that begin with them."""
+    excluded: tuple[tuple[str, str], ...]
+    """(system, code) taken out of every branch of this set; the longest match wins."""
+    no_codes: bool = False
+    question_words: re.Pattern[str] | None = None
+
+    def asks(self, text: str) -> bool:
+        """Whether an uncoded text may mean this set. It raises a question, never a severity."""
+        if self.question_words is None or _NO_QUESTION.search(text):
+            return False
+        return self.question_words.search(text) is not None
+
+
+@lru_cache(maxsize=1024)
+def canonical_system(system: str) -> str:
+    """The code system's usual URI: no version, no trailing slash, OIDs and old spellings resolved."""
+    plain = system.partition("|")[0].strip(_BLANK).rstrip("/")
+    return _ALIASES.get(plain, plain)
+
+
+def _spell(system: str, code: str) -> str:
+    code = code.strip(_BLANK)
+    match _SPELLING.get(system):
+        case "undotted":
+            return code.replace(".", "").upper()
+        case "ndc":
+            parts = code.split("-")
+            if len(parts) == 3:
+                return "".join(part.zfill(width) for part, width in zip(parts, (5, 4, 2), strict=True))
+            return "".join(parts)
+    return code
+
+
+class ValueSets:
+    """All sets that are in use, indexed by (system, code)."""
+
+    def __init__(self, sets: Iterable[ValueSet]) -> None:
+        self._sets = {each.name: each for each in sets}
+        self._exact: dict[tuple[str, str], list[Member]] = {}
+        self._branches: dict[str, dict[str, list[tuple[str, Member | None]]]] = {}
+        for each in self._sets.values():
+            self._index(each)
+        self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
+        self.members_of = lru_cache(maxsize=16384)(self._members_of)
+
+    def _index(self, each: ValueSet) -> None:
+        excluded = {(system, _spell(system, code)) for system, code in each.excluded}
+        for system, code in excluded:
+            self._branches.setdefault(system, {}).setdefault(code, []).append((each.name, None))
+        for system, member in each.branches:
+            by_prefix = self._branches.setdefault(system, {})
+            by_prefix.setdefault(_spell(system, member.code), []).append((each.name, member))
+        for system, member in each.members:
+            key = (system, _spell(system, member.code))
+            if key not in excluded:
+                self._exact.setdefault(key, []).append(member)
+
+    def _members_of(self, system: str, code: str) -> Mapping[str, Member]:
+        """Every set that holds the code, with what it says of it."""
+        system = canonical_system(system)
+        code = _spell(system, code)
+        found: dict[str, Member | None] = {}
+        for exact in self._exact.get((system, code), ()):
+            found.setdefault(exact.set, exact)
+        branches = self._branches.get(system)
+        if branches:
+            for length in range(min(len(code), self._longest[system]), 0, -1):
+                for name, member in branches.get(code[:length], ()):
+                    found.setdefault(name, member)
+        return {name: member for name, member in found.items() if member is not None}
+
+    def __contains__(self, name: str) -> bool:
+        return name.partition("/")[0] in self._sets
+
+    def __getitem__(self, name: str) -> ValueSet:
+        return self._sets[name.partition("/")[0]]
+
+    def names(self) -> list[str]:
+        return sorted(self._sets)
+
+    def member(self, reference: str, codings: Iterable[tuple[str, str]]) -> Member | None:
+        """The first of `codings` that is in `reference` (a set, or set/group such as enc_class/inpatient)."""
+        name, _, group = reference.partition("/")
+        for system, code in codings:
+            member = self.members_of(system, code).get(name)
+            if member is not None and (not group or member.group == group):
+                return member
+        return None
+
+    def codes(self, name: str, system: str) -> list[str]:
+        """The codes of one system that a set enumerates (branches by their root), in file order."""
+        both = (*self._sets[name].members, *self._sets[name].branches)
+        return [member.code for s, member in both if s == system]
+
+
+def _extension(parts: list[dict[str, Any]] | None, name: str) -> Any:
+    for part in parts or ():
+        if part.get("url", "").rsplit("/", 1)[-1] == name:
+            if "extension" in part:
+                return part["extension"]
+            return next((value for key, value in part.items() if key.startswith("value")), None)
+    return None
+
+
+def _member(set_name: str, code: str, display: str, evidence: list[dict[str, Any]] | None) -> Member | None:
+    """None for a code that nobody verified: it never decides."""
+    if not isinstance(code, str):
+        raise TypeError(f"the code {code!r} is not text")
+    if evidence is not None and _extension(evidence, "status") == "unverified":
+        return None
+    strength = _extension(evidence, "strength-mg-per-mL")
+    return Member(
+        set=set_name,
+        code=code,
+        display=display or _extension(evidence, "display") or "",
+        group=_extension(evidence, "group"),
+        history=_extension(evidence, "qualifier") == "history",
+        strength=None if strength is None else Decimal(strength),
+        score=_extension(evidence, "score"),
+    )
+
+
+def _expanded(contains: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The codes of an expansion, which may be nested; an abstract entry or one without a code only groups."""
+    for concept in contains:
+        if "code" in concept and not concept.get("abstract"):
+            yield concept
+        yield from _expanded(concept.get("contains", ()))
+
+
+def read(text: bytes, where: str) -> ValueSet:
+    """A FHIR R4 ValueSet as this service uses them: enumerated concepts, is-a filters as branches, excludes.
+
+    An `expansion`, where there is one, is read as enumerated concepts too (a site's own expansions).
+    Raises ValueSetError.
+    """
+    try:
+        resource = msgspec.json.Decoder(float_hook=Decimal).decode(text)
+        name = resource["name"]
+        members: list[tuple[str, Member]] = []
+        branches: list[tuple[str, Member]] = []
+        excluded: list[tuple[str, str]] = []
+        compose = resource.get("compose", {})
+        for include in compose.get("include", ()):
+            system = canonical_system(include["system"])
+            for concept in include.get("concept", ()):
+                evidence = _extension(concept.get("extension"), "code-evidence")
+                if member := _member(name, concept["code"], concept.get("display", ""), evidence):
+                    members.append((system, member))
+            for part in include.get("filter", ()):
+                if (part["property"], part["op"]) != ("concept", "is-a"):
+                    raise ValueSetError(f"{where}: the filter {part} is not an is-a filter on concept")
+                if system not in _BRANCHED:
+                    if "expansion" not in resource:
+                        raise ValueSetError(f"{where}: codes below {part['value']} of {system} must be listed")
+                    continue
+                evidence = _extension(include.get("extension"), "code-evidence")
+                if member := _member(name, part["value"], "", evidence):
+                    branches.append((system, member))
+        for exclude in compose.get("exclude", ()):
+            system = canonical_system(exclude["system"])
+            excluded += [(system, concept["code"]) for concept in exclude.get("concept", ())]
+            excluded += [(system, part["value"]) for part in exclude.get("filter", ())]
+        for concept in _expanded(resource.get("expansion", {}).get("contains", ())):
+            if member := _member(name, concept["code"], concept.get("display", ""), None):
+                members.append((canonical_system(concept["system"]), member))
+        words = _extension(resource.get("extension"), "question-words")
+        no_codes = bool(_extension(resource.get("extension"), "no-codes"))
+        pattern = re.compile(words, re.IGNORECASE) if words else None
+        title = resource.get("title", name)
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, re.error) as error:
+        raise ValueSetError(f"{where} is not a value set that can be read: {error!r}") from error
+    if not members and not branches and not no_codes:
+        raise ValueSetError(f"{where}: the set {name} is empty; mark it no-codes or give it codes")
+    return ValueSet(name, title, tuple(members), tuple(branches), tuple(excluded), no_codes, pattern)
+
+
+def load(directory: Path | None = None) -> ValueSets:
+    """The shipped sets (or those of `directory`). Raises ValueSetError for an unreadable or empty one."""
+    root = resources.files(__package__).joinpath("valuesets") if directory is None else directory
+    files = sorted((f for f in root.iterdir() if f.name.endswith(".json")), key=lambda f: f.name)
+    if not files:
+        raise ValueSetError(f"no value sets in {root}")
+    return ValueSets(read(file.read_bytes(), file.name) for file in files)
