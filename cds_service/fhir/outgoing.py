@@ -1,0 +1,124 @@
+"""Resources that are sent back: valid R4 or not sent. Usual faults of what came in are repaired on the way."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from fhir.resources.R4B.medicationrequest import MedicationRequest
+from fhir.resources.R4B.servicerequest import ServiceRequest
+from pydantic import ValidationError
+
+_ROUNDS = 4
+_STU3_AMOUNTS = ("doseQuantity", "doseRange", "rateQuantity", "rateRange", "rateRatio")
+_LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2}(?:\.\d+)?)?$")
+
+
+def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime) -> dict[str, Any] | None:
+    """The order as valid R4, or None where its faults are not of the usual kinds.
+
+    Repaired are: an object where a list belongs, missing intent, status or subject, a dose on the dosage itself
+    (STU3), times without a zone, nulls and empty elements, and elements that R4 does not know.
+    """
+    repaired: dict[str, Any] = _without_empties(copy.deepcopy(dict(order)))
+    for _ in range(_ROUNDS):
+        try:
+            MedicationRequest.model_validate(repaired)
+        except ValidationError as error:
+            if not _repair(repaired, error, patient_id, now):
+                return None
+        except Exception:  # an unknown contained type raises KeyError inside the library
+            return None
+        else:
+            return repaired
+    return None
+
+
+def service_request(
+    text: str, codings: Sequence[tuple[str, str, str]], priority: str, patient_id: str, encounter_id: str | None
+) -> dict[str, Any]:
+    """A draft order for something to be done; codings are (system, code, display)."""
+    request = copy.deepcopy(_service_request(text, tuple(codings), priority))
+    request["subject"] = {"reference": f"Patient/{patient_id}"}
+    if encounter_id:
+        request["encounter"] = {"reference": f"Encounter/{encounter_id}"}
+    return request
+
+
+@lru_cache(maxsize=256)
+def _service_request(text: str, codings: tuple[tuple[str, str, str], ...], priority: str) -> dict[str, Any]:
+    """All of it but the patient, validated once: these come from the protocol, not from a request."""
+    code: dict[str, Any] = {"text": text}
+    if codings:
+        code["coding"] = [{"system": s, "code": c, "display": d} for s, c, d in codings]
+    request = {
+        "resourceType": "ServiceRequest",
+        "status": "draft",
+        "intent": "order",
+        "priority": priority,
+        "code": code,
+        "subject": {"reference": "Patient/example"},
+    }
+    ServiceRequest.model_validate(request)
+    return request
+
+
+def _without_empties(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: _without_empties(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
+    if isinstance(value, list):
+        return [item for item in map(_without_empties, value) if item not in (None, "", [], {})]
+    return value
+
+
+def _repair(order: dict[str, Any], error: ValidationError, patient_id: str, now: datetime) -> bool:
+    """Mend every fault that the error names; False where one is of another kind."""
+    for fault in sorted(error.errors(), key=lambda fault: len(fault["loc"]), reverse=True):
+        *path, name = fault["loc"]
+        parent = _at(order, path)
+        if parent is None:
+            return False
+        match fault["type"]:
+            case "list_type":
+                parent[name] = [parent[name]]
+            case "extra_forbidden":
+                _move_or_drop(parent, str(name), path)
+            case "missing" if not path and name in ("intent", "status", "subject"):
+                given = {"intent": "order", "status": "draft", "subject": {"reference": f"Patient/{patient_id}"}}
+                parent[name] = given[str(name)]
+            case "value_error" if (zoned := _with_zone(parent[name], now)) is not None:
+                parent[name] = zoned
+            case _:
+                return False
+    return True
+
+
+def _at(order: dict[str, Any], path: Sequence[int | str]) -> Any:
+    here: Any = order
+    for part in path:
+        try:
+            here = here[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return here if isinstance(here, (dict, list)) else None
+
+
+def _move_or_drop(parent: dict[str, Any], name: str, path: Sequence[int | str]) -> None:
+    value = parent.pop(name)
+    if name in _STU3_AMOUNTS and len(path) == 2 and path[0] == "dosageInstruction":
+        entries = parent.setdefault("doseAndRate", [{}])
+        entries = parent["doseAndRate"] = entries if isinstance(entries, list) else [entries]
+        entries[0].setdefault(name, value)
+
+
+def _with_zone(value: Any, now: datetime) -> str | None:
+    local = _LOCAL_TIME.match(value) if isinstance(value, str) else None
+    if local is None:
+        return None
+    offset = now.strftime("%z")
+    return f"{local.group(1)}{local.group(2) or ':00'}{offset[:3]}:{offset[3:5]}"

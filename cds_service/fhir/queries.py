@@ -1,0 +1,59 @@
+"""What the service reads about a patient: prefetch templates and fallback searches are the same list."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from urllib.parse import quote
+
+from cds_service.terminology.valuesets import ValueSets
+
+_LOINC = "http://loinc.org"
+_SNOMED_CT = "http://snomed.info/sct"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One read or search. `template` holds {{context.…}} tokens and is advertised as it stands."""
+
+    key: str
+    type: str
+    template: str
+    says: str
+    words: tuple[str, ...]
+    codes: frozenset[str] = frozenset()
+    """The codes that the search asks for; none where it asks for all of its type."""
+    sets: tuple[str, ...] = ()
+    """The value sets those codes come from."""
+
+    def url(self, context: Mapping[str, str]) -> str | None:
+        """The relative URL for this context; None where the context lacks a token's value."""
+        url = self.template
+        for name in ("patientId", "encounterId"):
+            token = "{{context." + name + "}}"
+            if token in url:
+                if not context.get(name):
+                    return None
+                url = url.replace(token, quote(context[name], safe=""))
+        return url
+
+
+def _asked_for(name: str, valuesets: ValueSets) -> list[str]:
+    """The LOINC codes of a set; the SNOMED CT ones of a set that has no others, as RASS."""
+    return valuesets.codes(name, _LOINC) or valuesets.codes(name, _SNOMED_CT)
+
+
+def load(valuesets: ValueSets) -> tuple[Query, ...]:
+    """The list of queries.toml, with the codes of the value sets filled in."""
+    table = tomllib.loads(resources.files(__package__).joinpath("queries.toml").read_text("utf-8"))
+    queries = []
+    for entry in table["query"]:
+        sets = tuple(entry.get("sets", ()))
+        codes = dict.fromkeys(c for name in sets for c in _asked_for(name, valuesets))
+        template = entry["template"].replace("{codes}", ",".join(codes))
+        words = tuple(entry["words"])
+        query = Query(entry["key"], entry["type"], template, entry["says"], words, frozenset(codes), sets)
+        queries.append(query)
+    return tuple(queries)

@@ -1,0 +1,195 @@
+"""The patient's records from all sources: what was read, what is missing and why, and whose it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from cds_service.fhir import bundles
+from cds_service.fhir.bundles import Page
+from cds_service.fhir.queries import Query
+from cds_service.fhir.resources import (
+    Location,
+    Medication,
+    Observation,
+    Patient,
+    Reference,
+    Resource,
+    Substance,
+    subject_of,
+)
+
+R = TypeVar("R", bound=Resource)
+
+# These are nobody's: they have no subject to compare.
+_WITHOUT_SUBJECT = (Medication, Location, Substance)
+
+
+def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
+    """Whether the reference is to this patient; None where it does not say (missing, contained, identifier)."""
+    if reference is None or not reference.reference or reference.reference.startswith("#"):
+        return None
+    target = reference.reference.partition("/_history/")[0]
+    if target.startswith("urn:"):
+        return target.rpartition(":")[2] == patient_id
+    kind, _, identifier = target.rpartition("/")
+    return identifier == patient_id and kind.rpartition("/")[2] in ("Patient", "")
+
+
+@dataclass(slots=True)
+class Records:
+    """All resources about one patient. `gaps` names, per query key, why its answer is not complete."""
+
+    patient_id: str
+    gaps: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """For the card: dropped and unreadable resources, without their content."""
+    _by_type: dict[type[Resource], list[Resource]] = field(default_factory=dict)
+    _by_reference: dict[str, Resource] = field(default_factory=dict)
+    _foreign: dict[str, int] = field(default_factory=dict)
+
+    def of(self, kind: type[R]) -> list[R]:
+        return self._by_type.get(kind, [])  # type: ignore[return-value]
+
+    def resolve(self, reference: Reference | None) -> Resource | None:
+        """The resource that a reference names, among those that are here."""
+        if reference is None or not reference.reference:
+            return None
+        target = reference.reference.partition("/_history/")[0]
+        return self._by_reference.get("/".join(target.rsplit("/", 2)[-2:])) or self._by_reference.get(target)
+
+    def add(self, page: Page) -> None:
+        """Keep what is this patient's; count what is another's."""
+        for item in page.items:
+            resource = item.read.resource
+            if resource is None:
+                continue
+            kind = type(resource)
+            if not self._is_ours(resource):
+                self._foreign[kind.__name__] = self._foreign.get(kind.__name__, 0) + 1
+                continue
+            if resource.id and resource.reference in self._by_reference:
+                continue
+            self._by_type.setdefault(kind, []).append(resource)
+            if resource.id:
+                self._by_reference[resource.reference] = resource
+            if item.full_url:
+                self._by_reference.setdefault(item.full_url, resource)
+
+    def _is_ours(self, resource: Resource) -> bool:
+        if isinstance(resource, _WITHOUT_SUBJECT):
+            return True
+        if isinstance(resource, Patient):
+            return resource.id in (None, self.patient_id)
+        return same_patient(subject_of(resource), self.patient_id) is not False
+
+    def foreign_notes(self) -> list[str]:
+        return [f"{count} {kind} of another patient left out" for kind, count in sorted(self._foreign.items())]
+
+
+_LETTERS = re.compile(r"[^a-z]")
+
+
+@dataclass(slots=True)
+class Prefetched:
+    """What the prefetch answered, by query key."""
+
+    answered: set[str] = field(default_factory=set)
+    assumed: set[str] = field(default_factory=set)
+    """Observations came, but none of the kinds this query asks for, and not under its key: asked again where
+    that is possible."""
+    next_links: dict[str, str] = field(default_factory=dict)
+    """The answers that were cut at a page."""
+
+
+def from_prefetch(records: Records, prefetch: Mapping[str, msgspec.Raw], queries: Sequence[Query]) -> Prefetched:
+    """Take over what the client prefetched, whatever its keys are called.
+
+    A key that is not sent stays unanswered; null and an empty Bundle are complete answers without data; an
+    OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch).
+    """
+    result = Prefetched()
+    for key, raw in prefetch.items():
+        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page(raw)
+        for query in _recognise(key, page, queries):
+            if query.key == key or page is None or _holds(page, query):
+                result.answered.add(query.key)
+            else:
+                result.assumed.add(query.key)
+            if page is None:
+                continue
+            if page.error is not None:
+                records.gaps.setdefault(query.key, page.error)
+            elif not page.is_bundle and all(item.read.type != query.type for item in page.items):
+                records.gaps.setdefault(
+                    query.key, f"the answer is neither a Bundle nor a resource of type {query.type}"
+                )
+            if page.next:
+                result.next_links[query.key] = page.next
+            _note_faults(records, query.key, [page])
+        if page is not None:
+            records.add(page)
+    result.assumed -= result.answered
+    return result
+
+
+def _recognise(key: str, page: Page | None, queries: Sequence[Query]) -> list[Query]:
+    """The queries that a prefetch value answers: by our key, by what it holds, by its self link, by its name."""
+    by_key = [query for query in queries if query.key == key]
+    if by_key:
+        return by_key
+    if page is not None:
+        kinds = {item.read.type for item in page.items} - {None, "OperationOutcome"}
+        if kinds:
+            return [query for query in queries if query.type in kinds]
+        path = (page.self or "").partition("?")[0].split("/")
+        asked = next((part for part in reversed(path) if any(part == query.type for query in queries)), None)
+        by_link = [query for query in queries if query.type == asked]
+        if by_link:
+            return by_link
+    name = _LETTERS.sub("", key.lower())
+    # Searches first: "patient" in "patientAllergies" says whose they are, not what they are.
+    reads_last = sorted(queries, key=lambda query: "?" not in query.template)
+    return next(([q] for q in reads_last if any(word in name for word in q.words)), [])
+
+
+def _holds(page: Page, query: Query) -> bool:
+    """Whether the page has anything that the query asks for; for a search of a whole type it always has.
+
+    An empty page answers a search by code if its self link, where there is one, asks for one of the codes.
+    """
+    if not query.codes:
+        return True
+    if not page.items:
+        return page.self is None or any(code in page.self for code in query.codes)
+    return any(
+        coding.code in query.codes
+        for resource in page.resources
+        if isinstance(resource, Observation) and resource.code
+        for coding in resource.code.coding
+    )
+
+
+def add_answer(records: Records, query: Query, pages: Iterable[Page], gap: str | None) -> None:
+    """Take over what was fetched for one query; `gap` says why it is not complete."""
+    pages = list(pages)
+    for page in pages:
+        records.add(page)
+        if page.error:
+            gap = gap or page.error
+    _note_faults(records, query.key, pages)
+    if gap is not None:
+        records.gaps[query.key] = gap
+
+
+def _note_faults(records: Records, key: str, pages: list[Page]) -> None:
+    """An entry that could not be read leaves its list incomplete: nothing is absent from it for certain."""
+    unreadable = sum(1 for page in pages for item in page.items if item.read.faults and not item.read.resource)
+    partly = [fault for page in pages for item in page.items if item.read.resource for fault in item.read.faults]
+    if unreadable:
+        records.gaps.setdefault(key, f"{unreadable} of its entries could not be read")
+    records.notes += [note for note in dict.fromkeys(partly) if note not in records.notes]

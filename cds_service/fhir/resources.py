@@ -1,0 +1,390 @@
+"""The few fields of FHIR R4 that are read, as structs; what is not named here is ignored."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+
+class Element(msgspec.Struct, rename="camel", frozen=True, gc=False):
+    """Base of all elements: camelCase in JSON, immutable, unknown fields ignored."""
+
+
+class Coding(Element, frozen=True):
+    system: str | None = None
+    code: str | None = None
+    display: str | None = None
+
+
+class CodeableConcept(Element, frozen=True):
+    coding: list[Coding] = []
+    text: str | None = None
+
+    @property
+    def codes(self) -> list[tuple[str, str]]:
+        """(system, code) of each coding that has both."""
+        return [(c.system, c.code) for c in self.coding if c.system and c.code]
+
+    @property
+    def words(self) -> list[str]:
+        """The text and displays, in the order in which a person would want them."""
+        return [w for w in (self.text, *(c.display for c in self.coding)) if w]
+
+    @property
+    def name(self) -> str | None:
+        words = self.words
+        return words[0] if words else next((c.code for c in self.coding if c.code), None)
+
+    def simple_code(self) -> str | None:
+        """The bare code of a required binding (clinicalStatus), also where STU3 or a text stands for it."""
+        return next((c.code for c in self.coding if c.code), self.text)
+
+
+class Reference(Element, frozen=True):
+    reference: str | None = None
+    display: str | None = None
+    type: str | None = None
+
+
+class Identifier(Element, frozen=True):
+    system: str | None = None
+    value: str | None = None
+
+
+class Period(Element, frozen=True):
+    start: str | None = None
+    end: str | None = None
+
+
+class Quantity(Element, frozen=True):
+    value: Decimal | None = None
+    comparator: str | None = None
+    unit: str | None = None
+    system: str | None = None
+    code: str | None = None
+
+    @property
+    def unit_text(self) -> str | None:
+        """What the unit table is asked for: `code`, else `unit`, exactly as written."""
+        return self.code or self.unit
+
+
+class Range(Element, frozen=True):
+    low: Quantity | None = None
+    high: Quantity | None = None
+
+
+class Ratio(Element, frozen=True):
+    numerator: Quantity | None = None
+    denominator: Quantity | None = None
+
+
+class TimingRepeat(Element, frozen=True):
+    bounds_duration: Quantity | None = None
+    bounds_range: Range | None = None
+    bounds_period: Period | None = None
+    count: int | None = None
+    count_max: int | None = None
+    duration: Decimal | None = None
+    duration_max: Decimal | None = None
+    duration_unit: str | None = None
+    frequency: int | None = None
+    frequency_max: int | None = None
+    period: Decimal | None = None
+    period_max: Decimal | None = None
+    period_unit: str | None = None
+    day_of_week: list[str] = []
+    time_of_day: list[str] = []
+    when: list[str] = []
+
+
+class Timing(Element, frozen=True):
+    event: list[str] = []
+    repeat: TimingRepeat | None = None
+    code: CodeableConcept | None = None
+
+
+class DoseAndRate(Element, frozen=True):
+    type: CodeableConcept | None = None
+    dose_quantity: Quantity | None = None
+    dose_range: Range | None = None
+    rate_quantity: Quantity | None = None
+    rate_range: Range | None = None
+    rate_ratio: Ratio | None = None
+
+
+class Dosage(Element, frozen=True):
+    sequence: int | None = None
+    text: str | None = None
+    patient_instruction: str | None = None
+    additional_instruction: list[CodeableConcept] = []
+    timing: Timing | None = None
+    as_needed_boolean: bool | None = None
+    as_needed_codeable_concept: CodeableConcept | None = None
+    route: CodeableConcept | None = None
+    method: CodeableConcept | None = None
+    dose_and_rate: list[DoseAndRate] = []
+    max_dose_per_period: Ratio | None = None
+    max_dose_per_administration: Quantity | None = None
+    # STU3 put dose and rate on the dosage itself; some senders still do.
+    dose_quantity: Quantity | None = None
+    dose_range: Range | None = None
+    rate_quantity: Quantity | None = None
+    rate_range: Range | None = None
+    rate_ratio: Ratio | None = None
+
+
+class Meta(Element, frozen=True):
+    last_updated: str | None = None
+
+
+class Resource(
+    msgspec.Struct, rename="camel", frozen=True, kw_only=True, gc=False, tag_field="resourceType", tag=str
+):
+    """Base of all resources; `resourceType` is the class name."""
+
+    id: str | None = None
+
+    @property
+    def reference(self) -> str:
+        return f"{type(self).__name__}/{self.id}" if self.id else type(self).__name__
+
+
+class Patient(Resource, frozen=True, kw_only=True):
+    birth_date: str | None = None
+    gender: str | None = None
+
+
+class ObservationComponent(Element, frozen=True):
+    code: CodeableConcept | None = None
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_string: str | None = None
+    value_integer: int | None = None
+    data_absent_reason: CodeableConcept | None = None
+    interpretation: list[CodeableConcept] = []
+    reference_range: list[Range] = []
+
+
+class Observation(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    effective_date_time: str | None = None
+    effective_period: Period | None = None
+    effective_instant: str | None = None
+    issued: str | None = None
+    value_quantity: Quantity | None = None
+    value_codeable_concept: CodeableConcept | None = None
+    value_string: str | None = None
+    value_integer: int | None = None
+    value_boolean: bool | None = None
+    value_date_time: str | None = None
+    interpretation: list[CodeableConcept] = []
+    body_site: CodeableConcept | None = None
+    reference_range: list[Range] = []
+    component: list[ObservationComponent] = []
+
+
+class Condition(Resource, frozen=True, kw_only=True):
+    clinical_status: CodeableConcept | None = None
+    verification_status: CodeableConcept | None = None
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    onset_date_time: str | None = None
+    onset_period: Period | None = None
+    abatement_date_time: str | None = None
+    abatement_period: Period | None = None
+    abatement_string: str | None = None
+    abatement_boolean: bool | None = None
+    recorded_date: str | None = None
+
+
+class AllergyReaction(Element, frozen=True):
+    substance: CodeableConcept | None = None
+    manifestation: list[CodeableConcept] = []
+    severity: str | None = None
+
+
+class AllergyIntolerance(Resource, frozen=True, kw_only=True):
+    clinical_status: CodeableConcept | None = None
+    verification_status: CodeableConcept | None = None
+    type: str | None = None
+    criticality: str | None = None
+    code: CodeableConcept | None = None
+    patient: Reference | None = None
+    recorded_date: str | None = None
+    onset_date_time: str | None = None
+    reaction: list[AllergyReaction] = []
+
+
+class MedicationIngredient(Element, frozen=True):
+    item_codeable_concept: CodeableConcept | None = None
+    item_reference: Reference | None = None
+    is_active: bool | None = None
+    strength: Ratio | None = None
+
+
+class Medication(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    code: CodeableConcept | None = None
+    amount: Ratio | None = None
+    ingredient: list[MedicationIngredient] = []
+
+
+class Substance(Resource, frozen=True, kw_only=True):
+    code: CodeableConcept | None = None
+
+
+class DispenseRequest(Element, frozen=True):
+    expected_supply_duration: Quantity | None = None
+
+
+class MedicationRequest(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    intent: str | None = None
+    do_not_perform: bool | None = None
+    category: list[CodeableConcept] = []
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    subject: Reference | None = None
+    encounter: Reference | None = None
+    authored_on: str | None = None
+    reason_code: list[CodeableConcept] = []
+    reason_reference: list[Reference] = []
+    instantiates_canonical: list[str] = []
+    instantiates_uri: list[str] = []
+    based_on: list[Reference] = []
+    group_identifier: Identifier | None = None
+    dosage_instruction: list[Dosage] = []
+    dispense_request: DispenseRequest | None = None
+    prior_prescription: Reference | None = None
+    replaces: list[Reference] = []
+    supporting_information: list[Reference] = []
+    contained: list[msgspec.Raw] = []
+
+
+class AdministrationDosage(Element, frozen=True):
+    text: str | None = None
+    route: CodeableConcept | None = None
+    method: CodeableConcept | None = None
+    dose: Quantity | None = None
+    rate_ratio: Ratio | None = None
+    rate_quantity: Quantity | None = None
+
+
+class MedicationAdministration(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    subject: Reference | None = None
+    effective_date_time: str | None = None
+    effective_period: Period | None = None
+    request: Reference | None = None
+    reason_code: list[CodeableConcept] = []
+    dosage: AdministrationDosage | None = None
+    contained: list[msgspec.Raw] = []
+
+
+class Procedure(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    encounter: Reference | None = None
+    performed_date_time: str | None = None
+    performed_period: Period | None = None
+
+
+class EncounterLocation(Element, frozen=True):
+    location: Reference | None = None
+    status: str | None = None
+    physical_type: CodeableConcept | None = None
+    period: Period | None = None
+
+
+class Encounter(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    # `class` is a Python word; the JSON name is set below.
+    encounter_class: Coding | None = msgspec.field(default=None, name="class")
+    subject: Reference | None = None
+    period: Period | None = None
+    location: list[EncounterLocation] = []
+    contained: list[msgspec.Raw] = []
+
+
+class Location(Resource, frozen=True, kw_only=True):
+    type: list[CodeableConcept] = []
+
+
+class ServiceRequest(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    intent: str | None = None
+    do_not_perform: bool | None = None
+    code: CodeableConcept | None = None
+    subject: Reference | None = None
+    authored_on: str | None = None
+
+
+class RequestGroupAction(Element, frozen=True):
+    resource: Reference | None = None
+    action: list[RequestGroupAction] = []
+
+
+class RequestGroup(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    subject: Reference | None = None
+    action: list[RequestGroupAction] = []
+
+
+class OutcomeIssue(Element, frozen=True):
+    severity: str | None = None
+    code: str | None = None
+
+
+class OperationOutcome(Resource, frozen=True, kw_only=True):
+    issue: list[OutcomeIssue] = []
+
+
+AnyResource = (
+    Patient
+    | Observation
+    | Condition
+    | AllergyIntolerance
+    | Medication
+    | Substance
+    | MedicationRequest
+    | MedicationAdministration
+    | Procedure
+    | Encounter
+    | Location
+    | ServiceRequest
+    | RequestGroup
+    | OperationOutcome
+)
+
+TYPES: dict[str, type[Resource]] = {
+    cls.__name__: cls
+    for cls in (
+        Patient,
+        Observation,
+        Condition,
+        AllergyIntolerance,
+        Medication,
+        Substance,
+        MedicationRequest,
+        MedicationAdministration,
+        Procedure,
+        Encounter,
+        Location,
+        ServiceRequest,
+        RequestGroup,
+        OperationOutcome,
+    )
+}
+
+
+def subject_of(resource: Resource) -> Reference | None:
+    """Whose resource it is (`subject`, or `patient` for allergies)."""
+    subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)
+    return subject if isinstance(subject, Reference) else None
