@@ -1,0 +1,86 @@
+"""The limits that hold for one drug on one day, as exact numbers."""
+
+from __future__ import annotations
+
+import calendar
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+from functools import lru_cache
+
+from cds_service import units
+from cds_service.protocol.model import Limit, Protocol
+
+
+class LimitBook:
+    """Limits by id. A drug with a limit of its own gets that one under the general id."""
+
+    def __init__(self, protocol: Protocol, drug: str, day: date) -> None:
+        self._limits: dict[str, Limit] = {}
+        self._values: dict[str, tuple[Fraction, ...]] = {}
+        for name, limit in protocol.limits.items():
+            if limit.drug is None:
+                self._limits[name] = limit
+        for limit in protocol.limits.values():
+            if limit.drug == drug and limit.stands_for is not None:
+                self._limits[limit.stands_for] = limit
+        for name, limit in self._limits.items():
+            self._values[name] = _in_force(limit, day)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._limits
+
+    def limit(self, name: str) -> Limit:
+        return self._limits[name]
+
+    def number(self, name: str) -> Fraction:
+        """The limit's number, in the unit that the entry names."""
+        (value,) = self._values[name]
+        return value
+
+    def numbers(self, name: str) -> tuple[Fraction, ...]:
+        return self._values[name]
+
+    def minutes(self, name: str) -> Fraction:
+        """A time limit in minutes."""
+        return self.number(name) * units.find(self._limits[name].unit, "time").factor
+
+    def window(self, name: str, now: datetime) -> timedelta:
+        """A look-back window. Months and years are counted in the calendar, back from `now`."""
+        unit, number = self._limits[name].unit, self.number(name)
+        if unit in ("mo", "a"):
+            return now - _months_before(now, int(number) * (12 if unit == "a" else 1))
+        return timedelta(minutes=float(number * units.find(unit, "time").factor))
+
+
+def _in_force(limit: Limit, day: date) -> tuple[Fraction, ...]:
+    value = limit.values[_start(limit, day)]
+    return tuple(Fraction(v) for v in (value if isinstance(value, list) else [value]))
+
+
+def _start(limit: Limit, day: date) -> date:
+    """The latest date of a value that is not after `day`; before all of them, the first."""
+    past = [start for start in limit.values if start <= day]
+    return max(past) if past else min(limit.values)
+
+
+def _months_before(now: datetime, months: int) -> datetime:
+    year, month = divmod(now.year * 12 + now.month - 1 - months, 12)
+    day = min(now.day, calendar.monthrange(year, month + 1)[1])
+    return now.replace(year=year, month=month + 1, day=day)
+
+
+class Limits:
+    """The limit books of one protocol."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self.book = lru_cache(maxsize=64)(self._book)
+
+    def _book(self, drug: str, day: date) -> LimitBook:
+        return LimitBook(self._protocol, drug, day)
+
+
+def as_written(limit: Limit, day: date) -> str:
+    """The value in force, as the entry writes it, for a card or a table."""
+    value = limit.values[_start(limit, day)]
+    return " to ".join(str(v) for v in value) if isinstance(value, list) else str(value)

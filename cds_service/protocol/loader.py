@@ -1,0 +1,219 @@
+"""Loading a protocol from its YAML files, and checking that everything it names exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from cds_service.protocol import model
+from cds_service.terminology.valuesets import ValueSets
+
+T = TypeVar("T")
+
+
+class ProtocolError(Exception):
+    """A protocol (or overlay) that cannot be used. The message says where, what, and what is expected."""
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML of plain scalars: exact decimals, whole numbers without octal or sixty-based ones, no key twice."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) != len(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
+        return mapping
+
+
+def _decimal(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> Decimal:
+    return Decimal(str(loader.construct_scalar(node)))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
+
+
+for _tag, _pattern, _first in (
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
+    ("float", r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+$", "-+0123456789"),
+    ("timestamp", r"[0-9]{4}-[0-9]{2}-[0-9]{2}$", "0123456789"),
+    ("bool", r"(?:true|false)$", "tf"),
+    ("null", r"(?:null|~|)$", "n~\0"),
+    ("merge", r"<<$", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The YAML in `text`, numbers as exact decimals. Raises ProtocolError."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ArithmeticError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ProtocolError(f"{where}: not readable as YAML: {error}") from error
+
+
+_LOGIC = ("any", "all", "not")
+
+
+def _clauses(value: Any) -> Any:
+    """`{any: […]}` as it is written, in the tagged form that the model reads."""
+    if isinstance(value, list):
+        return [_clauses(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        (key, of) = next(iter(value.items()))
+        if key in _LOGIC:
+            return {"fact": key, "of": _clauses(of if isinstance(of, list) else [of])}
+    return {key: _clauses(item) for key, item in value.items()}
+
+
+def convert(value: Any, kind: type[T], where: str) -> T:
+    """`value` checked against the model. Raises ProtocolError with the place of the fault."""
+    try:
+        return msgspec.convert(_clauses(value), kind)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(f"{where}: {error}") from error
+
+
+def load(valuesets: ValueSets, root: Traversable | None = None) -> model.Protocol:
+    """The shipped protocol, or the one in the folder `root`, checked. Raises ProtocolError."""
+    root = root or resources.files(__package__).joinpath("ketamine")
+    head = parse_yaml(root.joinpath("protocol.yaml").read_text("utf-8"), "protocol.yaml")
+    protocol = convert(
+        {
+            **head,
+            "limits": {key: {**entry, "id": key} for key, entry in _merged(root, "limits").items()},
+            "rules": {rule["id"]: rule for rule in sorted(_rules(root), key=lambda rule: rule["row"])},
+            **{part: _merged(root, part) for part in _PARTS},
+        },
+        model.Protocol,
+        root.name,
+    )
+    check(protocol, valuesets)
+    return protocol
+
+
+_PARTS = ("indications", "orderables", "statements", "conflicts", "evidence")
+
+
+def _files(root: Traversable, part: str) -> Iterator[tuple[str, Any]]:
+    """The parsed files of a part: `part.yaml`, or all of the folder `part/`, in name order."""
+    single = root.joinpath(f"{part}.yaml")
+    folder = root.joinpath(part)
+    paths = [single] if single.is_file() else sorted(folder.iterdir(), key=lambda path: path.name)
+    for path in paths:
+        if path.name.endswith(".yaml"):
+            yield path.name, parse_yaml(path.read_text("utf-8"), path.name)
+
+
+def _merged(root: Traversable, part: str) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for name, entries in _files(root, part):
+        for key, entry in entries.items():
+            if key in merged:
+                raise ProtocolError(f"{name}: {key} stands in two files")
+            merged[key] = entry
+    return merged
+
+
+def _rules(root: Traversable) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for name, entries in _files(root, "rules"):
+        for entry in entries:
+            if entry.get("id") in seen:
+                raise ProtocolError(f"{name}: the rule {entry['id']} stands twice")
+            seen.add(entry.get("id"))
+            yield entry
+
+
+def check(protocol: model.Protocol, valuesets: ValueSets) -> None:
+    """Everything that an entry names (limit, value set, rule, citation …) exists. Raises ProtocolError."""
+    faults = list(_faults(protocol, valuesets))
+    if faults:
+        raise ProtocolError(f"{protocol.id}: " + "; ".join(faults))
+
+
+def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
+    for limit in protocol.limits.values():
+        yield from _unknown(
+            limit.id, "source", limit.sources, [*protocol.statements, *protocol.conflicts, *protocol.evidence]
+        )
+        if limit.stands_for is not None:
+            yield from _unknown(limit.id, "limit", [limit.stands_for], protocol.limits)
+    for rule in protocol.rules.values():
+        yield from _rule_faults(rule, protocol, valuesets)
+    for name, indication in protocol.indications.items():
+        yield from _unknown(name, "value set", [s for s in indication.sets if s not in valuesets], ())
+    for key, conflict in protocol.conflicts.items():
+        yield from _unknown(key, "rule", conflict.rules, protocol.rules)
+    for key, statement in protocol.statements.items():
+        yield from _unknown(key, "rule", statement.rules, protocol.rules)
+        yield from _unknown(key, "limit", statement.limits, protocol.limits)
+        if not (statement.rules or statement.limits or statement.cards or statement.why_not):
+            yield f"{key} is carried by nothing, and no reason is given"
+
+
+def _limit_faults(limit: model.Limit) -> Iterator[str]:
+    numbers = [n for value in limit.values.values() for n in (value if isinstance(value, list) else [value])]
+    if not numbers:
+        yield f"{limit.id} has no value"
+    for number in numbers:
+        if not number.is_finite() or number < 0:
+            yield f"{limit.id}: {number} is not a number from 0 upwards"
+    if (limit.drug is None) != (limit.stands_for is None):
+        yield f"{limit.id}: drug and stands_for belong together"
+
+
+def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
+    yield from _unknown(rule.id, "statement", rule.statements, protocol.statements)
+    yield from _unknown(rule.id, "conflict", rule.conflicts, protocol.conflicts)
+    yield from _unknown(rule.id, "evidence", rule.citations, protocol.evidence)
+    yield from _unknown(rule.id, "suggestion", rule.suggests, [*protocol.orderables, "delete"])
+    yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
+    limits, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
+    yield from _unknown(rule.id, "limit", [*limits, *(n for t in rule.tiers for n in t.limits)], protocol.limits)
+    yield from _unknown(rule.id, "value set", [name for name in sets if name not in valuesets], ())
+    if rule.judge == "clauses" and any(tier.when is None for tier in rule.tiers):
+        yield f"{rule.id}: a tier judged by clauses has no `when`"
+
+
+def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[str]:
+    for name in named:
+        if name not in known:
+            yield f"{owner} names the {kind} {name}, which does not exist"
+
+
+_LIMIT_FIELDS = ("within", "started_within", "date_ahead", "single_dose_at_most")
+_LIMITS_FIELDS = ("above", "below", "at_most", "at_least")
+_SET_FIELDS = ("sets", "answer", "answered_no", "reasons", "routes", "ingredient")
+
+
+def _named_in(clauses: list[model.Clause | None]) -> tuple[list[str], list[str]]:
+    """(limits, value sets) that the clauses name, at any depth."""
+    limits: list[str] = []
+    sets: list[str] = []
+    for clause in clauses:
+        if clause is None:
+            continue
+        limits += [v for name in _LIMIT_FIELDS if (v := getattr(clause, name, None)) is not None]
+        for name in _LIMITS_FIELDS:
+            limits += getattr(clause, name, [])
+        for name in _SET_FIELDS:
+            sets += getattr(clause, name, [])
+        later = getattr(clause, "unless_later", [])
+        if later and isinstance(later[0], str):
+            sets += later
+            later = []
+        inner = _named_in([*getattr(clause, "of", []), *later])
+        limits += inner[0]
+        sets += inner[1]
+    return limits, sets

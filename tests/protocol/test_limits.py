@@ -1,0 +1,342 @@
+"""The shipped numbers: a changed limit or severity changes a line here too, so that nobody changes one unseen.
+
+The tables are the defaults of the clinical evidence (sections 4a, 4c and 5d).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import get_args
+
+import pytest
+
+from cds_service import units
+from cds_service.protocol import loader, model
+from cds_service.protocol.limits import Limits
+from cds_service.terminology import valuesets
+
+Numbers = str | list[str]
+
+DOSE: dict[str, tuple[Numbers, str]] = {
+    "rate-warn": ("0.5", "mg/kg/h"),
+    "rate-critical": ("1.0", "mg/kg/h"),
+    "bolus-info": ("0.3", "mg/kg"),
+    "bolus-warn": ("0.35", "mg/kg"),
+    "bolus-critical": ("0.5", "mg/kg"),
+    "bolus-anaesthetic": ("1.0", "mg/kg"),
+    "im-anaesthetic": ("4", "mg/kg"),
+    "label-max-iv": ("4.5", "mg/kg"),
+    "label-max-im": ("13", "mg/kg"),
+    "push-dose": ("0.1", "mg/kg"),
+    "push-minutes": ("10", "min"),
+    "push-minutes-warn": ("1", "min"),
+    "push-minutes-offered": ("15", "min"),
+    "depression-dose-warn": ("0.5", "mg/kg"),
+    "depression-dose-critical": ("1.0", "mg/kg"),
+    "depression-minutes": ("40", "min"),
+    "depression-minutes-critical": ("30", "min"),
+    "depression-minutes-longest": ("120", "min"),
+    "depression-sum-hours": ("24", "h"),
+    "depression-per-week": ("3", "/wk"),
+    "depression-per-week-offered": ("2", "/wk"),
+    "depression-week": ("7", "d"),
+    "uncapped-hour": ("0.5", "mg/kg"),
+    "older-dose": ("0.2", "mg/kg"),
+    "older-rate": ("0.2", "mg/kg/h"),
+    "indication-matters-above": ("0.35", "mg/kg"),
+    "indication-matters-to": ("1.0", "mg/kg"),
+    "indication-matters-minutes": ("20", "min"),
+    "weight-missing-rate": ("1.0", "mg/kg/h"),
+    "weight-missing-dose": ("0.5", "mg/kg"),
+    "slip-rate-above": ("1.0", "mg/kg/h"),
+    "slip-rate-below": ("0.06", "mg/kg/h"),
+    "slip-number-high": (["0.5", "16.7"], "1"),
+    "slip-number-low": (["0.05", "0.99"], "1"),
+    "slip-ratio-minute": (["15", "18"], "1"),
+    "slip-ratio-hour": (["55", "65"], "1"),
+    "esketamine-factor": ("2", "1"),
+}
+
+CONVENTIONS: dict[str, tuple[Numbers, str]] = {
+    "bolus-minutes": ("5", "min"),
+    "continuous-minutes": ("60", "min"),
+    "together-minutes": ("60", "min"),
+    "contradiction-tolerance": ("5", "%"),
+    "strengths": (["1", "2", "10", "50"], "mg/mL"),
+    "undiluted-strength": ("100", "mg/mL"),
+    "salt-factor": ("1.153", "1"),
+    "clock-tolerance": ("5", "min"),
+    "step-mg": ("1", "mg"),
+    "step-mg-per-kg": ("0.01", "mg/kg"),
+    "step-ug": ("100", "ug"),
+    "step-ug-per-kg": ("10", "ug/kg"),
+    "step-g": ("0.001", "g"),
+    "step-ml": ("0.1", "mL"),
+    "step-mg-per-h": ("1", "mg/h"),
+    "step-mg-per-min": ("0.01", "mg/min"),
+    "step-mg-per-d": ("1", "mg/d"),
+    "step-ug-per-min": ("1", "ug/min"),
+    "step-ug-per-h": ("100", "ug/h"),
+    "step-g-per-h": ("0.001", "g/h"),
+    "step-g-per-d": ("0.001", "g/d"),
+    "step-mg-per-kg-per-h": ("0.01", "mg/kg/h"),
+    "step-mg-per-kg-per-min": ("0.0001", "mg/kg/min"),
+    "step-mg-per-kg-per-d": ("0.1", "mg/kg/d"),
+    "step-ug-per-kg-per-min": ("0.1", "ug/kg/min"),
+    "step-ug-per-kg-per-h": ("10", "ug/kg/h"),
+    "step-ml-per-h": ("0.1", "mL/h"),
+    "step-ml-per-min": ("0.01", "mL/min"),
+    "step-ml-per-d": ("1", "mL/d"),
+    "step-ml-per-kg-per-h": ("0.01", "mL/kg/h"),
+    "step-ml-per-kg-per-min": ("0.0001", "mL/kg/min"),
+}
+
+WEIGHT: dict[str, tuple[Numbers, str]] = {
+    "weight-range": (["30", "250"], "kg"),
+    "weight-unknown-range": (["40", "150"], "kg"),
+    "weight-pounds-ratio": (["2.05", "2.35"], "1"),
+    "weight-kilograms-ratio": (["0.43", "0.49"], "1"),
+    "weight-change-month": ("20", "%"),
+    "weight-change-month-days": ("30", "d"),
+    "weight-change-days": ("10", "%"),
+    "weight-change-days-hours": ("48", "h"),
+    "weight-age-inpatient": ("7", "d"),
+    "weight-age-outpatient": ("30", "d"),
+    "weight-age-warn": ("90", "d"),
+    "obesity-bmi": ("30", "kg/m2"),
+    "ideal-weight-male": ("50", "kg"),
+    "ideal-weight-female": ("45.5", "kg"),
+    "ideal-weight-per-cm": ("0.91", "kg"),
+    "ideal-weight-height": ("152.4", "cm"),
+}
+
+PATIENT: dict[str, tuple[Numbers, str]] = {
+    "adult-age": ("18", "a"),
+    "infant-age": ("3", "mo"),
+    "older-age": ("65", "a"),
+    "bp-critical-systolic": ("180", "mm[Hg]"),
+    "bp-critical-diastolic": ("100", "mm[Hg]"),
+    "bp-warn-systolic": ("140", "mm[Hg]"),
+    "bp-warn-diastolic": ("90", "mm[Hg]"),
+    "bp-window": ("24", "h"),
+    "acs-recent": ("6", "mo"),
+    "troponin-window": ("72", "h"),
+    "revascularisation-window": ("30", "d"),
+    "ejection-fraction-low": ("30", "%"),
+    "ejection-fraction-window": ("12", "mo"),
+    "heart-support-window": ("48", "h"),
+    "stroke-recent": ("6", "mo"),
+    "icp-high": ("20", "mm[Hg]"),
+    "icp-window": ("24", "h"),
+    "gcs-low": ("13", "1"),
+    "head-injury-window": ("14", "d"),
+    "iop-high": ("30", "mm[Hg]"),
+    "iop-window": ("30", "d"),
+    "iop-controlled": ("21", "mm[Hg]"),
+    "iop-controlled-window": ("6", "mo"),
+    "eye-surgery-window": ("7", "d"),
+    "antipsychotic-new": ("30", "d"),
+    "psychosis-single-dose": ("0.3", "mg/kg"),
+    "inr-high": ("1.7", "1"),
+    "bilirubin-high": ("3", "mg/dL"),
+    "bilirubin-high-molar": ("51", "umol/L"),
+    "liver-window": ("30", "d"),
+    "hcg-window": ("14", "d"),
+    "pregnancy-window": ("44", "wk"),
+    "interruptive-cards": ("3", "1"),
+    "duplicate-window": ("24", "h"),
+    "duplicate-window-nasal": ("48", "h"),
+}
+
+EXPECTED = {**DOSE, **CONVENTIONS, **WEIGHT, **PATIENT}
+
+CALENDAR_UNITS = {"a", "mo", "/wk"}
+"""Years, months and doses per week are counted on the calendar: no quantity is ever converted to them."""
+
+HALVED_ROWS = {*range(1, 13), 19, 25, 65}
+"""Rows of the catalogue whose mg/kg limits are halved for intravenous esketamine."""
+
+SEVERITIES: dict[str, str] = {
+    "rate-exceeds-protocol-max": "warning",
+    "rate-exceeds-ceiling": "critical",
+    "unit-slip-suspected": "warning",
+    "bolus-above-usual-load": "info",
+    "bolus-exceeds-unmonitored-limit": "warning",
+    "bolus-exceeds-protocol-max": "critical",
+    "bolus-anaesthetic-range": "critical",
+    "bolus-push-too-fast": "warning info",
+    "depression-dose-exceeds": "critical warning",
+    "depression-infusion-too-fast": "critical warning",
+    "obesity-dosing-weight": "warning",
+    "uncapped-order": "warning",
+    "depression-frequency-exceeded": "warning",
+    "procedural-anaesthesia-out-of-protocol": "info",
+    "indication-missing": "warning info",
+    "iv-undiluted-100mg-ml": "critical warning",
+    "concentration-missing": "warning",
+    "route-not-in-protocol": "critical warning info",
+    "age-paediatric": "critical warning",
+    "age-older-adult": "warning info",
+    "bp-uncontrolled": "critical",
+    "bp-elevated": "warning",
+    "ihd-active-or-stable": "critical warning",
+    "heart-failure": "critical warning",
+    "vascular-catastrophe-risk": "critical warning",
+    "raised-icp": "critical warning",
+    "raised-iop-globe-injury": "critical info",
+    "psychosis": "critical warning",
+    "liver-severe": "critical",
+    "pregnancy": "critical",
+    "allergy-ketamine": "critical warning",
+    "duplicate-ketamine-esketamine": "critical warning",
+    "weight-missing": "critical warning",
+    "weight-stale": "warning info",
+    "weight-implausible": "critical warning",
+    "bp-missing": "warning",
+    "free-text-or-unparseable-dose": "warning",
+    "allergy-list-missing": "info",
+}
+"""The severities of each rule's tiers, from worst to least."""
+
+CHANGES: dict[str, set[str]] = {
+    "bolus-exceeds-unmonitored-limit": {"info"},
+    "bp-uncontrolled": {"none"},
+    "bp-elevated": {"info"},
+    "raised-icp": {"warning"},
+    "raised-iop-globe-injury": {"none"},
+    "weight-stale": {"none"},
+    "psychosis": {"info"},
+    "pregnancy": {"info"},
+}
+"""What the severity becomes in the circumstances that a rule names."""
+
+
+@pytest.fixture(scope="module")
+def protocol() -> model.Protocol:
+    return loader.load(valuesets.load())
+
+
+def number(limit: model.Limit) -> Decimal | list[Decimal]:
+    """What the limit says since it was last changed."""
+    return limit.values[max(limit.values)]
+
+
+def stand_ins(protocol: model.Protocol) -> list[model.Limit]:
+    return [limit for limit in protocol.limits.values() if limit.stands_for is not None]
+
+
+def test_every_limit_has_its_documented_default(protocol: model.Protocol) -> None:
+    ours = {limit.id: (number(limit), limit.unit) for limit in protocol.limits.values() if not limit.stands_for}
+    expected = {
+        key: ([Decimal(text) for text in value] if isinstance(value, list) else Decimal(value), unit)
+        for key, (value, unit) in EXPECTED.items()
+    }
+    assert ours == expected
+
+
+def test_every_esketamine_limit_is_half_of_the_one_it_stands_for(protocol: model.Protocol) -> None:
+    assert number(protocol.limits["esketamine-factor"]) == 2
+    assert stand_ins(protocol)
+    for limit in stand_ins(protocol):
+        racemic = protocol.limits[str(limit.stands_for)]
+        assert limit.drug == "esketamine", limit.id
+        assert number(racemic) == 2 * Decimal(str(number(limit))), limit.id
+
+
+def test_an_esketamine_limit_has_the_unit_routes_and_indication_of_the_one_it_stands_for(
+    protocol: model.Protocol,
+) -> None:
+    for limit in stand_ins(protocol):
+        racemic = protocol.limits[str(limit.stands_for)]
+        ours = (limit.id, limit.unit, limit.routes, limit.indication)
+        assert ours == (f"esketamine-{racemic.id}", racemic.unit, racemic.routes, racemic.indication)
+
+
+def test_esketamine_has_a_limit_of_its_own_for_every_dose_limit_that_is_halved(protocol: model.Protocol) -> None:
+    halved = {
+        name
+        for rule in protocol.rules.values()
+        if rule.row in HALVED_ROWS
+        for tier in rule.tiers
+        for name in tier.limits
+        if protocol.limits[name].unit in ("mg/kg", "mg/kg/h")
+    }
+    # Row 34 is not among the halved rows, but its single dose is a racemic one too: never the racemic limit (4a).
+    assert halved | {"psychosis-single-dose"} == {limit.stands_for for limit in stand_ins(protocol)}
+
+
+def test_a_limit_is_looked_up_for_the_drug_that_was_ordered(protocol: model.Protocol) -> None:
+    book = {drug: Limits(protocol).book(drug, protocol.date) for drug in protocol.drugs}
+    assert book["esketamine"].limit("rate-warn").id == "esketamine-rate-warn"
+    assert book["ketamine"].limit("rate-warn").id == "rate-warn"
+    assert book["esketamine"].limit("push-minutes").id == "push-minutes"
+
+
+def test_every_limit_has_a_unit_of_the_table(protocol: model.Protocol) -> None:
+    for limit in protocol.limits.values():
+        if limit.unit not in CALENDAR_UNITS:
+            assert units.find(limit.unit).code == limit.unit, limit.id
+
+
+def test_dose_limits_are_masses_and_rates_per_body_mass(protocol: model.Protocol) -> None:
+    per_mass = {"mg/kg": "mass_per_bodymass", "mg/kg/h": "mass_per_bodymass_time"}
+    for limit in protocol.limits.values():
+        if limit.unit in per_mass:
+            assert units.find(limit.unit, per_mass[limit.unit]).factor == 1, limit.id
+
+
+def test_a_step_is_named_after_its_unit(protocol: model.Protocol) -> None:
+    steps = {limit.id: limit.unit for limit in protocol.limits.values() if limit.id.startswith("step-")}
+    assert steps == {f"step-{unit.replace('/', '-per-').lower()}": unit for unit in steps.values()}
+    assert all(Decimal(str(number(protocol.limits[name]))) > 0 for name in steps)
+
+
+def test_the_tighter_number_warns_and_the_looser_one_is_critical(protocol: model.Protocol) -> None:
+    def value(name: str, drug: str) -> Decimal:
+        return Decimal(str(number(Limits(protocol).book(drug, protocol.date).limit(name))))
+
+    for drug in protocol.drugs:
+        assert value("rate-warn", drug) < value("rate-critical", drug)
+        ladder = ("bolus-info", "bolus-warn", "bolus-critical", "bolus-anaesthetic", "label-max-iv")
+        rungs = [value(name, drug) for name in ladder]
+        assert rungs == sorted(set(rungs))
+        assert value("im-anaesthetic", drug) < value("label-max-im", drug)
+        assert value("depression-dose-warn", drug) < value("depression-dose-critical", drug)
+        assert value("depression-minutes", drug) > value("depression-minutes-critical", drug)
+
+
+def test_a_range_runs_from_low_to_high(protocol: model.Protocol) -> None:
+    for limit in protocol.limits.values():
+        values = number(limit)
+        if isinstance(values, list):
+            assert values == sorted(set(values)), limit.id
+
+
+def test_the_two_bilirubin_limits_are_the_same_bilirubin(protocol: model.Protocol) -> None:
+    micromoles_per_milligram_per_decilitre = Decimal("17.1")
+    mass, molar = (number(protocol.limits[name]) for name in ("bilirubin-high", "bilirubin-high-molar"))
+    assert round(Decimal(str(mass)) * micromoles_per_milligram_per_decilitre) == molar
+
+
+def test_the_severities_of_every_rule_are_those_of_the_catalogue(protocol: model.Protocol) -> None:
+    ours = {
+        rule.id: " ".join(dict.fromkeys(tier.severity for tier in rule.tiers)) for rule in protocol.rules.values()
+    }
+    assert ours == SEVERITIES
+
+
+def test_tiers_stand_from_worst_to_least(protocol: model.Protocol) -> None:
+    worst_first = get_args(model.Severity)
+    for rule in protocol.rules.values():
+        ranks = [worst_first.index(tier.severity) for tier in rule.tiers]
+        assert ranks == sorted(ranks), rule.id
+
+
+def test_a_severity_changes_only_where_the_catalogue_says_so(protocol: model.Protocol) -> None:
+    ours = {rule.id: {change.to for change in rule.changes} for rule in protocol.rules.values() if rule.changes}
+    assert ours == CHANGES
+
+
+def test_every_limit_that_a_rule_warns_by_took_effect_with_the_protocol(protocol: model.Protocol) -> None:
+    late = [limit.id for limit in protocol.limits.values() if min(limit.values) > protocol.date]
+    assert late == []

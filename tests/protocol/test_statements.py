@@ -1,0 +1,296 @@
+"""Every statement of the two sources is carried by the protocol or says why not, and every number says whence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from cds_service.protocol import loader, model
+from cds_service.terminology import valuesets
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STATEMENTS = [f"K-{number:02}" for number in range(1, 60)]
+CONFLICTS = [f"C-{number:02}" for number in range(1, 25)]
+EVIDENCE = [f"R{number}" for number in range(1, 52) if number not in (30, 35)]
+KINDS = {
+    "dosing-limit",
+    "unit",
+    "adverse-event-management",
+    "adverse-event-fact",
+    "caution",
+    "duration",
+    "adjunct-therapy",
+    "monitoring",
+    "route",
+    "frequency",
+    "contraindication",
+    "indication",
+    "evidence-claim",
+    "mechanism",
+}
+NOT_BUILT = re.compile(r"row (\d+) \(([a-z0-9-]+)\) is not built yet")
+
+
+@pytest.fixture(scope="module")
+def protocol() -> model.Protocol:
+    return loader.load(valuesets.load())
+
+
+def not_built(statement: model.Statement) -> dict[str, int]:
+    """The rules that a statement still waits for, with their rows."""
+    return {rule: int(row) for row, rule in NOT_BUILT.findall(statement.why_not or "")}
+
+
+def test_every_statement_of_the_sources_is_listed(protocol: model.Protocol) -> None:
+    assert list(protocol.statements) == STATEMENTS
+
+
+def test_source_a_ends_with_statement_35(protocol: model.Protocol) -> None:
+    sources = {key: statement.source for key, statement in protocol.statements.items()}
+    assert sources == {key: "A" if key <= "K-35" else "B" for key in STATEMENTS}
+
+
+def test_every_statement_says_something_of_a_known_kind(protocol: model.Protocol) -> None:
+    assert [key for key, statement in protocol.statements.items() if not statement.says.strip()] == []
+    assert {statement.kind for statement in protocol.statements.values()} == KINDS
+
+
+def test_every_statement_is_carried_or_says_why_not(protocol: model.Protocol) -> None:
+    silent = [
+        key
+        for key, statement in protocol.statements.items()
+        if not (statement.rules or statement.limits or (statement.why_not or "").strip())
+    ]
+    assert silent == []
+
+
+def test_a_statement_names_the_rules_that_name_it(protocol: model.Protocol) -> None:
+    by_statement = {key: set(statement.rules) for key, statement in protocol.statements.items()}
+    by_rule: dict[str, set[str]] = {key: set() for key in protocol.statements}
+    for rule in protocol.rules.values():
+        for key in rule.statements:
+            by_rule[key].add(rule.id)
+    assert by_statement == by_rule
+
+
+def test_a_statement_names_the_limits_that_name_it_as_their_source(protocol: model.Protocol) -> None:
+    by_statement = {key: set(statement.limits) for key, statement in protocol.statements.items()}
+    by_limit: dict[str, set[str]] = {key: set() for key in protocol.statements}
+    for limit in protocol.limits.values():
+        for key in set(limit.sources) & set(by_limit):
+            by_limit[key].add(limit.id)
+    assert by_statement == by_limit
+
+
+def test_every_rule_carries_a_statement(protocol: model.Protocol) -> None:
+    assert [rule.id for rule in protocol.rules.values() if not rule.statements] == []
+
+
+def test_a_statement_never_waits_for_a_rule_that_is_built(protocol: model.Protocol) -> None:
+    rows = {rule.row for rule in protocol.rules.values()}
+    built = [
+        f"{key}: row {row} ({rule})"
+        for key, statement in protocol.statements.items()
+        for rule, row in not_built(statement).items()
+        if rule in protocol.rules or row in rows
+    ]
+    assert built == []
+
+
+def test_not_built_yet_is_always_written_in_the_form_that_is_searched_for(protocol: model.Protocol) -> None:
+    for key, statement in protocol.statements.items():
+        why_not = statement.why_not or ""
+        assert len(NOT_BUILT.findall(why_not)) == why_not.count("not built"), key
+
+
+def test_not_built_yet_stands_on_one_line_of_the_file(protocol: model.Protocol) -> None:
+    text = (CHECKOUT / "cds_service/protocol/ketamine/statements.yaml").read_text("utf-8")
+    data = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert len(NOT_BUILT.findall(data)) == sum(len(not_built(each)) for each in protocol.statements.values())
+
+
+def test_one_rule_has_one_row(protocol: model.Protocol) -> None:
+    rows = defaultdict(set)
+    for rule in protocol.rules.values():
+        rows[rule.row].add(rule.id)
+    for statement in protocol.statements.values():
+        for name, row in not_built(statement).items():
+            rows[row].add(name)
+    assert {row: names for row, names in rows.items() if len(names) > 1} == {}
+    assert sorted(rows) == list(range(1, 72))
+
+
+def test_a_card_that_speaks_a_statement_belongs_to_a_rule_that_is_built_or_awaited(
+    protocol: model.Protocol,
+) -> None:
+    for key, statement in protocol.statements.items():
+        assert set(statement.cards) <= {*statement.rules, *not_built(statement)}, key
+
+
+def test_every_conflict_and_every_piece_of_evidence_is_there(protocol: model.Protocol) -> None:
+    assert list(protocol.conflicts) == CONFLICTS
+    assert list(protocol.evidence) == EVIDENCE
+
+
+def test_a_conflict_names_every_rule_that_names_it(protocol: model.Protocol) -> None:
+    for rule in protocol.rules.values():
+        for key in rule.conflicts:
+            assert rule.id in protocol.conflicts[key].rules, f"{key} leaves out {rule.id}"
+
+
+def test_the_rules_of_a_conflict_exist(protocol: model.Protocol) -> None:
+    for key, conflict in protocol.conflicts.items():
+        assert set(conflict.rules) <= set(protocol.rules), key
+
+
+def test_what_conflicts_and_reasons_refer_to_exists(protocol: model.Protocol) -> None:
+    known = {*protocol.statements, *protocol.conflicts, *protocol.evidence}
+    texts = [f"{conflict.between} {conflict.resolution}" for conflict in protocol.conflicts.values()]
+    texts += [statement.why_not or "" for statement in protocol.statements.values()]
+    referred = {name for text in texts for name in re.findall(r"\b(?:K-\d+|C-\d+|R\d+)\b", text)}
+    assert referred
+    assert referred <= known
+
+
+def test_every_citation_says_how_far_it_was_read(protocol: model.Protocol) -> None:
+    for key, evidence in protocol.evidence.items():
+        assert evidence.citation.strip(), key
+        assert evidence.read.strip(), key
+
+
+def test_a_citation_with_a_doi_links_to_it(protocol: model.Protocol) -> None:
+    for key, evidence in protocol.evidence.items():
+        dois = re.findall(r"doi:([^\s;,]+)", evidence.citation)
+        if dois:
+            assert evidence.url in [f"https://doi.org/{doi}" for doi in dois], key
+        elif evidence.url is not None:
+            assert evidence.url.startswith("https://"), key
+
+
+def test_every_limit_has_a_source_or_says_that_it_has_none(protocol: model.Protocol) -> None:
+    open_ended = ("design", "unverified")
+    unsourced = [each.id for each in protocol.limits.values() if not each.sources and each.status not in open_ended]
+    assert unsourced == []
+
+
+def test_a_limit_that_is_not_design_rests_on_evidence_and_not_on_a_statement_alone(
+    protocol: model.Protocol,
+) -> None:
+    for limit in protocol.limits.values():
+        if limit.status not in ("design", "unverified"):
+            assert set(limit.sources) & set(protocol.evidence), limit.id
+
+
+def test_every_rule_cites_evidence_or_is_marked_design(protocol: model.Protocol) -> None:
+    uncited = [each.id for each in protocol.rules.values() if not each.citations and each.status != "design"]
+    assert uncited == []
+
+
+# The research that the protocol was drawn from does not ship with it. Where it lies beside the checkout, the data are
+# compared with it.
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the research's rule catalogue."""
+
+    number: int
+    rule: str
+    category: str
+    severities: frozenset[str]
+    statements: frozenset[str]
+    citations: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def research() -> str:
+    named = os.environ.get("KETAMINE_TEST_SHARED")
+    shared = Path(named) if named else CHECKOUT.parent / "shared"
+    path = shared / "research" / "clinical-evidence.md"
+    if path.is_file():
+        return path.read_text("utf-8")
+    if named:
+        pytest.fail(f"KETAMINE_TEST_SHARED is {named}, but {path} does not exist")
+    pytest.skip(f"{path} is not here; name its folder in KETAMINE_TEST_SHARED to compare the data with it")
+
+
+@pytest.fixture(scope="module")
+def catalogue(research: str) -> dict[str, Row]:
+    """The table of section 4c, by rule id."""
+    rows = {}
+    for line in research.splitlines():
+        if re.match(r"\| \d+ \| `[a-z0-9-]+` \|", line):
+            cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+            assert len(cells) == 11, line
+            rule = cells[1].strip("`")
+            rows[rule] = Row(
+                number=int(cells[0]),
+                rule=rule,
+                category=cells[2],
+                severities=frozenset(re.findall("|".join(model.SEVERITIES), cells[4])),
+                statements=frozenset(re.findall(r"K-\d\d", cells[8])),
+                citations=frozenset(re.findall(r"\bR\d+\b", cells[9])),
+            )
+    assert [row.number for row in rows.values()] == list(range(1, 72))
+    return rows
+
+
+def test_the_ids_of_the_research_are_those_of_the_data(protocol: model.Protocol, research: str) -> None:
+    def first_cells(pattern: str) -> list[str]:
+        return re.findall(rf"^\| ({pattern}) \|", research, re.MULTILINE)
+
+    assert list(dict.fromkeys(first_cells(r"K-\d\d"))) == [*STATEMENTS] == [*protocol.statements]
+    assert first_cells(r"C-\d\d") == [*protocol.conflicts]
+    assert first_cells(r"R\d+") == [*protocol.evidence]
+    assert set(re.findall(r"\bK-\d+", research)) == set(protocol.statements)
+    assert set(re.findall(r"\bC-\d+", research)) == set(protocol.conflicts)
+
+
+def test_rules_have_the_row_and_category_of_the_catalogue(
+    protocol: model.Protocol, catalogue: dict[str, Row]
+) -> None:
+    ours = {rule.id: (rule.row, rule.category) for rule in protocol.rules.values()}
+    assert ours == {key: (catalogue[key].number, catalogue[key].category) for key in ours if key in catalogue}
+
+
+def test_rules_have_the_statements_and_citations_of_the_catalogue(
+    protocol: model.Protocol, catalogue: dict[str, Row]
+) -> None:
+    for rule in protocol.rules.values():
+        assert set(rule.statements) == catalogue[rule.id].statements, rule.id
+        assert set(rule.citations) == catalogue[rule.id].citations, rule.id
+
+
+def test_rules_have_the_severities_of_the_catalogue(protocol: model.Protocol, catalogue: dict[str, Row]) -> None:
+    for rule in protocol.rules.values():
+        tiers = {tier.severity for tier in rule.tiers}
+        changed = {change.to for change in rule.changes} & set(get_args(model.Severity))
+        assert tiers <= catalogue[rule.id].severities <= tiers | changed, rule.id
+
+
+def test_what_a_statement_waits_for_is_what_the_catalogue_gives_it_and_nobody_built(
+    protocol: model.Protocol, catalogue: dict[str, Row]
+) -> None:
+    awaited = {key: not_built(statement) for key, statement in protocol.statements.items()}
+    assert awaited == {
+        key: {
+            row.rule: row.number
+            for row in catalogue.values()
+            if key in row.statements and row.rule not in protocol.rules
+        }
+        for key in protocol.statements
+    }
+
+
+def test_citations_keep_the_dois_of_the_research(protocol: model.Protocol, research: str) -> None:
+    lines = dict(re.findall(r"^\| (R\d+) \| (.*)$", research, re.MULTILINE))
+    for key, evidence in protocol.evidence.items():
+        theirs = set(re.findall(r"\b10\.\d{4,9}/[^\s;,|)]+", lines[key]))
+        ours = set(re.findall(r"\b10\.\d{4,9}/[^\s;,|)]+", evidence.citation))
+        assert ours == theirs, key
