@@ -1,0 +1,437 @@
+"""What is known about the patient at a moment, indexed by value set; every list says whether it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TypeVar
+
+from cds_service import units
+from cds_service.chart.facts import Act, Allergy, Measurement, Medicine, Members, Problem, Weight
+from cds_service.fhir import dates, resources
+from cds_service.fhir.dates import When
+from cds_service.fhir.medication import contained_resource, describe
+from cds_service.fhir.queries import Query
+from cds_service.fhir.records import Records
+from cds_service.fhir.resources import CodeableConcept, Quantity
+from cds_service.terminology import drugs
+from cds_service.terminology.valuesets import Member, ValueSets
+
+T = TypeVar("T")
+
+_USABLE_OBSERVATION = frozenset({"final", "amended", "corrected", "preliminary", None})
+_USABLE_WEIGHT = frozenset({"final", "amended", "corrected", None})
+_NEVER_COUNTS = frozenset({"entered-in-error", "refuted"})
+_ACTIVE = frozenset({"active", "recurrence", "relapse"})
+_NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})
+_WEIGHT_SETS = {
+    "obs_weight_measured": "measured",
+    "obs_weight_stated": "stated",
+    "obs_weight_estimated": "estimated",
+}
+
+
+class Chart:
+    """One patient's facts. `gap(key)` says why the list behind a query key is not complete."""
+
+    def __init__(
+        self,
+        records: Records,
+        valuesets: ValueSets,
+        now: datetime,
+        clock_tolerance: timedelta,
+        queries: Sequence[Query] = (),
+        encounter_id: str | None = None,
+        drafted: Sequence[resources.Resource] = (),
+    ) -> None:
+        self.now = now
+        self.zone = now.tzinfo or UTC
+        self.valuesets = valuesets
+        self.notes: list[str] = []
+        self._records = records
+        self._tolerance = clock_tolerance
+        self._encounter_id = encounter_id
+        self._drafted = drafted
+        self._query_of = {name: query.key for query in queries for name in query.sets}
+
+    @property
+    def patient_id(self) -> str:
+        return self._records.patient_id
+
+    @property
+    def encounter_id(self) -> str | None:
+        return self._encounter_id
+
+    def query_of(self, observation_set: str) -> str:
+        """The key of the query that asks for a set of observations."""
+        return self._query_of.get(observation_set.partition("/")[0], "results")
+
+    def gap(self, key: str) -> str | None:
+        return self._records.gaps.get(key)
+
+    def when(self, text: str | None) -> When | None:
+        return dates.parse(text, self.zone)
+
+    def age_within(self, when: When, window: timedelta) -> bool:
+        """Recent enough at the least favourable reading of its date."""
+        return when.age_at_most(self.now) <= window
+
+    def members(self, concepts: Iterable[CodeableConcept | None]) -> Members:
+        """The value sets that any coding of the concepts is in."""
+        found: dict[str, Member] = {}
+        for concept in concepts:
+            if concept is not None:
+                for system, code in concept.codes:
+                    found.update(self.valuesets.members_of(system, code))
+        return found
+
+    # Patient ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def patient(self) -> resources.Patient | None:
+        return next(iter(self._records.of(resources.Patient)), None)
+
+    @cached_property
+    def birth_date(self) -> When | None:
+        """None when it is missing, partial or in the future: then the age cannot be told."""
+        when = self.when(self.patient.birth_date) if self.patient else None
+        if when is None or when.earliest.date() != when.latest.date() or when.is_future(self.now, self._tolerance):
+            return None
+        return when
+
+    @property
+    def age_years(self) -> int | None:
+        return dates.years_between(self.birth_date.day(), self.now.date()) if self.birth_date else None
+
+    @property
+    def age_months(self) -> int | None:
+        return dates.months_between(self.birth_date.day(), self.now.date()) if self.birth_date else None
+
+    @property
+    def sex(self) -> str | None:
+        """male or female; None for anything else."""
+        gender = self.patient.gender if self.patient else None
+        return gender if gender in ("male", "female") else None
+
+    # Observations -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _measurements(self) -> Mapping[str, list[Measurement]]:
+        """By value set, newest first."""
+        index: dict[str, list[Measurement]] = {}
+        for observation in self._records.of(resources.Observation):
+            if observation.status in _USABLE_OBSERVATION:
+                self._index_observation(observation, index)
+        for found in index.values():
+            found.sort(key=lambda m: m.when.latest, reverse=True)
+        return index
+
+    def _index_observation(self, observation: resources.Observation, index: dict[str, list[Measurement]]) -> None:
+        parts: list[resources.Observation | resources.ObservationComponent] = [observation, *observation.component]
+        when: When | None = None
+        for part in parts:
+            for system, code in part.code.codes if part.code else ():
+                members = self.valuesets.members_of(system, code)
+                if not members:
+                    continue
+                when = when or self._effective(observation)
+                if when is None:
+                    self._note(f"an observation without a readable date was left out ({observation.reference})")
+                    return
+                if when.is_future(self.now, self._tolerance):
+                    self._note(f"an observation dated in the future was left out ({observation.reference})")
+                    return
+                measurement = self._measurement(part, (system, code), when, observation.reference)
+                for name in members:
+                    if not any(
+                        m.reference == observation.reference and m.code[1] == code for m in index.get(name, ())
+                    ):
+                        index.setdefault(name, []).append(measurement)
+
+    def _effective(self, observation: resources.Observation) -> When | None:
+        period = observation.effective_period
+        for text in (
+            observation.effective_date_time,
+            observation.effective_instant,
+            period.end if period else None,
+            period.start if period else None,
+            observation.issued,
+        ):
+            if when := self.when(text):
+                return when
+        return None
+
+    def _measurement(
+        self,
+        part: resources.Observation | resources.ObservationComponent,
+        code: tuple[str, str],
+        when: When,
+        reference: str,
+    ) -> Measurement:
+        value_date = part.value_date_time if isinstance(part, resources.Observation) else None
+        return Measurement(
+            name=(part.code.name if part.code else None) or code[1],
+            code=code,
+            when=when,
+            reference=reference,
+            quantity=part.value_quantity,
+            number=part.value_integer,
+            answers=tuple(part.value_codeable_concept.codes) if part.value_codeable_concept else (),
+            interpretation=tuple(c for concept in part.interpretation for c in concept.codes),
+            ranges=tuple(part.reference_range),
+            date=self.when(value_date),
+        )
+
+    def measurements(self, name: str) -> list[Measurement]:
+        """All of a value set, newest first."""
+        return self._measurements.get(name, [])
+
+    @cached_property
+    def weights(self) -> list[Weight]:
+        """Measured ones newest first; stated and estimated ones only where there is no measured one."""
+        statuses = {o.reference: o.status for o in self._records.of(resources.Observation)}
+        for name, basis in _WEIGHT_SETS.items():
+            found = [m for m in self.measurements(name) if statuses.get(m.reference) in _USABLE_WEIGHT]
+            if found:
+                return [_weight(m, basis) for m in found]
+        return []
+
+    # Problems, allergies, procedures ----------------------------------------------------------------------
+
+    @cached_property
+    def problems(self) -> list[Problem]:
+        return [p for c in self._records.of(resources.Condition) if (p := self._problem(c)) is not None]
+
+    def _problem(self, condition: resources.Condition) -> Problem | None:
+        verification = condition.verification_status.simple_code() if condition.verification_status else None
+        if verification in _NEVER_COUNTS:
+            return None
+        status = condition.clinical_status.simple_code() if condition.clinical_status else None
+        ended = bool(
+            condition.abatement_date_time
+            or condition.abatement_period
+            or condition.abatement_string
+            or condition.abatement_boolean
+        )
+        onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
+        when = self.when(onset) or self.when(condition.recorded_date)
+        if when is not None and when.is_future(self.now, self._tolerance):
+            self._note(f"a problem dated in the future was left out ({condition.reference})")
+            return None
+        return Problem(
+            name=(condition.code.name if condition.code else None) or "problem without a name",
+            members=self.members([condition.code]),
+            active=status in _ACTIVE if status else not ended,
+            assumed_active=status is None and not ended,
+            when=when,
+            reference=condition.reference,
+        )
+
+    @cached_property
+    def allergies(self) -> list[Allergy]:
+        """The active ones, confirmed or not."""
+        return [
+            Allergy(
+                name=(allergy.code.name if allergy.code else None) or "allergy without a name",
+                members=self.members([allergy.code, *(r.substance for r in allergy.reaction)]),
+                intolerance=allergy.type == "intolerance",
+                reference=allergy.reference,
+            )
+            for allergy in self._counting_allergies
+            if _code(allergy.clinical_status) in ("active", None)
+        ]
+
+    @property
+    def has_allergy_list(self) -> bool:
+        """Any entry, also one that says that there is no known allergy."""
+        return bool(self._counting_allergies)
+
+    @cached_property
+    def _counting_allergies(self) -> list[resources.AllergyIntolerance]:
+        return [
+            a
+            for a in self._records.of(resources.AllergyIntolerance)
+            if _code(a.verification_status) not in _NEVER_COUNTS
+        ]
+
+    @cached_property
+    def acts(self) -> list[Act]:
+        return [
+            Act(
+                name=(p.code.name if p.code else None) or "procedure",
+                members=self.members([p.code]),
+                in_progress=p.status == "in-progress",
+                when=self._performed(p),
+                this_encounter=self._is_this_encounter(p.encounter),
+                reference=p.reference,
+            )
+            for p in self._records.of(resources.Procedure)
+            if p.status in ("completed", "in-progress", None)
+        ]
+
+    def _performed(self, procedure: resources.Procedure) -> When | None:
+        period = procedure.performed_period
+        texts = (procedure.performed_date_time, period.end if period else None, period.start if period else None)
+        return next((when for text in texts if (when := self.when(text))), None)
+
+    # Encounter --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def encounter(self) -> resources.Encounter | None:
+        """The one in context; else the only one, or the only one in progress."""
+        found = self._records.of(resources.Encounter)
+        if self._encounter_id:
+            return next((e for e in found if e.id == self._encounter_id), None)
+        current = [e for e in found if e.status in ("in-progress", "arrived", "triaged")]
+        for candidates in (found, current):
+            if len(candidates) == 1:
+                return candidates[0]
+        return None
+
+    @cached_property
+    def setting(self) -> Members:
+        """Value sets of the encounter's class and of its present location (enc_class, loc_type)."""
+        if self.encounter is None:
+            return {}
+        found: dict[str, Member] = {}
+        encounter_class = self.encounter.encounter_class
+        if encounter_class and encounter_class.system and encounter_class.code:
+            found.update(self.valuesets.members_of(encounter_class.system, encounter_class.code))
+        for place in self.encounter.location:
+            if place.status not in ("active", None) or (place.period and place.period.end):
+                continue
+            location = contained_resource(self.encounter.contained, place.location)
+            location = location or self._records.resolve(place.location)
+            types = location.type if isinstance(location, resources.Location) else []
+            found.update(self.members([*types, place.physical_type]))
+        return found
+
+    def _is_this_encounter(self, reference: resources.Reference | None) -> bool:
+        if reference is None or not reference.reference or self.encounter is None or not self.encounter.id:
+            return False
+        return reference.reference.partition("/_history/")[0].rsplit("/", 1)[-1] == self.encounter.id
+
+    # Medicines --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def medicines(self) -> list[Medicine]:
+        """Active orders, the drafts of this session, and what was given or is running; newest first."""
+        found = [
+            self._ordered(order, drafted=False)
+            for order in self._records.of(resources.MedicationRequest)
+            if order.status not in _NOT_ORDERED and not order.do_not_perform
+        ]
+        found += [self._ordered(d, drafted=True) for d in self._drafted if isinstance(d, resources.MedicationRequest)]
+        for administration in self._records.of(resources.MedicationAdministration):
+            if administration.status not in ("entered-in-error", "not-done", "unknown"):
+                given = self._given(administration)
+                if given.start is not None and given.start.is_future(self.now, self._tolerance):
+                    self._note(f"a medicine given in the future was left out ({given.reference})")
+                else:
+                    found.append(given)
+        return sorted(found, key=_newest, reverse=True)
+
+    def _ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:
+        description = describe(
+            order.medication_codeable_concept,
+            order.medication_reference,
+            order.contained,
+            self._records.resolve,
+        )
+        group = order.group_identifier
+        return Medicine(
+            name=description.name,
+            description=description,
+            members=self._medicine_members(description.all_codings),
+            identity=drugs.identify(description.all_codings, description.all_texts, self.valuesets),
+            given=False,
+            drafted=drafted,
+            status=order.status,
+            start=self.when(order.authored_on),
+            end=None,
+            routes=frozenset(name for d in order.dosage_instruction for name in self.members([d.route])),
+            reasons=self.members(order.reason_code),
+            reference=order.reference,
+            dosage_instruction=tuple(order.dosage_instruction),
+            intent=order.intent,
+            group=(group.system, group.value) if group else None,
+        )
+
+    def _given(self, administration: resources.MedicationAdministration) -> Medicine:
+        description = describe(
+            administration.medication_codeable_concept,
+            administration.medication_reference,
+            administration.contained,
+            self._records.resolve,
+        )
+        period = administration.effective_period
+        start = self.when(administration.effective_date_time or (period.start if period else None))
+        return Medicine(
+            name=description.name,
+            description=description,
+            members=self._medicine_members(description.all_codings),
+            identity=drugs.identify(description.all_codings, description.all_texts, self.valuesets),
+            given=True,
+            drafted=False,
+            status=administration.status,
+            start=start,
+            end=self.when(period.end) if period else start,
+            routes=frozenset(self.members([administration.dosage.route]) if administration.dosage else ()),
+            reasons=self.members(administration.reason_code),
+            reference=administration.reference,
+            order=administration.request.reference if administration.request else None,
+            dosage=administration.dosage,
+        )
+
+    def _medicine_members(self, codings: Iterable[tuple[str, str]]) -> Members:
+        found: dict[str, Member] = {}
+        for system, code in codings:
+            found.update(self.valuesets.members_of(system, code))
+        return found
+
+    def ordered_services(self) -> list[Members]:
+        """Active service requests and those drafted in this session."""
+        requests = [r for r in self._records.of(resources.ServiceRequest) if r.status in ("active", None)]
+        requests += [r for r in self._drafted if isinstance(r, resources.ServiceRequest)]
+        return [self.members([r.code]) for r in requests if not r.do_not_perform]
+
+    def resolve(self, reference: resources.Reference | None) -> resources.Resource | None:
+        return self._records.resolve(reference)
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+def _code(concept: CodeableConcept | None) -> str | None:
+    return concept.simple_code() if concept else None
+
+
+def _newest(medicine: Medicine) -> float:
+    when = medicine.start or medicine.end
+    return when.latest.timestamp() if when else 0.0
+
+
+def written(quantity: Quantity | None) -> str:
+    """A quantity as it was written, for a card."""
+    if quantity is None or quantity.value is None:
+        return "no value"
+    return f"{quantity.comparator or ''}{quantity.value} {quantity.unit_text or '(no unit)'}"
+
+
+def _weight(measurement: Measurement, basis: str) -> Weight:
+    quantity = measurement.quantity
+    kg = problem = None
+    if quantity is None or quantity.value is None:
+        problem = "it has no value"
+    elif quantity.comparator:
+        problem = "it is not an exact value"
+    else:
+        try:
+            kg = units.quantity(quantity.value, quantity.unit_text or "", "body_weight").value
+        except units.UnitError as error:
+            problem = str(error)
+        if kg is not None and kg <= 0:
+            kg, problem = None, "it is not above zero"
+    return Weight(kg, basis, measurement.when, measurement.reference, written(quantity), problem)  # type: ignore[arg-type]

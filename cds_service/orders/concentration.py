@@ -1,0 +1,115 @@
+"""mg of base in a mL of what is ordered: from the ingredient's strength, the product's code, or its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal
+
+from cds_service import units
+from cds_service.fhir.medication import Description
+from cds_service.fhir.resources import Quantity, Ratio
+from cds_service.terminology import drugs
+from cds_service.terminology.drugs import Identity
+from cds_service.terminology.valuesets import ValueSets
+
+_IN_NAME = re.compile(r"(\d{1,6}(?:[.,]\d{1,6})?)\s*mg\s*/\s*(?:(\d{1,6}(?:[.,]\d{1,6})?)\s*)?ml\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Concentration:
+    """`mg_per_ml` is None where it cannot be told, and `problem` says why."""
+
+    mg_per_ml: Fraction | None
+    by: Literal["ingredient", "code", "site", "name"] | None = None
+    """A strength read from a `name` may raise a finding, never clear one."""
+    problem: str | None = None
+    diluted: bool = False
+    """A diluent stands among the ingredients."""
+
+
+def read(
+    description: Description,
+    identity: Identity,
+    valuesets: ValueSets,
+    site_products: Mapping[tuple[str, str], Fraction] | None = None,
+) -> Concentration:
+    """The concentration of an ordered medication.
+
+    Strengths are base; nothing is divided because a name says hydrochloride. A site's product entry
+    ((system, code) -> mg base per mL) goes before the shipped codes.
+    """
+    diluted = any(
+        valuesets.member("rx_diluents", ingredient.codings) is not None for ingredient in description.ingredients
+    )
+    by_ingredient, problem = _from_ingredients(description, identity, valuesets)
+    if by_ingredient is not None:
+        return Concentration(by_ingredient, "ingredient", diluted=diluted)
+    for coding in description.all_codings:
+        if site_products and coding in site_products:
+            return Concentration(site_products[coding], "site", diluted=diluted)
+    strengths = {units.exact(strength) for strength in identity.strengths}
+    if len(strengths) == 1:
+        return Concentration(strengths.pop(), "code", diluted=diluted)
+    if len(strengths) > 1:
+        return Concentration(None, problem="its codes name two strengths", diluted=diluted)
+    by_name = _from_names(description)
+    if by_name is not None:
+        return Concentration(by_name, "name", problem="its strength is given in words alone", diluted=diluted)
+    return Concentration(None, problem=problem or "no strength is given", diluted=diluted)
+
+
+def _from_ingredients(
+    description: Description, identity: Identity, valuesets: ValueSets
+) -> tuple[Fraction | None, str | None]:
+    """The sum of the drug's own ingredients. A strength per vial or bag needs the volume of the medication."""
+    total: Fraction | None = None
+    problem: str | None = None
+    for ingredient in description.ingredients:
+        if drugs.identify(ingredient.codings, ingredient.texts, valuesets) is None or ingredient.strength is None:
+            continue
+        strength = _ratio(ingredient.strength, description.amount)
+        if strength is None:
+            problem = "its strength cannot be read"
+        else:
+            total = (total or Fraction(0)) + strength
+    return (None, problem) if problem else (total, None)
+
+
+def _ratio(strength: Ratio, amount: Ratio | None) -> Fraction | None:
+    mass = _quantity(strength.numerator, "mass")
+    if mass is None:
+        return _quantity(strength.numerator, "concentration")
+    volume = _quantity(strength.denominator, "volume")
+    if volume is None and amount is not None and _is_container(strength.denominator):
+        volume = _quantity(amount.numerator, "volume")
+    return mass / volume if volume else None
+
+
+def _is_container(quantity: Quantity | None) -> bool:
+    """One of something: `1`, `{vial}`, `1 {bag}`."""
+    return quantity is not None and quantity.value == 1
+
+
+def _quantity(quantity: Quantity | None, dimension: str) -> Fraction | None:
+    if quantity is None or quantity.value is None or quantity.comparator:
+        return None
+    try:
+        value = units.quantity(quantity.value, quantity.unit_text or "", dimension).value
+    except units.UnitError:
+        return None
+    return value if value > 0 else None
+
+
+def _from_names(description: Description) -> Fraction | None:
+    """The largest strength that a name states: it may only raise."""
+    found = [
+        units.exact(Decimal(mass.replace(",", "."))) / units.exact(Decimal((volume or "1").replace(",", ".")))
+        for text in description.all_texts
+        for mass, volume in _IN_NAME.findall(drugs.plain(text))
+        if Decimal((volume or "1").replace(",", "."))
+    ]
+    return max(found, default=None)

@@ -1,0 +1,164 @@
+"""The ketamine orders of a request: which drafts they are, what they say, and which belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from fractions import Fraction
+
+from cds_service.fhir.bundles import Item
+from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.records import same_patient
+from cds_service.fhir.resources import (
+    MedicationRequest,
+    Reference,
+    RequestGroup,
+    RequestGroupAction,
+    Resource,
+)
+from cds_service.orders import concentration, dosage, indication
+from cds_service.orders.concentration import Concentration
+from cds_service.orders.dosage import Written
+from cds_service.orders.indication import Indication, Kinds
+from cds_service.terminology import drugs
+from cds_service.terminology.drugs import Identity
+from cds_service.terminology.valuesets import ValueSets
+
+NASAL = frozenset({"nasal"})
+_NEVER_JUDGED = frozenset({"entered-in-error", "cancelled", "stopped", "completed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A MedicationRequest of draftOrders, before it is known whether it is ketamine."""
+
+    request: MedicationRequest
+    item: Item
+    selected: bool
+    description: Description
+    identity: Identity | None
+
+    @property
+    def reference(self) -> str:
+        return self.request.reference
+
+
+@dataclass(frozen=True, slots=True)
+class KetamineOrder:
+    """A draft of ketamine or esketamine, read as far as it can be."""
+
+    draft: Draft
+    identity: Identity
+    indication: Indication
+    concentration: Concentration
+    written: tuple[Written, ...]
+    group: str | None
+    faults: tuple[str, ...]
+    labelled_nasal: bool
+
+    @property
+    def request(self) -> MedicationRequest:
+        return self.draft.request
+
+    @property
+    def reference(self) -> str:
+        return self.draft.reference
+
+    @property
+    def drug(self) -> str:
+        return self.identity.drug
+
+    @property
+    def name(self) -> str:
+        return self.draft.description.name
+
+
+def drafts(
+    items: Sequence[Item],
+    selections: Iterable[str] | None,
+    resolve: Callable[[Reference | None], Resource | None],
+    valuesets: ValueSets,
+) -> list[Draft]:
+    """The MedicationRequests among the drafts that are orders at all, with what drug they are.
+
+    `selections` (order-select) marks those that are judged; None, or selections that name no draft, mark all.
+    """
+    requests = [(item, item.read.resource) for item in items if isinstance(item.read.resource, MedicationRequest)]
+    orders = [
+        (item, request)
+        for item, request in requests
+        if isinstance(request, MedicationRequest)
+        and request.status not in _NEVER_JUDGED
+        and not request.do_not_perform
+    ]
+    chosen = {_identifier(s) for s in selections} if selections is not None else None
+    if chosen is not None and not chosen.intersection(_identifier(r.reference) for _, r in requests):
+        chosen = None
+    found = []
+    for item, request in orders:
+        description = describe(
+            request.medication_codeable_concept, request.medication_reference, request.contained, resolve
+        )
+        identity = drugs.identify(description.all_codings, description.all_texts, valuesets)
+        selected = chosen is None or _identifier(request.reference) in chosen
+        found.append(Draft(request, item, selected, description, identity))
+    return found
+
+
+def _identifier(reference: str) -> str:
+    return reference.partition("/_history/")[0].rsplit("/", 1)[-1]
+
+
+def read(
+    draft: Draft,
+    groups: Mapping[str, str],
+    indications: Mapping[str, Kinds],
+    resolve: Callable[[Reference | None], Resource | None],
+    valuesets: ValueSets,
+    zone: tzinfo,
+    site_products: Mapping[tuple[str, str], Fraction] | None = None,
+) -> KetamineOrder:
+    """The order behind a draft whose identity is known."""
+    assert draft.identity is not None
+    request = draft.request
+    written = tuple(dosage.read(d, i, valuesets, zone) for i, d in enumerate(request.dosage_instruction))
+    kinds = {w.route.kind for w in written}
+    product_is_nasal = valuesets.member("esketamine_drug/nasal", draft.identity.codings) is not None
+    return KetamineOrder(
+        draft=draft,
+        identity=draft.identity,
+        indication=indication.read(request, indications, valuesets, resolve),
+        concentration=concentration.read(draft.description, draft.identity, valuesets, site_products),
+        written=written,
+        group=groups.get(_identifier(draft.reference)) or _group_of(request),
+        faults=draft.item.read.faults,
+        labelled_nasal=draft.identity.drug == "esketamine" and (product_is_nasal or (bool(kinds) and kinds <= NASAL)),
+    )
+
+
+def _group_of(request: MedicationRequest) -> str | None:
+    identifier = request.group_identifier
+    if identifier is None or not identifier.value:
+        return None
+    return f"{identifier.system or ''}|{identifier.value}"
+
+
+def groups(items: Iterable[Item]) -> dict[str, str]:
+    """Order id -> the RequestGroup among the drafts that holds it."""
+    found: dict[str, str] = {}
+
+    def walk(actions: Sequence[RequestGroupAction], name: str) -> None:
+        for action in actions:
+            if action.resource is not None and action.resource.reference:
+                found[_identifier(action.resource.reference)] = name
+            walk(action.action, name)
+
+    for number, item in enumerate(items):
+        if isinstance(item.read.resource, RequestGroup):
+            walk(item.read.resource.action, f"RequestGroup {item.read.resource.id or number}")
+    return found
+
+
+def is_other_patients(draft: Draft, patient_id: str) -> bool:
+    return same_patient(draft.request.subject, patient_id) is False

@@ -1,0 +1,216 @@
+"""A changed order, ready to send back: the whole resource, in the unit that the clinician used."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+from cds_service.orders.dosage import Amount, Path
+
+ActionType = Literal["create", "update", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step of a proposal. `resource` for create and update, `resource_id` ("Type/id") for delete."""
+
+    type: ActionType
+    resource: Mapping[str, Any] | None = None
+    resource_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a suggestion does. `kind` names its words in the card texts, `values` fill them."""
+
+    kind: str
+    actions: tuple[Action, ...]
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SetAmount:
+    """Replace a dose or rate by `written`, in the unit it was written in, or in `unit`."""
+
+    index: int
+    amount: Amount
+    written: Fraction
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetMinutes:
+    """Give over `minutes`."""
+
+    index: int
+    minutes: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class SetRepeat:
+    """Give `frequency` times in `period` `unit` (UCUM)."""
+
+    index: int
+    frequency: int
+    period: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetCap:
+    """At most `mg` in an hour."""
+
+    index: int
+    mg: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class SetProduct:
+    """Another product of the same drug: (system, code, display) and its name."""
+
+    codings: Sequence[tuple[str, str, str]]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetReason:
+    """An indication: (system, code, display) and its name."""
+
+    codings: Sequence[tuple[str, str, str]]
+    text: str
+
+
+Edit = SetAmount | SetMinutes | SetRepeat | SetCap | SetProduct | SetReason
+
+
+def floored(value: Fraction, step: Fraction) -> Fraction:
+    """The largest multiple of `step` that is not above `value`."""
+    return (value // step) * step
+
+
+def decimal(value: Fraction) -> Decimal:
+    """The exact decimal of a number that has one, without an exponent."""
+    number = (Decimal(value.numerator) / Decimal(value.denominator)).normalize()
+    return Decimal(f"{number:f}")
+
+
+def edited(order: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
+    """A copy of a MedicationRequest (exact decimals) with the edits made; the original stays as it is.
+
+    A dosage's `text` goes when its figures change: it would contradict them. Raises KeyError, IndexError or
+    TypeError where the order's JSON is too broken to be edited.
+    """
+    changed = copy.deepcopy(dict(order))
+    restated: list[tuple[dict[str, Any], dict[str, Any], str]] = []
+    for edit in edits:
+        match edit:
+            case SetProduct():
+                changed.pop("medicationReference", None)
+                changed["medicationCodeableConcept"] = _concept(edit.codings, edit.text)
+            case SetReason():
+                changed["reasonCode"] = [_concept(edit.codings, edit.text)]
+            case SetCap():
+                dosage = _dosage(changed, edit.index)
+                numerator, denominator = _quantity(decimal(edit.mg), "mg"), _quantity(Decimal(1), "h")
+                dosage["maxDosePerPeriod"] = {"numerator": numerator, "denominator": denominator}
+            case SetAmount():
+                dosage = _dosage(changed, edit.index)
+                entry = _follow(dosage, edit.amount.path[:-1])
+                _set_amount(entry, edit)
+                restated.append((dosage, entry, str(edit.amount.path[-1])))
+                dosage.pop("text", None)
+            case SetMinutes() | SetRepeat():
+                dosage = _dosage(changed, edit.index)
+                _set_timing(dosage, edit)
+                dosage.pop("text", None)
+    for dosage, entry, element in restated:
+        _drop_restatements(dosage, entry, element)
+    return changed
+
+
+def _concept(codings: Sequence[tuple[str, str, str]], text: str) -> dict[str, Any]:
+    concept: dict[str, Any] = {"text": text}
+    if codings:
+        concept["coding"] = [{"system": s, "code": c, "display": d} for s, c, d in codings]
+    return concept
+
+
+def _quantity(value: Decimal, unit: str) -> dict[str, Any]:
+    return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
+
+
+def _dosage(order: dict[str, Any], index: int) -> dict[str, Any]:
+    """The dosage that was read as number `index`: entries that are no objects were passed over in reading."""
+    dosages = order["dosageInstruction"]
+    dosages = dosages if isinstance(dosages, list) else [dosages]
+    dosage: dict[str, Any] = [d for d in dosages if isinstance(d, dict)][index]
+    return dosage
+
+
+def _set_timing(dosage: dict[str, Any], edit: SetMinutes | SetRepeat) -> None:
+    timing = dosage.setdefault("timing", {})
+    repeat = timing.setdefault("repeat", {})
+    gone: tuple[str, ...]
+    if isinstance(edit, SetMinutes):
+        gone = ("boundsDuration", "boundsPeriod", "boundsRange", "durationMax")
+        new: dict[str, Any] = {"duration": decimal(edit.minutes), "durationUnit": "min"}
+    else:
+        gone = ("frequencyMax", "periodMax", "dayOfWeek", "timeOfDay", "when", "count", "countMax")
+        new = {"frequency": edit.frequency, "period": edit.period, "periodUnit": edit.unit}
+        timing.pop("code", None)
+        timing.pop("event", None)
+    for key in gone:
+        repeat.pop(key, None)
+    repeat |= new
+
+
+def _set_amount(entry: dict[str, Any], edit: SetAmount) -> None:
+    element = str(edit.amount.path[-1])
+    value = decimal(edit.written)
+    quantity = entry[element]
+    if isinstance(quantity, list):
+        quantity = entry[element] = quantity[0]
+    if edit.amount.shape == "ratio":
+        quantity = quantity["numerator"]
+    elif edit.amount.shape == "range":
+        low = quantity.get("low")
+        high = quantity["high"] = dict(quantity.get("high") or low)
+        if edit.amount.low is not None and edit.amount.low * edit.amount.written > edit.amount.value * edit.written:
+            quantity["low"] = {**high, "value": value}
+        quantity = high
+    if edit.unit is not None:
+        quantity.clear()
+        quantity |= _quantity(value, edit.unit)
+    quantity["value"] = value
+
+
+def _drop_restatements(dosage: dict[str, Any], kept: dict[str, Any], element: str) -> None:
+    """Take out the other entries' statements of the amount that was changed."""
+    what = "dose" if element.startswith("dose") else "rate"
+    entries = dosage.get("doseAndRate")
+    if not isinstance(entries, list):
+        return
+    remaining = []
+    for entry in entries:
+        if entry is not kept and isinstance(entry, dict):
+            for key in [k for k in entry if k.startswith(what)]:
+                del entry[key]
+            if not any(key.startswith(("dose", "rate")) for key in entry):
+                continue
+        remaining.append(entry)
+    dosage["doseAndRate"] = remaining
+
+
+def _follow(dosage: dict[str, Any], path: Path) -> dict[str, Any]:
+    here: Any = dosage
+    for part in path:
+        if isinstance(part, int):
+            here = [item for item in here if isinstance(item, dict)][part] if isinstance(here, list) else here
+        else:
+            here = here[part]
+    found: dict[str, Any] = here
+    return found

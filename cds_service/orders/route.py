@@ -1,0 +1,71 @@
+"""By which route an order gives the drug: by code; words alone, or words against the code, leave it unstated."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+
+from cds_service.fhir.resources import CodeableConcept
+from cds_service.terminology.drugs import plain
+from cds_service.terminology.valuesets import ValueSets
+
+UNSTATED = "unstated"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`kind` is a name of routes.toml, `other` (a code that is in no set) or `unstated`."""
+
+    kind: str
+    unclear: str | None = None
+    """Why a route that was given counts as unstated."""
+    push: bool = False
+    """The route's code itself says bolus or push."""
+    given: str | None = None
+
+
+_ROUTES = {
+    name: (tuple(entry["sets"]), re.compile(r"\b(?:" + "|".join(map(re.escape, entry["words"])) + r")\b"))
+    for name, entry in tomllib.loads(resources.files(__package__).joinpath("routes.toml").read_text("utf-8")).items()
+}
+
+
+def kinds_named(text: str) -> set[str]:
+    """The routes whose words stand in a display or text."""
+    words = plain(text)
+    return {name for name, (_, pattern) in _ROUTES.items() if pattern.search(words)}
+
+
+def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
+    """The route of a dosage. Codes decide; several codings must agree, and no display may contradict them."""
+    if concept is None or not (concept.codes or concept.words):
+        return Route(UNSTATED)
+    kinds: set[str] = set()
+    unknown_code = False
+    for system, code in concept.codes:
+        members = valuesets.members_of(system, code)
+        named = {name for name, (sets, _) in _ROUTES.items() if any(s in members for s in sets)}
+        kinds |= named
+        unknown_code = unknown_code or not named
+    given = concept.name
+    if not kinds:
+        if unknown_code and not concept.words:
+            return Route("other", given=given)
+        return _by_words(concept, unknown_code)
+    if len(kinds) > 1:
+        return Route(UNSTATED, f"its codes name two routes ({', '.join(sorted(kinds))})", given=given)
+    (kind,) = kinds
+    for words in concept.words:
+        against = kinds_named(words)
+        if against and kind not in against:
+            return Route(UNSTATED, f"its code says {kind}, its words say {', '.join(sorted(against))}", given=given)
+    push = valuesets.member("route_iv/push", concept.codes) is not None
+    return Route(kind, push=push, given=given)
+
+
+def _by_words(concept: CodeableConcept, unknown_code: bool) -> Route:
+    if unknown_code and not any(kinds_named(words) for words in concept.words):
+        return Route("other", given=concept.name)
+    return Route(UNSTATED, "it is given in words alone", given=concept.name)
