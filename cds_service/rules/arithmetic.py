@@ -1,0 +1,74 @@
+"""The sum behind a finding, written out so that a pharmacist can check it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from cds_service.figures import show
+from cds_service.orders import words
+from cds_service.orders.dosage import Amount
+from cds_service.orders.regimen import Body, Step
+from cds_service.rules.dose import Finding
+
+
+def lines(finding: Finding, mg_per_ml: Fraction | None) -> list[str]:
+    """`35 mL/h x 2 mg/mL = 70 mg/h`, `70 mg/h / 70 kg = 1 mg/kg/h`, and what was added up."""
+    written = [line for step in finding.steps for line in _step(step, finding.body, mg_per_ml)]
+    if finding.how in ("sum", "repeats") and finding.figure is not None:
+        parts = [_per_kg(step) for step in finding.steps]
+        if finding.how == "repeats" and parts[0]:
+            count = finding.figure / parts[0]
+            written.append(
+                f"{show(count)} doses x {show(parts[0])} mg/kg in one hour = {show(finding.figure)} mg/kg/h"
+            )
+        elif all(part is not None for part in parts):
+            total = " + ".join(show(part) for part in parts if part is not None)
+            written.append(f"{total} together = {show(finding.figure)} {finding.unit}")
+    return list(dict.fromkeys(written))
+
+
+def _per_kg(step: Step) -> Fraction | None:
+    return step.mg_per_kg if step.kind in ("bolus", "short") else step.mg_per_kg_per_hour
+
+
+def _step(step: Step, body: Body, mg_per_ml: Fraction | None) -> list[str]:
+    found: list[str] = []
+    if step.rate is not None:
+        found += _amount(step.rate, step.mg_per_hour, step.mg_per_kg_per_hour, body, mg_per_ml, "/h", not step.finite)
+    if step.dose is not None and (step.finite or step.rate is None):
+        found += _amount(step.dose, step.mg, step.mg_per_kg, body, mg_per_ml, "", step.rate is None)
+    if step.finite and step.minutes is not None and step.mg_per_kg is not None:
+        speed = f" = {show(step.mg_per_kg_per_hour)} mg/kg/h" if step.mg_per_kg_per_hour is not None else ""
+        found.append(f"{show(step.mg_per_kg)} mg/kg over {words.duration(step.minutes)}{speed}")
+    return found
+
+
+def _amount(
+    amount: Amount,
+    mg: Fraction | None,
+    mg_per_kg: Fraction | None,
+    body: Body,
+    mg_per_ml: Fraction | None,
+    per: str,
+    with_weight: bool,
+) -> list[str]:
+    said = words.amount(amount)
+    found: list[str] = []
+    if amount.dimension.startswith("volume") and mg_per_ml is not None:
+        converted = show(amount.value * mg_per_ml)
+        unit = f"mg/kg{per}" if "bodymass" in amount.dimension else f"mg{per}"
+        found.append(f"{said} x {show(mg_per_ml)} mg/mL = {converted} {unit}")
+        said = f"{converted} {unit}"
+    elif amount.shape == "ratio" or amount.unit not in (f"mg{per}", f"mg/kg{per}", "mg", "mg/kg"):
+        unit = f"mg/kg{per}" if "bodymass" in amount.dimension else f"mg{per}"
+        found.append(f"{said} = {show(amount.value)} {unit}")
+        said = f"{show(amount.value)} {unit}"
+    if not with_weight or mg is None or mg_per_kg is None:
+        return found
+    if "bodymass" in amount.dimension and body.given_by is not None:
+        found.append(f"{said} x {show(body.given_by)} kg = {show(mg)} mg{per}")
+        if body.judged_by is not None and body.judged_by != body.given_by:
+            found.append(f"{show(mg)} mg{per} / {show(body.judged_by)} kg = {show(mg_per_kg)} mg/kg{per}")
+    elif body.judged_by is not None:
+        found.append(f"{said} / {show(body.judged_by)} kg = {show(mg_per_kg)} mg/kg{per}")
+    return found

@@ -1,0 +1,151 @@
+"""The weight that a dose is judged on: the newest one, whether it can be believed, and the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from fractions import Fraction
+
+from cds_service import units
+from cds_service.chart.facts import Weight, on
+from cds_service.figures import show
+from cds_service.orders.draft import KetamineOrder
+from cds_service.orders.regimen import Body, Reading, Step, regimen
+from cds_service.rules.case import Case
+
+
+@dataclass(frozen=True, slots=True)
+class DosingWeight:
+    """`newest` is the dosing weight where it is believed; `doubt` says why it is not.
+
+    With a doubt, `previous` is the last weight that was plausible, and the dose is judged on both.
+    """
+
+    newest: Weight | None
+    doubt: str | None = None
+    previous: Weight | None = None
+    unreadable: tuple[Weight, ...] = ()
+    """Weights newer than `newest` that cannot be read."""
+
+    @property
+    def usable(self) -> bool:
+        return self.newest is not None and (self.doubt is None or self.previous is not None)
+
+    @property
+    def shown(self) -> Weight | None:
+        """The weight on which the arithmetic of a card rests."""
+        return self.newest if self.usable else None
+
+    def bodies(self) -> list[Body]:
+        """The readings under which a dose is judged; the worst counts."""
+        if not self.usable or self.newest is None:
+            return [Body.of(None)]
+        if self.doubt is None or self.previous is None:
+            return [Body.of(self.newest.kg)]
+        return [Body.of(self.newest.kg), Body(self.newest.kg, self.previous.kg)]
+
+
+def dosing_weight(case: Case) -> DosingWeight:
+    """Newest measured weight; stated or estimated only where there is no measured one (4a)."""
+    weights = case.chart.weights
+    usable = [w for w in weights if w.kg is not None]
+    if not usable:
+        return DosingWeight(None, unreadable=tuple(weights))
+    newest = usable[0]
+    unreadable = tuple(w for w in weights[: weights.index(newest)])
+    doubt = _doubt(newest, usable[1:], case)
+    previous = None
+    if doubt is not None:
+        previous = next((w for i, w in enumerate(usable[1:], 2) if _doubt(w, usable[i:], case) is None), None)
+    return DosingWeight(newest, doubt, previous, unreadable)
+
+
+def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
+    """Why a weight is not believed (row 67)."""
+    kg = weight.kg
+    assert kg is not None
+    low, high = case.book.numbers("weight-range")
+    age = case.chart.age_years
+    if (age is None or age >= case.number("adult-age")) and not low <= kg <= high:
+        return f"{show(kg, low, high)} kg is outside {show(low)} to {show(high)} kg"
+    if not earlier:
+        return None
+    before = earlier[0].kg
+    assert before is not None
+    for name, says in (
+        ("weight-pounds-ratio", "as if pounds had been entered as kilograms"),
+        ("weight-kilograms-ratio", "as if the weight before had been entered in pounds"),
+    ):
+        smallest, largest = case.book.numbers(name)
+        if smallest <= kg / before <= largest:
+            return f"{show(kg)} kg after {show(before)} kg ({on(earlier[0].when, case.now)}), {says}"
+    return _changed_too_fast(weight, earlier, case)
+
+
+def _changed_too_fast(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
+    assert weight.kg is not None
+    for change, window in (
+        ("weight-change-days", "weight-change-days-hours"),
+        ("weight-change-month", "weight-change-month-days"),
+    ):
+        span = case.book.window(window, case.now)
+        for other in earlier:
+            assert other.kg is not None
+            apart: timedelta = weight.when.latest - other.when.latest
+            percent = abs(weight.kg - other.kg) / other.kg * 100
+            if apart <= span and percent > case.number(change):
+                limit = case.limit(window)
+                return (
+                    f"{show(weight.kg)} kg after {show(other.kg)} kg ({on(other.when, case.now)}), "
+                    f"more than {show(case.number(change))} % within {show(case.number(window))} {limit.unit}"
+                )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class IdealWeight:
+    """Devine's ideal body weight, or why it cannot be told. `obese` is None where the BMI cannot be computed."""
+
+    kg: Fraction | None
+    bmi: Fraction | None
+    why_not: str | None = None
+
+
+def ideal_weight(case: Case, weight: Fraction) -> IdealWeight:
+    """Ideal body weight (kg) and BMI (kg/m2) at an actual weight; needs height and sex."""
+    height = _height(case)
+    if height is None:
+        return IdealWeight(None, None, "there is no usable height")
+    bmi = weight / (height / 100) ** 2
+    base_height = case.number("ideal-weight-height")
+    if height < base_height:
+        return IdealWeight(None, bmi, f"the height is below {show(base_height)} cm")
+    if case.chart.sex is None:
+        return IdealWeight(None, bmi, "the sex is not known")
+    base = case.number(f"ideal-weight-{case.chart.sex}")
+    return IdealWeight(base + case.number("ideal-weight-per-cm") * (height - base_height), bmi)
+
+
+def _height(case: Case) -> Fraction | None:
+    for measurement in case.chart.measurements("obs_height"):
+        quantity = measurement.quantity
+        if quantity is None or quantity.value is None or quantity.comparator:
+            continue
+        try:
+            height = units.quantity(quantity.value, quantity.unit_text or "", "length").value
+        except units.UnitError:
+            continue
+        if height > 0:
+            return height
+    return None
+
+
+def reading(case: Case, order: KetamineOrder, body: Body, container_is_dose: bool = False) -> Reading:
+    return Reading(body, order.concentration.mg_per_ml, case.conventions, container_is_dose)
+
+
+def steps_at_dosing_weight(case: Case) -> tuple[Step, ...]:
+    """The order's steps at the weight that counts first."""
+    body = dosing_weight(case).bodies()[0]
+    return regimen(case.order.written, reading(case, case.order, body, case.order.indication.is_depression))

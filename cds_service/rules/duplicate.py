@@ -1,0 +1,121 @@
+"""Row 46: another ketamine or esketamine order, a running infusion, or a dose of the last day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.fhir.resources import MedicationRequest
+from cds_service.orders import dosage
+from cds_service.orders.draft import KetamineOrder
+from cds_service.orders.proposal import Action, Proposal
+from cds_service.orders.regimen import Body, Kind, Reading, regimen
+from cds_service.protocol.model import Rule
+from cds_service.rules.case import Case
+from cds_service.rules.dosing_weight import dosing_weight, reading
+from cds_service.rules.order_rules import fired
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+
+_NOT_AN_ORDER = frozenset({"plan", "proposal", "option"})
+
+
+def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
+    active = [*_drafts(case), *_active(case)]
+    if active:
+        deletion = Proposal(
+            "delete", (Action("delete", resource_id=case.order.reference),), {"order": case.order.name}
+        )
+        return fired(case, rule, "active", *active), [deletion]
+    given = list(_given(case))
+    if given:
+        return fired(case, rule, "given", *given), []
+    reasons = [
+        Reason(key, gap) for key in ("medications", "administrations") if (gap := case.chart.gap(key)) is not None
+    ]
+    return (
+        could_not_tell(rule, case.order.reference, *reasons) if reasons else clear(rule, case.order.reference)
+    ), []
+
+
+def _bare(reference: str | None) -> str | None:
+    return reference.partition("/_history/")[0].rsplit("/", 1)[-1] if reference else None
+
+
+def _own_ids(request: MedicationRequest) -> set[str | None]:
+    """The order itself and what it replaces or is based on."""
+    references = [request.prior_prescription, *request.based_on, *request.replaces]
+    return {request.id, *(_bare(r.reference) for r in references if r is not None)} - {None}
+
+
+def _kinds(case: Case, order: KetamineOrder) -> set[Kind | None]:
+    body = dosing_weight(case).bodies()[0]
+    return {step.kind for step in regimen(order.written, reading(case, order, body, order.indication.is_depression))}
+
+
+def _belong_together(a: set[Kind | None], b: set[Kind | None]) -> bool:
+    """Bolus or short with an infusion, or bolus with short: parts of one plan."""
+    both = (a, b)
+    if any(kinds == {"continuous"} for kinds in both):
+        return any("continuous" not in kinds and None not in kinds for kinds in both)
+    return {"bolus"} in both and {"short"} in both
+
+
+def _one_infusion_one_dose(a: set[Kind | None], b: set[Kind | None]) -> bool:
+    finite = {"bolus", "short"}
+    return (a == {"continuous"} and b <= finite) or (b == {"continuous"} and a <= finite)
+
+
+def _drafts(case: Case) -> Iterator[Fact]:
+    own = _kinds(case, case.order)
+    for other in case.companions:
+        if other is case.order or other.request.intent in _NOT_AN_ORDER:
+            continue
+        if other.request.id is not None and other.request.id in _own_ids(case.order.request):
+            continue
+        if case.order.request.id is not None and case.order.request.id in _own_ids(other.request):
+            continue
+        kinds = _kinds(case, other)
+        in_one_group = case.order.group is not None and other.group == case.order.group
+        if (in_one_group and _belong_together(own, kinds)) or _one_infusion_one_dose(own, kinds):
+            continue
+        yield Fact(f"{other.name} (another draft)", other.reference)
+
+
+def _active(case: Case) -> Iterator[Fact]:
+    own_ids = _own_ids(case.order.request)
+    drafted = {_bare(other.reference) for other in case.companions}
+    for medicine in case.chart.medicines:
+        if medicine.identity is None or medicine.drafted:
+            continue
+        if medicine.given:
+            if medicine.status == "in-progress" and _bare(medicine.order) not in own_ids:
+                yield Fact(f"{medicine.name} (running, {on(medicine.start, case.now)})", medicine.reference)
+            continue
+        is_other = _bare(medicine.reference) not in own_ids | drafted and medicine.intent not in _NOT_AN_ORDER
+        if is_other and not _same_plan(case, medicine):
+            yield Fact(f"{medicine.name} (ordered, {on(medicine.start, case.now)})", medicine.reference)
+
+
+def _same_plan(case: Case, medicine: Medicine) -> bool:
+    """An active order of the same order group that belongs to this one."""
+    group = case.order.request.group_identifier
+    if group is None or not group.value or medicine.group != (group.system, group.value):
+        return False
+    body: Body = dosing_weight(case).bodies()[0]
+    written = [dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(medicine.dosage_instruction)]
+    kinds = {step.kind for step in regimen(written, Reading(body, None, case.conventions))}
+    return _belong_together(_kinds(case, case.order), kinds)
+
+
+def _given(case: Case) -> Iterator[Fact]:
+    own_ids = _own_ids(case.order.request)
+    for medicine in case.chart.medicines:
+        if not medicine.given or medicine.identity is None or medicine.status != "completed" or medicine.end is None:
+            continue
+        nasal = "route_in" in medicine.routes or case.valuesets.member(
+            "esketamine_drug/nasal", medicine.identity.codings
+        )
+        window = case.book.window("duplicate-window-nasal" if nasal else "duplicate-window", case.now)
+        if _bare(medicine.order) not in own_ids and medicine.end.age(case.now) <= window:
+            yield Fact(f"{medicine.name} (given, {on(medicine.end, case.now)})", medicine.reference)

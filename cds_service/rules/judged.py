@@ -1,0 +1,77 @@
+"""What the cards are made from: each ketamine order with its outcomes, its regimen and its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cds_service.chart.facts import Weight
+from cds_service.orders import words
+from cds_service.orders.regimen import Step
+from cds_service.rules.case import Case
+from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight
+from cds_service.rules.judge import judge
+from cds_service.rules.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something about how an order was read that its card must say. `key` names the words, `value` fills them."""
+
+    key: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    order: str
+    name: str
+    ordered: str
+    outcomes: tuple[Outcome, ...]
+    steps: tuple[Step, ...]
+    weight: Weight | None
+    notes: tuple[Note, ...]
+    doubts: tuple[Note, ...]
+    """Notes that stand among what could not be checked."""
+
+
+def judged(case: Case) -> Judged:
+    """All rules over one order, and what must be said of how it was read."""
+    return Judged(
+        order=case.order.reference,
+        name=case.order.name,
+        ordered=words.regimen(case.order.written),
+        outcomes=tuple(judge(case)),
+        steps=steps_at_dosing_weight(case),
+        weight=dosing_weight(case).shown,
+        notes=tuple(_notes(case)),
+        doubts=tuple(_doubts(case)),
+    )
+
+
+def _notes(case: Case) -> Sequence[Note]:
+    order, weight = case.order, dosing_weight(case).shown
+    notes: list[Note] = []
+    if order.identity.by == "name":
+        notes.append(Note("by-name", order.name))
+    if order.drug != case.protocol.drugs[0]:
+        notes.append(Note("own-limits", order.drug))
+    if order.indication.assumed and not order.indication.given:
+        notes.append(Note("no-indication"))
+    elif order.indication.assumed:
+        notes.append(Note("unmapped-indication", ", ".join(order.indication.unmapped)))
+    if order.written and all(w.route.kind == "unstated" for w in order.written):
+        notes.append(Note("route-unstated"))
+    if weight is not None and weight.basis != "measured":
+        notes.append(Note("weight-basis", weight.basis))
+    return notes
+
+
+def _doubts(case: Case) -> Sequence[Note]:
+    order = case.order
+    doubts: list[Note] = []
+    if order.identity.disagreement is not None:
+        doubts.append(Note("disagreement", order.identity.disagreement))
+    if order.identity.veterinary:
+        doubts.append(Note("veterinary", order.name))
+    return doubts

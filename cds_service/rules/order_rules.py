@@ -1,0 +1,229 @@
+"""Rows 13 and 18-22: how often, what for, in which strength and by which route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from cds_service.chart.facts import Fact
+from cds_service.fhir import lenient, outgoing
+from cds_service.figures import show
+from cds_service.orders import words
+from cds_service.orders.dosage import Written
+from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetReason, SetRepeat
+from cds_service.protocol.model import Rule
+from cds_service.rules.case import Case
+from cds_service.rules.dosing_weight import steps_at_dosing_weight
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.repair import with_edits
+
+NASAL = "labelled nasal esketamine is not judged by it"
+
+
+def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Outcome:
+    """An outcome of one tier, with what its card says."""
+    entry = rule.tier(tier)
+    values.setdefault("ordered", words.regimen(case.order.written))
+    for name in entry.limits:
+        values[name.replace("-", "_")] = " to ".join(show(number) for number in case.book.numbers(name))
+    return Outcome(
+        rule=rule,
+        status="fired",
+        order=case.order.reference,
+        tier=tier,
+        severity=entry.severity,
+        facts=facts,
+        values=values,
+        limits=tuple(case.limit(name) for name in entry.limits),
+    )
+
+
+def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> list[Proposal]:
+    """The update of the order after edits; none where it cannot be sent as valid R4."""
+    after = with_edits(case, edits)
+    if after is None:
+        return []
+    resource: dict[str, Any] = lenient.untyped(after.order.draft.item.raw)
+    valid = outgoing.medication_request(resource, case.chart.patient_id, case.now)
+    if valid is None:
+        return []
+    values |= {"to": words.regimen(after.order.written), "from": words.regimen(case.order.written), "equivalent": ""}
+    return [Proposal(kind, (Action("update", resource=valid),), values)]
+
+
+# Row 13 -------------------------------------------------------------------------------------------------------
+
+
+def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """More antidepressant doses in a week than were studied, planned or given."""
+    order = case.order.reference
+    if not case.order.indication.is_depression:
+        return clear(rule, order, "the order is not for depression"), []
+    most = case.number("depression-per-week")
+    for written in case.order.written:
+        per_week = _planned_per_week(written)
+        if per_week is not None and per_week > most:
+            offered = int(case.number("depression-per-week-offered"))
+            edit = SetRepeat(written.index, offered, 1, "wk")
+            outcome = fired(case, rule, "planned", figure=show(per_week, most), limit=show(most))
+            return outcome, edited_order(case, "change", [edit])
+    days = _days_given(case)
+    if len(days) > most:
+        facts = [Fact(f"given on {', '.join(sorted(days))}")]
+        return fired(case, rule, "given", *facts, figure=str(len(days)), limit=show(most)), []
+    reasons = [
+        Reason("dose", "how often it is given cannot be read") for w in case.order.written if w.repeat.unreadable
+    ]
+    if (gap := case.chart.gap("administrations")) is not None:
+        reasons.append(Reason("administrations", gap))
+    return (could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)), []
+
+
+def _planned_per_week(written: Written) -> Fraction | None:
+    """Doses in seven days; a dose that is given once, or only so many times, counts as so many."""
+    per_week, count = written.repeat.per_week, written.repeat.count
+    if per_week is None:
+        return None
+    return min(per_week, Fraction(count)) if count else per_week
+
+
+def _days_given(case: Case) -> set[str]:
+    window = case.book.window("depression-week", case.now)
+    return {
+        medicine.start.latest.astimezone(case.chart.zone).date().isoformat()
+        for medicine in case.chart.medicines
+        if medicine.given
+        and medicine.identity is not None
+        and medicine.status == "completed"
+        and medicine.start is not None
+        and medicine.start.age(case.now) <= window
+    }
+
+
+# Rows 18 and 19 -------------------------------------------------------------------------------------------------
+
+
+def procedural(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    if not case.order.indication.is_procedural:
+        return clear(rule, case.order.reference), []
+    return fired(case, rule, "procedural"), []
+
+
+def indication_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """Nothing says what the order is for; it matters most where the verdict would change."""
+    if case.order.indication.given:
+        return clear(rule, case.order.reference), []
+    tier = "verdict-depends" if not case.order.labelled_nasal and _verdict_depends(case) else "none"
+    choices = [case.protocol.orderables[name] for name in rule.suggests if name in case.protocol.orderables]
+    proposals = [
+        proposal
+        for choice in choices
+        for proposal in edited_order(
+            case,
+            "indication",
+            [SetReason([(c.system, c.code, c.display) for c in choice.codings], choice.title)],
+            label=choice.label,
+        )
+    ]
+    return fired(case, rule, tier), proposals
+
+
+def _verdict_depends(case: Case) -> bool:
+    low, high = case.number("indication-matters-above"), case.number("indication-matters-to")
+    shortest, longest = case.number("indication-matters-minutes"), case.number("continuous-minutes")
+    return any(
+        step.finite
+        and step.mg_per_kg is not None
+        and step.minutes is not None
+        and low < step.mg_per_kg <= high
+        and shortest <= step.minutes < longest
+        for step in steps_at_dosing_weight(case)
+    )
+
+
+# Rows 20 and 21 -------------------------------------------------------------------------------------------------
+
+
+def undiluted(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """A strength that must be diluted, ordered by vein without a diluent."""
+    order, strength = case.order, case.order.concentration
+    if order.labelled_nasal:
+        return clear(rule, order.reference, NASAL), []
+    routes = {w.route.kind for w in order.written} or {"unstated"}
+    if not routes.intersection(("intravenous", "intraosseous", "unstated")) or strength.diluted:
+        return clear(rule, order.reference), []
+    if strength.mg_per_ml is None:
+        return could_not_tell(rule, order.reference, Reason("concentration", strength.problem or "unknown")), []
+    if strength.mg_per_ml < case.number("undiluted-strength"):
+        if strength.by == "name":
+            return could_not_tell(rule, order.reference, Reason("concentration", strength.problem or "")), []
+        return clear(rule, order.reference), []
+    pushed = any(step.kind == "bolus" or step.is_push for step in steps_at_dosing_weight(case))
+    figures = {"figure": show(strength.mg_per_ml), "limit": show(case.number("undiluted-strength"))}
+    outcome = fired(case, rule, "bolus" if pushed else "infusion", **figures)
+    return outcome, list(_other_products(case, rule))
+
+
+def _other_products(case: Case, rule: Rule) -> Iterator[Proposal]:
+    """A weaker product; never where the dose is in mL, which would then be another dose."""
+    if any(a.dimension.startswith("volume") for w in case.order.written for a in (*w.dose, *w.rate)):
+        return
+    for name in rule.suggests:
+        product = case.protocol.orderables.get(name)
+        if product is not None and product.kind == "product" and case.order.drug == "ketamine":
+            codings = [(c.system, c.code, c.display) for c in product.codings]
+            yield from edited_order(case, "product", [SetProduct(codings, product.title)], label=product.label)
+
+
+def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """A dose in mL whose strength is not known, or is none that is in use."""
+    order, strength = case.order, case.order.concentration
+    if order.labelled_nasal:
+        return clear(rule, order.reference, NASAL), []
+    if not any(_in_millilitres(written) for written in order.written):
+        return clear(rule, order.reference), []
+    if strength.mg_per_ml is None or strength.by == "name":
+        return fired(case, rule, "missing", why=strength.problem or "no strength is given"), []
+    known = case.book.numbers("strengths")
+    if strength.mg_per_ml in known or strength.mg_per_ml >= case.number("undiluted-strength"):
+        return clear(rule, order.reference), []
+    return fired(case, rule, "unusual", figure=show(strength.mg_per_ml, *known)), []
+
+
+def _in_millilitres(written: Written) -> bool:
+    """Whether what is given is written in mL; a bag beside a rate in mg is not."""
+    if written.rate:
+        return written.rate[0].dimension.startswith("volume")
+    return any(amount.dimension == "volume" for amount in written.dose)
+
+
+# Row 22 ---------------------------------------------------------------------------------------------------------
+
+_NEVER = ("intrathecal-epidural-perineural", "intra-arterial")
+_IN_PROTOCOL = ("intravenous", "intraosseous")
+
+
+def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """A route that the protocol's limits do not cover, or one that cannot be read."""
+    order = case.order
+    if order.labelled_nasal:
+        return clear(rule, order.reference, NASAL), []
+    tiers: dict[str, tuple[str, str]] = {}
+    kinds = {step.written.index: step.kind for step in steps_at_dosing_weight(case)}
+    for written in order.written:
+        given = written.route
+        if given.unclear is not None:
+            tiers.setdefault("unclear", (given.given or "route", given.unclear))
+        elif given.kind in _NEVER:
+            tiers.setdefault("never", (given.kind, ""))
+        elif given.kind == "subcutaneous":
+            injected = kinds.get(written.index) in ("bolus", "short")
+            tiers.setdefault("subcutaneous-injection" if injected else "subcutaneous-infusion", (given.kind, ""))
+        elif given.kind not in (*_IN_PROTOCOL, "unstated"):
+            tiers.setdefault("other", (given.given or given.kind, ""))
+    for tier in rule.tiers:
+        if tier.name in tiers:
+            given_as, why = tiers[tier.name]
+            return fired(case, rule, tier.name, route=given_as, why=why), []
+    return clear(rule, order.reference), []

@@ -1,0 +1,54 @@
+"""How a rule ends: fired, clear, could not tell, or suppressed; with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cds_service.chart.facts import Fact
+from cds_service.orders.proposal import Proposal
+from cds_service.protocol.model import Limit, Rule, Severity
+
+Status = Literal["fired", "clear", "could-not-tell", "suppressed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a rule could not be told. `fact` is what is missing: a query key, or weight, dose, concentration …"""
+
+    fact: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One rule for one order. `values` fill the card text's placeholders."""
+
+    rule: Rule
+    status: Status
+    order: str | None = None
+    tier: str | None = None
+    severity: Severity | None = None
+    facts: tuple[Fact, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    because: str | None = None
+    """What suppressed it or changed its severity."""
+    proposals: tuple[Proposal, ...] = ()
+
+    @property
+    def missing_required(self) -> tuple[Reason, ...]:
+        """The missing facts that the clinician is told of."""
+        if self.status != "could-not-tell":
+            return ()
+        return tuple(reason for reason in self.reasons if reason.fact in self.rule.needs)
+
+
+def clear(rule: Rule, order: str | None, because: str | None = None) -> Outcome:
+    return Outcome(rule, "clear", order, because=because)
+
+
+def could_not_tell(rule: Rule, order: str | None, *reasons: Reason) -> Outcome:
+    return Outcome(rule, "could-not-tell", order, reasons=tuple(dict.fromkeys(reasons)))

@@ -1,0 +1,77 @@
+"""Rows 24 and 25: the patient's age."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from cds_service.chart.facts import Fact
+from cds_service.figures import show
+from cds_service.orders.proposal import Edit, Proposal, SetAmount, floored
+from cds_service.orders.regimen import Step
+from cds_service.protocol.model import Rule
+from cds_service.rules.case import Case
+from cds_service.rules.clauses import evaluate
+from cds_service.rules.dosing_weight import steps_at_dosing_weight
+from cds_service.rules.order_rules import edited_order, fired
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.repair import given_by, pump_step
+
+
+def _no_age(case: Case, rule: Rule) -> Outcome:
+    why = case.chart.gap("patient") or "the date of birth is missing or not a full date"
+    return could_not_tell(rule, case.order.reference, Reason("patient", why))
+
+
+def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    months, years = case.chart.age_months, case.chart.age_years
+    if months is None or years is None:
+        return _no_age(case, rule), []
+    if months < case.number("infant-age"):
+        return fired(case, rule, "infant", age=f"{months} months"), []
+    if years < case.number("adult-age"):
+        return fired(case, rule, "child", age=f"{years} years"), []
+    return clear(rule, case.order.reference), []
+
+
+def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    years = case.chart.age_years
+    if years is None:
+        return _no_age(case, rule), []
+    if years < case.number("older-age"):
+        return clear(rule, case.order.reference), []
+    age = f"{years} years"
+    for step in () if case.order.labelled_nasal else steps_at_dosing_weight(case):
+        high = _high(case, step)
+        if high is not None:
+            name, figure = high
+            limit, unit = case.number(name), case.limit(name).unit
+            values = {"figure": f"{show(figure, limit)} {unit}", "limit": f"{show(limit)} {unit}"}
+            return fired(case, rule, "high-dose", age=age, **values), _lower(case, step, name, figure)
+    delirium = rule.tier("delirium").when
+    if delirium is not None and (verdict := evaluate(delirium, case)).holds:
+        return fired(case, rule, "delirium", *verdict.facts, age=age), []
+    return fired(case, rule, "older", Fact(f"age {age}"), age=age), []
+
+
+def _high(case: Case, step: Step) -> tuple[str, Fraction] | None:
+    """The limit for an older adult that a step passes, and its figure."""
+    name, figure = (
+        ("older-rate", step.mg_per_kg_per_hour) if step.kind == "continuous" else ("older-dose", step.mg_per_kg)
+    )
+    if figure is not None and step.route.kind in case.limit(name).routes and figure > case.number(name):
+        return name, figure
+    return None
+
+
+def _lower(case: Case, step: Step, name: str, figure: Fraction) -> list[Proposal]:
+    """The dose that is not high for an older adult; not for depression, where no lower one is studied."""
+    if case.order.indication.is_depression or step.spoken:
+        return []
+    edits: list[Edit] = []
+    for amount in given_by(step):
+        size = pump_step(case, amount)
+        value = floored(amount.written * case.number(name) / figure, size) if size else None
+        if not value:
+            return []
+        edits.append(SetAmount(step.written.index, amount, value))
+    return edited_order(case, "change", edits) if edits else []

@@ -1,0 +1,154 @@
+"""Repairing an order: the smallest edits after which no dosing rule objects, tried on the order itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import msgspec
+
+from cds_service.fhir import lenient
+from cds_service.fhir.bundles import Item
+from cds_service.fhir.resources import MedicationRequest
+from cds_service.orders import dosage
+from cds_service.orders.dosage import Amount
+from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, edited, floored
+from cds_service.orders.regimen import Step
+from cds_service.rules.case import Case
+from cds_service.rules.dose import Finding
+
+MAX_ROUNDS = 6
+"""A repair that needs more rounds than this is not offered."""
+
+Judge = Callable[[Case], Sequence[Finding]]
+"""The dosing findings of a case that a repair must remove, worst first."""
+
+
+def repaired(case: Case, judge: Judge) -> Case | None:
+    """The case after edits that leave no finding, or None where no edits do that."""
+    for _ in range(MAX_ROUNDS):
+        left = judge(case)
+        if not left:
+            return case
+        edits = edits_for(case, left[0])
+        changed = with_edits(case, edits) if edits else None
+        if changed is None:
+            return None
+        case = changed
+    return None
+
+
+def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
+    """The case with its order changed, read again from JSON as it would come back. None where that fails."""
+    try:
+        raw = lenient.encode(edited(lenient.untyped(case.order.draft.item.raw), edits))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, msgspec.MsgspecError):
+        return None  # the order's JSON is too broken to be edited
+    read = lenient.decode(raw)
+    if not isinstance(read.resource, MedicationRequest):
+        return None
+    written = tuple(
+        dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(read.resource.dosage_instruction)
+    )
+    draft = dataclasses.replace(case.order.draft, request=read.resource, item=Item(read, raw))
+    order = dataclasses.replace(case.order, draft=draft, written=written)
+    companions = [order if other is case.order else other for other in case.companions]
+    return dataclasses.replace(case, order=order, companions=companions)
+
+
+def edits_for(case: Case, finding: Finding) -> list[Edit] | None:
+    """What would bring one finding within its limit; None where nothing simple does."""
+    step = finding.step
+    if finding.how in ("sum", "repeats") or step.spoken or step.contradictions:
+        return None
+    match finding.rule:
+        case "rate-exceeds-protocol-max" | "rate-exceeds-ceiling":
+            return _scaled(case, finding, "rate-warn")
+        case "bolus-exceeds-unmonitored-limit" | "bolus-exceeds-protocol-max":
+            return _scaled(case, finding, "bolus-warn")
+        case "bolus-above-usual-load":
+            return _scaled(case, finding, "bolus-info")
+        case "depression-dose-exceeds":
+            return _scaled(case, finding, "depression-dose-warn")
+        case "obesity-dosing-weight" if finding.limit is not None:
+            return _scaled(case, finding, finding.limit)
+        case "depression-infusion-too-fast":
+            return _slower(case, step, case.number("depression-minutes"))
+        case "bolus-push-too-fast":
+            return _slower(case, step, case.number("push-minutes-offered"))
+        case "uncapped-order":
+            return _capped(case, finding)
+    return None
+
+
+def _scaled(case: Case, finding: Finding, limit: str) -> list[Edit] | None:
+    """The written figures brought down in proportion, so that the time stays as it is."""
+    if not finding.figure:
+        return None
+    return _amounts(case, finding.step, given_by(finding.step), case.number(limit) / finding.figure)
+
+
+def given_by(step: Step) -> list[Amount]:
+    """The written amounts that make up what is given: the dose, the rate, or a dose at a rate."""
+    if not step.finite:
+        return [step.rate] if step.rate else []
+    if step.dose is None or step.rate is None:
+        return [amount for amount in (step.dose, step.rate) if amount is not None]
+    is_container = step.dose.dimension == "volume" and step.written.minutes is not None
+    return [step.rate] if is_container else [step.dose, step.rate]
+
+
+def _amounts(case: Case, step: Step, amounts: Sequence[Amount], factor: Fraction) -> list[Edit] | None:
+    edits: list[Edit] = []
+    for amount in amounts:
+        size = pump_step(case, amount)
+        value = floored(amount.written * factor, size) if size else None
+        if not value:
+            return None
+        edits.append(SetAmount(step.written.index, amount, value))
+    return edits or None
+
+
+def pump_step(case: Case, amount: Amount) -> Fraction | None:
+    """The step of the unit that the clinician used, from the protocol's step-… limits."""
+    for name, limit in case.protocol.limits.items():
+        if name.startswith("step-") and limit.unit == amount.unit:
+            return case.number(name)
+    return None
+
+
+def _slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
+    """The same dose over a longer time: by its duration, by its rate, or by both."""
+    set_minutes = SetMinutes(step.written.index, minutes)
+    if step.rate is None or not step.finite:
+        return [set_minutes]
+    if step.minutes is None:
+        return None
+    slower_rate = _amounts(case, step, [step.rate], step.minutes / minutes)
+    if slower_rate is None:
+        return None
+    timed_by_rate = step.written.minutes is None and step.dose is not None
+    return slower_rate if timed_by_rate else [*slower_rate, set_minutes]
+
+
+def _capped(case: Case, finding: Finding) -> list[Edit] | None:
+    """A cap on the worst hour, or an upper end for an open range."""
+    step = finding.step
+    if finding.tier == "open-range" and step.rate is not None and step.rate.open_ended:
+        if not step.mg_per_kg_per_hour:
+            return None
+        return _amounts(case, step, [step.rate], case.number("rate-warn") / step.mg_per_kg_per_hour)
+    kg = _kg(step)
+    if kg is None:
+        return None
+    mg = floored(case.number("uncapped-hour") * kg, case.number("step-mg"))
+    return [SetCap(step.written.index, mg)] if mg > 0 else None
+
+
+def _kg(step: Step) -> Fraction | None:
+    """The weight at which the step was computed."""
+    for mg, mg_per_kg in ((step.mg, step.mg_per_kg), (step.mg_per_hour, step.mg_per_kg_per_hour)):
+        if mg is not None and mg_per_kg:
+            return mg / mg_per_kg
+    return None

@@ -1,0 +1,57 @@
+"""Row 3: a number that fits another unit. It reads the writing, so it may differ for the same dose on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from cds_service.chart.facts import Fact
+from cds_service.orders.dosage import Amount
+from cds_service.orders.regimen import Body, Step
+from cds_service.rules.case import Case
+from cds_service.rules.running import previous_rate
+
+IN_MG_PER_KG_PER_H = "mg/kg/h"
+IN_UG_PER_KG_PER_MIN = "ug/kg/min"
+_SAME_AS_MG_PER_KG_PER_H = ("mg/kg/h", "mg/(kg.h)", "mg.kg-1.h-1")
+_IN_MICROGRAMS = ("ug/kg/min", "ug/(kg.min)", "ug/kg/h")
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """`meant` is the unit that the number would fit; None where only the ratio to the rate before looks odd."""
+
+    tier: str
+    step: Step
+    amount: Amount
+    meant: str | None = None
+    fact: Fact | None = None
+    ratio: Fraction | None = None
+
+
+def slips(case: Case, steps: tuple[Step, ...], body: Body) -> Iterator[Slip]:
+    """The continuous steps whose number looks like a slip of units."""
+    before = previous_rate(case, body)
+    for step in steps:
+        rate, amount = step.mg_per_kg_per_hour, step.rate
+        if step.kind != "continuous" or rate is None or amount is None:
+            continue
+        if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate > case.number("slip-rate-above"):
+            low, high = case.book.numbers("slip-number-high")
+            if low <= amount.written <= high:
+                yield Slip("fits-ug-per-kg-per-min", step, amount, IN_UG_PER_KG_PER_MIN)
+                continue
+        stepping_down = before is not None and before.running and rate < before.mg_per_kg_per_hour
+        if amount.unit in _IN_MICROGRAMS and rate < case.number("slip-rate-below") and not stepping_down:
+            low, high = case.book.numbers("slip-number-low")
+            if low <= amount.written <= high:
+                yield Slip("fits-mg-per-kg-per-h", step, amount, IN_MG_PER_KG_PER_H)
+                continue
+        if before is not None and before.mg_per_kg_per_hour > 0:
+            ratio = rate / before.mg_per_kg_per_hour
+            for name in ("slip-ratio-minute", "slip-ratio-hour"):
+                low, high = case.book.numbers(name)
+                if low <= ratio <= high:
+                    yield Slip("previous-rate", step, amount, fact=before.fact, ratio=ratio)
+                    break

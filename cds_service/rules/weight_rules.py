@@ -1,0 +1,126 @@
+"""Rows 65-67: no weight, an old weight, a weight that cannot be believed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from cds_service.chart.facts import Fact, on
+from cds_service.figures import show
+from cds_service.orders.regimen import Body, Step, regimen
+from cds_service.protocol.model import SEVERITIES, Rule
+from cds_service.rules.case import Case
+from cds_service.rules.changes import changed_severity
+from cds_service.rules.dose import findings, worst
+from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, reading
+from cds_service.rules.order_rules import NASAL, fired
+from cds_service.rules.outcome import Outcome, clear
+
+_OUTPATIENT = ("outpatient", "home", "virtual")
+_BELIEVED = "the weight is believed"
+
+
+def missing(case: Case, rule: Rule) -> Outcome:
+    """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
+    weight = dosing_weight(case)
+    if case.order.labelled_nasal:
+        return clear(rule, case.order.reference, NASAL)
+    if weight.newest is not None:
+        because = "row 67 stands in its place" if weight.doubt and weight.previous is None else None
+        return clear(rule, case.order.reference, because)
+    facts = [Fact(f"{w.written} of {on(w.when, case.now)}: {w.problem}", w.reference) for w in weight.unreadable]
+    if (gap := case.chart.gap("bodySize")) is not None:
+        facts.append(Fact(gap))
+    tier, values = at_any_weight(case)
+    return fired(case, rule, "dangerous-at-any-weight" if tier else "missing", *facts, **values)
+
+
+def at_any_weight(case: Case) -> tuple[bool, dict[str, str]]:
+    """Whether a dose in mg is critical even in the heaviest adult, and between which figures it lies."""
+    lightest, heaviest = case.book.numbers("weight-unknown-range")
+    best = regimen(case.order.written, reading(case, case.order, Body.of(heaviest)))
+    worst_case = regimen(case.order.written, reading(case, case.order, Body.of(lightest)))
+    values: dict[str, str] = {}
+    dangerous = False
+    for step, other in zip(best, worst_case, strict=True):
+        name = "weight-missing-rate" if step.kind == "continuous" else "weight-missing-dose"
+        figure, high = (_figure(each) for each in (step, other))
+        if figure is None or high is None or figure == high:
+            continue
+        limit = case.number(name)
+        routed = step.route.kind in case.limit("rate-warn" if name.endswith("rate") else "bolus-warn").routes
+        if not values:
+            values = {"low": show(figure, limit), "high": show(high, limit), "unit": case.limit(name).unit}
+            values["limit"] = show(limit)
+            values["passes_below"] = _passes_below(case, step)
+        dangerous = dangerous or (routed and figure > limit and not case.order.indication.is_procedural)
+    return dangerous, values
+
+
+def _figure(step: Step) -> Fraction | None:
+    return step.mg_per_kg_per_hour if step.kind == "continuous" else step.mg_per_kg
+
+
+def _passes_below(case: Case, step: Step) -> str:
+    """The weight below which the dose is above its warning limit."""
+    mg, limit = (step.mg_per_hour, "rate-warn") if step.kind == "continuous" else (step.mg, "bolus-warn")
+    return show(mg / case.number(limit)) if mg is not None else ""
+
+
+def stale(case: Case, rule: Rule) -> Outcome:
+    """A weight older than the setting allows."""
+    weight = dosing_weight(case).shown
+    if case.order.labelled_nasal or weight is None:
+        return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else "there is no weight")
+    member = case.chart.setting.get("enc_class")
+    outpatient = member is not None and member.group in _OUTPATIENT
+    age = weight.when.age(case.now)
+    allowed = case.book.window("weight-age-outpatient" if outpatient else "weight-age-inpatient", case.now)
+    fact = Fact(f"Weight {weight.written} of {on(weight.when, case.now)}", weight.reference)
+    if age <= allowed:
+        return clear(rule, case.order.reference)
+    tier = "very-old" if age > case.book.window("weight-age-warn", case.now) else "old"
+    severity, because = changed_severity(rule, tier, case)
+    if severity is None:
+        return Outcome(rule, "suppressed", case.order.reference, because=because)
+    return fired(case, rule, tier, fact, days=str(age.days), allowed=str(allowed.days))
+
+
+def implausible(case: Case, rule: Rule) -> Outcome:
+    """A weight that is doubted: critical where the verdict depends on it."""
+    weight = dosing_weight(case)
+    if case.order.labelled_nasal or weight.doubt is None or weight.newest is None:
+        return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else None)
+    facts = [Fact(f"Weight {weight.newest.written} ({on(weight.newest.when, case.now)})", weight.newest.reference)]
+    values = {"doubt": weight.doubt}
+    if weight.previous is None:
+        dangerous, ranges = at_any_weight(case)
+        return fired(case, rule, "verdict-flips" if dangerous else "implausible", *facts, **values, **ranges)
+    before = weight.previous
+    facts.append(Fact(f"Weight before {before.written} ({on(before.when, case.now)})", before.reference))
+    values["given"] = _as_given(case, weight)
+    return fired(case, rule, "verdict-flips" if _verdict_flips(case, weight) else "implausible", *facts, **values)
+
+
+def _verdict_flips(case: Case, weight: DosingWeight) -> bool:
+    """Whether the worst severity of rows 1-10 is another on the other weight."""
+    return len({_worst(case, body) for body in weight.bodies()}) > 1
+
+
+def _worst(case: Case, body: Body) -> int:
+    found, _ = findings(case, body)
+    rules = case.protocol.rules
+    severities = [
+        SEVERITIES.index(rules[finding.rule].tier(finding.tier).severity)
+        for finding in worst(found, lambda f: rules[f.rule].tier(f.tier).severity).values()
+        if finding.rule != "uncapped-order"
+    ]
+    return min(severities, default=len(SEVERITIES))
+
+
+def _as_given(case: Case, weight: DosingWeight) -> str:
+    """What the pump gives by the new weight, on the weight before."""
+    for step in regimen(case.order.written, reading(case, case.order, weight.bodies()[-1])):
+        figure = _figure(step)
+        if figure is not None:
+            return f"{show(figure)} {'mg/kg/h' if step.kind == 'continuous' else 'mg/kg'}"
+    return ""
