@@ -1,0 +1,67 @@
+"""The body of a card: what the rule says, the patient's figures, the arithmetic, the limit and its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+from cards.texts import Texts, escaped
+from cds_service.protocol.limits import as_written
+from cds_service.protocol.model import Limit, Protocol
+from cds_service.rules.judged import Note
+from cds_service.rules.outcome import Outcome
+
+
+def body(outcome: Outcome, texts: Texts) -> str:
+    return texts.by_rule[outcome.rule.id].detail(outcome.tier, outcome.values)
+
+
+def summary(outcome: Outcome, texts: Texts) -> str:
+    return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values)
+
+
+def evidence(
+    outcomes: Sequence[Outcome], notes: Iterable[Note], texts: Texts, protocol: Protocol, day: date
+) -> list[str]:
+    """The sections that every card has, as Markdown paragraphs. Sections without content are left out."""
+    words = texts.words
+    facts = dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts)
+    sums = dict.fromkeys(
+        escaped(line) for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n") if line
+    )
+    limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits}
+    said = [escaped(words.say(f"note-{note.key}", value=note.value)) for note in notes]
+    changed = dict.fromkeys(
+        escaped(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
+    )
+    sections = [
+        _section(words.say("heading-patient"), facts),
+        _section(words.say("heading-arithmetic"), sums),
+        _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
+        _section(words.say("heading-notes"), [*said, *changed]),
+        _sources(outcomes, texts, protocol),
+    ]
+    return [section for section in sections if section]
+
+
+def _section(heading: str, lines: Iterable[str] | Mapping[str, object]) -> str:
+    listed = [f"- {line}" for line in lines]
+    return "\n".join([f"**{heading}**", "", *listed]) if listed else ""
+
+
+def _limit(limit: Limit, texts: Texts, day: date) -> str:
+    values = {"title": limit.title, "value": as_written(limit, day), "unit": "" if limit.unit == "1" else limit.unit}
+    line = texts.words.say("limit", **values, status=limit.status)
+    if limit.site is not None:
+        line = f"{line}; {texts.words.say('limit-site', owner=limit.site.owner, date=str(limit.site.date))}"
+    return escaped(line)
+
+
+def _sources(outcomes: Sequence[Outcome], texts: Texts, protocol: Protocol) -> str:
+    """The citations of the rules, and the statements of the two source documents that they carry."""
+    citations = dict.fromkeys(c for outcome in outcomes for c in outcome.rule.citations)
+    statements = dict.fromkeys(k for outcome in outcomes for k in outcome.rule.statements)
+    lines = [escaped(protocol.evidence[c].citation) for c in citations if c in protocol.evidence]
+    if statements:
+        lines.append(escaped(texts.words.say("statements", ids=", ".join(statements))))
+    return _section(texts.words.say("heading-sources"), lines)
