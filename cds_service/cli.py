@@ -1,0 +1,83 @@
+"""The command line: serve, check, explain and protocol. Imports of the service wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cds_service.commands.refused import Refused
+
+BAD_INPUT = 3
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="ketamine-cds", description="Order safety for ketamine, as a CDS Hooks service."
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="start the service (settings: KETAMINE_CDS_… variables)")
+    serve.add_argument(
+        "--example", metavar="FILE", help="post this hook request once the service listens, and show it"
+    )
+
+    for name, says in (
+        ("check", "judge a hook request and show its cards; exit 0: none, 1: cards, 2: critical, 3: bad input"),
+        ("explain", "show how every rule ended for a hook request, and the facts behind it"),
+    ):
+        command = commands.add_parser(name, help=says, description=says)
+        command.add_argument("file", metavar="FILE", help="a CDS Hooks request as JSON, or - for standard input")
+        command.add_argument("--json", action="store_true", help="for machines")
+        command.add_argument("--now", metavar="DATETIME", help="judge as of this moment (ISO 8601), not of the clock")
+        command.add_argument(
+            "--hook", choices=("order-select", "order-sign"), help="instead of the request's own hook"
+        )
+
+    protocol = commands.add_parser("protocol", help="validate, show or compare the protocol and a site's overlay")
+    actions = protocol.add_subparsers(dest="action", required=True, metavar="ACTION")
+    validate = actions.add_parser("validate", help="check the protocol, and an overlay where one is named")
+    validate.add_argument("overlay", nargs="?", help="a site overlay file")
+    show = actions.add_parser("show", help="print rules and limits, with an overlay's changes where one is named")
+    show.add_argument("id", nargs="?", help="a rule or limit; all of them without it")
+    show.add_argument("--overlay", help="a site overlay file")
+    diff = actions.add_parser("diff", help="print what an overlay changes")
+    diff.add_argument("overlay", help="a site overlay file")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = parser().parse_args(arguments)
+    try:
+        if given.command == "serve":
+            from cds_service.commands.serve import serve
+
+            return serve(given.example)
+        if given.command == "protocol":
+            from cds_service.commands import protocol
+
+            return protocol.run(given)
+        from cds_service.commands import check
+
+        text = _read(given.file)
+        run = check.check if given.command == "check" else check.explain
+        return run(text, given.hook, given.now, given.json)
+    except Refused as refused:
+        print(f"ketamine-cds: {refused}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        return 0
+
+
+def _read(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise Refused(f"{name}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

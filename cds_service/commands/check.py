@@ -1,0 +1,180 @@
+"""The commands check and explain: a hook request from a file, its cards or its outcomes as text or JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from cards.model import Card, Response
+from cds_service.advise import Knowledge, advise, load
+from cds_service.advise import explain as explained
+from cds_service.commands.refused import Refused
+from cds_service.fhir import lenient
+from cds_service.fhir.client import FhirServers, Limits
+from cds_service.fhir.resources import MedicationRequest
+from cds_service.hooks import discovery
+from cds_service.hooks.errors import HookError
+from cds_service.hooks.request import HookRequest, parse
+from cds_service.hooks.response import encode
+from cds_service.orders import dosage, words
+from cds_service.protocol.loader import ProtocolError
+from cds_service.rules.judged import Judged
+from cds_service.rules.outcome import Outcome
+from cds_service.settings import SettingError, Settings
+from cds_service.settings import load as load_settings
+from cds_service.terminology.valuesets import ValueSets
+
+_MARKS = {"critical": "CRITICAL", "warning": "WARNING", "info": "info"}
+_STATUS = {"fired": "FIRED", "clear": "clear", "could-not-tell": "could not tell", "suppressed": "suppressed"}
+WIDTH = 100
+
+
+def check(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
+    """Print the cards. 0: none, 1: cards, 2: a critical one among them."""
+    settings, knowledge, request, signing, moment = _prepare(text, hook, now)
+    try:
+        source = _servers(settings).source(request.fhir_server, request.access_token)
+        answer = advise(request, signing, knowledge, source, moment)
+    except HookError as error:
+        raise Refused(str(error)) from error
+    print(encode(answer).decode() if as_json else table(answer))
+    if any(card.indicator == "critical" for card in answer.cards):
+        return 2
+    return 1 if answer.cards else 0
+
+
+def explain(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
+    """Print how every rule ended, and why."""
+    settings, knowledge, request, signing, moment = _prepare(text, hook, now)
+    try:
+        source = _servers(settings).source(request.fhir_server, request.access_token)
+        judged, notes = explained(request, signing, knowledge, source, moment)
+    except HookError as error:
+        raise Refused(str(error)) from error
+    if as_json:
+        rows = [{"order": each.order, "rules": [_row(o) for o in each.outcomes]} for each in judged]
+        print(msgspec.json.encode({"orders": rows, "notes": list(notes)}).decode())
+        return 0
+    for each in judged:
+        print(_explained(each))
+    for note in notes:
+        print(f"note: {note}")
+    if not judged:
+        print("no ketamine or esketamine order is to be judged")
+    return 0
+
+
+def _prepare(
+    text: bytes, hook: str | None, now: str | None
+) -> tuple[Settings, Knowledge, HookRequest, bool, datetime]:
+    try:
+        settings = load_settings()
+        knowledge = load(settings.base_url, settings.overlay)
+    except (SettingError, ProtocolError) as error:
+        raise Refused(str(error)) from error
+    named = hook or _hook_of(text)
+    service = next((s for s in discovery.SERVICES if s.hook == named), None)
+    if service is None:
+        raise Refused(f"the request's hook is {named!r}; known are {', '.join(s.hook for s in discovery.SERVICES)}")
+    try:
+        request = parse(text, service.hook)
+    except HookError as error:
+        raise Refused(str(error)) from error
+    return settings, knowledge, request, service.signing, _moment(now)
+
+
+def _hook_of(text: bytes) -> str | None:
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused("the input is not JSON") from error
+    hook = value.get("hook") if isinstance(value, dict) else None
+    return hook if isinstance(hook, str) else None
+
+
+def _moment(now: str | None) -> datetime:
+    if now is None:
+        return datetime.now().astimezone()
+    try:
+        moment = datetime.fromisoformat(now)
+    except ValueError as error:
+        raise Refused(f"--now {now}: not a date and time in ISO 8601") from error
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+def _servers(settings: Settings) -> FhirServers:
+    limits = Limits(settings.fhir_deadline_ms / 1000, settings.fhir_max_bytes)
+    return FhirServers(settings.fhir_servers, limits, settings.fhir_threads, settings.fhir_ca_bundle)
+
+
+def table_of(body: dict[str, Any]) -> str:
+    """The cards of a response that came over HTTP."""
+    return table(msgspec.convert(body, Response))
+
+
+def orders_of(body: dict[str, Any]) -> list[str]:
+    """The draft orders of a request in a line each, as they are written."""
+    drafts = body.get("context", {}).get("draftOrders", {}).get("entry", [])
+    lines = []
+    for entry in drafts:
+        order = lenient.read(entry.get("resource")).resource
+        if isinstance(order, MedicationRequest):
+            concept = order.medication_codeable_concept
+            name = (concept.name if concept else None) or "medication by reference"
+            written = [dosage.read(d, i, ValueSets(()), UTC) for i, d in enumerate(order.dosage_instruction)]
+            lines.append(f"{name}: {words.regimen(written)}")
+    return lines
+
+
+def table(answer: Response) -> str:
+    """The cards as a person reads them at a terminal."""
+    if not answer.cards:
+        return "No cards: there is no ketamine order, or nothing to say about it."
+    return "\n\n".join(_card(card) for card in answer.cards)
+
+
+def _card(card: Card) -> str:
+    topic = card.source.topic.code if card.source.topic else ""
+    lines = [f"{_MARKS[card.indicator]:9} {card.summary}", f"{'':9} [{topic}]"]
+    for paragraph in (card.detail or "").replace("**", "").replace("\\", "").split("\n"):
+        lines += textwrap.wrap(paragraph, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 12)
+    lines += [f"{'':9} -> {suggestion.label}" for suggestion in card.suggestions or ()]
+    return "\n".join(lines)
+
+
+def _explained(each: Judged) -> str:
+    lines = [f"{each.name} ({each.order}): {each.ordered}"]
+    if each.weight is not None:
+        lines.append(f"  weight {each.weight.written}, {each.weight.basis}, {each.weight.reference}")
+    for outcome in each.outcomes:
+        status = _STATUS[outcome.status]
+        tier = f" {outcome.severity} ({outcome.tier})" if outcome.status == "fired" else ""
+        lines.append(f"  {outcome.rule.row:3} {outcome.rule.id:40} {status}{tier}")
+        lines += [f"      {line}" for line in _because(outcome)]
+    return "\n".join(lines)
+
+
+def _because(outcome: Outcome) -> list[str]:
+    lines = [f"{fact.says}{f' [{fact.reference}]' if fact.reference else ''}" for fact in outcome.facts]
+    lines += [f"{name} = {outcome.values[name]}" for name in ("figure", "limit") if name in outcome.values]
+    lines += [line for line in outcome.values.get("arithmetic", "").split("\n") if line]
+    lines += [f"{reason.fact}: {reason.says}" for reason in outcome.reasons]
+    if outcome.because:
+        lines.append(outcome.because)
+    return lines
+
+
+def _row(outcome: Outcome) -> dict[str, object]:
+    return {
+        "rule": outcome.rule.id,
+        "status": outcome.status,
+        "tier": outcome.tier,
+        "severity": outcome.severity,
+        "facts": [{"says": fact.says, "reference": fact.reference} for fact in outcome.facts],
+        "values": dict(outcome.values),
+        "reasons": [{"fact": reason.fact, "says": reason.says} for reason in outcome.reasons],
+        "because": outcome.because,
+    }

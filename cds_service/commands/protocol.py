@@ -1,0 +1,113 @@
+"""The command protocol: validate, show and diff, for the people who own the numbers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import date
+
+from cds_service.commands.refused import Refused
+from cds_service.protocol.limits import as_written
+from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.model import Limit, Protocol, Rule, SiteChange
+from cds_service.protocol.overlay import load_with_overlay
+from cds_service.terminology import valuesets as terminology
+
+
+def run(given: argparse.Namespace) -> int:
+    """Exit status 0; Refused where the protocol or overlay cannot be used or an id is unknown."""
+    valuesets = terminology.load()
+    try:
+        shipped = load_with_overlay(None, valuesets)
+        protocol = load_with_overlay(given.overlay, valuesets) if given.overlay else shipped
+    except ProtocolError as error:
+        raise Refused(str(error)) from error
+    today = date.today()
+    if given.action == "validate":
+        site = f" with the overlay of {protocol.site}" if protocol.site else ""
+        print(
+            f"{protocol.title} {protocol.version}{site}: {len(protocol.rules)} rules, {len(protocol.limits)} limits"
+        )
+    elif given.action == "diff":
+        print("\n".join(_differences(shipped, protocol, today)) or "the overlay changes nothing")
+    elif given.id is None:
+        print("\n".join([*_rules(protocol), "", *_limits(protocol, today)]))
+    else:
+        print(_one(protocol, given.id, today))
+    return 0
+
+
+def _rules(protocol: Protocol) -> Iterator[str]:
+    for rule in protocol.rules.values():
+        severities = "/".join(dict.fromkeys(tier.severity for tier in rule.tiers))
+        off = "  (switched off)" if rule.off else ""
+        yield f"{rule.row:3} {rule.id:40} {severities:24} {rule.title}{off}"
+
+
+def _limits(protocol: Protocol, today: date) -> Iterator[str]:
+    for limit in protocol.limits.values():
+        site = "  (site)" if limit.site else ""
+        yield f"{limit.id:36} {as_written(limit, today):>12} {limit.unit:10} {limit.status:12} {limit.title}{site}"
+
+
+def _one(protocol: Protocol, name: str, today: date) -> str:
+    if name in protocol.limits:
+        return "\n".join(_limit(protocol.limits[name], today))
+    if name in protocol.rules:
+        return "\n".join(_rule(protocol.rules[name], protocol))
+    raise Refused(f"there is no rule and no limit {name}")
+
+
+def _limit(limit: Limit, today: date) -> Iterator[str]:
+    yield f"{limit.id}: {limit.title}"
+    sources = ", ".join(limit.sources) or "none"
+    yield f"  {as_written(limit, today)} {limit.unit}, evidence {limit.status}, sources {sources}"
+    if limit.indication:
+        yield f"  for {limit.indication}; routes {', '.join(limit.routes)}"
+    for day, value in sorted(limit.values.items()):
+        yield f"  from {day}: {value}"
+    if limit.note:
+        yield f"  {limit.note}"
+    yield from _owned(limit.site)
+
+
+def _rule(rule: Rule, protocol: Protocol) -> Iterator[str]:
+    yield f"{rule.id} (row {rule.row}, {rule.category}): {rule.title}"
+    for tier in rule.tiers:
+        limits = f", limits {', '.join(tier.limits)}" if tier.limits else ""
+        yield f"  {tier.severity:8} {tier.name}{limits}"
+    for change in rule.changes:
+        yield f"  becomes {change.to} when {change.because}"
+    if rule.suppressed_by:
+        yield f"  suppressed by: {rule.suppressed_by}"
+    for name in rule.citations:
+        yield f"  {name}: {protocol.evidence[name].citation}"
+    for name in rule.statements:
+        yield f"  {name}: {protocol.statements[name].says}"
+    yield from _owned(rule.site)
+
+
+def _owned(site: SiteChange | None) -> Iterator[str]:
+    if site is not None:
+        yield f"  changed by {site.owner} on {site.date}: {site.reason}"
+
+
+def _differences(shipped: Protocol, protocol: Protocol, today: date) -> Iterator[str]:
+    for name, limit in protocol.limits.items():
+        before = shipped.limits.get(name)
+        if before is not None and before != limit:
+            after = as_written(limit, max([today, *limit.values]))
+            yield f"limit {name}: {as_written(before, today)} -> {after} {limit.unit}"
+            yield from _owned(limit.site)
+    for name, rule in protocol.rules.items():
+        before_rule = shipped.rules.get(name)
+        if before_rule is not None and before_rule != rule:
+            severities = "/".join(dict.fromkeys(tier.severity for tier in rule.tiers))
+            yield f"rule {name}: {'off' if rule.off else severities}"
+            yield from _owned(rule.site)
+    for name, indication in protocol.indications.items():
+        for order_set in indication.order_sets:
+            yield f"order set {order_set} stands for {name}"
+    for product in protocol.products:
+        yield f"product {product.code}: {product.mg_per_ml} mg/mL ({product.basis})"
+        yield from _owned(product.site)

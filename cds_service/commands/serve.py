@@ -1,0 +1,91 @@
+"""The command serve: start the workers, and with --example fire one order at the service over HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from cds_service.advise import load
+from cds_service.commands.refused import Refused
+from cds_service.protocol.loader import ProtocolError
+from cds_service.settings import SettingError, Settings
+from cds_service.settings import load as load_settings
+
+_PATIENCE = 30.0
+
+
+def serve(example: str | None) -> int:
+    """Serve until interrupted. Settings and protocol are checked first, so that a fault is said once and clearly."""
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    try:
+        settings = load_settings()
+        load(settings.base_url, settings.overlay)
+    except (SettingError, ProtocolError) as error:
+        raise Refused(str(error)) from error
+    body = _example(example) if example else None
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
+    shower.start()
+    Granian(
+        "cds_service.web.wsgi:app",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.workers,
+        log_enabled=False,
+    ).serve()
+    return 0
+
+
+def _example(name: str) -> dict[str, Any]:
+    try:
+        body = json.loads(Path(name).read_bytes())
+    except (OSError, ValueError) as error:
+        raise Refused(f"{name}: {error}") from error
+    if not isinstance(body, dict):
+        raise Refused(f"{name}: not a hook request")
+    return body
+
+
+def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> None:
+    """Wait until the service answers; show the example and its cards; say how to go on."""
+    base = (
+        f"http://127.0.0.1:{settings.port}"
+        if settings.host == "0.0.0.0"
+        else f"http://{settings.host}:{settings.port}"
+    )
+    if not _listening(base):
+        print(f"the service does not answer at {base}", file=sys.stderr)
+        return
+    if body is not None:
+        from cds_service.commands.check import orders_of, table_of
+
+        service = f"ketamine-{body.get('hook')}"
+        answer = requests.post(f"{base}/cds-services/{service}", json=body, timeout=_PATIENCE)
+        print(f"\nPosted {name} to {base}/cds-services/{service}\n")
+        for order in orders_of(body):
+            print(f"  order: {order}")
+        print(f"\n{table_of(answer.json())}\n")
+    print(f"Listening on {base}. Services: {base}/cds-services")
+    if name is not None:
+        print(f"Try: curl -s -H 'Content-Type: application/json' -d @{name} {base}/cds-services/ketamine-order-sign")
+    sys.stdout.flush()
+
+
+def _listening(base: str) -> bool:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        try:
+            return requests.get(f"{base}/cds-services", timeout=2).ok
+        except requests.RequestException:
+            time.sleep(0.1)
+    return False

@@ -1,0 +1,34 @@
+"""The response: cards as JSON, and what the whole request could not check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from cards.model import EXTENSION, Response
+from cds_service.rules.judged import Judged
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+EMPTY = Response(cards=[])
+
+
+def not_checked(judged: Sequence[Judged]) -> list[dict[str, str]]:
+    """Each rule that could not be told, with the reasons, once."""
+    reasons: dict[str, dict[str, None]] = {}
+    for each in judged:
+        for outcome in each.outcomes:
+            if outcome.status == "could-not-tell":
+                says = reasons.setdefault(outcome.rule.id, {})
+                says |= dict.fromkeys(reason.says for reason in outcome.reasons)
+    return [{"rule": rule, "reason": "; ".join(says)} for rule, says in reasons.items()]
+
+
+def extension(judged: Sequence[Judged], version: str, overlay: str | None) -> dict[str, Any]:
+    return {EXTENSION: {"protocol": {"version": version, "overlay": overlay}, "notChecked": not_checked(judged)}}
+
+
+def encode(response: Response) -> bytes:
+    """JSON, with decimals as exact numbers."""
+    return _ENCODER.encode(response)

@@ -1,0 +1,476 @@
+"""From a scenario, as a pharmacist writes it, to the CDS Hooks request that an EHR would send.
+
+What a scenario does not name is normal: an adult of 45 on a ward, weighed and with a normal blood pressure this
+morning, no problems, no medicines, "no known allergy", an intravenous order of racemic ketamine for acute pain.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+PATIENT = "p1"
+
+SNOMED = "http://snomed.info/sct"
+LOINC = "http://loinc.org"
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+UCUM = "http://unitsofmeasure.org"
+ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+
+DRUGS = {"ketamine": (RXNORM, "6130", "ketamine"), "esketamine": (RXNORM, "2119365", "esketamine")}
+REASONS = {
+    "pain": (SNOMED, "274663001", "Acute pain"),
+    "depression": (SNOMED, "370143000", "Major depressive disorder"),
+    "agitation": (SNOMED, "47295007", "Psychomotor agitation"),
+    "sedation": (SNOMED, "314271007", "Induction of conscious sedation"),
+    "status epilepticus": (SNOMED, "230456007", "Status epilepticus"),
+    "migraine": (SNOMED, "37796009", "Migraine"),
+    "unknown": ("http://example.org/reasons", "x1", "a local reason"),
+}
+ROUTES = {
+    "intravenous": (SNOMED, "47625008", "Intravenous route"),
+    "intramuscular": (SNOMED, "78421000", "Intramuscular route"),
+    "subcutaneous": (SNOMED, "34206005", "Subcutaneous route"),
+    "intraosseous": (SNOMED, "417255000", "Intraosseous route"),
+    "nasal": (SNOMED, "46713006", "Nasal route"),
+    "oral": (SNOMED, "26643006", "Oral route"),
+    "epidural": (SNOMED, "404820008", "Epidural route"),
+    "push": ("http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration", "IVPUSH", "Injection, intravenous, push"),
+}
+SETTINGS = {"ward": "IMP", "emergency": "EMER", "outpatient": "AMB", "home": "HH", "virtual": "VR"}
+PLACES = {
+    "intensive care": ("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "ICU", "Intensive care unit"),
+    "emergency department": ("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "ER", "Emergency room"),
+}
+MONITORING = ("23852006", "284034009", "135840009", "53617003")
+
+_QUANTITY = re.compile(r"(-?[\d.]+)\s*(\S.*)?$")
+_AGO = re.compile(r"(\d+)\s*(minutes?|hours?|days?|months?|years?) ago$")
+
+
+def moment(text: str) -> str:
+    """`2 hours ago`, `10 days ago`, or a FHIR date as it stands."""
+    match = _AGO.match(text)
+    if match is None:
+        return text
+    number, unit = int(match.group(1)), match.group(2).rstrip("s")
+    days = {"day": 1, "month": 30.5, "year": 365.25}.get(unit)
+    past = timedelta(days=number * days) if days else timedelta(**{f"{unit}s": number})
+    return (NOW - past).isoformat(timespec="seconds")
+
+
+def quantity(text: str) -> dict[str, Any]:
+    """`0.5 mg/kg/h`, with the unit as a UCUM code; `20 [mcg/kg/min]!http://mimic…` is not needed: see `raw`."""
+    match = _QUANTITY.match(str(text))
+    assert match, f"{text!r} is not a quantity"
+    value: dict[str, Any] = {"value": Decimal(match.group(1))}
+    if match.group(2):
+        value |= {"unit": match.group(2), "system": UCUM, "code": match.group(2)}
+    return value
+
+
+def concept(system: str, code: str, display: str | None = None) -> dict[str, Any]:
+    return {"coding": [{"system": system, "code": code} | ({"display": display} if display else {})]}
+
+
+def _coded(given: Any, known: dict[str, tuple[str, str, str]], system: str = SNOMED) -> dict[str, Any]:
+    """A word of this file, `code display`, `ICD-10 code`, or a CodeableConcept as it stands."""
+    if isinstance(given, dict):
+        return given
+    if given in known:
+        return concept(*known[given])
+    text = str(given)
+    if text.startswith("ICD-10 "):
+        code, _, display = text.removeprefix("ICD-10 ").partition(" ")
+        return concept("http://hl7.org/fhir/sid/icd-10-cm", code, display or None)
+    if text.startswith("words: "):
+        return {"text": text.removeprefix("words: ")}
+    code, _, display = text.partition(" ")
+    return concept(system, code, display or None)
+
+
+# Orders -----------------------------------------------------------------------------------------------------
+
+_STEP_KEYS = {
+    "dose", "rate", "over", "for", "every", "times", "push", "as needed", "at most", "text", "sequence", "route",
+    "entries", "raw", "starts", "count",
+}  # fmt: skip
+
+
+def _amount(kind: str, text: Any) -> dict[str, Any]:
+    """A quantity, a range (`0.1 to 0.6 mg/kg/h`, `from 0.1 mg/kg/h`) or a ratio (`500 mg per 24 h`)."""
+    if isinstance(text, dict):
+        return {f"{kind}Quantity": text}
+    text = str(text)
+    if " per " in text:
+        above, below = text.split(" per ")
+        return {"rateRatio": {"numerator": quantity(above), "denominator": quantity(below)}}
+    if text.startswith("from "):
+        return {f"{kind}Range": {"low": quantity(text.removeprefix("from "))}}
+    if " to " in text:
+        low, high = text.split(" to ")
+        unit = quantity(high)["unit"]
+        return {f"{kind}Range": {"low": quantity(f"{low} {unit}"), "high": quantity(high)}}
+    return {f"{kind}Quantity": quantity(text)}
+
+
+def _repeat(step: dict[str, Any]) -> dict[str, Any]:
+    repeat: dict[str, Any] = {}
+    if "over" in step:
+        over = quantity(step["over"])
+        repeat |= {"duration": over["value"], "durationUnit": over["unit"]}
+    if "for" in step:
+        repeat["boundsDuration"] = quantity(step["for"])
+    if "every" in step:
+        every = quantity(step["every"])
+        repeat |= {"frequency": 1, "period": every["value"], "periodUnit": every["unit"]}
+    if "times" in step:
+        frequency, period = str(step["times"]).split(" per ")
+        every = quantity(period)
+        repeat |= {"frequency": int(frequency), "period": every["value"], "periodUnit": every["unit"]}
+    if "count" in step:
+        repeat["count"] = step["count"]
+    return repeat
+
+
+def dosage(step: dict[str, Any], default_route: Any = "intravenous") -> dict[str, Any]:
+    """One dosageInstruction."""
+    unknown = set(step) - _STEP_KEYS
+    assert not unknown, f"a step has no {unknown}"
+    made: dict[str, Any] = {}
+    entry: dict[str, Any] = {}
+    for kind in ("dose", "rate"):
+        if kind in step:
+            entry |= _amount(kind, step[kind])
+    if entry:
+        made["doseAndRate"] = [entry]
+    if "entries" in step:
+        made["doseAndRate"] = [
+            ({"type": {"text": each["type"]}} if "type" in each else {})
+            | {k: v for kind in ("dose", "rate") if kind in each for k, v in _amount(kind, each[kind]).items()}
+            for each in step["entries"]
+        ]
+    timing: dict[str, Any] = {}
+    if repeat := _repeat(step):
+        timing["repeat"] = repeat
+    if "starts" in step:
+        timing["event"] = [moment(step["starts"])]
+    if timing:
+        made["timing"] = timing
+    route = step.get("route", default_route)
+    if route != "unstated":
+        made["route"] = _coded(route, ROUTES)
+    if step.get("push"):
+        made["method"] = concept(SNOMED, "420620005", "Push")
+    if step.get("as needed"):
+        made["asNeededBoolean"] = True
+    if "at most" in step:
+        most, period = str(step["at most"]).split(" per ")
+        made["maxDosePerPeriod"] = {"numerator": quantity(most), "denominator": quantity(period)}
+    for key in ("text", "sequence"):
+        if key in step:
+            made[key] = step[key]
+    return made | step.get("raw", {})
+
+
+def medication_request(order: dict[str, Any], number: int) -> dict[str, Any]:
+    """One draft. `steps` are dosage instructions; an order with one step may name its parts directly."""
+    order = dict(order)
+    step_keys = {key for key in order if key in _STEP_KEYS and key != "raw"}
+    steps = order.pop("steps", None)
+    if steps is None:
+        steps = [{key: order.pop(key) for key in step_keys}] if step_keys else []
+    drug = order.pop("drug", "ketamine")
+    made: dict[str, Any] = {
+        "resourceType": "MedicationRequest",
+        "id": order.pop("id", f"o{number}"),
+        "status": order.pop("status", "draft"),
+        "intent": order.pop("intent", "order"),
+        "subject": {"reference": order.pop("subject", f"Patient/{PATIENT}")},
+        "dosageInstruction": [dosage(step) for step in steps],
+    }
+    if not made["dosageInstruction"]:
+        del made["dosageInstruction"]
+    reasons = order.pop("indication", "pain")
+    reasons = reasons if isinstance(reasons, list) else [reasons]
+    if reasons != ["none"]:
+        made["reasonCode"] = [_coded(reason, REASONS) for reason in reasons]
+    strength, diluent = order.pop("strength", None), order.pop("diluent", None)
+    if strength is None:
+        made["medicationCodeableConcept"] = _coded(drug, DRUGS, RXNORM)
+    else:
+        made["medicationReference"] = {"reference": "#m"}
+        made["contained"] = [_medication(drug, strength, diluent)]
+    if "group" in order:
+        made["groupIdentifier"] = {"system": "urn:example:groups", "value": str(order.pop("group"))}
+    if "replaces" in order:
+        made["priorPrescription"] = {"reference": f"MedicationRequest/{order.pop('replaces')}"}
+    made |= order.pop("raw", {})
+    assert not order, f"an order has no {set(order)}"
+    return made
+
+
+def _medication(drug: Any, strength: str, diluent: bool | None) -> dict[str, Any]:
+    above, _, below = str(strength).partition(" per ")
+    ratio = {"numerator": quantity(above), "denominator": quantity(below or "1 mL")}
+    if not below:
+        amount = quantity(above)
+        numerator_unit, denominator_unit = amount["unit"].split("/")
+        ratio = {"numerator": quantity(f"{amount['value']} {numerator_unit}"), "denominator": quantity(f"1 {denominator_unit}")}
+    ingredients = [{"itemCodeableConcept": _coded(drug, DRUGS, RXNORM), "strength": ratio}]
+    if diluent:
+        ingredients.append({"itemCodeableConcept": concept(RXNORM, "9863", "sodium chloride")})
+    return {"resourceType": "Medication", "id": "m", "code": {"text": "infusion"}, "ingredient": ingredients}
+
+
+# The patient ------------------------------------------------------------------------------------------------
+
+
+def observation(code: str, value: dict[str, Any], when: str, number: int, system: str = LOINC) -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "id": f"obs{number}",
+        "status": "final",
+        "code": concept(system, code),
+        "subject": {"reference": f"Patient/{PATIENT}"},
+        "effectiveDateTime": moment(when),
+    } | value
+
+
+class _Chart:
+    """The prefetch of one scenario."""
+
+    def __init__(self, patient: dict[str, Any]) -> None:
+        self.given = dict(patient)
+        self.number = 0
+
+    def next(self) -> int:
+        self.number += 1
+        return self.number
+
+    def prefetch(self) -> dict[str, Any]:
+        take = self.given.pop
+        missing = take("missing", [])
+        made = {
+            "patient": self._patient(take("age", 45), take("sex", "male"), take("born", None)),
+            "encounter": self._encounter(take("setting", "ward"), take("place", None)),
+            "bodySize": _bundle([*self._weights(take("weight", "70 kg")), *self._height(take("height", None))]),
+            "vitalSigns": _bundle(self._pressure(take("blood pressure", "120/75")) + self._results(take("vitals", []))),
+            "results": _bundle(self._results(take("results", []))),
+            "conditions": _bundle([self._problem(p) for p in take("problems", [])]),
+            "allergies": _bundle(self._allergies(take("allergies", ["no known allergy"]))),
+            "medications": _bundle([self._medicine(m) for m in take("medicines", [])]),
+            "administrations": _bundle([self._given_dose(m) for m in take("given", [])]),
+            "procedures": _bundle([self._procedure(p) for p in take("procedures", [])]),
+            "serviceRequests": _bundle([self._service(code) for code in self._monitoring(take("monitoring", []))]),
+        }
+        made |= take("raw", {})
+        assert not self.given, f"a patient has no {set(self.given)}"
+        return {key: value for key, value in made.items() if key not in missing}
+
+    def _patient(self, age: Any, sex: str, born: str | None) -> dict[str, Any]:
+        made: dict[str, Any] = {"resourceType": "Patient", "id": PATIENT, "gender": sex}
+        if born != "unknown":
+            years, _, unit = str(age).partition(" ")
+            days = float(years) * (30.5 if unit.startswith("month") else 365.25)
+            made["birthDate"] = born or (NOW - timedelta(days=days + 1)).date().isoformat()
+        return made
+
+    def _encounter(self, setting: str, place: str | None) -> dict[str, Any] | None:
+        if setting == "unknown":
+            return None
+        made: dict[str, Any] = {
+            "resourceType": "Encounter",
+            "id": "e1",
+            "status": "in-progress",
+            "class": {"system": ACT_CODE, "code": SETTINGS[setting]},
+            "subject": {"reference": f"Patient/{PATIENT}"},
+        }
+        if place:
+            made["contained"] = [{"resourceType": "Location", "id": "l", "type": [_coded(place, PLACES)]}]
+            made["location"] = [{"location": {"reference": "#l"}, "status": "active"}]
+        return made
+
+    def _weights(self, given: Any) -> list[dict[str, Any]]:
+        if given == "none":
+            return []
+        codes = {"measured": "29463-7", "stated": "3142-7", "estimated": "8335-2"}
+        made = []
+        for each in given if isinstance(given, list) else [given]:
+            each = each if isinstance(each, dict) else {"value": each}
+            value = {"valueQuantity": each.get("raw") or quantity(each["value"])}
+            when = each.get("when", "2 hours ago")
+            made.append(observation(codes[each.get("basis", "measured")], value, when, self.next()))
+            made[-1]["status"] = each.get("status", "final")
+        return made
+
+    def _height(self, given: str | None) -> list[dict[str, Any]]:
+        return [] if given is None else [observation("8302-2", {"valueQuantity": quantity(given)}, "2 days ago", self.next())]
+
+    def _pressure(self, given: Any) -> list[dict[str, Any]]:
+        if given == "none":
+            return []
+        made = []
+        for each in given if isinstance(given, list) else [given]:
+            values, _, when = str(each).partition(", ")
+            numbers, _, unit = values.partition(" ")
+            systolic, diastolic = numbers.split("/")
+            unit = unit or "mm[Hg]"
+            parts = [
+                {"code": concept(LOINC, code, name), "valueQuantity": quantity(f"{value} {'' if unit == 'no-unit' else unit}")}
+                for code, name, value in (
+                    ("8480-6", "Systolic blood pressure", systolic),
+                    ("8462-4", "Diastolic blood pressure", diastolic),
+                )
+            ]
+            made.append(observation("85354-9", {"component": parts}, when or "2 hours ago", self.next()))
+        return made
+
+    def _results(self, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        made = []
+        for each in given:
+            value: dict[str, Any] = {}
+            if "value" in each:
+                value["valueQuantity"] = quantity(each["value"])
+            if "answer" in each:
+                value["valueCodeableConcept"] = _coded(each["answer"], {})
+            if "date" in each:
+                value["valueDateTime"] = each["date"]
+            if "upper limit" in each:
+                value["referenceRange"] = [{"high": quantity(each["upper limit"])}]
+            if "interpretation" in each:
+                system = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+                value["interpretation"] = [concept(system, each["interpretation"])]
+            made.append(observation(each["code"], value, each.get("when", "1 hours ago"), self.next()))
+        return made
+
+    def _problem(self, given: Any) -> dict[str, Any]:
+        given = given if isinstance(given, dict) else {"code": given}
+        made: dict[str, Any] = {
+            "resourceType": "Condition",
+            "id": f"c{self.next()}",
+            "subject": {"reference": f"Patient/{PATIENT}"},
+            "code": _coded(given["code"], {}),
+        }
+        status = given.get("status", "active")
+        if status != "none":
+            made["clinicalStatus"] = concept("http://terminology.hl7.org/CodeSystem/condition-clinical", status)
+        if "verification" in given:
+            system = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+            made["verificationStatus"] = concept(system, given["verification"])
+        if "onset" in given:
+            made["onsetDateTime"] = moment(str(given["onset"]))
+        if "ended" in given:
+            made["abatementDateTime"] = moment(str(given["ended"]))
+        return made
+
+    def _allergies(self, given: list[Any]) -> list[dict[str, Any]]:
+        made = []
+        for each in given:
+            each = each if isinstance(each, dict) else {"to": each}
+            what = each["to"]
+            code = concept(SNOMED, "716186003", "No known allergy") if what == "no known allergy" else _coded(what, DRUGS)
+            status = concept("http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", each.get("status", "active"))
+            allergy = {
+                "resourceType": "AllergyIntolerance",
+                "id": f"a{self.next()}",
+                "patient": {"reference": f"Patient/{PATIENT}"},
+                "clinicalStatus": status,
+                "code": code,
+            }
+            if "type" in each:
+                allergy["type"] = each["type"]
+            if "verification" in each:
+                system = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification"
+                allergy["verificationStatus"] = concept(system, each["verification"])
+            made.append(allergy)
+        return made
+
+    def _medicine(self, given: Any) -> dict[str, Any]:
+        given = given if isinstance(given, dict) else {"drug": given}
+        given = {"status": "active", "id": f"m{self.next()}", "indication": "none"} | given
+        when = given.pop("when", "1 days ago")
+        made = medication_request(given, 0)
+        made["authoredOn"] = moment(when)
+        return made
+
+    def _given_dose(self, given: dict[str, Any]) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "resourceType": "MedicationAdministration",
+            "id": f"g{self.next()}",
+            "status": given.get("status", "completed"),
+            "subject": {"reference": f"Patient/{PATIENT}"},
+            "medicationCodeableConcept": _coded(given.get("drug", "ketamine"), DRUGS, RXNORM),
+            "effectiveDateTime": moment(given.get("when", "1 hours ago")),
+        }
+        dosage_given: dict[str, Any] = {}
+        if "rate" in given:
+            dosage_given["rateQuantity"] = quantity(given["rate"])
+        if "route" in given:
+            dosage_given["route"] = _coded(given["route"], ROUTES)
+        if dosage_given:
+            made["dosage"] = dosage_given
+        if "order" in given:
+            made["request"] = {"reference": f"MedicationRequest/{given['order']}"}
+        return made
+
+    def _procedure(self, given: dict[str, Any]) -> dict[str, Any]:
+        made = {
+            "resourceType": "Procedure",
+            "id": f"pr{self.next()}",
+            "status": given.get("status", "completed"),
+            "subject": {"reference": f"Patient/{PATIENT}"},
+            "code": _coded(given["code"], {}),
+            "performedDateTime": moment(given.get("when", "1 hours ago")),
+        }
+        if given.get("this encounter"):
+            made["encounter"] = {"reference": "Encounter/e1"}
+        return made
+
+    def _monitoring(self, given: Any) -> list[str]:
+        return list(MONITORING) if given == "all four" else list(given)
+
+    def _service(self, code: str) -> dict[str, Any]:
+        return {
+            "resourceType": "ServiceRequest",
+            "id": f"s{self.next()}",
+            "status": "active",
+            "intent": "order",
+            "subject": {"reference": f"Patient/{PATIENT}"},
+            "code": concept(SNOMED, str(code)),
+        }
+
+
+def _bundle(resources: list[dict[str, Any]]) -> dict[str, Any]:
+    entries = [{"resource": resource} for resource in resources]
+    return {"resourceType": "Bundle", "type": "searchset", "total": len(entries)} | ({"entry": entries} if entries else {})
+
+
+def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:
+    """The whole request of a scenario."""
+    hook = scenario.get("hook", "order-sign")
+    orders = scenario.get("orders") or [scenario["order"]]
+    drafts = [medication_request(order, number) for number, order in enumerate(orders, 1)]
+    drafts += scenario.get("other drafts", [])
+    context: dict[str, Any] = {
+        "userId": "Practitioner/pr1",
+        "patientId": PATIENT,
+        "encounterId": "e1",
+        "draftOrders": {
+            "resourceType": "Bundle",
+            "type": "collection",
+            "entry": [{"resource": draft} for draft in drafts],
+        },
+    }
+    if hook == "order-select":
+        selected = scenario.get("selected", [draft["id"] for draft in drafts])
+        context["selections"] = [f"MedicationRequest/{name}" for name in selected]
+    return {
+        "hook": hook,
+        "hookInstance": "0f0f0f0f-1111-4222-8333-444444444444",
+        "context": context,
+        "prefetch": _Chart(scenario.get("patient", {})).prefetch(),
+    }
