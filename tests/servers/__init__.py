@@ -1,0 +1,1 @@
+"""Real FHIR servers that the tests can start."""
