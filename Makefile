@@ -1,0 +1,49 @@
+# One obvious command for each thing. Everything runs in .venv, installed from the locked requirements with hashes.
+PYTHON ?= python3
+BIN := .venv/bin
+EXAMPLE ?= examples/ward-infusion-over-the-limit.json
+WORKERS_OF_TESTS ?= auto
+
+.PHONY: run test lint bench docs lock clean
+
+run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
+	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
+
+test: .venv/dev ## install and run all tests
+	@$(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist loadfile
+
+lint: .venv/dev ## formatting, lint, types, and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/dev ## compare with a no-op route, in one run
+	$(BIN)/python -m bench.run
+
+docs: .venv/dev ## write the generated pages anew
+	$(BIN)/python -m docs.generate
+
+lock: ## lock the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/run.txt
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
+
+clean: ## remove what the other targets made
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run: .venv/made requirements/run.txt pyproject.toml
+	@echo "Installing what the service needs …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: .venv/made requirements/dev.txt pyproject.toml
+	@echo "Installing what the tests need …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ .venv/run
