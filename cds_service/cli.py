@@ -35,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
             "--hook", choices=("order-select", "order-sign"), help="instead of the request's own hook"
         )
 
+    example = commands.add_parser("example", help="print an example request with its dates moved to now")
+    example.add_argument("file", metavar="FILE", help="a file of examples/")
+
     protocol = commands.add_parser("protocol", help="validate, show or compare the protocol and a site's overlay")
     actions = protocol.add_subparsers(dest="action", required=True, metavar="ACTION")
     validate = actions.add_parser("validate", help="check the protocol, and an overlay where one is named")
@@ -58,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from cds_service.commands import protocol
 
             return protocol.run(given)
+        if given.command == "example":
+            from cds_service.commands.examples import example
+
+            return example(given.file)
         from cds_service.commands import check
 
         text = _read(given.file)

@@ -23,6 +23,8 @@ class Fact:
 
     says: str
     reference: str | None = None
+    figure: str | None = None
+    """The measured number alone, for a summary."""
 
 
 @dataclass(frozen=True, slots=True)

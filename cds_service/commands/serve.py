@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import threading
 import time
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
 
 from cds_service.advise import load
+from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
+from cds_service.fhir import lenient
 from cds_service.protocol.loader import ProtocolError
 from cds_service.settings import SettingError, Settings
 from cds_service.settings import load as load_settings
@@ -31,7 +32,7 @@ def serve(example: str | None) -> int:
         load(settings.base_url, settings.overlay)
     except (SettingError, ProtocolError) as error:
         raise Refused(str(error)) from error
-    body = _example(example) if example else None
+    body = moved(read(example), datetime.now(UTC) - AS_OF) if example else None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
     shower.start()
@@ -44,16 +45,6 @@ def serve(example: str | None) -> int:
         log_enabled=False,
     ).serve()
     return 0
-
-
-def _example(name: str) -> dict[str, Any]:
-    try:
-        body = json.loads(Path(name).read_bytes())
-    except (OSError, ValueError) as error:
-        raise Refused(f"{name}: {error}") from error
-    if not isinstance(body, dict):
-        raise Refused(f"{name}: not a hook request")
-    return body
 
 
 def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> None:
@@ -70,14 +61,17 @@ def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> 
         from cds_service.commands.check import orders_of, table_of
 
         service = f"ketamine-{body.get('hook')}"
-        answer = requests.post(f"{base}/cds-services/{service}", json=body, timeout=_PATIENCE)
+        headers = {"Content-Type": "application/json"}
+        sent = lenient.encode(body)
+        answer = requests.post(f"{base}/cds-services/{service}", sent, headers=headers, timeout=_PATIENCE)
         print(f"\nPosted {name} to {base}/cds-services/{service}\n")
         for order in orders_of(body):
             print(f"  order: {order}")
         print(f"\n{table_of(answer.json())}\n")
     print(f"Listening on {base}. Services: {base}/cds-services")
     if name is not None:
-        print(f"Try: curl -s -H 'Content-Type: application/json' -d @{name} {base}/cds-services/ketamine-order-sign")
+        post = f"curl -s -H 'Content-Type: application/json' -d @- {base}/cds-services/ketamine-order-sign"
+        print(f"Try: .venv/bin/ketamine-cds example examples/no-weight.json | {post}")
     sys.stdout.flush()
 
 

@@ -182,7 +182,8 @@ def _which(found: list[Measurement], which: str) -> list[Measurement]:
 
 
 def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
-    fact = Fact(f"{m.name}: {_value(m)} ({on(m.when, case.now)})", m.reference)
+    figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
+    fact = Fact(f"{m.name}: {_value(m)} ({on(m.when, case.now)})", m.reference, figure)
     if clause.any_value:
         return Verdict(True, facts=(fact,)) if m.quantity or m.answers or m.number is not None else NO
     if clause.answer:

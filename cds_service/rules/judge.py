@@ -91,7 +91,8 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
         severity, because = changed_severity(rule, tier.name, case)
         if severity is None:
             return Outcome(rule, "suppressed", order, tier.name, because=because, facts=verdict.facts)
-        outcome = order_rules.fired(case, rule, tier.name, *verdict.facts)
+        found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
+        outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
         return dataclasses.replace(
             outcome, severity=severity, because=because, proposals=tuple(_suggested(case, rule, []))
         )

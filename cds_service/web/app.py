@@ -10,6 +10,8 @@ import msgspec
 from flask import Flask, Response, abort, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from cards.compose import FURTHER_WARNINGS
+from cards.could_not_check import TOPIC as COULD_NOT_CHECK
 from cards.model import Response as CardResponse
 from cds_service.advise import Knowledge, advise, failure
 from cds_service.fhir.client import FhirServers, Limits
@@ -21,6 +23,9 @@ from cds_service.protocol.limits import as_written
 from cds_service.settings import Settings
 
 log = logging.getLogger("ketamine_cds")
+
+RESERVED_TOPICS = (COULD_NOT_CHECK, FURTHER_WARNINGS)
+"""Cards that stand for several rules."""
 
 _ISSUE_TYPES = {400: "structure", 404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
 
@@ -66,18 +71,17 @@ def create_app(settings: Settings, knowledge: Knowledge, clock: Callable[[], dat
 
     @app.get("/protocol/<topic>")
     def protocol_page(topic: str) -> str:
-        rule = knowledge.protocol.rules.get(topic)
-        if rule is None:
+        protocol, day = knowledge.protocol, clock().date()
+        rule = protocol.rules.get(topic)
+        if rule is not None:
+            limits = {name: protocol.limits[name] for tier in rule.tiers for name in tier.limits}
+            return render_template(
+                "rule.html", rule=rule, limits=limits, protocol=protocol, day=day, as_written=as_written
+            )
+        if topic not in RESERVED_TOPICS:
             abort(404)
-        limits = {name: knowledge.protocol.limits[name] for tier in rule.tiers for name in tier.limits}
-        return render_template(
-            "rule.html",
-            rule=rule,
-            limits=limits,
-            protocol=knowledge.protocol,
-            day=clock().date(),
-            as_written=as_written,
-        )
+        shared = [r for r in protocol.rules.values() if topic == FURTHER_WARNINGS or r.card == topic]
+        return render_template("shared.html", topic=topic, rules=shared, protocol=protocol)
 
     app.register_error_handler(HookError, _hook_error)
     app.register_error_handler(HTTPException, _http_error)
