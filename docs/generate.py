@@ -1,0 +1,81 @@
+"""Writes the pages of docs/ that are made from the code: examples with their cards, and settings.
+
+`make docs` runs it; a test fails when a page is not what it would write.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cds_service import settings
+from cds_service.advise import advise, load
+from cds_service.commands.check import orders_of, table
+from cds_service.commands.examples import AS_OF, read
+from cds_service.fhir import lenient
+from cds_service.fhir.client import NoSource
+from cds_service.hooks.request import parse
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = {
+    "ward-infusion-over-the-limit": "An infusion on a ward, above the protocol maximum. The card carries the number, "
+    "the arithmetic and the order at the limit, in the unit that was used.",
+    "epic-shaped-order": "As Epic sends it: three doseAndRate entries (calculated, admin-amount, ordered), the "
+    "Medication as a sibling entry, a local route code before the SNOMED one, an OperationOutcome for no allergies.",
+    "pump-rate-in-ml-per-hour": "A rate in mL/h: 500 mg in 250 mL is 2 mg/mL; taken for 1 mg/mL it would have passed.",
+    "depression-infusion": "The standard antidepressant infusion, 0.5 mg/kg over 40 minutes twice a week: no card, "
+    "although it runs at 0.75 mg/kg/h. Rate limits are for continuous infusions.",
+    "depression-infusion-too-fast": "The same dose over 10 minutes.",
+    "bolus-and-infusion": "A push and an infusion in one order. The bolus is judged, the infusion passes, and the two "
+    "are not duplicates.",
+    "weight-in-pounds-entered-as-kilograms": "154 after 70 kg ten days ago: the weight is doubted, the dose is judged "
+    "on both, and the verdict flips.",
+    "no-weight": "No weight: the dose is bounded between 40 and 150 kg, and nothing is assumed.",
+    "uncontrolled-hypertension": "192/104 mmHg and heart failure; the dose itself is fine.",
+    "drug-by-name-only": "No code, only the words of the order.",
+    "tenfold-pump-slip": "25 in place of 2.5 mL/h.",
+    "esketamine-infusion": "Intravenous esketamine has limits of its own.",
+    "order-select-without-a-dose": "At order-select the dose may still be missing: no complaint.",
+}
+
+
+def examples() -> str:
+    """docs/examples.md."""
+    knowledge = load()
+    parts = [
+        "# Examples\n",
+        "Each is a whole CDS Hooks request in `examples/`, shown with the cards it gets. Their dates are of "
+        f"{AS_OF:%Y-%m-%d}; `ketamine-cds example FILE` prints one with its dates moved to now. This page is written "
+        "by `make docs`.\n",
+    ]
+    for name, says in EXAMPLES.items():
+        file = f"examples/{name}.json"
+        body = read(str(ROOT / file))
+        hook = str(body["hook"])
+        answer = advise(parse(lenient.encode(body), hook), hook == "order-sign", knowledge, NoSource(), AS_OF)
+        orders = "\n".join(f"    {order}" for order in orders_of(body))
+        cards = "\n".join(f"    {line}".rstrip() for line in table(answer).split("\n"))
+        parts.append(f"## {name}\n\n{says}\n\n`{file}` ({hook}):\n\n{orders}\n\nCards:\n\n{cards}\n")
+    return "\n".join(parts)
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    rows = "\n".join(f"| `{name}` | {default} | {says} |" for name, default, says in settings.described())
+    return (
+        "# Settings\n\nEnvironment variables. An unknown one that starts with `KETAMINE_CDS_`, or one that cannot be "
+        f"read, stops the start with a message that names it.\n\n| variable | default | meaning |\n|---|---|---|\n{rows}\n"
+    )
+
+
+PAGES = {"docs/examples.md": examples, "docs/settings.md": settings_page}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (ROOT / name).write_text(page(), "utf-8")
+        print(f"{name} written {datetime.now(UTC):%H:%M}")
+
+
+if __name__ == "__main__":
+    main()
