@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Protocol
@@ -87,14 +87,17 @@ def is_below(url: str, base: str) -> bool:
 
 
 class FhirServers:
-    """The FHIR servers that may be asked, one pooled session and one bounded pool of threads for all of them."""
+    """The FHIR servers that may be asked: one pooled session, and a bounded pool of threads for each.
+
+    A server that holds its threads (it may drip a header for minutes) starves only its own callers.
+    """
 
     def __init__(
         self, allowed: Sequence[str], limits: Limits, threads: int = 32, ca_bundle: str | None = None
     ) -> None:
         self.allowed = tuple(allowed)
         self.limits = limits
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="fhir")
+        self._pools = {base: ThreadPoolExecutor(threads, thread_name_prefix="fhir") for base in self.allowed}
         self._session = requests.Session()
         # No .netrc and no proxy from the environment: the token goes to the allowed server and nowhere else.
         self._session.trust_env = False
@@ -110,17 +113,16 @@ class FhirServers:
         """The server that the request names, if it is allowed."""
         if not base:
             return NoSource()
-        if not any(is_below(base, allowed) for allowed in self.allowed):
+        allowed = next((each for each in self.allowed if is_below(base, each)), None)
+        if allowed is None:
             return NoSource("it was not sent, and the FHIR server that the request names is not on the allowlist")
-        return _FhirServer(self, base.rstrip("/") + "/", token)
+        return _FhirServer(self, self._pools[allowed], base.rstrip("/") + "/", token)
 
     def close(self) -> None:
         """Let go of the connections; searches that wait for a thread are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
         self._session.close()
-
-    def submit(self, job: Callable[[], None]) -> Future[None]:
-        return self._pool.submit(job)
 
     def get(self, url: str, token: str | None, until: float) -> bytes:
         """The body at `url`. Raises _Failed with what a clinician may read."""
@@ -165,8 +167,9 @@ class _FhirServer:
 
     why_not: str | None = None
 
-    def __init__(self, servers: FhirServers, base: str, token: str | None) -> None:
+    def __init__(self, servers: FhirServers, pool: ThreadPoolExecutor, base: str, token: str | None) -> None:
         self._servers = servers
+        self._pool = pool
         self._base = base
         self._token = token
         self._until = time.monotonic() + servers.limits.deadline
@@ -176,7 +179,7 @@ class _FhirServer:
         late = self._servers._late()
         answers = {key: Answer(gap=late) for key in urls}
         jobs = [
-            self._servers.submit(lambda url=url, answer=answers[key]: self._pages(url, answer))  # type: ignore[misc]
+            self._pool.submit(lambda url=url, answer=answers[key]: self._pages(url, answer))  # type: ignore[misc]
             for key, url in urls.items()
         ]
         wait(jobs, timeout=max(0.0, self._until - time.monotonic()))

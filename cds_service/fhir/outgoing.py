@@ -24,17 +24,18 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
     Repaired are: an object where a list belongs, missing intent, status or subject, a dose on the dosage itself
     (STU3), times without a zone, nulls and empty elements, and elements that R4 does not know.
     """
-    repaired: dict[str, Any] = _without_empties(copy.deepcopy(dict(order)))
+    repaired = dict(order)
     for _ in range(_ROUNDS):
         try:
+            repaired = _without_empties(repaired)
             MedicationRequest.model_validate(repaired)
         except ValidationError as error:
             if not _repair(repaired, error, patient_id, now):
                 return None
-        except Exception:  # an unknown contained type raises KeyError inside the library
+        except Exception:  # nested too deep, or a contained type that the library does not know (KeyError)
             return None
         else:
-            return repaired
+            return repaired if "id" in repaired else None  # without it, nothing says which order is meant
     return None
 
 
@@ -79,6 +80,8 @@ def _without_empties(value: Any) -> Any:
 def _repair(order: dict[str, Any], error: ValidationError, patient_id: str, now: datetime) -> bool:
     """Mend every fault that the error names; False where one is of another kind."""
     for fault in sorted(error.errors(), key=lambda fault: len(fault["loc"]), reverse=True):
+        if not fault["loc"]:
+            return False  # of the whole: two of a choice, as a medication both by code and by reference
         *path, name = fault["loc"]
         parent = _at(order, path)
         if parent is None:

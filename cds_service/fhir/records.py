@@ -100,8 +100,8 @@ class Prefetched:
 
     answered: set[str] = field(default_factory=set)
     assumed: set[str] = field(default_factory=set)
-    """Observations came, but none of the kinds this query asks for, and not under its key: asked again where
-    that is possible."""
+    """Resources of the type came under a key that does not say which, so they may be a part: asked again where
+    that is possible, and taken as complete where it is not."""
     next_links: dict[str, str] = field(default_factory=dict)
     """The answers that were cut at a page."""
 
@@ -116,7 +116,7 @@ def from_prefetch(records: Records, prefetch: Mapping[str, msgspec.Raw], queries
     for key, raw in prefetch.items():
         page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page(raw)
         for query in _recognise(key, page, queries):
-            if query.key == key or page is None or _holds(page, query):
+            if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):
                 result.answered.add(query.key)
             else:
                 result.assumed.add(query.key)
@@ -135,6 +135,14 @@ def from_prefetch(records: Records, prefetch: Mapping[str, msgspec.Raw], queries
             records.add(page)
     result.assumed -= result.answered
     return result
+
+
+def _is_named(key: str, page: Page, query: Query) -> bool:
+    """Whether the key's words or the page's self link say that this is the query's whole answer; a read is."""
+    if "?" not in query.template:
+        return True
+    name = _LETTERS.sub("", key.lower())
+    return any(word in name for word in query.words) or query.type in (page.self or "")
 
 
 def _recognise(key: str, page: Page | None, queries: Sequence[Query]) -> list[Query]:

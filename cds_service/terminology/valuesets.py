@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 _SYSTEMS = tomllib.loads(resources.files(__package__).joinpath("systems.toml").read_text("utf-8"))
+LONGEST_CODE, LONGEST_SYSTEM = 128, 512
+"""Longer texts are in no set, and are not worth remembering."""
 _ALIASES: Mapping[str, str] = _SYSTEMS["aliases"]
 _SPELLING: Mapping[str, str] = _SYSTEMS["spelling"]
 _BLANK = " \t\r\n\u00a0\u200b\ufeff"
@@ -96,7 +98,7 @@ class ValueSets:
         for each in self._sets.values():
             self._index(each)
         self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
-        self.members_of = lru_cache(maxsize=16384)(self._members_of)
+        self._cached = lru_cache(maxsize=16384)(self._members_of)
 
     def _index(self, each: ValueSet) -> None:
         excluded = {(system, _spell(system, code)) for system, code in each.excluded}
@@ -110,8 +112,13 @@ class ValueSets:
             if key not in excluded:
                 self._exact.setdefault(key, []).append(member)
 
+    def members_of(self, system: str, code: str) -> Mapping[str, Member]:
+        """Every set that holds the code, with what it says of it. No terminology has codes longer than this."""
+        if len(code) > LONGEST_CODE or len(system) > LONGEST_SYSTEM:
+            return {}
+        return self._cached(system, code)
+
     def _members_of(self, system: str, code: str) -> Mapping[str, Member]:
-        """Every set that holds the code, with what it says of it."""
         system = canonical_system(system)
         code = _spell(system, code)
         found: dict[str, Member | None] = {}

@@ -1,0 +1,327 @@
+"""Which drug a medication is: by its codes, by its name, and what must never be taken for ketamine."""
+
+import unicodedata
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cds_service.terminology import drugs, valuesets
+from cds_service.terminology.drugs import Identity, identify, named
+from cds_service.terminology.valuesets import ValueSets
+
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+NDC = "http://hl7.org/fhir/sid/ndc"
+ATC = "http://www.whocc.no/atc"
+LOCAL = "urn:oid:1.2.3.4.5"
+
+KETAMINE = (RXNORM, "6130")
+KETAMINE_50 = (RXNORM, "238084")
+ESKETAMINE = (RXNORM, "2119365")
+PROPOFOL = (RXNORM, "8782")
+VETAKET = (NDC, "59399-114-10")
+
+
+@pytest.fixture(scope="module")
+def sets() -> ValueSets:
+    return valuesets.load()
+
+
+@pytest.fixture(scope="module")
+def aliases(shared: Path) -> dict[str, list[str]]:
+    text = (shared / "research" / "valuesets.yaml").read_text("utf-8")
+    sets: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)["sets"]
+    found: dict[str, list[str]] = sets["ketamine_text_fallback"]["aliases"]
+    return found
+
+
+def test_every_name_of_the_research_names_its_drug(aliases: dict[str, list[str]]) -> None:
+    for name in aliases["ketamine"]:
+        assert named([name]) == ({"ketamine"}, False), name
+    for name in aliases["esketamine"]:
+        assert named([name]) == ({"esketamine"}, False), name
+    for name in aliases["veterinary"]:
+        assert named([name]) == ({"ketamine"}, True), name
+    for name in aliases["not_ketamine"]:
+        assert named([name]) == (set(), False), name
+
+
+KETAMINE_TEXTS = [
+    "ketamine",
+    "Ketamine",
+    "KETAMINE HYDROCHLORIDE 50 MG/ML INJECTION",
+    "ketamine HCl 500 mg in NaCl 0.9 % 50 mL",
+    "Ketamine 50 MG/ML Injectable Solution [Ketalar]",
+    "Ketalar® 10 mg/mL",
+    "Ketalar™",
+    "KETALAR(R)",
+    "inj. ketamine",
+    "ketamine/midazolam 1:1",
+    "midazolam+ketamine",
+    "ketamine_50_mg_ml",
+    "(ketamine)",
+    "Ketamin-ratiopharm",
+    "Ketamin Inresa 250 mg",
+    "Ketaminhydrochlorid 50 mg/ml",
+    "Ketanest 50",
+    "Calypsol",
+    "cetamina",
+    "clorhidrato de ketamina",
+    "Chlorhydrate de kétamine",
+    unicodedata.normalize("NFD", "Kétamine Renaudin"),
+    "ketamine\u00a050\u00a0mg",
+    "keta\u00admine",
+    "ketamine\u200b",
+    "Patient's ketamine",
+    "vial(s) ketamine",
+    "Ringer's ketamine infusion",
+    "vitamins-ketamine",
+    "R-ketamine",
+]
+
+
+@pytest.mark.parametrize("text", KETAMINE_TEXTS)
+def test_racemic_ketamine_is_recognised_by_name(text: str) -> None:
+    assert named([text])[0] == {"ketamine"}
+
+
+ESKETAMINE_TEXTS = [
+    "esketamine",
+    "Esketamin Hameln 25 mg/ml",
+    "esketamina",
+    "S-ketamine",
+    "s-Ketamin 5 mg/ml",
+    "S-ketamine hydrochloride",
+    "S-ketamine-HCl",
+    "(S)-ketamine",
+    "(S)-Ketamin",
+    "S(+)-ketamine",
+    "S(+)-Ketamin",
+    "S(+) ketamine",
+    "S-(+)-ketamine",
+    "(S)-(+)-ketamine",
+    "(S) ketamine",
+    "S (+)-ketamine",
+    "S (+) ketamin",
+    "S+ ketamine",
+    "s+-ketamine",
+    "S\u2011ketamine",
+    "S\u2010ketamine",
+    "S\u2013ketamine",
+    "S\u2212ketamine",
+    "S-\u00adketamine",
+    "Ketanest S",
+    "Ketanest-S",
+    "Ketanest\u2011S 25 mg",
+    "Ketanest® S 5 mg/ml",
+    "Ketanest®S",
+    "Ketanest  S",
+    "KETANEST\tS",
+    "Spravato 28 mg",
+    "Vesierra",
+    "Esketaminhydrochlorid",
+    "racemic-free S-ketamine",
+]
+
+
+@pytest.mark.parametrize("text", ESKETAMINE_TEXTS)
+def test_esketamine_is_never_read_as_racemic_ketamine(text: str) -> None:
+    assert named([text])[0] == {"esketamine"}
+
+
+LOOK_ALIKES = [
+    "norketamine",
+    "Norketamine level",
+    "dehydronorketamine",
+    "hydroxynorketamine",
+    "tiletamine",
+    "Zoletil (tiletamine/zolazepam)",
+    "ketorolac 30 mg",
+    "ketoprofen",
+    "ketoconazole",
+    "ketotifen",
+    "arketamine",
+    "deschloroketamine",
+    "methoxetamine",
+    "ketones",
+    "ketaminex",
+    "xketamine",
+    "ketamine2",
+    "2ketamine",
+    "preketamine",
+    "keta mine",
+    "Ketanestx",
+    "",
+    " ",
+    "®",
+]
+
+
+@pytest.mark.parametrize("text", LOOK_ALIKES)
+def test_a_name_that_only_looks_like_ketamine_is_none(text: str) -> None:
+    assert named([text]) == (set(), False)
+
+
+@pytest.mark.parametrize("text", LOOK_ALIKES)
+def test_a_look_alike_beside_ketamine_does_not_hide_it(text: str) -> None:
+    assert named([f"{text} ketamine"])[0] == {"ketamine"}
+    assert named([f"ketamine, {text}"])[0] == {"ketamine"}
+    assert named([text, "S-ketamine"])[0] == {"esketamine"}
+
+
+@pytest.mark.parametrize("text", ["VetaKet", "Vetalar 100 mg/mL", "Imalgene 1000", "Narketan"])
+def test_an_animal_product_is_ketamine_and_said_to_be_one(text: str, sets: ValueSets) -> None:
+    identity = identify([], [text], sets)
+    assert identity == Identity(drug="ketamine", by="name", veterinary=True)
+    assert identify([KETAMINE], [text], sets).veterinary  # type: ignore[union-attr]
+    assert not identify([KETAMINE], ["ketamine"], sets).veterinary  # type: ignore[union-attr]
+
+
+def test_an_animal_product_is_said_to_be_one_also_when_only_its_code_tells(sets: ValueSets) -> None:
+    identity = identify([VETAKET], ["ketamine 100 mg/mL"], sets)
+    assert identity is not None
+    assert identity.veterinary
+    assert identity.strengths == (Decimal(100),)
+
+
+@given(st.text(max_size=40))
+def test_no_text_makes_the_search_for_names_fail(text: str) -> None:
+    found, veterinary = named([text, text.upper()])
+    assert found <= {"ketamine", "esketamine"}
+    assert not veterinary or found == {"ketamine"}
+
+
+separators = st.sampled_from([" ", ", ", "/", "-", "+", " (", ") ", ":", "_", "\n", "\u00a0"])
+other_words = st.sampled_from(
+    ["midazolam", "propofol", "injection", "50 mg/mL", "HCl", "norketamine", "in NaCl 0.9 %"]
+)
+
+
+@given(st.lists(other_words, max_size=3), st.lists(other_words, max_size=3), separators, st.booleans())
+def test_ketamine_is_found_wherever_it_stands_in_a_text(
+    before: list[str], after: list[str], separator: str, capital: bool
+) -> None:
+    name = "KETAMINE" if capital else "ketamine"
+    assert named([separator.join([*before, name, *after])])[0] == {"ketamine"}
+
+
+# Codes, and codes beside names
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "drug"),
+    [
+        (RXNORM, "6130", "ketamine"),
+        (RXNORM + "/", "6130", "ketamine"),
+        ("urn:oid:2.16.840.1.113883.6.88", "238083", "ketamine"),
+        (ATC, "N01AX03", "ketamine"),
+        (NDC, "0409-2053-10", "ketamine"),
+        (NDC, "00409205310", "ketamine"),
+        (RXNORM, "2119365", "esketamine"),
+        (ATC, "N01AX14", "esketamine"),
+        (ATC, "N06AX27", "esketamine"),
+    ],
+)
+def test_a_code_decides_without_any_text(sets: ValueSets, system: str, code: str, drug: str) -> None:
+    identity = identify([(system, code)], [], sets)
+    assert identity is not None
+    assert (identity.drug, identity.by, identity.disagreement) == (drug, "code", None)
+    assert identity.codings == ((system, code),)
+
+
+@pytest.mark.parametrize(
+    ("codings", "texts"),
+    [
+        ([], []),
+        ([PROPOFOL], ["propofol"]),
+        ([(RXNORM, "2284670")], []),  # published as esketamine, and invented
+        ([("http://snomed.info/sct", "1156248006")], []),
+        ([(LOCAL, "6130")], []),
+        ([(ATC, "N01AX")], []),
+        ([], ["norketamine in urine"]),
+    ],
+)
+def test_what_is_not_ketamine_is_none(sets: ValueSets, codings: list[tuple[str, str]], texts: list[str]) -> None:
+    assert identify(codings, texts, sets) is None
+
+
+def test_any_coding_of_a_medication_is_enough(sets: ValueSets) -> None:
+    identity = identify([(LOCAL, "K1"), PROPOFOL, KETAMINE], [], sets)
+    assert identity is not None
+    assert identity.by == "code"
+    assert identity.codings == (KETAMINE,)
+
+
+def test_a_name_decides_where_no_code_does(sets: ValueSets) -> None:
+    assert identify([(LOCAL, "K1")], ["Ketalar"], sets) == Identity(drug="ketamine", by="name")
+
+
+def test_a_code_of_another_drug_does_not_outweigh_the_name_and_is_reported(sets: ValueSets) -> None:
+    identity = identify([PROPOFOL], ["ketamine 50 mg/mL"], sets)
+    assert identity is not None
+    assert (identity.drug, identity.by) == ("ketamine", "name")
+    assert identity.disagreement == "the name says ketamine, the code 8782 does not"
+
+
+def test_a_local_code_that_says_nothing_about_the_drug_is_no_disagreement(sets: ValueSets) -> None:
+    identity = identify([(LOCAL, "8782")], ["ketamine 50 mg/mL"], sets)
+    assert identity is not None
+    assert identity.disagreement is None
+
+
+@pytest.mark.parametrize(
+    ("codings", "texts", "by", "strengths"),
+    [
+        ([KETAMINE_50, ESKETAMINE], [], "code", ()),
+        ([ESKETAMINE], ["ketamine"], "code", ()),
+        ([KETAMINE_50], ["S-ketamine"], "name", ()),
+        ([KETAMINE], ["Spravato"], "name", ()),
+        ([], ["ketamine or S-ketamine"], "name", ()),
+        ([], ["ketamine", "esketamine"], "name", ()),
+    ],
+)
+def test_where_both_are_named_or_coded_esketamine_is_judged_and_the_contradiction_said(
+    sets: ValueSets, codings: list[tuple[str, str]], texts: list[str], by: str, strengths: tuple[Decimal, ...]
+) -> None:
+    identity = identify(codings, texts, sets)
+    assert identity is not None
+    assert (identity.drug, identity.by) == ("esketamine", by)
+    assert identity.disagreement == "both esketamine and ketamine are named; judged as esketamine"
+    assert identity.strengths == strengths, "the strength of the other drug's product is not this drug's"
+    assert identity.codings == tuple(c for c in codings if c == ESKETAMINE)
+
+
+def test_product_codes_give_their_strength_and_two_of_them_both(sets: ValueSets) -> None:
+    assert identify([KETAMINE_50], [], sets).strengths == (Decimal(50),)  # type: ignore[union-attr]
+    both = identify([KETAMINE, KETAMINE_50, (RXNORM, "238082")], [], sets)
+    assert both is not None
+    assert sorted(both.strengths) == [Decimal(10), Decimal(50)]
+
+
+def test_a_name_never_gives_a_strength(sets: ValueSets) -> None:
+    assert identify([], ["ketamine 100 mg/mL"], sets).strengths == ()  # type: ignore[union-attr]
+
+
+def test_every_set_that_holds_a_judged_drug_is_shipped_and_has_codes(sets: ValueSets) -> None:
+    assert set(drugs.DRUG_SETS) == {"esketamine_drug", "ketamine_drug", "ketamine_ndc"}
+    for name in drugs.DRUG_SETS:
+        assert sets[name].members
+
+
+def test_no_code_is_in_the_sets_of_both_drugs(sets: ValueSets) -> None:
+    for name in drugs.DRUG_SETS:
+        for system, member in sets[name].members:
+            identity = identify([(system, member.code)], [], sets)
+            assert identity is not None
+            assert identity.drug == name.partition("_")[0], member
+
+
+def test_the_names_in_the_table_are_written_as_they_are_compared() -> None:
+    for entry in drugs._TABLE["drug"]:
+        for name in [*entry["names"], *entry.get("veterinary", [])]:
+            assert drugs.plain(name) == name
+            assert named([name])[0] == {entry["name"]}

@@ -1,0 +1,572 @@
+"""Value sets: how a code is matched, what stops the start, and that the shipped sets are those of the research."""
+
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cds_service.terminology import valuesets
+from cds_service.terminology.valuesets import ValueSetError, ValueSets
+
+SNOMED = "http://snomed.info/sct"
+LOINC = "http://loinc.org"
+RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
+ICD_10_CM = "http://hl7.org/fhir/sid/icd-10-cm"
+ICD_10 = "http://hl7.org/fhir/sid/icd-10"
+ATC = "http://www.whocc.no/atc"
+NDC = "http://hl7.org/fhir/sid/ndc"
+HSLOC = "https://www.cdc.gov/nhsn/cdaportal/terminology/codesystem/hsloc.html"
+CDC_RACE = "urn:oid:2.16.840.1.113883.6.238"
+V3_ROUTE = "http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration"
+
+SHIPPED = sorted(
+    (resources.files("cds_service.terminology") / "valuesets").iterdir(),
+    key=lambda file: file.name,
+)
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sets() -> ValueSets:
+    return valuesets.load()
+
+
+def loaded(*value_sets: Json) -> ValueSets:
+    return ValueSets(valuesets.read(json.dumps(each).encode(), f"{each.get('name')}.json") for each in value_sets)
+
+
+def value_set(*include: Json, name: str = "a_set", **more: Any) -> Json:
+    return {"resourceType": "ValueSet", "name": name, "compose": {"include": list(include)}, **more}
+
+
+def enumerated(system: str, *codes: str) -> Json:
+    return {"system": system, "concept": [{"code": code} for code in codes]}
+
+
+def branch(system: str, code: str) -> Json:
+    return {"system": system, "filter": [{"property": "concept", "op": "is-a", "value": code}]}
+
+
+def evidence(**parts: str | int | Decimal) -> list[Json]:
+    """The extension that a shipped code carries."""
+    kinds = {int: "valueInteger", Decimal: "valueDecimal"}
+    inner = [
+        {"url": name.replace("_", "-"), kinds.get(type(value), "valueCode"): value} for name, value in parts.items()
+    ]
+    return [{"url": "https://example.org/StructureDefinition/code-evidence", "extension": inner}]
+
+
+# Systems
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "in_set"),
+    [
+        (SNOMED, "77386006", "dx_pregnancy"),
+        (SNOMED + "/", "77386006", "dx_pregnancy"),
+        (SNOMED + "|http://snomed.info/sct/731000124108/version/20250301", "77386006", "dx_pregnancy"),
+        (SNOMED + "/|2025", "77386006", "dx_pregnancy"),
+        (f" {SNOMED}\u200b", "77386006", "dx_pregnancy"),
+        ("urn:oid:2.16.840.1.113883.6.96", "77386006", "dx_pregnancy"),
+        ("urn:oid:2.16.840.1.113883.6.96|20250301", "77386006", "dx_pregnancy"),
+        ("urn:oid:2.16.840.1.113883.6.1", "29463-7", "obs_weight_measured"),
+        ("http://loinc.org/", "29463-7", "obs_weight_measured"),
+        ("urn:oid:2.16.840.1.113883.6.88", "6130", "ketamine_drug"),
+        ("urn:oid:2.16.840.1.113883.6.90", "Z33.1", "dx_pregnancy"),
+        ("urn:oid:2.16.840.1.113883.6.69", "42023011310", "ketamine_ndc"),
+        ("urn:oid:2.16.840.1.113883.6.259", "1108-0", "loc_type"),
+        ("http://cts.nlm.nih.gov/fhir/CodeSystem/hsloc", "1108-0", "loc_type"),
+        ("http://cts.nlm.nih.gov/fhir/cs/hsloc/", "1108-0", "loc_type"),
+    ],
+)
+def test_a_system_is_recognised_however_a_real_feed_spells_it(
+    sets: ValueSets, written: str, code: str, in_set: str
+) -> None:
+    assert in_set in sets.members_of(written, code)
+
+
+@pytest.mark.parametrize(
+    "system",
+    ["", "http://snomed.info", "http://snomed.info/sct2", "https://snomed.info/sct", "snomed", LOINC, "2.16.840.1"],
+)
+def test_a_system_that_is_another_one_does_not_match(sets: ValueSets, system: str) -> None:
+    assert sets.members_of(system, "77386006") == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "system", "means", "other_system"),
+    [
+        ("2106-3", LOINC, "obs_hcg", CDC_RACE),  # hCG in urine; White
+        ("1108-0", HSLOC, "loc_type", CDC_RACE),  # emergency department; a tribe
+        ("1097-5", HSLOC, "loc_type", CDC_RACE),  # recovery room; a tribe
+        ("6130", RXNORM, "ketamine_drug", SNOMED),
+        ("77386006", SNOMED, "dx_pregnancy", RXNORM),
+    ],
+)
+def test_the_same_code_string_in_another_system_means_nothing(
+    sets: ValueSets, code: str, system: str, means: str, other_system: str
+) -> None:
+    assert means in sets.members_of(system, code)
+    assert sets.members_of(other_system, code) == {}
+
+
+@given(system=st.text(), code=st.text())
+def test_no_text_from_outside_makes_a_look_up_fail(sets: ValueSets, system: str, code: str) -> None:
+    for each in (system, ICD_10_CM, NDC, ATC):
+        assert isinstance(sets.members_of(each, code), dict)
+
+
+def test_a_code_of_a_million_characters_is_answered_at_once(sets: ValueSets) -> None:
+    started = time.perf_counter()
+    assert sets.members_of(ICD_10_CM, "X" * 1_000_000) == {}
+    assert time.perf_counter() - started < 1
+
+
+# Codes, branches and what is taken out of them
+
+
+@pytest.mark.parametrize("code", ["F20", "F20.0", "F200", "f20.9", "F20.89", " F20.0 ", "F20.0\u200b"])
+def test_an_icd_branch_takes_its_codes_with_or_without_dots(code: str) -> None:
+    sets = loaded(value_set(branch(ICD_10_CM, "F20")))
+    assert list(sets.members_of(ICD_10_CM, code)) == ["a_set"]
+
+
+@pytest.mark.parametrize("code", ["F2", "F21", "F", "", "G20", "20", "XF20"])
+def test_an_icd_branch_takes_no_neighbour_and_no_parent(code: str) -> None:
+    sets = loaded(value_set(branch(ICD_10_CM, "F20")))
+    assert sets.members_of(ICD_10_CM, code) == {}
+
+
+def test_who_and_clinical_modification_branches_are_kept_apart() -> None:
+    sets = loaded(value_set(branch(ICD_10_CM, "F20")))
+    assert sets.members_of(ICD_10, "F20.0") == {}
+
+
+def test_an_enumerated_icd_code_takes_no_child() -> None:
+    sets = loaded(value_set(enumerated(ICD_10_CM, "R51")))
+    assert "a_set" in sets.members_of(ICD_10_CM, "R51")
+    assert sets.members_of(ICD_10_CM, "R51.9") == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "taken"),
+    [
+        ("I25", True),
+        ("I25.10", True),
+        ("I25.110", False),
+        ("I251101", False),
+        ("I25.11", True),
+        ("I25.119", True),
+        ("I25.2", True),
+    ],
+)
+def test_an_exclusion_takes_its_branch_out_of_the_branch_around_it(code: str, taken: bool) -> None:
+    compose = {"include": [branch(ICD_10_CM, "I25")], "exclude": [branch(ICD_10_CM, "I25.110")]}
+    sets = loaded({"name": "a_set", "compose": compose})
+    assert ("a_set" in sets.members_of(ICD_10_CM, code)) == taken
+
+
+@pytest.mark.parametrize("include", [branch(ICD_10_CM, "O14.05"), enumerated(ICD_10_CM, "O14.05")])
+@pytest.mark.parametrize("exclude", [branch(ICD_10_CM, "O1405"), enumerated(ICD_10_CM, "O14.05")])
+def test_a_code_that_is_included_and_excluded_is_excluded(include: Json, exclude: Json) -> None:
+    compose = {"include": [branch(ICD_10_CM, "O14"), include], "exclude": [exclude]}
+    sets = loaded({"name": "a_set", "compose": compose})
+    assert sets.members_of(ICD_10_CM, "O14.05") == {}
+    assert "a_set" in sets.members_of(ICD_10_CM, "O14.04")
+
+
+def test_the_longest_match_wins_whichever_comes_first_in_the_file() -> None:
+    inner = {**branch(ICD_10_CM, "O10.03"), "extension": evidence(group="puerperium")}
+    outer = {**branch(ICD_10_CM, "O10"), "extension": evidence(group="pregnancy")}
+    for include in ([inner, outer], [outer, inner]):
+        sets = loaded({"name": "a_set", "compose": {"include": include}})
+        assert sets.members_of(ICD_10_CM, "O10.031")["a_set"].group == "puerperium"
+        assert sets.members_of(ICD_10_CM, "O10.1")["a_set"].group == "pregnancy"
+
+
+def test_a_longer_inclusion_inside_an_exclusion_wins() -> None:
+    compose = {
+        "include": [branch(ICD_10_CM, "O"), branch(ICD_10_CM, "O24.43"), enumerated(ICD_10_CM, "O24.9")],
+        "exclude": [branch(ICD_10_CM, "O24")],
+    }
+    sets = loaded({"name": "a_set", "compose": compose})
+    found = {
+        code: "a_set" in sets.members_of(ICD_10_CM, code) for code in ("O23", "O24.0", "O24.430", "O24.9", "O24.91")
+    }
+    assert found == {"O23": True, "O24.0": False, "O24.430": True, "O24.9": True, "O24.91": False}
+
+
+def test_an_exclusion_of_one_set_leaves_another_alone() -> None:
+    one = {"name": "one", "compose": {"include": [branch(ATC, "N05A")], "exclude": [branch(ATC, "N05AN")]}}
+    sets = loaded(one, value_set(branch(ATC, "N05A"), name="two"))
+    assert set(sets.members_of(ATC, "N05AN01")) == {"two"}
+    assert set(sets.members_of(ATC, "N05AX08")) == {"one", "two"}
+
+
+def test_atc_codes_are_compared_as_written() -> None:
+    sets = loaded(value_set(branch(ATC, "N05BA")))
+    assert "a_set" in sets.members_of(ATC, "N05BA01")
+    assert sets.members_of(ATC, "n05ba01") == {}
+    assert sets.members_of(ATC, "N05B.A01") == {}
+
+
+digits = st.text("0123456789", min_size=1, max_size=6)
+
+
+@given(st.lists(digits, min_size=1, max_size=5), st.lists(digits, max_size=5), digits)
+def test_a_branch_set_decides_as_its_definition_says(included: list[str], excluded: list[str], code: str) -> None:
+    """The definition: the longest of all roots that the code begins with decides, and an exclusion wins a tie."""
+    compose = {
+        "include": [branch(ICD_10_CM, root) for root in included],
+        "exclude": [branch(ICD_10_CM, root) for root in excluded],
+    }
+    sets = loaded({"name": "a_set", "compose": compose})
+    roots = [
+        (len(root), wins) for wins, each in ((0, included), (1, excluded)) for root in each if code.startswith(root)
+    ]
+    assert ("a_set" in sets.members_of(ICD_10_CM, code)) == (bool(roots) and max(roots)[1] == 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "in_pregnancy"),
+    [("O14.05", False), ("O14.04", True), ("O24.430", False), ("O24.41", True), ("O80", False), ("Z33.1", True)],
+)
+def test_a_woman_who_has_given_birth_is_not_pregnant_by_her_shipped_code(
+    sets: ValueSets, code: str, in_pregnancy: bool
+) -> None:
+    assert ("dx_pregnancy" in sets.members_of(ICD_10_CM, code)) == in_pregnancy
+
+
+def test_the_shipped_traps_are_not_what_they_look_like(sets: ValueSets) -> None:
+    assert "obs_rass" not in sets.members_of(LOINC, "54632-5"), "a delirium question that is published as RASS"
+    assert "obs_weight_measured" not in sets.members_of(LOINC, "8336-0"), "a percentile"
+    assert "obs_weight_measured" not in sets.members_of(LOINC, "11727-5"), "the weight of the foetus"
+    assert "ventilated" not in sets.members_of(SNOMED, "428311008"), "ventilated without a tube"
+    assert "dx_stroke" not in sets.members_of(ICD_10_CM, "G45.4"), "transient global amnesia"
+
+
+def test_the_two_strengths_that_are_easily_swapped_are_the_right_way_round(sets: ValueSets) -> None:
+    strengths = {
+        code: sets.members_of(RXNORM, code)["ketamine_drug"].strength for code in ("238082", "238083", "238084")
+    }
+    assert strengths == {"238082": Decimal(10), "238083": Decimal(100), "238084": Decimal(50)}
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["00409205310", "0409-2053-10", "00409-2053-10", "0409-2053-10 "],
+)
+def test_an_ndc_is_found_in_each_of_its_spellings(sets: ValueSets, written: str) -> None:
+    assert "ketamine_ndc" in sets.members_of(NDC, written)
+
+
+@pytest.mark.parametrize(
+    ("ten_digits", "eleven_digits"),
+    [("1234-5678-90", "01234567890"), ("12345-678-90", "12345067890"), ("12345-6789-0", "12345678900")],
+)
+def test_each_hyphenated_ten_digit_ndc_layout_is_filled_up_in_its_own_place(
+    ten_digits: str, eleven_digits: str
+) -> None:
+    sets = loaded(value_set(enumerated(NDC, eleven_digits)))
+    assert "a_set" in sets.members_of(NDC, ten_digits)
+
+
+@pytest.mark.parametrize("written", ["0409205310", "0409-2053", "409-2053-1", "00409-2053-11", "", "-", "--"])
+def test_an_ndc_that_could_be_several_products_is_none_of_them(sets: ValueSets, written: str) -> None:
+    assert sets.members_of(NDC, written) == {}
+
+
+# Groups and what a set says of a code
+
+
+def test_a_rule_may_ask_for_a_set_or_for_one_group_of_it(sets: ValueSets) -> None:
+    inpatient = [("http://terminology.hl7.org/CodeSystem/v3-ActCode", "IMP")]
+    assert sets.member("enc_class", inpatient) is not None
+    assert sets.member("enc_class/inpatient", inpatient) is not None
+    assert sets.member("enc_class/outpatient", inpatient) is None
+    assert "enc_class/inpatient" in sets
+    assert sets["enc_class/inpatient"].name == "enc_class"
+
+
+def test_any_coding_of_a_concept_counts_and_the_first_that_is_in_the_set_speaks() -> None:
+    first = {"code": "a", "display": "first", "extension": evidence(score=1)}
+    second = {"code": "b", "display": "second", "extension": evidence(score=2)}
+    sets = loaded(value_set({"system": "urn:s", "concept": [first, second]}))
+    found = sets.member("a_set", [("urn:local", "x"), ("urn:s", "b"), ("urn:s", "a")])
+    assert found is not None
+    assert (found.display, found.score) == ("second", 2)
+    assert sets.member("a_set", [("urn:local", "x")]) is None
+    assert sets.member("a_set", []) is None
+
+
+def test_a_member_carries_what_the_set_says_of_it() -> None:
+    concept = {
+        "code": "a",
+        "display": "A",
+        "extension": evidence(status="verified", group="g", qualifier="history", strength_mg_per_mL=10, score=3),
+    }
+    sets = loaded(value_set({"system": "urn:s", "concept": [concept]}))
+    assert sets.members_of("urn:s", "a") == {
+        "a_set": valuesets.Member("a_set", "a", "A", group="g", history=True, strength=Decimal(10), score=3)
+    }
+
+
+def test_a_strength_is_exact() -> None:
+    extension = json.dumps(evidence(strength_mg_per_mL=7)).replace(": 7}", ": 0.1}")
+    text = '{"name": "s", "compose": {"include": [{"system": "urn:s", "concept": [{"code": "a", "extension": %s}]}]}}'
+    (member,) = ValueSets([valuesets.read((text % extension).encode(), "s")]).members_of("urn:s", "a").values()
+    assert member.strength == Decimal("0.1")
+
+
+@pytest.mark.parametrize("kind", ["concept", "branch"])
+def test_a_code_that_nobody_verified_never_decides(kind: str) -> None:
+    marked = evidence(status="unverified")
+    unverified = (
+        {"system": ICD_10_CM, "concept": [{"code": "X1", "extension": marked}]}
+        if kind == "concept"
+        else {**branch(ICD_10_CM, "X1"), "extension": marked}
+    )
+    sets = loaded(value_set(unverified, enumerated(ICD_10_CM, "Y1")))
+    assert sets.members_of(ICD_10_CM, "X1") == {}
+    assert sets.codes("a_set", ICD_10_CM) == ["Y1"]
+
+
+# Loading
+
+
+def read_error(value: Json | bytes) -> str:
+    with pytest.raises(ValueSetError) as caught:
+        valuesets.read(value if isinstance(value, bytes) else json.dumps(value).encode(), "site.json")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        {"name": "a_set"},
+        {"name": "a_set", "compose": {"include": []}},
+        value_set({"system": "urn:s", "concept": []}),
+        value_set({"system": "urn:s", "concept": [{"code": "x", "extension": evidence(status="unverified")}]}),
+        {"name": "a_set", "compose": {"include": [], "exclude": [enumerated(SNOMED, "1")]}},
+        {"name": "a_set", "expansion": {"contains": []}},
+    ],
+    ids=["nothing", "no include", "no concept", "only unverified", "only excluded", "empty expansion"],
+)
+def test_a_set_that_would_match_nothing_stops_the_start(empty: Json) -> None:
+    message = read_error(empty)
+    assert "site.json" in message
+    assert "a_set is empty" in message
+
+
+def test_a_set_that_says_that_it_has_no_codes_is_loaded_and_says_so() -> None:
+    marked = {"name": "a_set", "extension": [{"url": "https://example.org/no-codes", "valueBoolean": True}]}
+    sets = loaded(marked)
+    assert sets["a_set"].no_codes
+    assert "a_set" in sets
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (b"", "cannot|can be read"),
+        (b"[]", "can be read"),
+        (b'{"name": "a"', "can be read"),
+        ({"compose": {"include": [enumerated(SNOMED, "1")]}}, "name"),
+        (value_set({"concept": [{"code": "1"}]}), "system"),
+        (value_set({"valueSet": ["http://example.org/other"]}), "system"),
+        (value_set({"system": SNOMED, "concept": [{"display": "no code"}]}), "code"),
+        (value_set({"system": RXNORM, "concept": [{"code": 6130}]}), "6130"),
+        (value_set({"system": LOINC, "filter": [{"property": "STATUS", "op": "=", "value": "A"}]}), "is-a"),
+        (value_set({"system": ICD_10_CM, "filter": [{"property": "concept", "op": "in", "value": "A"}]}), "is-a"),
+        (value_set(branch(SNOMED, "58214004")), "must be listed"),
+        (
+            value_set(enumerated(SNOMED, "1"), extension=[{"url": "question-words", "valueString": "("}]),
+            "can be read",
+        ),
+    ],
+)
+def test_a_file_that_means_more_than_can_be_done_stops_the_start(broken: Json | bytes, why: str) -> None:
+    message = read_error(broken)
+    assert message.startswith("site.json")
+    assert any(part in message for part in why.split("|"))
+
+
+def test_a_directory_without_a_set_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "README.txt").write_text("no sets here")
+    with pytest.raises(ValueSetError, match="no value sets"):
+        valuesets.load(tmp_path)
+
+
+def test_one_broken_file_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_text(json.dumps(value_set(enumerated(SNOMED, "1"))))
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueSetError, match=r"broken\.json"):
+        valuesets.load(tmp_path)
+
+
+def test_a_sites_own_expansion_is_read_also_where_it_is_nested() -> None:
+    expansion = [
+        {"system": SNOMED, "code": "58214004", "display": "Schizophrenia"},
+        {
+            "abstract": True,
+            "system": SNOMED,
+            "code": "64572001",
+            "contains": [
+                {"system": SNOMED, "code": "83746006", "contains": [{"system": SNOMED, "code": "191531007"}]}
+            ],
+        },
+        {"display": "only a heading", "contains": [{"system": SNOMED, "code": "26025008"}]},
+    ]
+    compose = {"include": [branch(SNOMED, "58214004")]}  # what is meant; the expansion says what that is
+    sets = loaded({"name": "a_set", "compose": compose, "expansion": {"contains": expansion}})
+    found = {
+        code
+        for code in ("58214004", "64572001", "83746006", "191531007", "26025008")
+        if sets.members_of(SNOMED, code)
+    }
+    assert found == {"58214004", "83746006", "191531007", "26025008"}
+    assert sets.members_of(SNOMED, "582140041") == {}, "a SNOMED code is no branch of another that it begins with"
+
+
+def test_an_expansion_does_not_take_away_what_the_enumeration_says_of_a_code() -> None:
+    concept = {"code": "IMP", "display": "inpatient", "extension": evidence(group="inpatient")}
+    expansion = {"contains": [{"system": "urn:s", "code": "IMP"}]}
+    sets = loaded(value_set({"system": "urn:s", "concept": [concept]}, expansion=expansion))
+    assert sets.members_of("urn:s", "IMP")["a_set"].group == "inpatient"
+
+
+def test_the_codes_of_one_system_are_listed_in_the_order_of_the_file() -> None:
+    sets = loaded(value_set(enumerated(LOINC, "b", "a"), enumerated(SNOMED, "1"), enumerated(LOINC, "c")))
+    assert sets.codes("a_set", LOINC) == ["b", "a", "c"]
+
+
+# The shipped sets
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
+def test_a_shipped_set_is_a_valid_r4_value_set_named_like_its_file(file: Any) -> None:
+    resource = StrictValueSet.model_validate_json(file.read_bytes())
+    assert f"{resource.name}.json" == file.name
+    assert resource.id == resource.name.replace("_", "-")
+    assert resource.url.endswith(f"/{resource.id}")
+
+
+def test_no_two_shipped_sets_share_a_name_and_none_is_lost(sets: ValueSets) -> None:
+    assert sets.names() == [file.name.removesuffix(".json") for file in SHIPPED]
+
+
+def test_the_shipped_sets_without_codes_are_known(sets: ValueSets) -> None:
+    assert [name for name in sets.names() if sets[name].no_codes] == [
+        "ans_child_pugh_c",
+        "loc_infusion_clinic",
+        "obs_cadss",
+        "obs_child_pugh",
+        "obs_delirium_screen",
+        "obs_poss",
+    ]
+
+
+def test_every_shipped_code_says_where_it_was_seen() -> None:
+    for file in SHIPPED:
+        for include in json.loads(file.read_bytes()).get("compose", {}).get("include", []):
+            for coded in include.get("concept", [include]):
+                (extension,) = (e for e in coded["extension"] if e["url"].endswith("/code-evidence"))
+                said = {part["url"] for part in extension["extension"]}
+                assert {"status", "checked"} <= said, (file.name, coded)
+
+
+# What this project added to the research: sets, and in these sets groups.
+OWN_SETS = {"ans_child_pugh_c"}
+OWN_GROUPS = {"route_iv", "dx_intracranial_mass_or_injury", "esketamine_drug"}
+
+
+@pytest.fixture(scope="module")
+def research(shared: Path) -> dict[str, Json]:
+    text = (shared / "research" / "valuesets.yaml").read_text("utf-8")
+    found: dict[str, Json] = yaml.load(text, Loader=yaml.CSafeLoader)["sets"]
+    del found["ketamine_text_fallback"]  # names, not codes: see test_drugs.py
+    return found
+
+
+def test_the_shipped_sets_are_those_of_the_research(sets: ValueSets, research: dict[str, Json]) -> None:
+    assert set(sets.names()) - OWN_SETS == set(research)
+    without_codes = {name for name, each in research.items() if each.get("status") == "no_codes"}
+    assert {name for name in research if sets[name].no_codes} == without_codes
+
+
+def _kind(entry: Json, negative_set: bool) -> str:
+    # All of a negative set is excluded from use: it holds what must not be taken for something else.
+    if entry.get("exclude") and not negative_set:
+        return "excluded"
+    return "branch" if entry.get("match") else "code"
+
+
+def _in_research(entry: Json) -> tuple[Any, ...]:
+    strength = entry.get("strength_mg_per_ml")
+    return (
+        entry.get("group"),
+        entry.get("qualifier") == "history",
+        None if strength is None else Decimal(str(strength)),
+        entry.get("score"),
+    )
+
+
+def test_every_code_is_that_of_the_research_with_all_that_is_said_of_it(
+    sets: ValueSets, research: dict[str, Json]
+) -> None:
+    wanted = {
+        (name, valuesets.canonical_system(entry["system"]), entry["code"], _kind(entry, "negative_set" in each)): (
+            _in_research(entry)
+        )
+        for name, each in research.items()
+        for entry in each["codes"]
+        if entry["confidence"] == "verified"
+    }
+    found: dict[tuple[str, str, str, str], tuple[Any, ...]] = {}
+    for name in research:
+        each = sets[name]
+        for kind, members in (("code", each.members), ("branch", each.branches)):
+            for system, m in members:
+                found[name, system, m.code, kind] = (m.group, m.history, m.strength, m.score)
+        for system, code in each.excluded:
+            found[name, system, code, "excluded"] = wanted.get((name, system, code, "excluded"), ())
+    assert found.keys() == wanted.keys()
+    for key, said in wanted.items():
+        if key[0] in OWN_GROUPS and said[0] is None:
+            assert found[key][1:] == said[1:], key
+        else:
+            assert found[key] == said, key
+
+
+def test_the_unverified_codes_of_the_research_never_decide(sets: ValueSets, research: dict[str, Json]) -> None:
+    unverified = [
+        (name, entry)
+        for name, each in research.items()
+        for entry in each["codes"]
+        if entry["confidence"] != "verified"
+    ]
+    assert unverified, "the research has none left: this test can go"
+    for name, entry in unverified:
+        assert name not in sets.members_of(entry["system"], entry["code"])
+
+
+def test_the_words_that_only_ask_are_those_of_the_research(sets: ValueSets, research: dict[str, Json]) -> None:
+    words = {name: pattern.pattern for name in sets.names() if (pattern := sets[name].question_words)}
+    assert words == {name: each["text_fallback"] for name, each in research.items() if "text_fallback" in each}
+
+
+@pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
+def test_the_words_that_only_ask_do_not_look_at_case(sets: ValueSets, case: Callable[[str], str]) -> None:
+    words = sets["dx_pregnancy"].question_words
+    assert words is not None
+    assert words.search(case("possible pregnancy"))

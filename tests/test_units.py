@@ -1,0 +1,314 @@
+"""The closed table of units: right against an independent oracle, exact, and closed."""
+
+import re
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pint
+import pytest
+import ucumvert
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cds_service import units
+from cds_service.units import CANONICAL, DIMENSIONS, Unit, UnknownUnit, UnreadableNumber
+
+TABLE = [unit for entries in units._UNITS.values() for unit in entries]
+
+Ucum = Callable[[str], Any]
+
+
+def named(unit: Unit) -> str:
+    return f"{unit.dimension}:{unit.code}"
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Ucum:
+    """Reads a UCUM code with ucumvert into a pint quantity with exact fractions."""
+    registry = pint.UnitRegistry(non_int_type=Fraction)
+    registry.load_definitions(Path(ucumvert.__file__).with_name("pint_ucum_defs.txt"))
+    parser, transformer = ucumvert.get_ucum_parser(), ucumvert.UcumToPintTransformer(ureg=registry)
+
+    def read(code: str) -> Any:
+        parsed = transformer.transform(ucumvert.parse_ucum(code, parser))
+        # ucumvert gives the code 1 as an int and a bare annotation such as {score} as a str.
+        return parsed if isinstance(parsed, registry.Quantity) else registry.Quantity(1)
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def research(shared: Path) -> dict[str, Any]:
+    text = (shared / "research" / "valuesets.yaml").read_text("utf-8")
+    ucum: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)["ucum"]
+    return ucum
+
+
+@pytest.mark.parametrize("unit", [unit for unit in TABLE if unit.code != "kPa"], ids=named)
+def test_every_factor_but_that_of_kpa_is_the_one_that_ucumvert_and_pint_compute(unit: Unit, oracle: Ucum) -> None:
+    given_unit, canonical = oracle(unit.code), oracle(CANONICAL[unit.dimension].code)
+    factor = given_unit.to(canonical.units).magnitude / canonical.magnitude
+    if isinstance(factor, float):  # pint divides 1 by a unit in floats
+        assert factor == pytest.approx(float(unit.factor), rel=1e-15)
+    else:
+        assert factor == unit.factor
+
+
+def test_a_kilopascal_is_counted_with_the_millimetre_of_mercury_of_ucum_and_not_of_pint(oracle: Ucum) -> None:
+    assert units.find("kPa").factor == 1000 / Fraction("133.322"), "UCUM: mm[Hg] is 133.322 Pa exactly"
+    of_pint = oracle("kPa").to(oracle("mm[Hg]").units).magnitude
+    assert of_pint == 1000 / Fraction("133.322387415")
+    assert abs(1 - of_pint / units.find("kPa").factor) < Fraction(3, 10**6)
+
+
+@pytest.mark.parametrize("unit", TABLE, ids=named)
+def test_every_unit_measures_what_its_dimension_measures(unit: Unit, oracle: Ucum) -> None:
+    assert oracle(unit.code).is_compatible_with(oracle(CANONICAL[unit.dimension].code))
+
+
+def test_every_canonical_unit_is_the_one_that_values_are_in() -> None:
+    assert {name: unit.factor for name, unit in CANONICAL.items()} == dict.fromkeys(DIMENSIONS, Fraction(1))
+    assert set(DIMENSIONS) == {unit.dimension for unit in TABLE}
+
+
+def test_no_two_dimensions_share_a_unit_but_those_that_are_named_in_every_look_up() -> None:
+    twice = {code: {unit.dimension for unit in entries} for code, entries in units._UNITS.items() if len(entries) > 1}
+    assert twice == {
+        "kg": {"mass", "body_weight"},
+        "g": {"mass", "body_weight"},
+        "mg/L": {"concentration", "bilirubin_mass"},
+        "mg/dL": {"concentration", "bilirubin_mass"},
+    }
+
+
+def test_the_table_is_that_of_the_research_without_temperature(research: dict[str, Any]) -> None:
+    wanted = {
+        name: {unit["code"]: Fraction(unit["factor"]) for unit in dimension["units"]}
+        for name, dimension in research["dimensions"].items()
+        if name != "temperature"  # no rule reads a temperature
+    }
+    found: dict[str, dict[str, Fraction]] = {name: {} for name in DIMENSIONS}
+    for unit in TABLE:
+        found[unit.dimension][unit.code] = unit.factor
+    assert found == wanted
+    canonical = {name: dimension["canonical"] for name, dimension in research["dimensions"].items()}
+    assert {name: unit.code for name, unit in CANONICAL.items()} | {"temperature": "Cel"} == canonical
+
+
+def test_the_aliases_are_those_of_the_research_without_temperature(research: dict[str, Any]) -> None:
+    wanted = {k: v for k, v in research["aliases_seen_non_ucum"].items() if k not in ("degC", "degF")}
+    assert wanted == units.ALIASES
+
+
+def test_everything_that_the_research_refuses_is_refused(research: dict[str, Any]) -> None:
+    for text in [*research["reject_even_though_valid_ucum"], *research["refused_non_ucum"]]:
+        with pytest.raises(UnknownUnit):
+            units.find(text)
+
+
+def test_every_alias_leads_straight_to_a_unit_and_shadows_none() -> None:
+    for alias, code in units.ALIASES.items():
+        assert code in units._UNITS, alias
+        assert alias not in units._UNITS
+        assert units.find(alias).code == code
+
+
+RATES = ["", "/kg", "/kg/min", "/kg/h", "/min", "/h", "/mL"]
+
+
+@pytest.mark.parametrize("rest", [*RATES, "/kg/hr", "/kg/hour", "/kg/minute", "/hr", "/hour", "/ml"])
+@pytest.mark.parametrize("micro", ["mcg", "\u00b5g", "\u03bcg"], ids=["mcg", "micro sign", "Greek mu"])
+def test_a_microgram_is_a_thousandth_of_a_milligram_however_it_is_written(micro: str, rest: str) -> None:
+    in_milligrams = units.find("mg" + rest.replace("hour", "h").replace("hr", "h").replace("minute", "min"))
+    assert units.find(micro + rest).factor * 1000 == in_milligrams.factor
+    assert units.find(micro + rest).dimension == in_milligrams.dimension
+
+
+REFUSED = [
+    "MG", "Mg", "mG", "MG/KG", "MG/ML", "MG/HR", "MG/KG/HR", "MG/KG/H", "Mg/kg", "mg/KG", "mg/kg/H", "mg/Kg/h",
+    "MCG", "Mcg", "UG", "Ug", "MCG/KG/MIN", "mcg/KG/min", "KG", "Kg", "kG", "LB", "LBS", "Lb", "G", "ML", "Ml",
+    "mL/H", "ml/H", "ML/HR", "HR", "H", "Min", "MIN", "min/", "mn", "mo", "M", "K/uL", "C", "F", "pH", "degC",
+    "degF", "Cel", "[degF]", "K", "gamma", "gamma/kg/min", "γ", "mg%", "mg/{spray}",
+    "mg{ketamine}/kg{ideal_body_weight}/h", "{pill}", "{tbl}", "tablet", "drops", "gtt", "vial", "amp",
+    "mg/kg/hours", "mg/kg/s", "mg/kg/wk", "g/kg/h", "ng/kg/min", "mEq/L", "mmol/mol", "IU", "[IU]/L", "cc",
+    "CC", "mg.", "mg/kg/", "/kg//h", "mgs", "milligram", "milligrams", "kilogram", "µ", "μ", "mg⁄kg", "mg∕kg",
+    "mg/㎏", "㎎", "㎍", "ｍｇ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*REFUSED, "", " ", " mg", "mg ", "mg /kg", "mg / kg / h", "mg\n", "mg\u200b", "\u00a0kg", "mg per kg", "m g",
+     "mg/kg bolus", "None", "null", "0", "2"],
+)  # fmt: skip
+def test_a_text_outside_the_table_and_the_aliases_is_refused(text: str) -> None:
+    with pytest.raises(UnknownUnit, match="is not in the table of units"):
+        units.find(text)
+    with pytest.raises(UnknownUnit):
+        units.quantity("1", text)
+
+
+@given(st.sampled_from([*units._UNITS, *units.ALIASES]), st.sampled_from([str.upper, str.title, str.swapcase]))
+def test_no_look_up_folds_case(text: str, fold: Callable[[str], str]) -> None:
+    folded = fold(text)
+    if folded in units._UNITS or folded in units.ALIASES:
+        return  # ml and mL are both in the table
+    with pytest.raises(UnknownUnit):
+        units.find(folded)
+
+
+@given(st.text(max_size=12))
+def test_whatever_is_found_was_written_in_the_table_letter_for_letter(text: str) -> None:
+    try:
+        unit = units.find(text)
+    except UnknownUnit:
+        return
+    assert unit.code == units.ALIASES.get(text, text)
+
+
+def test_a_unit_of_another_dimension_is_refused_and_the_message_says_which_were_asked_for() -> None:
+    with pytest.raises(UnknownUnit, match=re.escape("'mL/h' is not in the table of mass or mass_per_time")):
+        units.find("mL/h", "mass", "mass_per_time")
+
+
+@pytest.mark.parametrize("text", ["mg/kg", "mg/kg/h", "%", "/min", "1"])
+def test_a_dose_per_kilogram_is_never_a_bare_number_a_share_or_a_frequency(text: str) -> None:
+    """To a general unit parser mg/kg has no dimension: 5 mg/kg is 0.0005 % there."""
+    own = units.find(text).dimension
+    others = {"mass_per_bodymass", "mass_per_bodymass_time", "fraction", "rate", "dimensionless"} - {own}
+    with pytest.raises(UnknownUnit):
+        units.find(text, *others)
+
+
+def test_the_first_named_dimension_wins_for_a_code_that_stands_in_two() -> None:
+    assert units.quantity(70, "kg", "body_weight", "mass").value == 70
+    assert units.quantity(70, "kg", "mass", "body_weight").value == 70_000_000
+    assert units.quantity("1.2", "mg/dL", "bilirubin_mass").value == Fraction("1.2")
+    assert units.quantity("1.2", "mg/dL", "concentration").value == Fraction("0.012")
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "expected"),
+    [
+        ("0.5", "mg/kg/h", "1/2"),
+        ("8.33", "mcg/kg/min", "0.4998"),
+        ("5", "ug/kg/min", "3/10"),
+        ("500", "ug/kg/h", "1/2"),
+        ("12", "mg/kg/day", "1/2"),
+        ("0.1", "mg/kg/min", "6"),
+        ("154.32", "lb", "0.45359237 * 154.32"),
+        ("68.5", "[in_i]", "173.99"),
+        ("1e2", "mg", "100"),
+        ("-1", "mg", "-1"),
+        ("0.10", "mg", "1/10"),
+    ],
+)
+def test_conversions_that_a_pharmacist_can_check(number: str, text: str, expected: str) -> None:
+    wanted = Fraction(1)
+    for part in expected.split("*"):
+        wanted *= Fraction(part.strip())
+    assert units.quantity(number, text).value == wanted
+
+
+def test_a_sum_of_tenths_meets_its_limit_exactly() -> None:
+    """In binary floating point 3 x 0.1 mg is more than 0.3 mg, and a limit that is met would be exceeded."""
+    tenth = units.quantity(Decimal("0.1"), "mg/kg", "mass_per_bodymass")
+    limit = units.quantity(Decimal("0.3"), "mg/kg", "mass_per_bodymass")
+    assert 3 * tenth.value == limit.value
+    assert 3 * 0.1 > 0.3
+
+
+def test_nothing_becomes_a_float_on_its_way() -> None:
+    for unit in TABLE:
+        assert type(unit.factor) is Fraction
+        assert type(units.Quantity(units.exact("0.1") * unit.factor, unit).written) is Fraction
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity", Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity")],
+)
+def test_what_is_not_a_number_is_refused(number: Decimal | str) -> None:
+    with pytest.raises(UnreadableNumber, match="is not a number"):
+        units.quantity(number, "mg")
+
+
+@pytest.mark.parametrize(
+    "number", ["", "0,5", "1/2", "five", "0x10", "1 000", "--1", "1e", "½", "1e9999999999999999999"]
+)
+def test_a_text_that_is_no_decimal_number_is_refused_like_any_other_unreadable_number(number: str) -> None:
+    with pytest.raises(UnreadableNumber, match=re.escape(repr(number))):
+        units.exact(number)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1e999999999", "-1e999999999", "1e-999999999", Decimal("1e999999999"), Decimal("1e-999999999"),
+        "0e999999999", 10**60, "9" * 41, "9" * 100_000, "1." + "0" * 100_000, "0." + "0" * 100_000 + "1", "1e41",
+    ],
+    ids=lambda number: f"{number!s:.15}",
+)  # fmt: skip
+def test_an_absurd_number_is_refused_at_once(number: Decimal | int | str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(UnreadableNumber, match="too long"):
+        units.quantity(number, "mg/kg/h")
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("number", ["1e40", "9" * 40, "0." + "9" * 39, "1e-40", "0", "-0", "0.00", 0, 2**63])
+def test_a_long_number_that_can_still_be_handled_is_exact(number: int | str) -> None:
+    assert units.exact(number) == Fraction(number)
+
+
+numbers = st.decimals(min_value=-(10**9), max_value=10**9, places=6, allow_nan=False)
+of_one_dimension = st.sampled_from(DIMENSIONS).flatmap(
+    lambda name: st.tuples(*[st.sampled_from([unit for unit in TABLE if unit.dimension == name])] * 2)
+)
+
+
+@given(numbers, st.sampled_from(TABLE))
+def test_a_quantity_remembers_the_number_as_it_was_written(number: Decimal, unit: Unit) -> None:
+    quantity = units.quantity(number, unit.code, unit.dimension)
+    assert quantity.written == Fraction(number)
+    assert quantity.unit == unit
+    assert quantity.dimension == unit.dimension
+
+
+@given(numbers, of_one_dimension)
+def test_the_same_quantity_has_the_same_value_in_every_unit_of_its_dimension(
+    number: Decimal, pair: tuple[Unit, Unit]
+) -> None:
+    one, other = pair
+    quantity = units.quantity(number, one.code, one.dimension)
+    converted = units.Quantity(quantity.value, other)
+    assert converted.written * other.factor == quantity.value
+    assert converted.written * other.factor / one.factor == Fraction(number)
+
+
+@given(numbers, numbers, of_one_dimension)
+def test_which_of_two_quantities_is_greater_does_not_depend_on_their_units(
+    a: Decimal, b: Decimal, pair: tuple[Unit, Unit]
+) -> None:
+    one, other = pair
+    left, right = (units.quantity(n, one.code, one.dimension) for n in (a, b))
+    assert (left.value < right.value) == (a < b)
+    assert (left.value / other.factor < right.value / other.factor) == (a < b)
+
+
+@given(
+    st.one_of(
+        st.integers(), st.decimals(), st.text(), st.from_regex(r"-?[0-9]{1,50}(\.[0-9]{1,50})?(e-?[0-9]{1,30})?")
+    )
+)
+def test_a_number_is_exact_or_refused_and_nothing_else_happens(number: Decimal | int | str) -> None:
+    try:
+        value = units.exact(number)
+    except UnreadableNumber:
+        return
+    assert value == Fraction(Decimal(number))
