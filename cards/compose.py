@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
+import msgspec
+
 from cards import could_not_check, detail
 from cards.model import EXTENSION, Card, Coding, Link, Source
 from cards.suggestions import are_alternatives, suggestions
@@ -102,10 +104,28 @@ def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = (
         cards.append(_could_not_check(gaps, unchecked, judged, setting))
     if not (setting.signing and any(card.indicator != "info" for card in cards)):
         cards += [_card(finding, setting) for finding in info]
-    return sorted(cards, key=lambda card: SEVERITIES.index(card.indicator))
+    return _distinct(sorted(cards, key=lambda card: SEVERITIES.index(card.indicator)))
 
 
-def not_checked_at_all(texts: Texts, protocol: Protocol, topic_system: str) -> Card:
+def _distinct(cards: Sequence[Card]) -> list[Card]:
+    """Orders without an id, or with the same one, would give two cards one identifier: the later gets another."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for card in cards:
+        number = seen[card.uuid] = seen.get(card.uuid, 0) + 1
+        if number > 1:
+            uuid = uuid5(UUID(card.uuid), str(number))
+            made = card.suggestions and [
+                msgspec.structs.replace(s, uuid=str(uuid5(uuid, s.uuid))) for s in card.suggestions
+            ]
+            card = msgspec.structs.replace(card, uuid=str(uuid), suggestions=made)
+        distinct.append(card)
+    return distinct
+
+
+def not_checked_at_all(
+    texts: Texts, protocol: Protocol, topic_system: str, source_url: str, override_reasons: Sequence[Coding]
+) -> Card:
     """The card of a service that failed."""
     words = texts.words
     return Card(
@@ -115,8 +135,11 @@ def not_checked_at_all(texts: Texts, protocol: Protocol, topic_system: str) -> C
         indicator="warning",
         source=Source(
             label=f"{protocol.title} {protocol.version}",
+            url=source_url + could_not_check.TOPIC,
             topic=Coding(system=topic_system, code=could_not_check.TOPIC, display=words.say("title-could-not-check")),
         ),
+        override_reasons=list(override_reasons),
+        extension={EXTENSION: {"rules": [], "limits": []}},
     )
 
 
@@ -175,7 +198,7 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
     """Warnings beyond the room there is: one card that names every rule it stands for."""
     outcomes = tuple(outcome for finding in collapsed for outcome in finding.outcomes)
     lines = [f"- {line}" for finding in collapsed for line in _bullets(finding.outcomes, setting.texts)]
-    judged = tuple(dict.fromkeys(each for finding in collapsed for each in finding.judged))
+    judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
     paragraphs = ["\n".join(lines)]
     paragraphs += detail.evidence(outcomes, (), setting.texts, setting.protocol, setting.now.date())
     words = setting.texts.words

@@ -34,10 +34,11 @@ def _different(proposals: Iterable[Proposal]) -> list[Proposal]:
 
 def are_alternatives(made: Sequence[Suggestion]) -> bool:
     """Whether two of them change or remove the same order, so that at most one can be taken."""
-    touched = [
-        action.resource_id or (action.resource or {}).get("id")
-        for suggestion in made
-        for action in suggestion.actions
-        if action.type != "create"
-    ]
-    return len(touched) > 1
+    touched = [_touched(action) for suggestion in made for action in suggestion.actions if action.type != "create"]
+    return len(set(touched)) < len(touched)
+
+
+def _touched(action: Action) -> str:
+    """The order, as Type/id."""
+    resource = action.resource or {}
+    return action.resource_id or f"{resource.get('resourceType')}/{resource.get('id')}"

@@ -72,10 +72,12 @@ class Words:
     """The words that all cards share: headings, suggestion labels, notes."""
 
     entries: Mapping[str, Template]
+    fixed: Mapping[str, str]
+    """Those that have no placeholder."""
 
     def say(self, key: str, **values: object) -> str:
         """Plain text: labels and descriptions are no Markdown."""
-        return self.entries[key].render(**values)
+        return self.fixed[key] if key in self.fixed else self.entries[key].render(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,9 @@ def load(rules: Iterable[tuple[str, Iterable[str]]], extra: Traversable | None =
             if tier not in text.summaries and "" not in text.summaries:
                 raise TextError(f"{rule}.md: no summary for the tier {tier}")
     words = yaml.safe_load(shipped.joinpath("words.yaml").read_text("utf-8"))
-    return Texts(by_rule, Words({key: _PLAIN.from_string(value) for key, value in words.items()}))
+    entries = {key: _PLAIN.from_string(value) for key, value in words.items()}
+    fixed = {key: entries[key].render() for key, value in words.items() if "{" not in value}
+    return Texts(by_rule, Words(entries, fixed))
 
 
 def _read(rule: str, source: str) -> Text:

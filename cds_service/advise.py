@@ -110,14 +110,13 @@ def _read_and_judge(
     request: HookRequest, signing: bool, knowledge: Knowledge, source: Source, now: datetime
 ) -> tuple[list[Judged], list[str]] | None:
     """The outcomes and notes; None where no order is, or may be, ketamine."""
-    found, records, unfetched = _drafts(request, knowledge, source)
+    found, records = _drafts(request, knowledge, source)
     mine = [draft for draft in found if draft.identity is not None]
-    doubtful = [draft for draft in found if draft.identity is None and draft.reference in unfetched]
-    if not any(draft.selected for draft in mine):
-        if request.faults:
+    doubtful = [draft for draft in found if draft.identity is None and draft.description.to_fetch]
+    if not any(draft.selected for draft in (*mine, *doubtful)):
+        if request.faults and not (mine or doubtful):
             raise Malformed("; ".join(request.faults))
-        if not any(draft.selected for draft in doubtful):
-            return None
+        return None
     prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries)
     _fetch_missing(request, records, prefetched, knowledge, source)
     results, chart = _judge(request, mine, records, signing, knowledge, now)
@@ -128,16 +127,15 @@ def _read_and_judge(
 
 def failure(knowledge: Knowledge) -> Response:
     """The answer when the service itself fails: the order was not checked, and the card says so."""
-    return Response(cards=[compose.not_checked_at_all(knowledge.texts, knowledge.protocol, TOPIC_SYSTEM)])
+    card = compose.not_checked_at_all(
+        knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons
+    )
+    version, site = knowledge.protocol.version, knowledge.protocol.site
+    return Response(cards=[card], extension=response.extension([], version, site))
 
 
-def _drafts(
-    request: HookRequest, knowledge: Knowledge, source: Source
-) -> tuple[list[Draft], Records, dict[str, str]]:
-    """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched.
-
-    Returns also, by order, why a medication could not be had.
-    """
+def _drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> tuple[list[Draft], Records]:
+    """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched."""
     records = Records(_patient_id(request))
     records.add(Page(tuple(item for item in request.drafts if item.read.type in ("Medication", "Condition"))))
 
@@ -146,20 +144,20 @@ def _drafts(
 
     found = read()
     if not any(draft.identity is None and draft.description.to_fetch for draft in found):
-        return found, records, {}
+        return found, records
     for raw in request.prefetch.values():
         if b"Medication" in bytes(memoryview(raw)):
-            page = bundles.page(raw)
+            page = bundles.page_to_read(raw)
             records.add(Page(tuple(item for item in page.items if item.read.type == "Medication")))
     found = read()
-    wanted = {d.reference: d.description.to_fetch for d in found if d.identity is None and d.description.to_fetch}
-    if not wanted:
-        return found, records, {}
-    answers = source.fetch({order: url for order, url in wanted.items() if url})
-    for answer in answers.values():
+    wanted = [draft.description.to_fetch for draft in found if draft.identity is None]
+    urls = {url: url for url in wanted if url}
+    if not urls:
+        return found, records
+    for answer in source.fetch(urls).values():
         for page in answer.pages:
             records.add(page)
-    return read(), records, {order: answer.gap for order, answer in answers.items() if answer.gap}
+    return read(), records
 
 
 def _patient_id(request: HookRequest) -> str:
@@ -194,7 +192,11 @@ def _fetch_missing(
             records.gaps[query.key] = "the request does not say which patient"
     if not urls:
         return
-    for key, answer in source.fetch(urls).items():
+    # One Bundle under a foreign key may answer several queries, with one next page between them.
+    first_of = {url: key for key, url in reversed(urls.items())}
+    answers = source.fetch({key: url for url, key in first_of.items()})
+    for key, url in urls.items():
+        answer = answers[first_of[url]]
         gap = answer.gap
         if gap and key in prefetched.next_links:
             gap = f"only its first page was sent, and {gap}"
@@ -285,13 +287,17 @@ def _setting(request: HookRequest, signing: bool, knowledge: Knowledge, now: dat
         protocol=knowledge.protocol,
         override_reasons=knowledge.override_reasons,
         topic_system=TOPIC_SYSTEM,
-        source_url=f"{knowledge.public_url}/protocol/",
+        source_url=_source_url(knowledge),
         data_names={query.key: query.says for query in knowledge.queries},
         signing=signing,
         instance=_instance(request.hook_instance, now),
         now=now,
         interruptive=int(knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).number("interruptive-cards")),
     )
+
+
+def _source_url(knowledge: Knowledge) -> str:
+    return f"{knowledge.public_url}/protocol/"
 
 
 def _instance(hook_instance: str | None, now: datetime) -> UUID:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cds_service.commands.refused import Refused
 
 BAD_INPUT = 3
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As argparse has it, but 3: its 2 says that a critical card was found."""
+        self.print_usage(sys.stderr)
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="ketamine-cds", description="Order safety for ketamine, as a CDS Hooks service."
-    )
+    top = _Parser(prog="ketamine-cds", description="Order safety for ketamine, as a CDS Hooks service.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="start the service (settings: KETAMINE_CDS_… variables)")
@@ -53,28 +60,35 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     try:
-        if given.command == "serve":
-            from cds_service.commands.serve import serve
-
-            return serve(given.example)
-        if given.command == "protocol":
-            from cds_service.commands import protocol
-
-            return protocol.run(given)
-        if given.command == "example":
-            from cds_service.commands.examples import example
-
-            return example(given.file)
-        from cds_service.commands import check
-
-        text = _read(given.file)
-        run = check.check if given.command == "check" else check.explain
-        return run(text, given.hook, given.now, given.json)
+        status = _run(given)
+        sys.stdout.flush()
     except Refused as refused:
         print(f"ketamine-cds: {refused}", file=sys.stderr)
         return BAD_INPUT
-    except BrokenPipeError:
-        return 0
+    except BrokenPipeError:  # whoever read the output has gone; nothing may be written when Python ends, either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BAD_INPUT
+    return status
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.command == "serve":
+        from cds_service.commands.serve import serve
+
+        return serve(given.example)
+    if given.command == "protocol":
+        from cds_service.commands import protocol
+
+        return protocol.run(given)
+    if given.command == "example":
+        from cds_service.commands.examples import example
+
+        return example(given.file)
+    from cds_service.commands import check
+
+    text = _read(given.file)
+    run = check.check if given.command == "check" else check.explain
+    return run(text, given.hook, given.now, given.json)
 
 
 def _read(name: str) -> bytes:

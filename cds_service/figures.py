@@ -17,13 +17,21 @@ def show(value: Fraction, *limits: Fraction) -> str:
     scaled = value * 10**_EXACT_PLACES
     if scaled.denominator == 1:
         return _plain(scaled.numerator, _EXACT_PLACES)
-    magnitude = 0
-    while abs(value) >= 10**magnitude:
-        magnitude += 1
-    places = max(_SIGNIFICANT - magnitude, 0)
-    while any(_side(_rounded(value, places), limit) != _side(value, limit) for limit in limits):
+    places = max(_SIGNIFICANT - _magnitude(value), 0)
+    others = [limit for limit in limits if limit != value]
+    while any(_side(_rounded(value, places), limit) != _side(value, limit) for limit in others):
         places += 1
     return _plain(round(value * 10**places), places)
+
+
+def _magnitude(value: Fraction) -> int:
+    """Digits before the point; below a tenth, less the zeros after it."""
+    magnitude = 0
+    while abs(value) >= Fraction(10) ** magnitude:
+        magnitude += 1
+    while abs(value) < Fraction(10) ** (magnitude - 1):
+        magnitude -= 1
+    return magnitude
 
 
 def _rounded(value: Fraction, places: int) -> Fraction:

@@ -6,6 +6,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,8 @@ class SettingError(Exception):
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
+        is_short = len(text) <= len(str(high))
+        if not (text.isascii() and text.isdecimal() and is_short) or not low <= int(text) <= high:
             raise ValueError(f"a whole number from {low} to {high}")
         return int(text)
 
@@ -26,14 +28,25 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("an http or https URL without a query")
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        usable = False
+    # urlsplit passes over blanks and control characters; a user or a query would never match what a request names.
+    if not usable or any(c in text for c in "@?#\\ ") or not (text.isascii() and text.isprintable()):
+        raise ValueError("an http or https URL without a user or a query")
     return text.rstrip("/")
 
 
 def _urls(text: str) -> tuple[str, ...]:
     return tuple(_url(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("a file that exists")
+    return text
 
 
 def _text(text: str) -> str:
@@ -60,7 +73,7 @@ class Settings:
     fhir_deadline_ms: int = _setting(400, _whole(10, 60_000), "time for all fallback searches of a request together")
     fhir_threads: int = _setting(32, _whole(1, 512), "fallback searches at once, over all requests of a worker")
     fhir_max_bytes: int = _setting(8_000_000, _whole(1_000, 1_000_000_000), "largest page of a FHIR server")
-    fhir_ca_bundle: str | None = _setting(None, _text, "file with the certificate authorities of the FHIR servers")
+    fhir_ca_bundle: str | None = _setting(None, _file, "file with the certificate authorities of the FHIR servers")
     max_body_bytes: int = _setting(16_000_000, _whole(1_000, 1_000_000_000), "largest request")
     overlay: str | None = _setting(None, _text, "site overlay file of the protocol")
 

@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from importlib import resources
 
+import msgspec
+
 MAX_DIGITS = 40
 """Numbers written with more digits, or with an exponent beyond this, are refused: no clinician wrote them."""
 
@@ -33,8 +35,7 @@ class Unit:
     factor: Fraction
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(msgspec.Struct, frozen=True):
     """An exact amount. `value` is in the dimension's canonical unit; `unit` is the one it was written in."""
 
     value: Fraction

@@ -20,16 +20,17 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = {
     "ward-infusion-over-the-limit": "An infusion on a ward, above the protocol maximum. The card carries the number, "
     "the arithmetic and the order at the limit, in the unit that was used.",
-    "epic-shaped-order": "As Epic sends it: three doseAndRate entries (calculated, admin-amount, ordered), the "
-    "Medication as a sibling entry, a local route code before the SNOMED one, an OperationOutcome for no allergies.",
-    "pump-rate-in-ml-per-hour": "A rate in mL/h: 500 mg in 250 mL is 2 mg/mL; taken for 1 mg/mL it would have passed.",
+    "epic-shaped-order": "As Epic sends it: three doseAndRate entries (calculated, admin-amount, ordered), "
+    "the Medication as a sibling entry, a local route code before the SNOMED one, an OperationOutcome for no "
+    "allergies.",
+    "pump-rate-in-ml-per-hour": "A rate in mL/h: 500 mg in 250 mL is 2 mg/mL; at 1 mg/mL it would have passed.",
     "depression-infusion": "The standard antidepressant infusion, 0.5 mg/kg over 40 minutes twice a week: no card, "
     "although it runs at 0.75 mg/kg/h. Rate limits are for continuous infusions.",
     "depression-infusion-too-fast": "The same dose over 10 minutes.",
-    "bolus-and-infusion": "A push and an infusion in one order. The bolus is judged, the infusion passes, and the two "
-    "are not duplicates.",
-    "weight-in-pounds-entered-as-kilograms": "154 after 70 kg ten days ago: the weight is doubted, the dose is judged "
-    "on both, and the verdict flips.",
+    "bolus-and-infusion": "A push and an infusion in one order. The bolus is judged, the infusion passes, and the "
+    "two are not duplicates.",
+    "weight-in-pounds-entered-as-kilograms": "154 after 70 kg ten days ago: the weight is doubted, the dose is "
+    "judged on both, and the verdict flips.",
     "no-weight": "No weight: the dose is bounded between 40 and 150 kg, and nothing is assumed.",
     "uncontrolled-hypertension": "192/104 mmHg and heart failure; the dose itself is fine.",
     "drug-by-name-only": "No code, only the words of the order.",
@@ -64,7 +65,8 @@ def settings_page() -> str:
     rows = "\n".join(f"| `{name}` | {default} | {says} |" for name, default, says in settings.described())
     return (
         "# Settings\n\nEnvironment variables. An unknown one that starts with `KETAMINE_CDS_`, or one that cannot be "
-        f"read, stops the start with a message that names it.\n\n| variable | default | meaning |\n|---|---|---|\n{rows}\n"
+        "read, stops the start with a message that names it.\n\n| variable | default | meaning |\n|---|---|---|\n"
+        f"{rows}\n"
     )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TypeVar
 
 from cds_service import units
-from cds_service.chart.facts import Act, Allergy, Measurement, Medicine, Members, Problem, Weight
+from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Weight
 from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import contained_resource, describe
@@ -18,7 +18,8 @@ from cds_service.fhir.resources import CodeableConcept, Quantity
 from cds_service.terminology import drugs
 from cds_service.terminology.valuesets import Member, ValueSets
 
-T = TypeVar("T")
+F = TypeVar("F", Problem, Allergy)
+_CodedPart = tuple[resources.Observation | resources.ObservationComponent, tuple[str, str], Members]
 
 _USABLE_OBSERVATION = frozenset({"final", "amended", "corrected", "preliminary", None})
 _USABLE_WEIGHT = frozenset({"final", "amended", "corrected", None})
@@ -121,33 +122,45 @@ class Chart:
         """By value set, newest first."""
         index: dict[str, list[Measurement]] = {}
         for observation in self._records.of(resources.Observation):
-            if observation.status in _USABLE_OBSERVATION:
-                self._index_observation(observation, index)
+            if observation.status in _USABLE_OBSERVATION and (coded := self._coded_parts(observation)):
+                self._index_observation(observation, coded, index)
         for found in index.values():
             found.sort(key=lambda m: m.when.latest, reverse=True)
         return index
 
-    def _index_observation(self, observation: resources.Observation, index: dict[str, list[Measurement]]) -> None:
-        parts: list[resources.Observation | resources.ObservationComponent] = [observation, *observation.component]
-        when: When | None = None
-        for part in parts:
-            for system, code in part.code.codes if part.code else ():
-                members = self.valuesets.members_of(system, code)
-                if not members:
-                    continue
-                when = when or self._effective(observation)
-                if when is None:
-                    self._note(f"an observation without a readable date was left out ({observation.reference})")
-                    return
-                if when.is_future(self.now, self._tolerance):
-                    self._note(f"an observation dated in the future was left out ({observation.reference})")
-                    return
-                measurement = self._measurement(part, (system, code), when, observation.reference)
-                for name in members:
-                    if not any(
-                        m.reference == observation.reference and m.code[1] == code for m in index.get(name, ())
-                    ):
-                        index.setdefault(name, []).append(measurement)
+    def _coded_parts(self, observation: resources.Observation) -> list[_CodedPart]:
+        """The observation and its components, once for each coding that a value set holds."""
+        parts: tuple[resources.Observation | resources.ObservationComponent, ...] = (
+            observation,
+            *observation.component,
+        )
+        members_of = self.valuesets.members_of
+        return [
+            (part, (coding.system, coding.code), members)
+            for part in parts
+            if part.code is not None
+            for coding in part.code.coding
+            if coding.system and coding.code and (members := members_of(coding.system, coding.code))
+        ]
+
+    def _index_observation(
+        self, observation: resources.Observation, coded: list[_CodedPart], index: dict[str, list[Measurement]]
+    ) -> None:
+        when = self._effective(observation)
+        if when is None:
+            self._note(f"an observation without a readable date was left out ({observation.reference})")
+            return
+        if when.is_future(self.now, self._tolerance):
+            self._note(f"an observation dated in the future was left out ({observation.reference})")
+            return
+        indexed: set[tuple[str, str]] = set()
+        reference = observation.reference
+        for part, coding, members in coded:
+            measurement = self._measurement(part, coding, when, reference)
+            for name in members:
+                if (name, coding[1]) not in indexed:
+                    indexed.add((name, coding[1]))
+                    index.setdefault(name, []).append(measurement)
 
     def _effective(self, observation: resources.Observation) -> When | None:
         period = observation.effective_period
@@ -189,12 +202,17 @@ class Chart:
 
     @cached_property
     def weights(self) -> list[Weight]:
-        """Measured ones newest first; stated and estimated ones only where there is no measured one."""
-        statuses = {o.reference: o.status for o in self._records.of(resources.Observation)}
+        """Measured ones newest first; stated and estimated ones only where there is no measured one.
+
+        Of weights of one moment the lightest comes first, whatever order they were sent in.
+        """
+        observations = self._records.of(resources.Observation)
+        unusable = {o.reference for o in observations if o.status not in _USABLE_WEIGHT}
         for name, basis in _WEIGHT_SETS.items():
-            found = [m for m in self.measurements(name) if statuses.get(m.reference) in _USABLE_WEIGHT]
+            found = [m for m in self.measurements(name) if m.reference not in unusable]
             if found:
-                return [_weight(m, basis) for m in found]
+                weights = sorted((_weight(m, basis) for m in found), key=lambda weight: weight.kg or 0)
+                return sorted(weights, key=lambda weight: weight.when.latest, reverse=True)
         return []
 
     # Problems, allergies, procedures ----------------------------------------------------------------------
@@ -202,6 +220,24 @@ class Chart:
     @cached_property
     def problems(self) -> list[Problem]:
         return [p for c in self._records.of(resources.Condition) if (p := self._problem(c)) is not None]
+
+    @cached_property
+    def problems_by_set(self) -> BySet[Problem]:
+        return BySet(self.problems)
+
+    @cached_property
+    def open_problems(self) -> list[tuple[Problem, frozenset[str]]]:
+        """Active problems that may mean more than they say; the sets are those that words without a code may mean."""
+        return self._open(problem for problem in self.problems if problem.active)
+
+    @cached_property
+    def open_allergies(self) -> list[tuple[Allergy, frozenset[str]]]:
+        """As open_problems."""
+        return self._open(self.allergies)
+
+    def _open(self, facts: Iterable[F]) -> list[tuple[F, frozenset[str]]]:
+        found = ((fact, frozenset() if fact.members else self.valuesets.asking(fact.name)) for fact in facts)
+        return [(fact, meanings) for fact, meanings in found if fact.members or meanings]
 
     def _problem(self, condition: resources.Condition) -> Problem | None:
         verification = condition.verification_status.simple_code() if condition.verification_status else None
@@ -242,6 +278,10 @@ class Chart:
             if _code(allergy.clinical_status) in ("active", None)
         ]
 
+    @cached_property
+    def allergies_by_set(self) -> BySet[Allergy]:
+        return BySet(self.allergies)
+
     @property
     def has_allergy_list(self) -> bool:
         """Any entry, also one that says that there is no known allergy."""
@@ -269,6 +309,10 @@ class Chart:
             for p in self._records.of(resources.Procedure)
             if p.status in ("completed", "in-progress", None)
         ]
+
+    @cached_property
+    def acts_by_set(self) -> BySet[Act]:
+        return BySet(self.acts)
 
     def _performed(self, procedure: resources.Procedure) -> When | None:
         period = procedure.performed_period
@@ -332,6 +376,10 @@ class Chart:
                     found.append(given)
         return sorted(found, key=_newest, reverse=True)
 
+    @cached_property
+    def medicines_by_set(self) -> BySet[Medicine]:
+        return BySet(self.medicines)
+
     def _ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:
         description = describe(
             order.medication_codeable_concept,
@@ -351,7 +399,7 @@ class Chart:
             start=self.when(order.authored_on),
             end=None,
             routes=frozenset(name for d in order.dosage_instruction for name in self.members([d.route])),
-            reasons=self.members(order.reason_code),
+            reasons=self.members([*order.reason_code, *self._codes_of(order.reason_reference)]),
             reference=order.reference,
             dosage_instruction=tuple(order.dosage_instruction),
             intent=order.intent,
@@ -383,6 +431,13 @@ class Chart:
             order=administration.request.reference if administration.request else None,
             dosage=administration.dosage,
         )
+
+    def _codes_of(self, references: Iterable[resources.Reference]) -> Iterator[CodeableConcept | None]:
+        """The codes of the problems that references point to."""
+        for reference in references:
+            problem = self._records.resolve(reference)
+            if isinstance(problem, resources.Condition):
+                yield problem.code
 
     def _medicine_members(self, codings: Iterable[tuple[str, str]]) -> Members:
         found: dict[str, Member] = {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from fractions import Fraction
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+import msgspec
 
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description
@@ -17,8 +18,7 @@ from cds_service.terminology.valuesets import Member
 Members = Mapping[str, Member]
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     """One thing that is known, in words for a card, and the resource that says it."""
 
     says: str
@@ -27,8 +27,7 @@ class Fact:
     """The measured number alone, for a summary."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(msgspec.Struct, frozen=True):
     """One observed value: a number, coded answers, or a date."""
 
     name: str
@@ -43,8 +42,7 @@ class Measurement:
     date: When | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One recorded condition. `assumed_active`: it has neither a status nor an end."""
 
     name: str
@@ -56,16 +54,14 @@ class Problem:
     reference: str
 
 
-@dataclass(frozen=True, slots=True)
-class Allergy:
+class Allergy(msgspec.Struct, frozen=True):
     name: str
     members: Members
     intolerance: bool
     reference: str
 
 
-@dataclass(frozen=True, slots=True)
-class Medicine:
+class Medicine(msgspec.Struct, frozen=True):
     """One medicine ordered or given."""
 
     name: str
@@ -90,8 +86,7 @@ class Medicine:
     group: tuple[str | None, str | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
+class Act(msgspec.Struct, frozen=True):
     """A procedure."""
 
     name: str
@@ -102,8 +97,7 @@ class Act:
     reference: str
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
+class Weight(msgspec.Struct, frozen=True):
     """One recorded body weight in kg. `problem` says why it cannot be used."""
 
     kg: Fraction | None
@@ -112,6 +106,29 @@ class Weight:
     reference: str
     written: str
     problem: str | None = None
+
+
+F = TypeVar("F", Problem, Allergy, Medicine, Act)
+
+
+class BySet(Generic[F]):
+    """Coded facts, found by the value sets that they are in: most rules ask for sets that no fact is in."""
+
+    def __init__(self, facts: Iterable[F]) -> None:
+        self._numbered: dict[str, list[tuple[int, F]]] = {}
+        for number, fact in enumerate(facts):
+            for name in fact.members:
+                self._numbered.setdefault(name, []).append((number, fact))
+
+    def of(self, references: Iterable[str]) -> list[F]:
+        """Those in any of `references` (a set, or set/group such as enc_class/inpatient), in their order."""
+        found: dict[int, F] = {}
+        for reference in references:
+            name, _, group = reference.partition("/")
+            for number, fact in self._numbered.get(name, ()):
+                if not group or fact.members[name].group == group:
+                    found[number] = fact
+        return [found[number] for number in sorted(found)]
 
 
 def on(when: When | None, now: datetime) -> str:

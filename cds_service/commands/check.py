@@ -29,6 +29,7 @@ from cds_service.terminology.valuesets import ValueSets
 
 _MARKS = {"critical": "CRITICAL", "warning": "WARNING", "info": "info"}
 _STATUS = {"fired": "FIRED", "clear": "clear", "could-not-tell": "could not tell", "suppressed": "suppressed"}
+_YEARS = range(1900, 2300)  # outside them the calendar ends before a look-back window does
 WIDTH = 100
 
 
@@ -75,24 +76,20 @@ def _prepare(
         knowledge = load(settings.base_url, settings.overlay)
     except (SettingError, ProtocolError) as error:
         raise Refused(str(error)) from error
-    named = hook or _hook_of(text)
-    service = next((s for s in discovery.SERVICES if s.hook == named), None)
-    if service is None:
-        raise Refused(f"the request's hook is {named!r}; known are {', '.join(s.hook for s in discovery.SERVICES)}")
     try:
-        request = parse(text, service.hook)
+        service = service_of(hook or parse(text, "").hook)
+        request = parse(text, service.hook, told=hook is not None)
     except HookError as error:
         raise Refused(str(error)) from error
     return settings, knowledge, request, service.signing, _moment(now)
 
 
-def _hook_of(text: bytes) -> str | None:
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Refused("the input is not JSON") from error
-    hook = value.get("hook") if isinstance(value, dict) else None
-    return hook if isinstance(hook, str) else None
+def service_of(hook: object) -> discovery.Service:
+    """The service of a hook. Raises Refused."""
+    service = next((s for s in discovery.SERVICES if s.hook == hook), None)
+    if service is None:
+        raise Refused(f"the request's hook is {hook!r}; known are {', '.join(s.hook for s in discovery.SERVICES)}")
+    return service
 
 
 def _moment(now: str | None) -> datetime:
@@ -100,9 +97,12 @@ def _moment(now: str | None) -> datetime:
         return datetime.now().astimezone()
     try:
         moment = datetime.fromisoformat(now)
-    except ValueError as error:
+        moment = moment if moment.tzinfo else moment.astimezone()
+    except (ValueError, OverflowError) as error:
         raise Refused(f"--now {now}: not a date and time in ISO 8601") from error
-    return moment if moment.tzinfo else moment.astimezone()
+    if moment.year not in _YEARS:
+        raise Refused(f"--now {now}: the year must lie between {_YEARS.start} and {_YEARS.stop - 1}")
+    return moment
 
 
 def _servers(settings: Settings) -> FhirServers:
@@ -117,10 +117,9 @@ def table_of(body: dict[str, Any]) -> str:
 
 def orders_of(body: dict[str, Any]) -> list[str]:
     """The draft orders of a request in a line each, as they are written."""
-    drafts = body.get("context", {}).get("draftOrders", {}).get("entry", [])
     lines = []
-    for entry in drafts:
-        order = lenient.read(entry.get("resource")).resource
+    for item in parse(lenient.encode(body), "").drafts:
+        order = item.read.resource
         if isinstance(order, MedicationRequest):
             concept = order.medication_codeable_concept
             name = (concept.name if concept else None) or "medication by reference"
@@ -139,10 +138,17 @@ def table(answer: Response) -> str:
 def _card(card: Card) -> str:
     topic = card.source.topic.code if card.source.topic else ""
     lines = [f"{_MARKS[card.indicator]:9} {card.summary}", f"{'':9} [{topic}]"]
-    for paragraph in (card.detail or "").replace("**", "").replace("\\", "").split("\n"):
+    for paragraph in _plain(card.detail or "").split("\n"):
         lines += textwrap.wrap(paragraph, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 12)
     lines += [f"{'':9} -> {suggestion.label}" for suggestion in card.suggestions or ()]
     return "\n".join(lines)
+
+
+def _plain(markdown: str) -> str:
+    """A detail without its markup, and without what keeps text from becoming markup."""
+    for mark, stands_for in (("**", ""), ("\\", ""), ("\u200b", ""), ("&amp;", "&")):
+        markdown = markdown.replace(mark, stands_for)
+    return markdown
 
 
 def _explained(each: Judged) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service.fhir import lenient
-from cds_service.fhir.resources import OperationOutcome, Resource
+from cds_service.fhir.resources import AnyResource, OperationOutcome, Resource
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -28,11 +28,24 @@ class _Bundle(msgspec.Struct, frozen=True):
     link: list[_Link] | None = None
 
 
+class _ReadEntry(msgspec.Struct, frozen=True, rename="camel"):
+    resource: AnyResource | None = None
+    full_url: str | None = None
+
+
+class _ReadBundle(msgspec.Struct, frozen=True):
+    """A Bundle in which there is nothing to repair, read in one go."""
+
+    type: Literal["Bundle"] = msgspec.field(name="resourceType")
+    entry: list[_ReadEntry] | None = None
+    link: list[_Link] | None = None
+
+
 _DECODER = msgspec.json.Decoder(_Bundle)
+_QUICK_DECODER = msgspec.json.Decoder(_ReadBundle)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One resource of a page, as far as it could be read, with its JSON for those who must send it back."""
 
     read: lenient.Read
@@ -64,11 +77,35 @@ def page(raw: msgspec.Raw | bytes) -> Page:
     try:
         bundle = _DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return _slow_page(raw)
+        return _single(raw) or _slow_page(raw)
     entries = [(entry.resource, entry.full_url) for entry in bundle.entry or ()]
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = tuple(Item(lenient.decode(r), r, url) for r, url in entries if not _is_null(r))
     return _page(items, links, missing=len(entries) - len(items))
+
+
+def page_to_read(raw: msgspec.Raw | bytes) -> Page:
+    """As `page`, for those who send nothing back: where all is in order, the items' JSON is left out."""
+    try:
+        bundle = _QUICK_DECODER.decode(raw)
+    except lenient.UNREADABLE:
+        return page(raw)
+    entries = bundle.entry or ()
+    links = [(link.relation, link.url) for link in bundle.link or ()]
+    items = tuple(
+        Item(lenient.Read(resource, type(resource).__name__), b"", entry.full_url)
+        for entry in entries
+        if (resource := entry.resource) is not None
+    )
+    return _page(items, links, missing=len(entries) - len(items))
+
+
+def _single(raw: msgspec.Raw | bytes) -> Page | None:
+    """One resource that needs no repair; None for all else."""
+    resource = lenient.in_order(raw)
+    if resource is None:
+        return None
+    return _page((Item(lenient.Read(resource, type(resource).__name__), raw),), [], missing=0, is_bundle=False)
 
 
 def _is_null(raw: msgspec.Raw) -> bool:

@@ -204,7 +204,7 @@ class _FhirServer:
                 return
             seen.add(absolute)
             try:
-                page = bundles.page(self._servers.get(absolute, self._token, self._until))
+                page = bundles.page_to_read(self._servers.get(absolute, self._token, self._until))
             except _Failed as failure:
                 answer.gap = str(failure)
                 return

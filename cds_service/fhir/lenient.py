@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any
@@ -16,8 +15,7 @@ MAX_FAULTS = 8
 """Faults named per resource; one broken resource must not fill a card."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """One resource as far as it could be read. `faults` name the elements that could not, never their content."""
 
     resource: Resource | None
@@ -47,15 +45,22 @@ _FROM_STRING = {CodeableConcept: "text", Reference: "reference"}
 
 def decode(raw: msgspec.Raw | bytes) -> Read:
     """The resource in `raw`. A type that is not needed gives resource None without a fault."""
-    try:
-        resource = _STRICT.decode(raw)
+    resource = in_order(raw)
+    if resource is not None:
         return Read(resource, type(resource).__name__)
-    except UNREADABLE:
-        pass
     try:
         return read(_ANY.decode(raw))
     except UNREADABLE:
         return Read(None, None, ("a resource that is not readable JSON",))
+
+
+def in_order(raw: msgspec.Raw | bytes) -> Resource | None:
+    """The resource in `raw` where it is of a type that is needed and has nothing to repair."""
+    try:
+        resource: Resource = _STRICT.decode(raw)
+    except UNREADABLE:
+        return None
+    return resource
 
 
 def untyped(raw: msgspec.Raw | bytes) -> Any:

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -22,20 +23,21 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
     """The order as valid R4, or None where its faults are not of the usual kinds.
 
     Repaired are: an object where a list belongs, missing intent, status or subject, a dose on the dosage itself
-    (STU3), times without a zone, nulls and empty elements, and elements that R4 does not know.
+    (STU3), times without a zone, numbers as text, nulls and empty elements, and elements that R4 does not know.
     """
     repaired = dict(order)
     for _ in range(_ROUNDS):
         try:
             repaired = _without_empties(repaired)
-            MedicationRequest.model_validate(repaired)
+            read = MedicationRequest.model_validate(repaired)
         except ValidationError as error:
             if not _repair(repaired, error, patient_id, now):
                 return None
         except Exception:  # nested too deep, or a contained type that the library does not know (KeyError)
             return None
         else:
-            return repaired if "id" in repaired else None  # without it, nothing says which order is meant
+            # Without an id, nothing says which order is meant.
+            return _typed(repaired, read) if "id" in repaired else None
     return None
 
 
@@ -77,6 +79,15 @@ def _without_empties(value: Any) -> Any:
     return value
 
 
+def _typed(sent: Any, read: Any) -> Any:
+    """The element with a number or a boolean where a text stands for it: the library reads both alike."""
+    if isinstance(sent, dict):
+        return {key: _typed(item, getattr(read, key, None)) for key, item in sent.items()}
+    if isinstance(sent, list) and isinstance(read, list):
+        return [_typed(item, item_read) for item, item_read in zip(sent, read, strict=True)]
+    return read if isinstance(sent, str) and isinstance(read, (bool, int, Decimal)) else sent
+
+
 def _repair(order: dict[str, Any], error: ValidationError, patient_id: str, now: datetime) -> bool:
     """Mend every fault that the error names; False where one is of another kind."""
     for fault in sorted(error.errors(), key=lambda fault: len(fault["loc"]), reverse=True):
@@ -91,9 +102,11 @@ def _repair(order: dict[str, Any], error: ValidationError, patient_id: str, now:
                 parent[name] = [parent[name]]
             case "extra_forbidden":
                 _move_or_drop(parent, str(name), path)
-            case "missing" if not path and name in ("intent", "status", "subject"):
-                given = {"intent": "order", "status": "draft", "subject": {"reference": f"Patient/{patient_id}"}}
-                parent[name] = given[str(name)]
+            # The second is what the library says of required codes.
+            case "missing" | "model_field_validation.missing" if not path and name in ("intent", "status"):
+                parent[name] = {"intent": "order", "status": "draft"}[str(name)]
+            case "missing" if not path and name == "subject" and patient_id:
+                parent[name] = {"reference": f"Patient/{patient_id}"}
             case "value_error" if (zoned := _with_zone(parent[name], now)) is not None:
                 parent[name] = zoned
             case _:

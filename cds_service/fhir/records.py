@@ -13,26 +13,22 @@ from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.queries import Query
 from cds_service.fhir.resources import (
-    Location,
-    Medication,
     Observation,
     Patient,
     Reference,
     Resource,
-    Substance,
     subject_of,
 )
 
 R = TypeVar("R", bound=Resource)
-
-# These are nobody's: they have no subject to compare.
-_WITHOUT_SUBJECT = (Medication, Location, Substance)
 
 
 def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
     """Whether the reference is to this patient; None where it does not say (missing, contained, identifier)."""
     if reference is None or not reference.reference or reference.reference.startswith("#"):
         return None
+    if reference.reference == f"Patient/{patient_id}":
+        return True
     target = reference.reference.partition("/_history/")[0]
     if target.startswith("urn:"):
         return target.rpartition(":")[2] == patient_id
@@ -72,20 +68,21 @@ class Records:
             if not self._is_ours(resource):
                 self._foreign[kind.__name__] = self._foreign.get(kind.__name__, 0) + 1
                 continue
-            if resource.id and resource.reference in self._by_reference:
-                continue
-            self._by_type.setdefault(kind, []).append(resource)
             if resource.id:
-                self._by_reference[resource.reference] = resource
+                reference = resource.reference
+                if reference in self._by_reference:
+                    continue
+                self._by_reference[reference] = resource
+            self._by_type.setdefault(kind, []).append(resource)
             if item.full_url:
                 self._by_reference.setdefault(item.full_url, resource)
 
     def _is_ours(self, resource: Resource) -> bool:
-        if isinstance(resource, _WITHOUT_SUBJECT):
-            return True
-        if isinstance(resource, Patient):
-            return resource.id in (None, self.patient_id)
-        return same_patient(subject_of(resource), self.patient_id) is not False
+        """A resource that names no subject, as a Medication, is nobody else's."""
+        subject = subject_of(resource)
+        if subject is not None:
+            return same_patient(subject, self.patient_id) is not False
+        return not isinstance(resource, Patient) or resource.id in (None, self.patient_id)
 
     def foreign_notes(self) -> list[str]:
         return [f"{count} {kind} of another patient left out" for kind, count in sorted(self._foreign.items())]
@@ -114,7 +111,7 @@ def from_prefetch(records: Records, prefetch: Mapping[str, msgspec.Raw], queries
     """
     result = Prefetched()
     for key, raw in prefetch.items():
-        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page(raw)
+        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw)
         for query in _recognise(key, page, queries):
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):
                 result.answered.add(query.key)

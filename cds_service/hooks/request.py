@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +40,11 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _CONTEXT = msgspec.json.Decoder(_Context)
 _PREFETCH = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
+# Escaped backslashes, then a pair of surrogates (group 2) or half of one: what is left of a character that was cut.
+_SURROGATES = re.compile(
+    rb"(?<!\\)((?:\\\\)*)\\u(?:(d[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|d[89a-f][0-9a-f]{2})", re.IGNORECASE
+)
+
 
 @dataclass(frozen=True, slots=True)
 class HookRequest:
@@ -63,19 +70,16 @@ class HookRequest:
         return {name: value for name, value in values.items() if value}
 
 
-def parse(body: bytes, hook: str) -> HookRequest:
-    """The request in `body`, sent to the service of `hook`.
+def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
+    """The request in `body`, sent to the service of `hook`; `told`: whatever hook the request itself names.
 
     Raises Malformed where it is not JSON or not an object. Everything else is read as far as it goes.
     """
-    try:
-        envelope = _ENVELOPE.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Malformed("the body is not a JSON object") from error
     faults: list[str] = []
     notes: list[str] = []
+    envelope = _envelope(body, notes)
     named = _string(envelope.hook)
-    if named != hook:
+    if named != hook and not told:
         faults.append(f"hook is not {hook}")
     instance = _string(envelope.hook_instance)
     if instance is None:
@@ -87,7 +91,7 @@ def parse(body: bytes, hook: str) -> HookRequest:
         hook_instance=instance,
         patient_id=_patient_id(context, faults),
         encounter_id=_string(context.encounter_id),
-        selections=_selections(context.selections, notes) if hook == "order-select" else None,
+        selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
         drafts=drafts,
         prefetch=_prefetch(envelope.prefetch, notes),
         fhir_server=_string(envelope.fhir_server),
@@ -95,6 +99,31 @@ def parse(body: bytes, hook: str) -> HookRequest:
         faults=tuple(faults),
         notes=tuple(notes),
     )
+
+
+def _envelope(body: bytes, notes: list[str]) -> _Envelope:
+    """The request's parts. A byte order mark, other bytes than UTF-8 and halves of characters are survived."""
+    body = body.removeprefix(codecs.BOM_UTF8)
+    valid = body if _is_utf8(body) else body.decode(errors="replace").encode()
+    try:
+        envelope = _ENVELOPE.decode(valid)
+    except (msgspec.DecodeError, RecursionError):
+        valid = _SURROGATES.sub(lambda found: found[0] if found[2] else found[1] + rb"\ufffd", valid)
+        try:
+            envelope = _ENVELOPE.decode(valid)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise Malformed("the body is not a JSON object") from error
+    if valid != body:
+        notes.append("characters of the request that could not be read were replaced")
+    return envelope
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _given(raw: msgspec.Raw) -> Any:
@@ -134,9 +163,18 @@ def _drafts(raw: msgspec.Raw, faults: list[str]) -> Sequence[Item]:
         faults.append("context.draftOrders is missing")
         return ()
     page = bundles.page(raw)
-    if page.error is not None or not page.is_bundle:
-        faults.append("context.draftOrders is not a Bundle")
-    return page.items
+    if page.is_bundle and page.error is None:
+        return page.items
+    faults.append("context.draftOrders is not a Bundle")
+    return page.items or bundles.page(_as_bundle(_given(raw))).items
+
+
+def _as_bundle(value: Any) -> bytes:
+    """The Bundle that was meant by a list of orders or entries, or by a Bundle that does not say that it is one."""
+    entries = value.get("entry") if isinstance(value, dict) else value
+    listed = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    entries = [entry if "resource" in entry else {"resource": entry} for entry in listed]
+    return lenient.encode({"resourceType": "Bundle", "entry": entries})
 
 
 def _selections(raw: msgspec.Raw, notes: list[str]) -> Sequence[str] | None:

@@ -21,11 +21,13 @@ from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
 from cds_service.orders.indication import Indication, Kinds
+from cds_service.orders.route import UNSTATED
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
 
 NASAL = frozenset({"nasal"})
+_MAY_BE_NASAL = NASAL | {UNSTATED}
 _NEVER_JUDGED = frozenset({"entered-in-error", "cancelled", "stopped", "completed"})
 
 
@@ -125,6 +127,7 @@ def read(
     written = tuple(dosage.read(d, i, valuesets, zone) for i, d in enumerate(request.dosage_instruction))
     kinds = {w.route.kind for w in written}
     product_is_nasal = valuesets.member("esketamine_drug/nasal", draft.identity.codings) is not None
+    is_nasal = kinds <= _MAY_BE_NASAL if product_is_nasal else bool(kinds) and kinds <= NASAL
     return KetamineOrder(
         draft=draft,
         identity=draft.identity,
@@ -133,7 +136,7 @@ def read(
         written=written,
         group=groups.get(_identifier(draft.reference)) or _group_of(request),
         faults=draft.item.read.faults,
-        labelled_nasal=draft.identity.drug == "esketamine" and (product_is_nasal or (bool(kinds) and kinds <= NASAL)),
+        labelled_nasal=draft.identity.drug == "esketamine" and is_nasal,
     )
 
 

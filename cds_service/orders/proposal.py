@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from cds_service.orders.dosage import Amount, Path
 
 ActionType = Literal["create", "update", "delete"]
+_RELATIVE = re.compile(r"[A-Za-z]+/[^\s/?#]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,13 @@ class Proposal:
     values: Mapping[str, str] = field(default_factory=dict)
 
 
+def deletion(reference: str, name: str) -> list[Proposal]:
+    """Taking an order out; none where it has no id by which the client could find it."""
+    if not _RELATIVE.fullmatch(reference):
+        return []
+    return [Proposal("delete", (Action("delete", resource_id=reference),), {"order": name})]
+
+
 @dataclass(frozen=True, slots=True)
 class SetAmount:
     """Replace a dose or rate by `written`, in the unit it was written in, or in `unit`."""
@@ -44,10 +53,11 @@ class SetAmount:
 
 @dataclass(frozen=True, slots=True)
 class SetMinutes:
-    """Give over `minutes`."""
+    """Give over `minutes`, no longer by push."""
 
     index: int
     minutes: Fraction
+    was_push: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +72,11 @@ class SetRepeat:
 
 @dataclass(frozen=True, slots=True)
 class SetCap:
-    """At most `mg` in an hour."""
+    """At most `mg` in an hour, or in the time of the cap that stands there."""
 
     index: int
     mg: Fraction
+    keeps_period: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +120,12 @@ def edited(order: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
     for edit in edits:
         match edit:
             case SetProduct():
-                changed.pop("medicationReference", None)
-                changed["medicationCodeableConcept"] = _concept(edit.codings, edit.text)
+                _set_product(changed, edit)
             case SetReason():
                 changed["reasonCode"] = [_concept(edit.codings, edit.text)]
             case SetCap():
                 dosage = _dosage(changed, edit.index)
-                numerator, denominator = _quantity(decimal(edit.mg), "mg"), _quantity(Decimal(1), "h")
-                dosage["maxDosePerPeriod"] = {"numerator": numerator, "denominator": denominator}
+                _set_cap(dosage, edit)
             case SetAmount():
                 dosage = _dosage(changed, edit.index)
                 entry = _follow(dosage, edit.amount.path[:-1])
@@ -126,10 +135,22 @@ def edited(order: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
             case SetMinutes() | SetRepeat():
                 dosage = _dosage(changed, edit.index)
                 _set_timing(dosage, edit)
+                if isinstance(edit, SetMinutes) and edit.was_push:
+                    dosage.pop("method", None)
                 dosage.pop("text", None)
     for dosage, entry, element in restated:
         _drop_restatements(dosage, entry, element)
     return changed
+
+
+def _set_product(order: dict[str, Any], edit: SetProduct) -> None:
+    """A contained medication goes with the reference to it: R4 allows none that nothing refers to (dom-3)."""
+    reference = order.pop("medicationReference", None) or {}
+    order["medicationCodeableConcept"] = _concept(edit.codings, edit.text)
+    gone = str(reference.get("reference")).lstrip("#")
+    kept = [each for each in order.pop("contained", []) if str(each.get("id")).lstrip("#") != gone]
+    if kept:
+        order["contained"] = kept
 
 
 def _concept(codings: Sequence[tuple[str, str, str]], text: str) -> dict[str, Any]:
@@ -151,21 +172,39 @@ def _dosage(order: dict[str, Any], index: int) -> dict[str, Any]:
     return dosage
 
 
+def _set_cap(dosage: dict[str, Any], edit: SetCap) -> None:
+    period = dosage["maxDosePerPeriod"]["denominator"] if edit.keeps_period else _quantity(Decimal(1), "h")
+    dosage["maxDosePerPeriod"] = {"numerator": _quantity(decimal(edit.mg), "mg"), "denominator": period}
+
+
 def _set_timing(dosage: dict[str, Any], edit: SetMinutes | SetRepeat) -> None:
     timing = dosage.setdefault("timing", {})
     repeat = timing.setdefault("repeat", {})
     gone: tuple[str, ...]
+    new: dict[str, Any]
     if isinstance(edit, SetMinutes):
-        gone = ("boundsDuration", "boundsPeriod", "boundsRange", "durationMax")
-        new: dict[str, Any] = {"duration": decimal(edit.minutes), "durationUnit": "min"}
+        gone = ("durationMax", *_bounds_as_run_time(dosage, repeat))
+        new = {"duration": decimal(edit.minutes), "durationUnit": "min"}
+        if "boundsPeriod" in gone and (start := repeat["boundsPeriod"].get("start")):
+            new["boundsPeriod"] = {"start": start}
     else:
-        gone = ("frequencyMax", "periodMax", "dayOfWeek", "timeOfDay", "when", "count", "countMax")
+        gone = ("frequencyMax", "periodMax", "dayOfWeek", "timeOfDay", "when")
         new = {"frequency": edit.frequency, "period": edit.period, "periodUnit": edit.unit}
         timing.pop("code", None)
         timing.pop("event", None)
     for key in gone:
         repeat.pop(key, None)
     repeat |= new
+
+
+def _bounds_as_run_time(dosage: Mapping[str, Any], repeat: Mapping[str, Any]) -> list[str]:
+    """The bounds of a rate alone, which are its run time (4a); beside a dose or a duration they end the repeats."""
+    entries = dosage.get("doseAndRate", [])
+    given = [dosage, *(entries if isinstance(entries, list) else [entries])]
+    has_dose = any(key.startswith("dose") and key != "doseAndRate" for entry in given for key in entry)
+    if has_dose or repeat.keys() & {"duration", "durationMax"}:
+        return []
+    return [key for key in ("boundsDuration", "boundsPeriod", "boundsRange") if key in repeat]
 
 
 def _set_amount(entry: dict[str, Any], edit: SetAmount) -> None:
@@ -181,6 +220,10 @@ def _set_amount(entry: dict[str, Any], edit: SetAmount) -> None:
         high = quantity["high"] = dict(quantity.get("high") or low)
         if edit.amount.low is not None and edit.amount.low * edit.amount.written > edit.amount.value * edit.written:
             quantity["low"] = {**high, "value": value}
+        elif edit.unit is not None and low is not None:
+            del quantity["low"]
+            if (low.get("code"), low.get("unit")) == (high.get("code"), high.get("unit")):
+                quantity["low"] = _quantity(low["value"], edit.unit)
         quantity = high
     if edit.unit is not None:
         quantity.clear()

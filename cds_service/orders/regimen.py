@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from cds_service.orders import text
 from cds_service.orders.dosage import Amount, Written
@@ -28,8 +32,7 @@ class Conventions:
     """Two statements of one dose that differ by no more (of the smaller) are the same: 0.05."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(msgspec.Struct, frozen=True):
     """The weights (kg) at which an order is read: `given_by` turns mg/kg into mg, `judged_by` mg into mg/kg.
 
     They differ only where a weight is doubted: the pump would give mg by the new one, the patient may have the old.
@@ -43,8 +46,7 @@ class Body:
         return cls(kg, kg)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One part of a regimen: what is given, and how fast. None where it cannot be computed."""
 
     written: Written
@@ -73,8 +75,7 @@ class Step:
         return self.written.push
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What a regimen is computed with."""
 
     body: Body
@@ -206,14 +207,13 @@ def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[A
     """The amount that counts: the first one, or the highest where two statements of it disagree."""
     if not amounts:
         return None, ()
-    highest, disagree = amounts[0], False
+    pairs = [_comparable(a, b, reading) for a, b in combinations(amounts, 2)]
+    if all(pair is None or _close(*pair, reading.conventions.tolerance) for pair in pairs):
+        return amounts[0], ()
+    highest = amounts[0]
     for other in amounts[1:]:
         pair = _comparable(highest, other, reading)
-        if pair is not None:
-            disagree = disagree or not _close(*pair, reading.conventions.tolerance)
-            highest = other if pair[1] > pair[0] else highest
-    if not disagree:
-        return amounts[0], ()
+        highest = other if pair is not None and pair[1] > pair[0] else highest
     return highest, (f"the ordered and the calculated {what} differ; the higher is judged",)
 
 

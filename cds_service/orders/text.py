@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
+
+import msgspec
 
 from cds_service import units
 from cds_service.orders.dosage import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.units import Quantity
 
+_BODY_WEIGHT = ("kg", "kgs")
+"""In words these say what the patient weighs."""
 _SPELLINGS = [
     text
     for text in (*units.codes(), *units.ALIASES)
-    if units.is_of(text, *DOSE_DIMENSIONS) or units.is_of(text, *RATE_DIMENSIONS)
+    if units.is_of(text, *DOSE_DIMENSIONS, *RATE_DIMENSIONS) and text not in _BODY_WEIGHT
 ]
 _NUMBER = r"(?<![\d.,])(\d{1,6}(?:[.,]\d{1,6})?|[.,]\d{1,6})"
 _UNIT = "(" + "|".join(re.escape(text) for text in sorted(_SPELLINGS, key=len, reverse=True)) + r")(?![\w/{])"
 _AMOUNT = re.compile(_NUMBER + r"\s*" + _UNIT)
-_OVER = re.compile(r"\b(?:over|in|during)\s+" + _NUMBER + r"\s*(minutes?|min|mins|hours?|hrs?|h)\b", re.IGNORECASE)
+_TIME = r"\s+" + _NUMBER + r"\s*((?i:minutes?|min|mins|hours?|hrs?|h))\b"
+_OVER = re.compile(r"\b(?i:over|during)" + _TIME)
+_IN = re.compile(_UNIT + r"\s+(?i:(?:iv\s+)?in)" + _TIME)
+"""Only behind an amount: `repeat in 90 min` is no run time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(msgspec.Struct, frozen=True):
     """The amounts that a text states. `minutes` only where it says over how long."""
 
     doses: tuple[Quantity, ...] = ()
@@ -50,8 +55,12 @@ def read(text: str | None) -> Spoken:
                 unit = units.find(spelling, *dimensions)
                 found.append(Quantity(_number(number) * unit.factor, unit))
                 break
-    over = _OVER.search(text)
-    minutes = None
-    if over:
-        minutes = _number(over.group(1)) * (60 if over.group(2).lower().startswith("h") else 1)
-    return Spoken(tuple(doses), tuple(rates), minutes)
+    return Spoken(tuple(doses), tuple(rates), _minutes(text))
+
+
+def _minutes(text: str) -> Fraction | None:
+    over = _OVER.search(text) or _IN.search(text)
+    if over is None:
+        return None
+    number, unit = over.groups()[-2:]
+    return _number(number) * (60 if unit.lower().startswith("h") else 1) or None

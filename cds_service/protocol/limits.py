@@ -23,6 +23,7 @@ class LimitBook:
         for limit in protocol.limits.values():
             if limit.drug == drug and limit.stands_for is not None:
                 self._limits[limit.stands_for] = limit
+        self._spans: dict[str, timedelta] = {}
         for name, limit in self._limits.items():
             self._values[name] = _in_force(limit, day)
 
@@ -49,7 +50,9 @@ class LimitBook:
         unit, number = self._limits[name].unit, self.number(name)
         if unit in ("mo", "a"):
             return now - _months_before(now, int(number) * (12 if unit == "a" else 1))
-        return timedelta(minutes=float(number * units.find(unit, "time").factor))
+        if name not in self._spans:
+            self._spans[name] = timedelta(minutes=float(number * units.find(unit, "time").factor))
+        return self._spans[name]
 
 
 def _in_force(limit: Limit, day: date) -> tuple[Fraction, ...]:

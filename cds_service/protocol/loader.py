@@ -194,7 +194,7 @@ def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[st
 
 _LIMIT_FIELDS = ("within", "started_within", "date_ahead", "single_dose_at_most")
 _LIMITS_FIELDS = ("above", "below", "at_most", "at_least")
-_SET_FIELDS = ("sets", "answer", "answered_no", "reasons", "routes", "ingredient")
+_SET_FIELDS = ("sets", "asks", "answer", "answered_no", "reasons", "routes", "ingredient")
 
 
 def _named_in(clauses: list[model.Clause | None]) -> tuple[list[str], list[str]]:

@@ -70,6 +70,8 @@ class ConditionIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="condi
     """Codes that are themselves a history ("old infarction") count."""
     unless_later: list[Clause] = []
     """All of these, measured after the problem was recorded, take it away."""
+    asks: list[str] = []
+    """Sets whose codes only ask: they make it untold, never a finding."""
 
 
 class ObservationIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="observation", rename={"sets": "in"}):
@@ -119,6 +121,8 @@ class ProcedureIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="proce
 class AllergyIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="allergy", rename={"sets": "in"}):
     sets: list[str]
     kind: Literal["any", "allergy", "intolerance"] = "any"
+    asks: list[str] = []
+    """Sets whose codes only ask, as above."""
 
 
 class EncounterIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="encounter", rename={"sets": "in"}):

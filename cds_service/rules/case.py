@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cds_service.chart.chart import Chart
 from cds_service.orders.draft import KetamineOrder
@@ -14,6 +15,9 @@ from cds_service.orders.regimen import Conventions
 from cds_service.protocol.limits import LimitBook, Limits
 from cds_service.protocol.model import Limit, Protocol
 from cds_service.terminology.valuesets import ValueSets
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Case:
     valuesets: ValueSets
     signing: bool
     """order-sign: the order must be complete. At order-select a dose may still be missing."""
+    _once: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def now(self) -> datetime:
@@ -58,3 +63,17 @@ class Case:
 
     def limit(self, name: str) -> Limit:
         return self.book.limit(name)
+
+
+def once(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
+    """Many rules ask the same of a case: the answer is computed once. A changed copy of a case asks anew."""
+
+    @wraps(function)
+    def remembered(case: Case, /, *arguments: P.args, **named: P.kwargs) -> T:
+        asked = (function, *arguments, *named.items())
+        if asked not in case._once:
+            case._once[asked] = function(case, *arguments, **named)
+        answer: T = case._once[asked]
+        return answer
+
+    return remembered

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from functools import singledispatch
+
+import msgspec
 
 from cds_service import units
 from cds_service.chart.chart import written
 from cds_service.chart.facts import Act, Fact, Measurement, Medicine, Members, Problem, on
 from cds_service.protocol import model
 from cds_service.rules.case import Case
-from cds_service.rules.dosing_weight import steps_at_dosing_weight
+from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
 from cds_service.rules.outcome import Reason
 
 QUESTION = "question"
 """The fact of a reason that asks about words without a code; it is said whatever the rule needs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """`holds` is None where it cannot be told; then `reasons` say why. `facts` are what it rests on."""
 
     holds: bool | None
@@ -54,9 +54,11 @@ def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
 
 @evaluate.register
 def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
-    verdicts = [evaluate(part, case, since) for part in clause.of]
-    if any(v.holds is False for v in verdicts):
-        return NO
+    verdicts: list[Verdict] = []
+    for part in clause.of:
+        verdicts.append(evaluate(part, case, since))
+        if verdicts[-1].holds is False:
+            return NO
     if any(v.holds is None for v in verdicts):
         return Verdict(None, reasons=_reasons(verdicts))
     return Verdict(True, facts=_facts(verdicts))
@@ -106,18 +108,32 @@ def _not_found(key: str, case: Case) -> Verdict:
 
 @evaluate.register
 def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> Verdict:
-    matches = [p for p in case.chart.problems if _problem_matches(p, clause, case)]
+    matches = [p for p in case.chart.problems_by_set.of(clause.sets) if _problem_matches(p, clause, case)]
     if matches:
         return Verdict(True, facts=tuple(_problem_fact(p, case.now) for p in matches))
+    if clause.within is not None and (undated := _undated(clause, case)):
+        return unknown("conditions", f"{undated.name} has no date")
     if clause.status != "inactive" and clause.undated != "only":
-        for problem in case.chart.problems:
-            if (
-                problem.active
-                and not problem.members
-                and any(case.valuesets[s].asks(problem.name) for s in clause.sets)
-            ):
-                return unknown(QUESTION, f"a problem stands in words only: {problem.name}")
+        for problem, meanings in case.chart.open_problems:
+            if question := _question(clause, problem.members, meanings):
+                return unknown(QUESTION, f"a problem {question}: {problem.name}")
     return _not_found("conditions", case)
+
+
+def _undated(clause: model.ConditionIs, case: Case) -> Problem | None:
+    """A problem that would match but for a date that nobody recorded."""
+    undated = [p for p in case.chart.problems_by_set.of(clause.sets) if p.when is None]
+    at_any_time = msgspec.structs.replace(clause, within=None) if undated else clause
+    return next((p for p in undated if _problem_matches(p, at_any_time, case)), None)
+
+
+def _question(clause: model.ConditionIs | model.AllergyIs, members: Members, meanings: frozenset[str]) -> str | None:
+    """Why an entry may be meant that is in none of the clause's sets."""
+    if _in_sets(members, clause.asks):
+        return "does not say enough"
+    if any(reference.partition("/")[0] in meanings for reference in clause.sets):
+        return "stands in words only"
+    return None
 
 
 def _problem_matches(problem: Problem, clause: model.ConditionIs, case: Case) -> bool:
@@ -182,16 +198,14 @@ def _which(found: list[Measurement], which: str) -> list[Measurement]:
 
 
 def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
-    figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
-    fact = Fact(f"{m.name}: {_value(m)} ({on(m.when, case.now)})", m.reference, figure)
     if clause.any_value:
-        return Verdict(True, facts=(fact,)) if m.quantity or m.answers or m.number is not None else NO
+        return _measured(m, case) if m.quantity or m.answers or m.number is not None else NO
     if clause.answer:
-        return _answer(m, clause, case, key, fact)
+        return _answer(m, clause, case, key)
     if clause.date_ahead is not None:
-        return _date_ahead(m, clause.date_ahead, case, fact)
+        return _date_ahead(m, clause.date_ahead, case)
     if clause.above_reference:
-        return _above_reference(m, case, key, fact)
+        return _above_reference(m, case, key)
     comparisons: list[tuple[list[str], Callable[[Fraction, Fraction], bool]]] = [
         (clause.above, lambda value, limit: value > limit),
         (clause.below, lambda value, limit: value < limit),
@@ -206,6 +220,13 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) 
                 return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
             if not holds(value, limit):
                 return NO
+    return _measured(m, case)
+
+
+def _measured(m: Measurement, case: Case) -> Verdict:
+    """It holds, by this measurement."""
+    figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
+    fact = Fact(f"{m.name}: {_value(m)} ({on(m.when, case.now)})", m.reference, figure)
     return Verdict(True, facts=(fact,))
 
 
@@ -241,10 +262,10 @@ def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Frac
     raise fault or units.UnitError("its unit cannot be read")
 
 
-def _answer(m: Measurement, clause: model.ObservationIs, case: Case, key: str, fact: Fact) -> Verdict:
+def _answer(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
     codings = (*m.answers, *m.interpretation)
     if any(case.valuesets.member(name, codings) for name in clause.answer):
-        return Verdict(True, facts=(fact,))
+        return _measured(m, case)
     if any(case.valuesets.member(name, codings) for name in clause.answered_no):
         return NO
     if not codings and m.quantity is not None:
@@ -252,16 +273,16 @@ def _answer(m: Measurement, clause: model.ObservationIs, case: Case, key: str, f
     return unknown(key, f"{m.name} of {on(m.when, case.now)}: its answer is not known")
 
 
-def _date_ahead(m: Measurement, limit: str, case: Case, fact: Fact) -> Verdict:
+def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
     if m.date is None:
         return unknown("results", f"{m.name} of {on(m.when, case.now)}: it has no date")
     ahead = m.date.latest.date() - case.now.date()
-    return Verdict(True, facts=(fact,)) if 0 <= ahead.days <= case.book.window(limit, case.now).days else NO
+    return _measured(m, case) if 0 <= ahead.days <= case.book.window(limit, case.now).days else NO
 
 
-def _above_reference(m: Measurement, case: Case, key: str, fact: Fact) -> Verdict:
+def _above_reference(m: Measurement, case: Case, key: str) -> Verdict:
     if case.valuesets.member("ans_high", m.interpretation) or case.valuesets.member("ans_positive", m.interpretation):
-        return Verdict(True, facts=(fact,))
+        return _measured(m, case)
     if m.quantity is None or m.quantity.value is None:
         return NO if m.answers else unknown(key, f"{m.name} of {on(m.when, case.now)}: it has no value")
     highs = [r.high for r in m.ranges if r.high is not None and r.high.value is not None]
@@ -276,7 +297,7 @@ def _above_reference(m: Measurement, case: Case, key: str, fact: Fact) -> Verdic
         above = units.exact(m.quantity.value) > units.exact(high.value)
     except units.UnitError as error:
         return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
-    return Verdict(True, facts=(fact,)) if above else NO
+    return _measured(m, case) if above else NO
 
 
 # Medicines, procedures, allergies, setting ------------------------------------------------------------------
@@ -284,7 +305,7 @@ def _above_reference(m: Measurement, case: Case, key: str, fact: Fact) -> Verdic
 
 @evaluate.register
 def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Verdict:
-    matches = [m for m in case.chart.medicines if _medicine_matches(m, clause, case)]
+    matches = [m for m in case.chart.medicines_by_set.of(clause.sets) if _medicine_matches(m, clause, case)]
     if matches:
         return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in matches))
     if clause.running:
@@ -294,8 +315,6 @@ def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Ve
 
 
 def _medicine_matches(medicine: Medicine, clause: model.MedicineIs, case: Case) -> bool:
-    if not _in_sets(medicine.members, clause.sets):
-        return False
     if clause.running:
         return medicine.given and medicine.status == "in-progress"
     if clause.routes and not medicine.routes.intersection(clause.routes):
@@ -321,14 +340,14 @@ def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
 
 @evaluate.register
 def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> Verdict:
-    matches = [a for a in case.chart.acts if _act_matches(a, clause, case)]
+    matches = [a for a in case.chart.acts_by_set.of(clause.sets) if _act_matches(a, clause, case)]
     if matches:
         return Verdict(True, facts=tuple(Fact(f"{a.name} ({on(a.when, case.now)})", a.reference) for a in matches))
     return _not_found("procedures", case)
 
 
 def _act_matches(act: Act, clause: model.ProcedureIs, case: Case) -> bool:
-    if not _in_sets(act.members, clause.sets) or (clause.this_encounter and not act.this_encounter):
+    if clause.this_encounter and not act.this_encounter:
         return False
     if clause.within is not None and not act.in_progress:
         window = case.book.window(clause.within, case.now)
@@ -336,23 +355,21 @@ def _act_matches(act: Act, clause: model.ProcedureIs, case: Case) -> bool:
             return False
     later = [
         other
-        for other in case.chart.acts
-        if _in_sets(other.members, clause.unless_later)
-        and other.when is not None
-        and (act.when is None or other.when.latest > act.when.latest)
+        for other in case.chart.acts_by_set.of(clause.unless_later)
+        if other.when is not None and (act.when is None or other.when.latest > act.when.latest)
     ]
     return not later
 
 
 @evaluate.register
 def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Verdict:
-    of_sets = [a for a in case.chart.allergies if _in_sets(a.members, clause.sets)]
+    of_sets = case.chart.allergies_by_set.of(clause.sets)
     matches = [a for a in of_sets if clause.kind == "any" or a.intolerance == (clause.kind == "intolerance")]
     if matches:
         return Verdict(True, facts=tuple(Fact(a.name, a.reference) for a in matches))
-    for allergy in case.chart.allergies:
-        if not allergy.members and any(case.valuesets[s].asks(allergy.name) for s in clause.sets):
-            return unknown(QUESTION, f"an allergy stands in words only: {allergy.name}")
+    for allergy, meanings in case.chart.open_allergies:
+        if question := _question(clause, allergy.members, meanings):
+            return unknown(QUESTION, f"an allergy {question}: {allergy.name}")
     return _not_found("allergies", case)
 
 
@@ -386,10 +403,11 @@ def _single_dose(case: Case, limit: str | None) -> Verdict:
         return NO
     if limit is None:
         return Verdict(True)
-    dose = steps[0].mg_per_kg
-    if dose is None:
+    doses = [step.mg_per_kg for step in steps_at_every_weight(case)]
+    known = [dose for dose in doses if dose is not None]
+    if len(known) < len(doses):
         return unknown("weight", "the dose in mg/kg cannot be computed")
-    return Verdict(dose <= case.number(limit))
+    return Verdict(max(known) <= case.number(limit))
 
 
 @evaluate.register

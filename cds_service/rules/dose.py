@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+import msgspec
+
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Body, Step, mass, regimen
 from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.case import Case
-from cds_service.rules.dosing_weight import reading
+from cds_service.rules.dosing_weight import reading, steps_as
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import (
     Placed,
+    by_route,
     doses_within,
     placed,
     running_together,
@@ -54,8 +58,7 @@ class Doubt:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """An order group's steps at one body, for one use of the order."""
 
     use: Use
@@ -82,10 +85,11 @@ def view(case: Case, use: Use, body: Body) -> View:
     own: list[Placed] = []
     everything: list[Placed] = []
     for order in case.group:
-        steps = placed(order, regimen(order.written, reading(case, order, body, use == "depression")))
-        everything += steps
         if order is case.order:
-            own = steps
+            own = placed(order, steps_as(case, body, use == "depression"))
+            everything += own
+        else:
+            everything += placed(order, regimen(order.written, reading(case, order, body, use == "depression")))
     return View(use, body, tuple(own), tuple(everything))
 
 
@@ -163,11 +167,14 @@ def _rates(case: Case, here: View) -> Iterator[Result]:
             yield from _doubtful_rate(why_unknown(each.step, case))
         yield from _repeats(case, each.step)
     continuous = [each for each in everything if each.step.kind == "continuous"]
-    for together in running_together(continuous):
-        if len(together) > 1 and any(each in own for each in together):
-            sum_of_rates = total(together, lambda step: step.mg_per_kg_per_hour)
-            if sum_of_rates is not None:
-                yield from _rate(case, sum_of_rates, tuple(each.step for each in together), "sum")
+    for route in by_route(continuous):
+        sums = []
+        for together in running_together(route):
+            rate = total(together, lambda step: step.mg_per_kg_per_hour)
+            if len(together) > 1 and rate is not None and any(each in own for each in together):
+                sums.append((rate, tuple(each.step for each in together)))
+        if sums:
+            yield from _rate(case, *max(sums, key=lambda each: each[0]), "sum")
 
 
 def _rate(
@@ -210,17 +217,26 @@ def _boluses(case: Case, here: View) -> Iterator[Result]:
             yield from _anaesthetic(case, here.use, each.step)
             if here.use == "analgesic" and _routed(case, "bolus-warn", [each]):
                 yield from _bolus(case, each.step.mg_per_kg, (each.step,), "step")
-    if here.use != "analgesic":
-        return
-    finite = [each for each in _routed(case, "bolus-warn", here.all) if each.step.kind in ("bolus", "short")]
-    for together in starting_within(finite, case.number("together-minutes")):
+    finite = [each for each in here.all if each.step.kind in ("bolus", "short")]
+    hour = case.number("together-minutes")
+    for together in (some for route in by_route(finite) for some in starting_within(route, hour)):
         if len(together) > 1 and any(each in here.own for each in together):
-            dose = total(together, lambda step: step.mg_per_kg)
-            steps = tuple(each.step for each in together)
-            if dose is not None:
-                yield from _bolus(case, dose, steps, "sum")
-                if dose >= case.number("bolus-anaesthetic"):
-                    yield _induction(dose, "bolus-anaesthetic", steps, "sum")
+            yield from _boluses_together(case, here.use, together)
+
+
+def _boluses_together(case: Case, use: Use, together: Sequence[Placed]) -> Iterator[Result]:
+    """The sum of doses by one route, by the limits of that route."""
+    dose = total(together, lambda step: step.mg_per_kg)
+    if dose is None:
+        return
+    steps = tuple(each.step for each in together)
+    label, start = _anaesthetic_limits(case, steps[0])
+    if label is not None and dose > case.number(label):
+        yield Finding("bolus-anaesthetic-range", "above-label", dose, "mg/kg", label, steps, "sum")
+    elif use == "analgesic" and start is not None and dose >= case.number(start):
+        yield _induction(dose, start, steps, "sum")
+    elif use == "analgesic" and _routed(case, "bolus-warn", together):
+        yield from _bolus(case, dose, steps, "sum")
 
 
 def _bolus(
@@ -244,9 +260,8 @@ def _bolus(
 
 
 def _anaesthetic(case: Case, use: Use, step: Step) -> Iterator[Result]:
-    dose, route = step.mg_per_kg, step.route.kind
-    label = next((n for n in ("label-max-iv", "label-max-im") if route in case.limit(n).routes), None)
-    start = next((n for n in ("bolus-anaesthetic", "im-anaesthetic") if route in case.limit(n).routes), None)
+    dose = step.mg_per_kg
+    label, start = _anaesthetic_limits(case, step)
     if label is None or start is None:
         return
     if dose is None:
@@ -257,6 +272,13 @@ def _anaesthetic(case: Case, use: Use, step: Step) -> Iterator[Result]:
         yield _induction(dose, start, (step,), "step")
     elif reason := _may_clear(step, case):
         yield Doubt("bolus-anaesthetic-range", reason)
+
+
+def _anaesthetic_limits(case: Case, step: Step) -> tuple[str | None, str | None]:
+    """(labelled maximum, start of the range) by the route of a step."""
+    pairs = (("label-max-iv", "label-max-im"), ("bolus-anaesthetic", "im-anaesthetic"))
+    label, start = (next((n for n in names if step.route.kind in case.limit(n).routes), None) for names in pairs)
+    return label, start
 
 
 def _induction(dose: Fraction, limit: str, steps: tuple[Step, ...], how: Literal["step", "sum"]) -> Finding:
@@ -382,18 +404,18 @@ def _cap(case: Case, step: Step, body: Body) -> _Cap | None:
 
 
 def _worst_hour(case: Case, step: Step, cap: _Cap | None) -> Fraction | None:
-    """mg/kg in the worst hour of an as-needed step: repeats within the hour, or the whole cap."""
-    interval = step.written.repeat.interval
+    """mg/kg in the worst hour of an as-needed step: repeats within it, or the whole cap of each of its periods."""
+    interval, hour = step.written.repeat.interval, case.number("together-minutes")
+    capped = None
+    if cap is not None and cap.mg_per_kg is not None:
+        capped = cap.mg_per_kg * math.ceil(hour / cap.minutes)
     if not step.finite:
         hourly = step.mg_per_kg_per_hour
     elif interval is not None and step.mg_per_kg is not None:
-        doses = -(-case.number("together-minutes") // interval)
-        hourly = step.mg_per_kg * max(doses, 1)
+        hourly = step.mg_per_kg * math.ceil(hour / interval)
     else:
-        return cap.mg_per_kg if cap else None
-    if hourly is None or cap is None or cap.mg_per_kg is None:
-        return hourly
-    return min(hourly, cap.mg_per_kg)
+        return capped
+    return min((most for most in (hourly, capped) if most is not None), default=None)
 
 
 def _cap_contradicts(step: Step, cap: _Cap) -> bool:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+
+from msgspec.structs import replace
 
 from cds_service.chart.facts import Fact, on
-from cds_service.fhir import lenient, outgoing
 from cds_service.figures import show
 from cds_service.orders import words
-from cds_service.orders.proposal import Action, Proposal, SetAmount
-from cds_service.orders.regimen import regimen
+from cds_service.orders.proposal import Action, Proposal, SetAmount, deletion
 from cds_service.protocol.model import Rule, Severity
 from cds_service.rules import arithmetic, obesity
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.dose import Doubt, Finding, findings, uses, worst
-from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, reading
+from cds_service.rules.dose import Doubt, Finding, findings, worst
+from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_as, steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
-from cds_service.rules.repair import edits_for, repaired, with_edits
+from cds_service.rules.repair import changed_order, edits_for, repaired, with_edits
 from cds_service.rules.unit_slip import Slip, slips
 
 UNIT_SLIP = "unit-slip-suspected"
@@ -49,7 +46,7 @@ def verdict(case: Case, weight: DosingWeight | None = None) -> DoseVerdict:
         here, unknown = findings(case, body)
         found += here
         doubts += unknown
-    odd = list(slips(case, regimen(case.order.written, reading(case, case.order, bodies[0])), bodies[0]))
+    odd = list(slips(case, steps_as(case, bodies[0], False), bodies[0]))
     of_obesity = obesity.judge(case, weight)
     found += of_obesity.findings
     best = worst(found, lambda finding: case.protocol.rules[finding.rule].tier(finding.tier).severity)
@@ -107,7 +104,7 @@ def _fired(
         limits=tuple(case.limit(name) for name in rule.tier(finding.tier).limits),
         because=because,
     )
-    return dataclasses.replace(outcome, proposals=tuple(proposals.get(rule.id, ())) if severity else ())
+    return replace(outcome, proposals=tuple(proposals.get(rule.id, ())) if severity else ())
 
 
 def _values(case: Case, finding: Finding, result: DoseVerdict) -> dict[str, str]:
@@ -204,31 +201,51 @@ def _proposals(case: Case, result: DoseVerdict) -> dict[str, list[Proposal]]:
     objections = _objectionable(case, result.found)
     base: Case | None = case
     if objections:
-        base = repaired(case, lambda changed: _objectionable(changed, verdict(changed, result.weight).found))
+
+        def left(changed: Case) -> list[Finding]:
+            found = result.found if changed is case else verdict(changed, result.weight).found
+            return _objectionable(changed, found)
+
+        base = repaired(case, left)
         whole = _change(case, base) if base is not None else None
         for finding in objections:
             change = whole or _one_repair(case, finding, result.weight)
-            proposals[finding.rule] = [change] if change else [_deletion(case)]
-    for finding in result.found.values():
-        if finding not in objections and base is not None:
-            edits = edits_for(base, finding)
-            after = with_edits(base, edits) if edits else None
-            if after is not None and finding.rule not in verdict(after, result.weight).found:
-                change = _change(case, after)
-                if change is not None:
-                    proposals.setdefault(finding.rule, []).append(change)
+            proposals[finding.rule] = [change] if change else deletion(case.order.reference, case.order.name)
+    informing = [rule for rule, finding in result.found.items() if finding not in objections]
+    if base is not None and informing:
+        proposals |= _gentler(case, base, informing, result.weight)
     for slip in result.slips[:1]:
         proposals[UNIT_SLIP] = [p for p in [_candidate(case, slip, result.weight)] if p is not None]
     return proposals
 
 
+def _gentler(case: Case, base: Case, informing: Sequence[str], weight: DosingWeight) -> dict[str, list[Proposal]]:
+    """For the rules that only inform: what ends them as well, on the order as it was repaired."""
+    found = verdict(base, weight).found
+    changes = {rule: _change(case, _without(base, found[rule], weight)) for rule in informing if rule in found}
+    return {rule: [change] for rule, change in changes.items() if change is not None}
+
+
 def _one_repair(case: Case, finding: Finding, weight: DosingWeight) -> Proposal | None:
     """A change that clears one finding, where not all can be."""
+    return _change(case, _without(case, finding, weight))
+
+
+def _without(case: Case, finding: Finding, weight: DosingWeight) -> Case | None:
+    """The case without one finding; None where that cannot be, would bring another objection, or leaves too much.
+
+    Only amounts within the limits are offered, on every weight (4a).
+    """
     edits = edits_for(case, finding)
     after = with_edits(case, edits) if edits else None
-    if after is None or finding.rule in verdict(after, weight).found:
+    if after is None:
         return None
-    return _change(case, after)
+    before = {(each.rule, each.tier) for each in _objectionable(case, verdict(case, weight).found)}
+    left = verdict(after, weight).found
+    objections = _objectionable(after, left)
+    too_much = any(each.unit.startswith("mg/kg") and each.how != "cap" for each in objections)
+    new = {(each.rule, each.tier) for each in objections} - before
+    return None if finding.rule in left or too_much or new else after
 
 
 def _candidate(case: Case, slip: Slip, weight: DosingWeight) -> Proposal | None:
@@ -242,17 +259,11 @@ def _candidate(case: Case, slip: Slip, weight: DosingWeight) -> Proposal | None:
     return _change(case, after)
 
 
-def _deletion(case: Case) -> Proposal:
-    return Proposal("delete", (Action("delete", resource_id=case.order.reference),), {"order": case.order.name})
-
-
 def _change(case: Case, after: Case | None) -> Proposal | None:
     """The update that turns the case's order into the changed one; None where it cannot be sent as valid R4."""
     if after is None or after.order is case.order:
         return None
-    resource: dict[str, Any] = lenient.untyped(after.order.draft.item.raw)
-    resource = _with_texts(case, after, resource)
-    valid = outgoing.medication_request(resource, case.chart.patient_id, case.now)
+    valid = changed_order(case, after)
     if valid is None:
         return None
     to = words.regimen(after.order.written)
@@ -260,22 +271,12 @@ def _change(case: Case, after: Case | None) -> Proposal | None:
     return Proposal("change", (Action("update", resource=valid),), values)
 
 
-def _with_texts(case: Case, after: Case, resource: dict[str, Any]) -> dict[str, Any]:
-    """A dosage whose text went with its old figures gets the new ones in words."""
-    dosages = [d for d in resource.get("dosageInstruction", []) if isinstance(d, dict)]
-    for before, now, dosage in zip(case.order.written, after.order.written, dosages, strict=False):
-        if before.text and "text" not in dosage:
-            dosage["text"] = words.dosage(now)
-    return resource
-
-
 def _equivalent(case: Case) -> str:
-    """mg or mg/h of the first step, for a pump that wants them; empty where it is written so."""
-    body = dosing_weight(case).bodies()[0]
-    for step in regimen(case.order.written, reading(case, case.order, body, "depression" in uses(case.order))):
-        given = step.dose or step.rate
-        if given is None or given.unit in ("mg", "mg/h"):
-            return ""
-        figure: Fraction | None = step.mg if step.finite else step.mg_per_hour
-        return "" if figure is None else f"{show(figure)} {'mg' if step.finite else 'mg/h'}"
-    return ""
+    """mg or mg/h of each step, for a pump that wants them; empty where all are written so, or one is not known."""
+    steps = steps_at_dosing_weight(case)
+    written = [step.dose or step.rate for step in steps]
+    if all(given is None or (given.unit in ("mg", "mg/h") and given.shape != "ratio") for given in written):
+        return ""
+    figures = [(step.mg, "mg") if step.finite else (step.mg_per_hour, "mg/h") for step in steps]
+    known = [f"{show(figure)} {unit}" for figure, unit in figures if figure is not None]
+    return ", then ".join(known) if len(known) == len(figures) else ""

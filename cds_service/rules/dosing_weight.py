@@ -12,7 +12,7 @@ from cds_service.chart.facts import Weight, on
 from cds_service.figures import show
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Body, Reading, Step, regimen
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, once
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,13 @@ class DosingWeight:
             return [Body.of(None)]
         if self.doubt is None or self.previous is None:
             return [Body.of(self.newest.kg)]
-        return [Body.of(self.newest.kg), Body(self.newest.kg, self.previous.kg)]
+        readings = [Body.of(self.newest.kg), Body(self.newest.kg, self.previous.kg)]
+        if self.previous.when.latest == self.newest.when.latest:  # either may be the one that the pump is set by
+            readings.append(Body(self.previous.kg, self.newest.kg))
+        return readings
 
 
+@once
 def dosing_weight(case: Case) -> DosingWeight:
     """Newest measured weight; stated or estimated only where there is no measured one (4a)."""
     weights = case.chart.weights
@@ -93,8 +97,7 @@ def _changed_too_fast(weight: Weight, earlier: Sequence[Weight], case: Case) -> 
         for other in earlier:
             assert other.kg is not None
             apart: timedelta = weight.when.latest - other.when.latest
-            percent = abs(weight.kg - other.kg) / other.kg * 100
-            if apart <= span and percent > case.number(change):
+            if apart <= span and abs(weight.kg - other.kg) / other.kg * 100 > case.number(change):
                 limit = case.limit(window)
                 return (
                     f"{show(weight.kg)} kg after {show(other.kg)} kg ({on(other.when, case.now)}), "
@@ -147,5 +150,20 @@ def reading(case: Case, order: KetamineOrder, body: Body, container_is_dose: boo
 
 def steps_at_dosing_weight(case: Case) -> tuple[Step, ...]:
     """The order's steps at the weight that counts first."""
-    body = dosing_weight(case).bodies()[0]
-    return regimen(case.order.written, reading(case, case.order, body, case.order.indication.is_depression))
+    return steps_at(case, dosing_weight(case).bodies()[0])
+
+
+def steps_at_every_weight(case: Case) -> list[Step]:
+    """The same at the weight before it too where that one is doubted: the worse verdict counts (4a)."""
+    return [step for body in dosing_weight(case).bodies() for step in steps_at(case, body)]
+
+
+def steps_at(case: Case, body: Body) -> tuple[Step, ...]:
+    """The order's steps at one reading of the weight."""
+    return steps_as(case, body, case.order.indication.is_depression)
+
+
+@once
+def steps_as(case: Case, body: Body, container_is_dose: bool) -> tuple[Step, ...]:
+    """The order's steps, where a volume beside a rate is the dose or the bag."""
+    return regimen(case.order.written, reading(case, case.order, body, container_is_dose))

@@ -8,7 +8,7 @@ from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.orders import dosage
 from cds_service.orders.draft import KetamineOrder
-from cds_service.orders.proposal import Action, Proposal
+from cds_service.orders.proposal import Proposal, deletion
 from cds_service.orders.regimen import Body, Kind, Reading, regimen
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
@@ -23,10 +23,7 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
     active = [*_drafts(case), *_active(case)]
     if active:
-        deletion = Proposal(
-            "delete", (Action("delete", resource_id=case.order.reference),), {"order": case.order.name}
-        )
-        return fired(case, rule, "active", *active), [deletion]
+        return fired(case, rule, "active", *active), deletion(case.order.reference, case.order.name)
     given = list(_given(case))
     if given:
         return fired(case, rule, "given", *given), []
@@ -55,21 +52,18 @@ def _kinds(case: Case, order: KetamineOrder) -> set[Kind | None]:
 
 def _belong_together(a: set[Kind | None], b: set[Kind | None]) -> bool:
     """Bolus or short with an infusion, or bolus with short: parts of one plan."""
-    both = (a, b)
-    if any(kinds == {"continuous"} for kinds in both):
-        return any("continuous" not in kinds and None not in kinds for kinds in both)
-    return {"bolus"} in both and {"short"} in both
+    return _one_infusion_one_dose(a, b) or ({"bolus"} in (a, b) and {"short"} in (a, b))
 
 
 def _one_infusion_one_dose(a: set[Kind | None], b: set[Kind | None]) -> bool:
-    finite = {"bolus", "short"}
-    return (a == {"continuous"} and b <= finite) or (b == {"continuous"} and a <= finite)
+    doses: set[Kind | None] = {"bolus", "short"}
+    return any(one == {"continuous"} and other and other <= doses for one, other in ((a, b), (b, a)))
 
 
 def _drafts(case: Case) -> Iterator[Fact]:
     own = _kinds(case, case.order)
     for other in case.companions:
-        if other is case.order or other.request.intent in _NOT_AN_ORDER:
+        if other is case.order or _NOT_AN_ORDER.intersection((other.request.intent, case.order.request.intent)):
             continue
         if other.request.id is not None and other.request.id in _own_ids(case.order.request):
             continue
@@ -113,8 +107,8 @@ def _given(case: Case) -> Iterator[Fact]:
     for medicine in case.chart.medicines:
         if not medicine.given or medicine.identity is None or medicine.status != "completed" or medicine.end is None:
             continue
-        nasal = "route_in" in medicine.routes or case.valuesets.member(
-            "esketamine_drug/nasal", medicine.identity.codings
+        nasal = medicine.identity.drug == "esketamine" and (
+            "route_in" in medicine.routes or case.valuesets.member("esketamine_drug/nasal", medicine.identity.codings)
         )
         window = case.book.window("duplicate-window-nasal" if nasal else "duplicate-window", case.now)
         if _bare(medicine.order) not in own_ids and medicine.end.age(case.now) <= window:

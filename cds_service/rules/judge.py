@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from cds_service.fhir import outgoing
-from cds_service.orders.proposal import Action, Proposal
+from cds_service.orders.proposal import Action, Proposal, deletion
 from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import Protocol, Rule
 from cds_service.rules import (
@@ -72,9 +73,9 @@ def _by_code(case: Case, rule: Rule) -> Outcome:
         return outcome
     severity, because = changed_severity(rule, outcome.tier, case)
     if severity is None:
-        return dataclasses.replace(outcome, status="suppressed", severity=None, because=because)
+        return replace(outcome, status="suppressed", severity=None, because=because)
     offered = (*outcome.proposals, *proposals, *_suggested(case, rule, proposals))
-    return dataclasses.replace(outcome, severity=severity, because=because, proposals=offered)
+    return replace(outcome, severity=severity, because=because, proposals=offered)
 
 
 def by_clauses(case: Case, rule: Rule) -> Outcome:
@@ -93,9 +94,7 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             return Outcome(rule, "suppressed", order, tier.name, because=because, facts=verdict.facts)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
-        return dataclasses.replace(
-            outcome, severity=severity, because=because, proposals=tuple(_suggested(case, rule, []))
-        )
+        return replace(outcome, severity=severity, because=because, proposals=tuple(_suggested(case, rule, [])))
     if unknown:
         return could_not_tell(rule, order, *(reason for verdict in unknown for reason in verdict.reasons))
     return clear(rule, order)
@@ -106,7 +105,7 @@ def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
     for name in outcome.rule.yields_to:
         other = by_id.get(name)
         if outcome.status == "fired" and other is not None and other.status == "fired":
-            return dataclasses.replace(
+            return replace(
                 outcome,
                 status="suppressed",
                 severity=None,
@@ -122,11 +121,10 @@ def _suggested(case: Case, rule: Rule, already: Sequence[Proposal]) -> list[Prop
     for name in rule.suggests:
         if name == "delete":
             if not any(p.kind == "delete" for p in already):
-                deletion = Action("delete", resource_id=case.order.reference)
-                proposals.append(Proposal("delete", (deletion,), {"order": case.order.name}))
+                proposals += deletion(case.order.reference, case.order.name)
             continue
         orderable = case.protocol.orderables[name]
-        if orderable.kind == "service":
+        if orderable.kind == "service" and case.chart.patient_id:
             codings = [(c.system, c.code, c.display) for c in orderable.codings]
             request = outgoing.service_request(
                 orderable.title, codings, orderable.priority, case.chart.patient_id, case.chart.encounter_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cds_service.chart.facts import Weight
+from cds_service.chart.facts import Weight, on
 from cds_service.orders import words
 from cds_service.orders.regimen import Step
 from cds_service.rules.case import Case
@@ -74,4 +74,8 @@ def _doubts(case: Case) -> Sequence[Note]:
         doubts.append(Note("disagreement", order.identity.disagreement))
     if order.identity.veterinary:
         doubts.append(Note("veterinary", order.name))
+    weight = dosing_weight(case)
+    if weight.newest is not None and not order.labelled_nasal:
+        unread = (f"{w.written} of {on(w.when, case.now)}: {w.problem}" for w in weight.unreadable)
+        doubts += [Note("newer-weight", each) for each in unread]
     return doubts

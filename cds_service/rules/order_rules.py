@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 from cds_service.chart.facts import Fact
-from cds_service.fhir import lenient, outgoing
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.dosage import Written
 from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetReason, SetRepeat
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
-from cds_service.rules.dosing_weight import steps_at_dosing_weight
+from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
-from cds_service.rules.repair import with_edits
+from cds_service.rules.repair import changed_order, with_edits
 
 NASAL = "labelled nasal esketamine is not judged by it"
 
@@ -44,8 +42,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
     after = with_edits(case, edits)
     if after is None:
         return []
-    resource: dict[str, Any] = lenient.untyped(after.order.draft.item.raw)
-    valid = outgoing.medication_request(resource, case.chart.patient_id, case.now)
+    valid = changed_order(case, after)
     if valid is None:
         return []
     values |= {"to": words.regimen(after.order.written), "from": words.regimen(case.order.written), "equivalent": ""}
@@ -61,13 +58,13 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if not case.order.indication.is_depression:
         return clear(rule, order, "the order is not for depression"), []
     most = case.number("depression-per-week")
-    for written in case.order.written:
-        per_week = _planned_per_week(written)
-        if per_week is not None and per_week > most:
-            offered = int(case.number("depression-per-week-offered"))
-            edit = SetRepeat(written.index, offered, 1, "wk")
-            outcome = fired(case, rule, "planned", figure=show(per_week, most), limit=show(most))
-            return outcome, edited_order(case, "change", [edit])
+    planned = {w.index: _planned_per_week(w) for w in case.order.written}
+    too_often = {index: per_week for index, per_week in planned.items() if per_week is not None and per_week > most}
+    if too_often:
+        offered = int(case.number("depression-per-week-offered"))
+        edits: list[Edit] = [SetRepeat(index, offered, 1, "wk") for index in too_often]
+        outcome = fired(case, rule, "planned", figure=show(max(too_often.values()), most), limit=show(most))
+        return outcome, edited_order(case, "change", edits)
     days = _days_given(case)
     if len(days) > most:
         facts = [Fact(f"given on {', '.join(sorted(days))}")]
@@ -138,7 +135,7 @@ def _verdict_depends(case: Case) -> bool:
         and step.minutes is not None
         and low < step.mg_per_kg <= high
         and shortest <= step.minutes < longest
-        for step in steps_at_dosing_weight(case)
+        for step in steps_at_every_weight(case)
     )
 
 
@@ -186,7 +183,7 @@ def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposa
     if strength.mg_per_ml is None or strength.by == "name":
         return fired(case, rule, "missing", why=strength.problem or "no strength is given"), []
     known = case.book.numbers("strengths")
-    if strength.mg_per_ml in known or strength.mg_per_ml >= case.number("undiluted-strength"):
+    if strength.mg_per_ml in (*known, case.number("undiluted-strength")):
         return clear(rule, order.reference), []
     return fired(case, rule, "unusual", figure=show(strength.mg_per_ml, *known)), []
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from cds_service.chart.facts import Fact
 from cds_service.orders.proposal import Proposal
@@ -13,16 +14,14 @@ from cds_service.protocol.model import Limit, Rule, Severity
 Status = Literal["fired", "clear", "could-not-tell", "suppressed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """Why a rule could not be told. `fact` is what is missing: a query key, or weight, dose, concentration …"""
 
     fact: str
     says: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """One rule for one order. `values` fill the card text's placeholders."""
 
     rule: Rule
@@ -31,7 +30,7 @@ class Outcome:
     tier: str | None = None
     severity: Severity | None = None
     facts: tuple[Fact, ...] = ()
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = msgspec.field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     reasons: tuple[Reason, ...] = ()
     because: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from cds_service.chart.facts import Fact
@@ -11,7 +12,7 @@ from cds_service.orders.regimen import Step
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.clauses import evaluate
-from cds_service.rules.dosing_weight import steps_at_dosing_weight
+from cds_service.rules.dosing_weight import steps_at_every_weight
 from cds_service.rules.order_rules import edited_order, fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.repair import given_by, pump_step
@@ -40,38 +41,42 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if years < case.number("older-age"):
         return clear(rule, case.order.reference), []
     age = f"{years} years"
-    for step in () if case.order.labelled_nasal else steps_at_dosing_weight(case):
-        high = _high(case, step)
-        if high is not None:
-            name, figure = high
-            limit, unit = case.number(name), case.limit(name).unit
-            values = {"figure": f"{show(figure, limit)} {unit}", "limit": f"{show(limit)} {unit}"}
-            return fired(case, rule, "high-dose", age=age, **values), _lower(case, step, name, figure)
+    high = [] if case.order.labelled_nasal else [f for s in steps_at_every_weight(case) if (f := _high(case, s))]
+    if high:
+        _, name, figure = max(high, key=lambda found: found[2] - case.number(found[1]))
+        limit, unit = case.number(name), case.limit(name).unit
+        values = {"figure": f"{show(figure, limit)} {unit}", "limit": f"{show(limit)} {unit}"}
+        return fired(case, rule, "high-dose", age=age, **values), _lower(case, high)
     delirium = rule.tier("delirium").when
     if delirium is not None and (verdict := evaluate(delirium, case)).holds:
         return fired(case, rule, "delirium", *verdict.facts, age=age), []
     return fired(case, rule, "older", Fact(f"age {age}"), age=age), []
 
 
-def _high(case: Case, step: Step) -> tuple[str, Fraction] | None:
-    """The limit for an older adult that a step passes, and its figure."""
+def _high(case: Case, step: Step) -> tuple[Step, str, Fraction] | None:
+    """A step that is high for an older adult, the limit that it passes, and its figure."""
     name, figure = (
         ("older-rate", step.mg_per_kg_per_hour) if step.kind == "continuous" else ("older-dose", step.mg_per_kg)
     )
     if figure is not None and step.route.kind in case.limit(name).routes and figure > case.number(name):
-        return name, figure
+        return step, name, figure
     return None
 
 
-def _lower(case: Case, step: Step, name: str, figure: Fraction) -> list[Proposal]:
-    """The dose that is not high for an older adult; not for depression, where no lower one is studied."""
-    if case.order.indication.is_depression or step.spoken:
+def _lower(case: Case, high: Sequence[tuple[Step, str, Fraction]]) -> list[Proposal]:
+    """The doses that are not high for an older adult; not for depression, where no lower one is studied."""
+    if case.order.indication.is_depression or any(step.spoken for step, _, _ in high):
         return []
+    factors: dict[int, Fraction] = {}
+    for step, name, figure in high:
+        factor = case.number(name) / figure
+        factors[step.written.index] = min(factor, factors.get(step.written.index, factor))
     edits: list[Edit] = []
-    for amount in given_by(step):
-        size = pump_step(case, amount)
-        value = floored(amount.written * case.number(name) / figure, size) if size else None
-        if not value:
-            return []
-        edits.append(SetAmount(step.written.index, amount, value))
+    for step in {step.written.index: step for step, _, _ in high}.values():
+        for amount in given_by(step):
+            size = pump_step(case, amount)
+            value = floored(amount.written * factors[step.written.index], size) if size else None
+            if not value:
+                return []
+            edits.append(SetAmount(step.written.index, amount, value))
     return edited_order(case, "change", edits) if edits else []

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import msgspec
 
-from cds_service.fhir import lenient
+from cds_service import units
+from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.resources import MedicationRequest
-from cds_service.orders import dosage
-from cds_service.orders.dosage import Amount
+from cds_service.orders import dosage, words
+from cds_service.orders.dosage import DOSE_DIMENSIONS, RATE_DIMENSIONS, Amount
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, edited, floored
-from cds_service.orders.regimen import Step
+from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.rules.case import Case
 from cds_service.rules.dose import Finding
+from cds_service.rules.dosing_weight import reading, steps_at_every_weight
 
 MAX_ROUNDS = 6
 """A repair that needs more rounds than this is not offered."""
@@ -31,7 +35,7 @@ def repaired(case: Case, judge: Judge) -> Case | None:
         left = judge(case)
         if not left:
             return case
-        edits = edits_for(case, left[0])
+        edits = next((edits for finding in left if (edits := edits_for(case, finding))), None)
         changed = with_edits(case, edits) if edits else None
         if changed is None:
             return None
@@ -40,10 +44,13 @@ def repaired(case: Case, judge: Judge) -> Case | None:
 
 
 def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
-    """The case with its order changed, read again from JSON as it would come back. None where that fails."""
+    """The case with its order changed, read again from JSON as it would come back.
+
+    None where that fails, and where floored figures would no longer fit each other.
+    """
     try:
         raw = lenient.encode(edited(lenient.untyped(case.order.draft.item.raw), edits))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, msgspec.MsgspecError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, msgspec.MsgspecError):
         return None  # the order's JSON is too broken to be edited
     read = lenient.decode(raw)
     if not isinstance(read.resource, MedicationRequest):
@@ -54,7 +61,26 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     draft = dataclasses.replace(case.order.draft, request=read.resource, item=Item(read, raw))
     order = dataclasses.replace(case.order, draft=draft, written=written)
     companions = [order if other is case.order else other for other in case.companions]
-    return dataclasses.replace(case, order=order, companions=companions)
+    changed = dataclasses.replace(case, order=order, companions=companions)
+    return changed if _contradictions(changed) <= _contradictions(case) else None
+
+
+def _contradictions(case: Case) -> set[str]:
+    return {said for step in steps_at_every_weight(case) for said in step.contradictions}
+
+
+def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
+    """The changed order to send back; None where it is no valid R4.
+
+    A dosage whose text went with its old figures gets the new ones in words.
+    """
+    resource: dict[str, Any] = lenient.untyped(after.order.draft.item.raw)
+    given = resource.get("dosageInstruction")
+    instructions = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, dict)]
+    for before, now, instruction in zip(case.order.written, after.order.written, instructions, strict=False):
+        if before.text and "text" not in instruction:
+            instruction["text"] = words.dosage(now)
+    return outgoing.medication_request(resource, case.chart.patient_id, case.now)
 
 
 def edits_for(case: Case, finding: Finding) -> list[Edit] | None:
@@ -111,16 +137,19 @@ def _amounts(case: Case, step: Step, amounts: Sequence[Amount], factor: Fraction
 
 
 def pump_step(case: Case, amount: Amount) -> Fraction | None:
-    """The step of the unit that the clinician used, from the protocol's step-… limits."""
+    """The step of the unit that the clinician used, however it is spelt, from the protocol's step-… limits."""
+    used = units.find(amount.unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
     for name, limit in case.protocol.limits.items():
-        if name.startswith("step-") and limit.unit == amount.unit:
-            return case.number(name)
+        if name.startswith("step-"):
+            unit = units.find(limit.unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
+            if (unit.dimension, unit.factor) == (used.dimension, used.factor):
+                return case.number(name)
     return None
 
 
 def _slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
     """The same dose over a longer time: by its duration, by its rate, or by both."""
-    set_minutes = SetMinutes(step.written.index, minutes)
+    set_minutes = SetMinutes(step.written.index, minutes, was_push=step.is_push)
     if step.rate is None or not step.finite:
         return [set_minutes]
     if step.minutes is None:
@@ -135,6 +164,8 @@ def _slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
 def _capped(case: Case, finding: Finding) -> list[Edit] | None:
     """A cap on the worst hour, or an upper end for an open range."""
     step = finding.step
+    if finding.tier == "cap-contradicts-rate":
+        return _within_cap(case, finding)
     if finding.tier == "open-range" and step.rate is not None and step.rate.open_ended:
         if not step.mg_per_kg_per_hour:
             return None
@@ -142,8 +173,21 @@ def _capped(case: Case, finding: Finding) -> list[Edit] | None:
     kg = _kg(step)
     if kg is None:
         return None
-    mg = floored(case.number("uncapped-hour") * kg, case.number("step-mg"))
-    return [SetCap(step.written.index, mg)] if mg > 0 else None
+    times = 1 if step.written.cap is None else math.ceil(MINUTES_PER_HOUR / step.written.cap.minutes)
+    mg = floored(case.number("uncapped-hour") * kg / times, case.number("step-mg"))
+    return [SetCap(step.written.index, mg, keeps_period=step.written.cap is not None)] if mg > 0 else None
+
+
+def _within_cap(case: Case, finding: Finding) -> list[Edit] | None:
+    """The rate that keeps to the order's own maximum: of the two the lower one is offered."""
+    step, cap = finding.step, finding.step.written.cap
+    if cap is None:
+        return None
+    caps = mass(cap.amount, reading(case, case.order, finding.body))
+    for rate, most in zip((step.mg_per_hour, step.mg_per_kg_per_hour), caps, strict=True):
+        if rate and most is not None:
+            return _amounts(case, step, given_by(step), most * MINUTES_PER_HOUR / cap.minutes / rate)
+    return None
 
 
 def _kg(step: Step) -> Fraction | None:

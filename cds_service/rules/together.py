@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
+import msgspec
+
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Step
+from cds_service.orders.route import UNSTATED
+
+_AS_ONE = frozenset({"intravenous", "intraosseous", UNSTATED})
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """A step of an order with its start: `at` minutes after the order's beginning, None where it is not known."""
 
     order: KetamineOrder
@@ -53,6 +56,15 @@ def minutes_between(first: Placed, later: Placed) -> Fraction | None:
     if first.at is None or later.at is None:
         return None
     return later.at - first.at
+
+
+def by_route(steps: Sequence[Placed]) -> list[list[Placed]]:
+    """The steps of each route; intravenous, intraosseous and unstated are one (4a)."""
+    found: dict[str, list[Placed]] = {}
+    for each in steps:
+        kind = each.step.route.kind
+        found.setdefault(UNSTATED if kind in _AS_ONE else kind, []).append(each)
+    return list(found.values())
 
 
 def starting_within(steps: Sequence[Placed], span: Fraction) -> list[list[Placed]]:

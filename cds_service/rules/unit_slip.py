@@ -35,21 +35,24 @@ def slips(case: Case, steps: tuple[Step, ...], body: Body) -> Iterator[Slip]:
     before = previous_rate(case, body)
     for step in steps:
         rate, amount = step.mg_per_kg_per_hour, step.rate
-        if step.kind != "continuous" or rate is None or amount is None:
+        if step.kind != "continuous" or amount is None:
             continue
-        if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate > case.number("slip-rate-above"):
+        if step.route.kind not in case.limit("slip-rate-above").routes:
+            continue
+        ratio = before.times(step) if before is not None else None
+        if before is not None and before.running and ratio is not None and ratio < 1:
+            continue  # a step down is meant
+        if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate is not None and rate > case.number("slip-rate-above"):
             low, high = case.book.numbers("slip-number-high")
             if low <= amount.written <= high:
                 yield Slip("fits-ug-per-kg-per-min", step, amount, IN_UG_PER_KG_PER_MIN)
                 continue
-        stepping_down = before is not None and before.running and rate < before.mg_per_kg_per_hour
-        if amount.unit in _IN_MICROGRAMS and rate < case.number("slip-rate-below") and not stepping_down:
+        if amount.unit in _IN_MICROGRAMS and rate is not None and rate < case.number("slip-rate-below"):
             low, high = case.book.numbers("slip-number-low")
             if low <= amount.written <= high:
                 yield Slip("fits-mg-per-kg-per-h", step, amount, IN_MG_PER_KG_PER_H)
                 continue
-        if before is not None and before.mg_per_kg_per_hour > 0:
-            ratio = rate / before.mg_per_kg_per_hour
+        if before is not None and ratio is not None:
             for name in ("slip-ratio-minute", "slip-ratio-hour"):
                 low, high = case.book.numbers(name)
                 if low <= ratio <= high:

@@ -6,12 +6,12 @@ from fractions import Fraction
 
 from cds_service.chart.facts import Fact, on
 from cds_service.figures import show
-from cds_service.orders.regimen import Body, Step, regimen
+from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.dose import findings, worst
-from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, reading
+from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
 from cds_service.rules.order_rules import NASAL, fired
 from cds_service.rules.outcome import Outcome, clear
 
@@ -37,8 +37,8 @@ def missing(case: Case, rule: Rule) -> Outcome:
 def at_any_weight(case: Case) -> tuple[bool, dict[str, str]]:
     """Whether a dose in mg is critical even in the heaviest adult, and between which figures it lies."""
     lightest, heaviest = case.book.numbers("weight-unknown-range")
-    best = regimen(case.order.written, reading(case, case.order, Body.of(heaviest)))
-    worst_case = regimen(case.order.written, reading(case, case.order, Body.of(lightest)))
+    best = steps_at(case, Body.of(heaviest))
+    worst_case = steps_at(case, Body.of(lightest))
     values: dict[str, str] = {}
     dangerous = False
     for step, other in zip(best, worst_case, strict=True):
@@ -119,7 +119,7 @@ def _worst(case: Case, body: Body) -> int:
 
 def _as_given(case: Case, weight: DosingWeight) -> str:
     """What the pump gives by the new weight, on the weight before."""
-    for step in regimen(case.order.written, reading(case, case.order, weight.bodies()[-1])):
+    for step in steps_at(case, weight.bodies()[-1]):
         figure = _figure(step)
         if figure is not None:
             return f"{show(figure)} {'mg/kg/h' if step.kind == 'continuous' else 'mg/kg'}"

@@ -98,6 +98,7 @@ class ValueSets:
         for each in self._sets.values():
             self._index(each)
         self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
+        self._questions = [(name, each.question_words) for name, each in self._sets.items() if each.question_words]
         self._cached = lru_cache(maxsize=16384)(self._members_of)
 
     def _index(self, each: ValueSet) -> None:
@@ -148,6 +149,12 @@ class ValueSets:
             if member is not None and (not group or member.group == group):
                 return member
         return None
+
+    def asking(self, text: str) -> frozenset[str]:
+        """The sets that an uncoded text may mean."""
+        if _NO_QUESTION.search(text):
+            return frozenset()
+        return frozenset(name for name, words in self._questions if words.search(text))
 
     def codes(self, name: str, system: str) -> list[str]:
         """The codes of one system that a set enumerates (branches by their root), in file order."""

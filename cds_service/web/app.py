@@ -12,11 +12,10 @@ from werkzeug.exceptions import HTTPException
 
 from cards.compose import FURTHER_WARNINGS
 from cards.could_not_check import TOPIC as COULD_NOT_CHECK
-from cards.model import Response as CardResponse
 from cds_service.advise import Knowledge, advise, failure
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.hooks import discovery
-from cds_service.hooks.errors import HookError, Malformed, NotJson, TooLarge, UnknownService, operation_outcome
+from cds_service.hooks.errors import HookError, NotJson, TooLarge, UnknownService, operation_outcome
 from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode
 from cds_service.protocol.limits import as_written
@@ -59,15 +58,13 @@ def create_app(settings: Settings, knowledge: Knowledge, clock: Callable[[], dat
         try:
             hook_request = parse(body, service.hook)
             source = servers.source(hook_request.fhir_server, hook_request.access_token)
-            answer = advise(hook_request, service.signing, knowledge, source, clock())
+            answer = encode(advise(hook_request, service.signing, knowledge, source, clock()))
         except HookError:
             raise
-        except RecursionError as error:
-            raise Malformed("the JSON is nested too deeply") from error
         except Exception as error:  # silence would read as "checked and fine"
             log.error("the check failed: %s at %s", type(error).__name__, _place(error))
-            answer = failure(knowledge)
-        return _cards(answer)
+            answer = encode(failure(knowledge))
+        return _json(answer)
 
     @app.get("/protocol/<topic>")
     def protocol_page(topic: str) -> str:
@@ -115,10 +112,6 @@ def _place(error: BaseException) -> str:
 
 def _json(body: bytes, status: int = 200) -> Response:
     return Response(body, status, mimetype="application/json")
-
-
-def _cards(answer: CardResponse) -> Response:
-    return _json(encode(answer))
 
 
 def _hook_error(error: HookError) -> Response:
