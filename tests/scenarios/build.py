@@ -7,9 +7,16 @@ morning, no problems, no medicines, "no known allergy", an intravenous order of 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
+
+import msgspec
+
+from cds_service.hooks.request import HookRequest, parse
+from cds_service.protocol.loader import parse_yaml
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 PATIENT = "p1"
@@ -18,7 +25,9 @@ SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 UCUM = "http://unitsofmeasure.org"
-ACT_CODE = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+HL7 = "http://terminology.hl7.org/CodeSystem/"
+ACT_CODE = f"{HL7}v3-ActCode"
+HSLOC = "https://www.cdc.gov/nhsn/cdaportal/terminology/codesystem/hsloc.html"
 
 DRUGS = {"ketamine": (RXNORM, "6130", "ketamine"), "esketamine": (RXNORM, "2119365", "esketamine")}
 REASONS = {
@@ -37,22 +46,34 @@ ROUTES = {
     "intraosseous": (SNOMED, "417255000", "Intraosseous route"),
     "nasal": (SNOMED, "46713006", "Nasal route"),
     "oral": (SNOMED, "26643006", "Oral route"),
+    "sublingual": (SNOMED, "37839007", "Sublingual route"),
+    "rectal": (SNOMED, "37161004", "Rectal route"),
+    "topical": (SNOMED, "6064005", "Topical route"),
     "epidural": (SNOMED, "404820008", "Epidural route"),
-    "push": ("http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration", "IVPUSH", "Injection, intravenous, push"),
+    "intrathecal": (SNOMED, "72607000", "Intrathecal route"),
+    "intra-arterial": (SNOMED, "58100008", "Intra-arterial route"),
+    "push": (f"{HL7}v3-RouteOfAdministration", "IVPUSH", "Injection, intravenous, push"),
 }
 SETTINGS = {"ward": "IMP", "emergency": "EMER", "outpatient": "AMB", "home": "HH", "virtual": "VR"}
 PLACES = {
-    "intensive care": ("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "ICU", "Intensive care unit"),
-    "emergency department": ("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "ER", "Emergency room"),
+    "intensive care": (f"{HL7}v3-RoleCode", "ICU", "Intensive care unit"),
+    "emergency department": (f"{HL7}v3-RoleCode", "ER", "Emergency room"),
+    "recovery room": (HSLOC, "1097-5", "Post-Anesthesia Care Unit/Recovery Room"),
+    "operating room": (HSLOC, "1096-7", "Operating Room/Suite"),
+    "telemetry ward": (HSLOC, "1208-8", "Telemetry Ward"),
 }
 MONITORING = ("23852006", "284034009", "135840009", "53617003")
 
 _QUANTITY = re.compile(r"(-?[\d.]+)\s*(\S.*)?$")
 _AGO = re.compile(r"(\d+)\s*(minutes?|hours?|days?|months?|years?) ago$")
+_AHEAD = re.compile(r"in (\d+)\s*(minutes?|hours?|days?)$")
 
 
 def moment(text: str) -> str:
-    """`2 hours ago`, `10 days ago`, or a FHIR date as it stands."""
+    """`2 hours ago`, `10 days ago`, `in 3 hours`, or a FHIR date as it stands."""
+    if ahead := _AHEAD.match(text):
+        unit = ahead.group(2).rstrip("s")
+        return (NOW + timedelta(**{f"{unit}s": int(ahead.group(1))})).isoformat(timespec="seconds")
     match = _AGO.match(text)
     if match is None:
         return text
@@ -95,8 +116,8 @@ def _coded(given: Any, known: dict[str, tuple[str, str, str]], system: str = SNO
 # Orders -----------------------------------------------------------------------------------------------------
 
 _STEP_KEYS = {
-    "dose", "rate", "over", "for", "every", "times", "push", "as needed", "at most", "text", "sequence", "route",
-    "entries", "raw", "starts", "count",
+    "dose", "rate", "over", "over at most", "for", "from", "until", "every", "times", "timing", "on days", "push",
+    "as needed", "as needed for", "at most", "text", "also", "sequence", "route", "entries", "raw", "starts", "count",
 }  # fmt: skip
 
 
@@ -122,8 +143,14 @@ def _repeat(step: dict[str, Any]) -> dict[str, Any]:
     if "over" in step:
         over = quantity(step["over"])
         repeat |= {"duration": over["value"], "durationUnit": over["unit"]}
+    if "over at most" in step:
+        longest = quantity(step["over at most"])
+        repeat |= {"durationMax": longest["value"], "durationUnit": longest["unit"]}
     if "for" in step:
         repeat["boundsDuration"] = quantity(step["for"])
+    if "from" in step or "until" in step:
+        bounds = {"start": step.get("from"), "end": step.get("until")}
+        repeat["boundsPeriod"] = {name: moment(text) for name, text in bounds.items() if text is not None}
     if "every" in step:
         every = quantity(step["every"])
         repeat |= {"frequency": 1, "period": every["value"], "periodUnit": every["unit"]}
@@ -133,6 +160,8 @@ def _repeat(step: dict[str, Any]) -> dict[str, Any]:
         repeat |= {"frequency": int(frequency), "period": every["value"], "periodUnit": every["unit"]}
     if "count" in step:
         repeat["count"] = step["count"]
+    if "on days" in step:
+        repeat["dayOfWeek"] = step["on days"]
     return repeat
 
 
@@ -156,8 +185,11 @@ def dosage(step: dict[str, Any], default_route: Any = "intravenous") -> dict[str
     timing: dict[str, Any] = {}
     if repeat := _repeat(step):
         timing["repeat"] = repeat
+    if "timing" in step:
+        timing["code"] = {"text": step["timing"]}
     if "starts" in step:
-        timing["event"] = [moment(step["starts"])]
+        starts = step["starts"] if isinstance(step["starts"], list) else [step["starts"]]
+        timing["event"] = [moment(each) for each in starts]
     if timing:
         made["timing"] = timing
     route = step.get("route", default_route)
@@ -167,6 +199,10 @@ def dosage(step: dict[str, Any], default_route: Any = "intravenous") -> dict[str
         made["method"] = concept(SNOMED, "420620005", "Push")
     if step.get("as needed"):
         made["asNeededBoolean"] = True
+    if "as needed for" in step:
+        made["asNeededCodeableConcept"] = {"text": step["as needed for"]}
+    if "also" in step:
+        made["additionalInstruction"] = [{"text": step["also"]}]
     if "at most" in step:
         most, period = str(step["at most"]).split(" per ")
         made["maxDosePerPeriod"] = {"numerator": quantity(most), "denominator": quantity(period)}
@@ -218,8 +254,8 @@ def _medication(drug: Any, strength: str, diluent: bool | None) -> dict[str, Any
     ratio = {"numerator": quantity(above), "denominator": quantity(below or "1 mL")}
     if not below:
         amount = quantity(above)
-        numerator_unit, denominator_unit = amount["unit"].split("/")
-        ratio = {"numerator": quantity(f"{amount['value']} {numerator_unit}"), "denominator": quantity(f"1 {denominator_unit}")}
+        mass, volume = amount["unit"].split("/")
+        ratio = {"numerator": quantity(f"{amount['value']} {mass}"), "denominator": quantity(f"1 {volume}")}
     ingredients = [{"itemCodeableConcept": _coded(drug, DRUGS, RXNORM), "strength": ratio}]
     if diluent:
         ingredients.append({"itemCodeableConcept": concept(RXNORM, "9863", "sodium chloride")})
@@ -258,7 +294,9 @@ class _Chart:
             "patient": self._patient(take("age", 45), take("sex", "male"), take("born", None)),
             "encounter": self._encounter(take("setting", "ward"), take("place", None)),
             "bodySize": _bundle([*self._weights(take("weight", "70 kg")), *self._height(take("height", None))]),
-            "vitalSigns": _bundle(self._pressure(take("blood pressure", "120/75")) + self._results(take("vitals", []))),
+            "vitalSigns": _bundle(
+                self._pressure(take("blood pressure", "120/75")) + self._results(take("vitals", []))
+            ),
             "results": _bundle(self._results(take("results", []))),
             "conditions": _bundle([self._problem(p) for p in take("problems", [])]),
             "allergies": _bundle(self._allergies(take("allergies", ["no known allergy"]))),
@@ -308,7 +346,9 @@ class _Chart:
         return made
 
     def _height(self, given: str | None) -> list[dict[str, Any]]:
-        return [] if given is None else [observation("8302-2", {"valueQuantity": quantity(given)}, "2 days ago", self.next())]
+        if given is None:
+            return []
+        return [observation("8302-2", {"valueQuantity": quantity(given)}, "2 days ago", self.next())]
 
     def _pressure(self, given: Any) -> list[dict[str, Any]]:
         if given == "none":
@@ -318,9 +358,9 @@ class _Chart:
             values, _, when = str(each).partition(", ")
             numbers, _, unit = values.partition(" ")
             systolic, diastolic = numbers.split("/")
-            unit = unit or "mm[Hg]"
+            unit = "" if unit == "no-unit" else unit or "mm[Hg]"
             parts = [
-                {"code": concept(LOINC, code, name), "valueQuantity": quantity(f"{value} {'' if unit == 'no-unit' else unit}")}
+                {"code": concept(LOINC, code, name), "valueQuantity": quantity(f"{value} {unit}".strip())}
                 for code, name, value in (
                     ("8480-6", "Systolic blood pressure", systolic),
                     ("8462-4", "Diastolic blood pressure", diastolic),
@@ -342,8 +382,9 @@ class _Chart:
             if "upper limit" in each:
                 value["referenceRange"] = [{"high": quantity(each["upper limit"])}]
             if "interpretation" in each:
-                system = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+                system = f"{HL7}v3-ObservationInterpretation"
                 value["interpretation"] = [concept(system, each["interpretation"])]
+            value |= each.get("raw", {})
             made.append(observation(each["code"], value, each.get("when", "1 hours ago"), self.next()))
         return made
 
@@ -357,23 +398,25 @@ class _Chart:
         }
         status = given.get("status", "active")
         if status != "none":
-            made["clinicalStatus"] = concept("http://terminology.hl7.org/CodeSystem/condition-clinical", status)
+            made["clinicalStatus"] = concept(f"{HL7}condition-clinical", status)
         if "verification" in given:
-            system = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+            system = f"{HL7}condition-ver-status"
             made["verificationStatus"] = concept(system, given["verification"])
         if "onset" in given:
             made["onsetDateTime"] = moment(str(given["onset"]))
+        if "recorded" in given:
+            made["recordedDate"] = moment(str(given["recorded"]))
         if "ended" in given:
             made["abatementDateTime"] = moment(str(given["ended"]))
-        return made
+        return made | given.get("raw", {})
 
     def _allergies(self, given: list[Any]) -> list[dict[str, Any]]:
         made = []
         for each in given:
             each = each if isinstance(each, dict) else {"to": each}
-            what = each["to"]
-            code = concept(SNOMED, "716186003", "No known allergy") if what == "no known allergy" else _coded(what, DRUGS)
-            status = concept("http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", each.get("status", "active"))
+            known = DRUGS | {"no known allergy": (SNOMED, "716186003", "No known allergy")}
+            code = _coded(each["to"], known)
+            status = concept(f"{HL7}allergyintolerance-clinical", each.get("status", "active"))
             allergy = {
                 "resourceType": "AllergyIntolerance",
                 "id": f"a{self.next()}",
@@ -384,7 +427,7 @@ class _Chart:
             if "type" in each:
                 allergy["type"] = each["type"]
             if "verification" in each:
-                system = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification"
+                system = f"{HL7}allergyintolerance-verification"
                 allergy["verificationStatus"] = concept(system, each["verification"])
             made.append(allergy)
         return made
@@ -415,7 +458,9 @@ class _Chart:
             made["dosage"] = dosage_given
         if "order" in given:
             made["request"] = {"reference": f"MedicationRequest/{given['order']}"}
-        return made
+        if "ended" in given:
+            made["effectivePeriod"] = {"start": made.pop("effectiveDateTime"), "end": moment(given["ended"])}
+        return made | given.get("raw", {})
 
     def _procedure(self, given: dict[str, Any]) -> dict[str, Any]:
         made = {
@@ -446,7 +491,15 @@ class _Chart:
 
 def _bundle(resources: list[dict[str, Any]]) -> dict[str, Any]:
     entries = [{"resource": resource} for resource in resources]
-    return {"resourceType": "Bundle", "type": "searchset", "total": len(entries)} | ({"entry": entries} if entries else {})
+    bundle = {"resourceType": "Bundle", "type": "searchset", "total": len(entries)}
+    return bundle | ({"entry": entries} if entries else {})
+
+
+def scenarios() -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file, scenario) of every file in this folder."""
+    for path in sorted(Path(__file__).parent.glob("*.yaml")):
+        for scenario in parse_yaml(path.read_text("utf-8"), path.name):
+            yield path.stem, scenario
 
 
 def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:
@@ -474,3 +527,11 @@ def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:
         "context": context,
         "prefetch": _Chart(scenario.get("patient", {})).prefetch(),
     }
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def sent(scenario: dict[str, Any]) -> HookRequest:
+    """The request of a scenario as the service reads it from the wire."""
+    return parse(_ENCODER.encode(hook_request(scenario)), scenario.get("hook", "order-sign"))

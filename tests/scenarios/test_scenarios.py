@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from cards.model import EXTENSION, Card
 from cds_service.advise import Knowledge, advise, explain
 from cds_service.fhir.client import NoSource
-from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode
-from cds_service.protocol.loader import parse_yaml
-from tests.scenarios.build import NOW, hook_request
+from cds_service.protocol.model import SEVERITIES
+from tests.scenarios.build import NOW, scenarios, sent
 
-FOLDER = Path(__file__).parent
-ENCODER = msgspec.json.Encoder(decimal_format="number")
 EXPECTATIONS = {
     "critical", "warning", "info", "nothing", "offers", "offers nothing", "summary", "could not tell", "suppressed",
-    "clear", "says", "regimen", "cards",
+    "clear", "hidden", "says", "does not say", "does not offer", "regimen", "cards", "indicators",
 }  # fmt: skip
+STATUSES = {"could not tell": "could-not-tell", "suppressed": "suppressed", "hidden": "fired", "clear": "clear"}
+"""How an outcome that stands on no card is named. `hidden`: it fired, and order-sign keeps it back."""
 
 
-def _scenarios() -> list[Any]:
-    found = []
-    for path in sorted(FOLDER.glob("*.yaml")):
-        for scenario in parse_yaml(path.read_text("utf-8"), path.name):
-            found.append(pytest.param(scenario, id=f"{path.stem}: {scenario['name']}"))
-    return found
-
-
-@pytest.mark.parametrize("scenario", _scenarios())
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(scenario, id=f"{file}: {scenario['name']}") for file, scenario in scenarios()]
+)
 def test_scenario(scenario: dict[str, Any], knowledge: Knowledge) -> None:
     expect = scenario["expect"]
     unknown = set(expect) - EXPECTATIONS if isinstance(expect, dict) else set()
     assert not unknown, f"a scenario expects no {unknown}"
     hook = scenario.get("hook", "order-sign")
-    request = parse(ENCODER.encode(hook_request(scenario)), hook)
+    request = sent(scenario)
     answer = advise(request, hook == "order-sign", knowledge, NoSource(), NOW)
     encode(answer)
     told = _told(answer.cards)
@@ -46,21 +37,24 @@ def test_scenario(scenario: dict[str, Any], knowledge: Knowledge) -> None:
         assert told == {}
         assert answer.cards == []
         return
-    assert told == {rule: severity for severity in ("critical", "warning", "info") for rule in expect.get(severity, [])}
+    assert told == {rule: severity for severity in SEVERITIES for rule in expect.get(severity, [])}
     _check_words(expect, answer.cards)
-    statuses = {
-        outcome.rule.id: outcome.status
-        for judged in explain(request, hook == "order-sign", knowledge, NoSource(), NOW)[0]
-        for outcome in judged.outcomes
-    }
-    for status in ("could not tell", "suppressed", "clear"):
-        for rule in expect.get(status, []):
-            assert statuses[rule] == status.replace(" ", "-"), f"{rule} is {statuses[rule]}"
+    statuses: dict[str, set[str]] = {}
+    for judged in explain(request, hook == "order-sign", knowledge, NoSource(), NOW)[0]:
+        for outcome in judged.outcomes:
+            statuses.setdefault(outcome.rule.id, set()).add(outcome.status)
+    for word, status in STATUSES.items():
+        for rule in expect.get(word, []):
+            assert status in statuses[rule], f"{rule} is {statuses[rule]}"
+    for rule in expect.get("clear", []):
+        assert statuses[rule] == {"clear"}, f"{rule} is {statuses[rule]}"
 
 
 def _told(cards: list[Card]) -> dict[str, str]:
-    """Rule -> severity, over all cards."""
-    return {rule["id"]: rule["severity"] for card in cards for rule in (card.extension or {})[EXTENSION]["rules"]}
+    """Rule -> its worst severity over all cards."""
+    told = [rule for card in cards for rule in (card.extension or {})[EXTENSION]["rules"]]
+    worst_last = sorted(told, key=lambda rule: -SEVERITIES.index(rule["severity"]))
+    return {rule["id"]: rule["severity"] for rule in worst_last}
 
 
 def _check_words(expect: dict[str, Any], cards: list[Card]) -> None:
@@ -74,7 +68,13 @@ def _check_words(expect: dict[str, Any], cards: list[Card]) -> None:
     text = "\n".join(f"{card.summary}\n{card.detail}" for card in cards)
     for words in expect.get("says", []):
         assert words in text, f"{words!r} is not said in:\n{text}"
+    for words in expect.get("does not say", []):
+        assert words not in text, f"{words!r} is said in:\n{text}"
+    for offer in expect.get("does not offer", []):
+        assert offer not in labels, f"{offer!r} is among {labels}"
     if "cards" in expect:
         assert [card.source.topic.code for card in cards if card.source.topic] == expect["cards"]
+    if "indicators" in expect:
+        assert [card.indicator for card in cards] == expect["indicators"]
     if "regimen" in expect:
         assert (cards[0].extension or {})[EXTENSION]["regimen"] == expect["regimen"]
