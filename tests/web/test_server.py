@@ -1,0 +1,224 @@
+"""The service as `make run` starts it: a real granian process, an example over HTTP, and a clean end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.hooks.client import encoded, topics
+from tests.hooks.conformance import decoded, faults
+from tests.scenarios.build import hook_request
+
+PATIENCE = 60
+JSON = {"Content-Type": "application/json"}
+ORDER = {"order": {"rate": "1.2 mg/kg/h"}, "patient": {"weight": "80 kg"}}
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Running:
+    """A started service and what it has printed so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path, base: str) -> None:
+        self.process = process
+        self.output = output
+        self.base = base
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text("utf-8")
+
+    def wait_for(self, words: str) -> str:
+        end = time.monotonic() + PATIENCE
+        while words not in self.said:
+            assert self.process.poll() is None, f"the service ended: {self.said}"
+            assert time.monotonic() < end, f"{words!r} was not said in {PATIENCE} s: {self.said}"
+            time.sleep(0.05)
+        return self.said
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def started(folder: Path, request: dict[str, Any] | None, **settings: str) -> Iterator[Running]:
+    port = _free_port()
+    command = [sys.executable, "-m", "cds_service.cli", "serve"]
+    if request is not None:
+        (folder / "request.json").write_bytes(encoded(request))
+        command += ["--example", str(folder / "request.json")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KETAMINE_CDS_")}
+    environment |= {"KETAMINE_CDS_PORT": str(port), "KETAMINE_CDS_WORKERS": "1"} | settings
+    output = folder / "output.txt"
+    with (
+        output.open("wb") as file,
+        subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process,
+    ):
+        try:
+            yield Running(process, output, f"http://127.0.0.1:{port}")
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(
+        tmp_path_factory.mktemp("service"), hook_request(ORDER), KETAMINE_CDS_MAX_BODY_BYTES="100000"
+    ) as running:
+        running.wait_for("Listening on ")
+        yield running
+
+
+def test_the_start_shows_the_order_its_cards_and_where_the_service_listens(service: Running) -> None:
+    said = service.wait_for("Try: ")
+    lines = said.splitlines()
+    assert (
+        f"Posted {service.output.parent / 'request.json'} to {service.base}/cds-services/ketamine-order-sign" in lines
+    )
+    assert "  order: ketamine: 1.2 mg/kg/h" in lines
+    assert any(line.startswith("CRITICAL  Rate 1.2 mg/kg/h is above the ceiling 1") for line in lines)
+    assert "          -> Change to 0.5 mg/kg/h (40 mg/h)" in lines
+    assert f"Listening on {service.base}. Services: {service.base}/cds-services" in lines
+    assert "Traceback" not in said
+
+
+def test_discovery_is_served(service: Running) -> None:
+    answer = requests.get(f"{service.base}/cds-services", timeout=PATIENCE)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert [each["id"] for each in answer.json()["services"]] == ["ketamine-order-select", "ketamine-order-sign"]
+
+
+def test_an_order_is_judged_over_http(service: Running) -> None:
+    """The clock is the machine's: the weight of the request is of another day, and that is said."""
+    url = f"{service.base}/cds-services/ketamine-order-sign"
+    answer = requests.post(url, encoded(hook_request(ORDER)), headers=JSON, timeout=PATIENCE)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    body = decoded(answer.content)
+    assert faults(body) == []
+    assert topics(body)[0] == "rate-exceeds-ceiling"
+
+
+def test_a_card_links_to_a_page_that_is_served(service: Running) -> None:
+    url = f"{service.base}/cds-services/ketamine-order-sign"
+    answer = requests.post(url, encoded(hook_request(ORDER)), headers=JSON, timeout=PATIENCE)
+    for card in answer.json()["cards"]:
+        page = requests.get(card["source"]["url"], timeout=PATIENCE)
+        assert page.status_code == 200
+        assert page.headers["Content-Type"].startswith("text/html")
+
+
+def test_a_body_in_pieces_is_read_whole(service: Running) -> None:
+    """Chunked: no length is declared."""
+    body = encoded(hook_request(ORDER))
+    pieces = (body[start : start + 1000] for start in range(0, len(body), 1000))
+    url = f"{service.base}/cds-services/ketamine-order-sign"
+    answer = requests.post(url, pieces, headers=JSON, timeout=PATIENCE)
+    assert answer.status_code == 200
+    assert topics(answer.json())[0] == "rate-exceeds-ceiling"
+
+
+def test_a_body_that_is_too_large_is_refused(service: Running) -> None:
+    url = f"{service.base}/cds-services/ketamine-order-sign"
+    whole = requests.post(url, b" " * 100_001, headers=JSON, timeout=PATIENCE)
+    pieces = requests.post(url, (b" " * 1000 for _ in range(101)), headers=JSON, timeout=PATIENCE)
+    for answer in (whole, pieces):
+        assert answer.status_code == 413
+        assert answer.json()["issue"][0]["code"] == "too-long"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", "/cds-services/ketamine-order-sign", 405),
+     ("POST", "/cds-services/unknown", 404), ("POST", "/cds-services/ketamine-order-sign", 400),
+     ("POST", "/cds-services", 405)],
+)  # fmt: skip
+def test_errors_are_operation_outcomes(method: str, path: str, status: int, service: Running) -> None:
+    answer = requests.request(method, service.base + path, timeout=PATIENCE)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json")
+    assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+def test_head_and_options_are_served(service: Running) -> None:
+    head = requests.head(f"{service.base}/cds-services", timeout=PATIENCE)
+    assert (head.status_code, head.content) == (200, b"")
+    options = requests.options(f"{service.base}/cds-services/ketamine-order-sign", timeout=PATIENCE)
+    assert options.status_code == 200
+    assert "POST" in options.headers["Allow"]
+
+
+def test_a_connection_is_kept_for_the_next_call(service: Running) -> None:
+    connection = http.client.HTTPConnection(service.base.removeprefix("http://"), timeout=PATIENCE)
+    body = encoded(hook_request(ORDER))
+    for _ in range(3):
+        connection.request("POST", "/cds-services/ketamine-order-sign", body, JSON)
+        first = connection.sock
+        assert topics(json.loads(connection.getresponse().read()))[0] == "rate-exceeds-ceiling"
+        assert connection.sock is first
+    connection.close()
+
+
+def test_a_terminated_service_ends_and_lets_go_of_its_port(tmp_path: Path) -> None:
+    with started(tmp_path, None) as running:
+        running.wait_for("Listening on ")
+        assert "Posted" not in running.said
+        assert running.stop() == 0
+        assert "Traceback" not in running.said
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{running.base}/cds-services", timeout=5)
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with started(tmp_path, None, KETAMINE_CDS_PORT=port) as running:
+            assert running.process.wait(PATIENCE) == 3
+            assert running.said == (
+                f"ketamine-cds: cannot listen on 127.0.0.1, port {port}: Address already in use; "
+                "KETAMINE_CDS_HOST and KETAMINE_CDS_PORT name others\n"
+            )
+
+
+# What stops a start ------------------------------------------------------------------------------------------------
+
+
+def _overlay(folder: Path) -> dict[str, str]:
+    (folder / "site.yaml").write_text("site: X\nlimits: [{limit: no-such-limit}]", "utf-8")
+    return {"KETAMINE_CDS_OVERLAY": str(folder / "site.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("request_sent", "settings", "says"),
+    [
+        ({"hook": "patient-view"}, lambda _: {}, "the request's hook is 'patient-view'; known are"),
+        ({}, lambda _: {}, "the request's hook is None; known are"),
+        (None, lambda _: {"KETAMINE_CDS_WORKERS": "0"}, "KETAMINE_CDS_WORKERS is '0'; expected is"),
+        (None, lambda _: {"KETAMINE_CDS_TYPO": "1"}, "KETAMINE_CDS_TYPO is not a setting"),
+        (None, _overlay, "site.yaml: "),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_the_start(
+    request_sent: dict[str, Any] | None, settings: Callable[[Path], dict[str, str]], says: str, tmp_path: Path
+) -> None:
+    with started(tmp_path, request_sent, **settings(tmp_path)) as running:
+        assert running.process.wait(PATIENCE) == 3
+        assert running.said.startswith(f"ketamine-cds: {says}")
+        assert running.said.count("\n") == 1
