@@ -1,0 +1,572 @@
+"""Every change that is offered, put in the place of the order in the same request, is one that may be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from fhir.resources.R4B.medicationrequest import MedicationRequest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cds_service.rules.judged import Judged
+from tests.properties import writing
+from tests.properties.asking import answered, fired, judged, rank, request, weighed
+from tests.properties.counts import examples
+from tests.properties.reference import ENTRIES, limit
+
+UNIT_SLIP = "unit-slip-suspected"
+LADDER = (
+    "bolus-above-usual-load",
+    "obesity-dosing-weight",
+    "rate-exceeds-protocol-max",
+    "bolus-exceeds-unmonitored-limit",
+    "depression-dose-exceeds",
+    "bolus-exceeds-protocol-max",
+    "rate-exceeds-ceiling",
+    "bolus-anaesthetic-range",
+)
+"""Rules of which one stands in the place of another as the dose grows: their worst severity counts."""
+NOT_OF_THIS_DOSE = {"weight-implausible", "duplicate-ketamine-esketamine"}
+"""Whether two weights lead to two verdicts, and whether two drafts are parts of one plan, are judged anew."""
+
+ON_THE_DOSE_CARD = (
+    "rate-exceeds-protocol-max",
+    "rate-exceeds-ceiling",
+    "bolus-exceeds-unmonitored-limit",
+    "bolus-exceeds-protocol-max",
+    "bolus-anaesthetic-range",
+    "depression-dose-exceeds",
+    "depression-infusion-too-fast",
+    "obesity-dosing-weight",
+    "uncapped-order",
+)
+
+
+# Orders as they may come --------------------------------------------------------------------------------------
+
+_RATES = ["mg/kg/h", "mg/h", "ug/kg/min", "mcg/kg/min", "ug/kg/h", "mL/h", "ml/h", "mg/min",
+          "mg/(kg.h)", "mL/kg/h", "g/d"]  # fmt: skip
+_DOSES = ["mg/kg", "mg", "mg", "ug/kg", "mcg", "mL", "ml", "g"]
+_PER_TIME = [("mg", 1, "h"), ("mg", 24, "h"), ("mL", 1, "h"), ("mg/kg", 1, "h"), ("mg", 1, "min"),
+             ("ug/kg", 1, "min")]  # fmt: skip
+
+_per_kg = st.one_of(
+    st.integers(5, 130).map(lambda n: Fraction(n, 100)),
+    st.integers(20, 500).map(lambda n: Fraction(n, 100)),
+    st.sampled_from([Fraction(n, 1000) for n in (300, 301, 350, 351, 500, 501, 1000, 4501)]),
+)
+
+
+def _rounded(value: Fraction) -> Decimal:
+    """To four significant digits, as a clinician would write it."""
+    return writing.plain(Decimal(f"{float(value):.4g}"))
+
+
+@st.composite
+def _quantity(draw: st.DrawFn, per_kg: Fraction, units: list[str], setting: writing.Setting) -> dict[str, Any]:
+    text = draw(st.sampled_from(units))
+    value = _rounded(writing.in_unit(per_kg, writing.unit(text), setting.kg, setting.mg_per_ml))
+    return {"value": value, "unit": text, "system": writing.UCUM, "code": text}
+
+
+@st.composite
+def _amount(draw: st.DrawFn, kind: str, per_kg: Fraction, setting: writing.Setting) -> dict[str, Any]:
+    if kind == "rate" and draw(st.integers(0, 3)) == 0:
+        text, number, time = draw(st.sampled_from(_PER_TIME))
+        hours = Fraction(number) / (60 if time == "min" else 1)
+        above = draw(_quantity(per_kg * hours, [text], setting))
+        return {"rateRatio": {"numerator": above, "denominator": {"value": number, "unit": time, "code": time}}}
+    high = draw(_quantity(per_kg, _RATES if kind == "rate" else _DOSES, setting))
+    part = draw(st.sampled_from([Fraction(1, 5), Fraction(9, 10)]))
+    low = high | {"value": _rounded(Fraction(high["value"]) * part)}
+    ranges = [{"low": low, "high": high}, {"high": high}, {"low": low}]
+    return draw(st.sampled_from([{f"{kind}Quantity": high}] * 5 + [{f"{kind}Range": each} for each in ranges]))
+
+
+_KINDS = ["rate", "rate", "bag", "dose", "dose", "dose over", "dose over", "rate over", "rate for", "rate until",
+          "dose at rate", "dose at rate over", "volume at rate"]  # fmt: skip
+
+
+@st.composite
+def _given(draw: st.DrawFn, setting: writing.Setting) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the amounts, timing.repeat) of one dosage."""
+    kind, per_kg = draw(st.sampled_from(_KINDS)), draw(_per_kg)
+    minutes = draw(st.sampled_from([1, 2, 5, 6, 9, 10, 15, 30, 35, 40, 60, 90, 240]))
+    rate = per_kg * 60 / minutes
+    duration = {"duration": minutes, "durationUnit": "min"}
+    match kind:
+        case "rate":
+            return draw(_amount("rate", per_kg, setting)), {}
+        case "bag":
+            bag = draw(st.sampled_from([{"value": 100, "unit": "mL", "code": "mL"}, {"value": 1, "unit": "bag"}]))
+            return {"doseQuantity": bag} | draw(_amount("rate", per_kg, setting)), {}
+        case "dose":
+            return draw(_amount("dose", per_kg, setting)), {}
+        case "dose over":
+            return draw(_amount("dose", per_kg, setting)), duration
+        case "rate over":
+            return draw(_amount("rate", rate, setting)), duration
+        case "rate for":
+            bounds = {"value": minutes, "unit": "min", "system": writing.UCUM, "code": "min"}
+            return draw(_amount("rate", rate, setting)), {"boundsDuration": bounds}
+        case "rate until":
+            end = f"2026-11-22T{12 + minutes // 60:02}:{minutes % 60:02}:00Z"
+            period = {"start": "2026-11-22T12:00:00Z", "end": end}
+            return draw(_amount("rate", rate, setting)), {"boundsPeriod": period}
+        case "volume at rate":
+            volume = draw(_quantity(per_kg, ["mL"], setting))
+            return {"doseQuantity": volume, "rateQuantity": draw(_quantity(rate, ["mL/h"], setting))}, {}
+    dose = draw(_quantity(per_kg, ["mg", "mg/kg", "ug"], setting))
+    speed = draw(_quantity(rate, ["mg/h", "mg/kg/h", "mg/min"], setting))
+    return {"doseQuantity": dose, "rateQuantity": speed}, duration if kind.endswith("over") else {}
+
+
+_TEXTS = ["as ordered", "titrate to comfort", "see protocol"]
+
+
+_ENDS = [
+    {},
+    {"boundsDuration": {"value": 3, "unit": "d", "system": writing.UCUM, "code": "d"}},
+    {"boundsPeriod": {"start": "2026-11-22T12:00:00Z", "end": "2026-11-25T12:00:00Z"}},
+    {"count": 4},
+]
+
+
+@st.composite
+def _often(draw: st.DrawFn, repeat: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what the dosage says of it, timing.repeat): once, scheduled or as needed."""
+    often = draw(st.sampled_from(["once", "once", "once", "scheduled", "as needed", "as needed"]))
+    if often == "scheduled" or (often == "as needed" and draw(st.booleans())):
+        period = draw(st.sampled_from([5, 15, 30, 60, 240, 1440]))
+        repeat = repeat | {"frequency": 1, "period": period, "periodUnit": "min"}
+        if not repeat.keys() & {"boundsDuration", "boundsPeriod"}:
+            repeat |= draw(st.sampled_from(_ENDS))
+    if often != "as needed":
+        return {}, repeat
+    return draw(st.sampled_from([{"asNeededBoolean": True}, {"asNeededCodeableConcept": {"text": "pain"}}])), repeat
+
+
+@st.composite
+def _entries(draw: st.DrawFn, entry: dict[str, Any], setting: writing.Setting) -> list[dict[str, Any]]:
+    """One, or the same dose as it was ordered and as it was calculated."""
+    if set(entry) != {"doseQuantity"} or draw(st.integers(0, 3)):
+        return [entry]
+    unit = writing.unit(entry["doseQuantity"]["unit"])
+    one = writing.in_unit(Fraction(1), unit, setting.kg, setting.mg_per_ml)
+    again = draw(_quantity(Fraction(entry["doseQuantity"]["value"]) / one, _DOSES, setting))
+    types = draw(st.permutations(["ordered", "calculated"]))
+    return [entry | {"type": {"text": types[0]}}, {"type": {"text": types[1]}, "doseQuantity": again}]
+
+
+@st.composite
+def _cap(draw: st.DrawFn, setting: writing.Setting) -> dict[str, Any]:
+    per_kg = draw(_per_kg) * draw(st.sampled_from([1, 4, 24]))
+    most = draw(_quantity(per_kg, ["mg", "mg/kg", "mL"], setting))
+    minutes = draw(st.sampled_from([15, 60, 240, 1440]))
+    time = {"value": minutes, "unit": "min", "system": writing.UCUM, "code": "min"}
+    return {"maxDosePerPeriod": {"numerator": most, "denominator": time}}
+
+
+@st.composite
+def _dosage(draw: st.DrawFn, number: int, route: str, setting: writing.Setting) -> dict[str, Any]:
+    entry, repeat = draw(_given(setting))
+    said, repeat = draw(_often(repeat))
+    made = {"doseAndRate": draw(_entries(entry, setting))} | said
+    if repeat:
+        made["timing"] = {"repeat": repeat}
+    if draw(st.integers(0, 3)) == 0:
+        made |= draw(_cap(setting))
+    if route != "unstated":
+        made["route"] = writing.concept(*writing.ROUTES[route])
+    if draw(st.integers(0, 4)) == 0:
+        made["method"] = writing.concept(writing.SNOMED, "420620005", "Push")
+    if draw(st.integers(0, 3)) == 0:
+        made["text"] = draw(st.sampled_from(_TEXTS))
+    if draw(st.integers(0, 5)) == 0:
+        made["additionalInstruction"] = [{"text": "into a large vein"}]
+        made["patientInstruction"] = "tell the nurse if you feel unwell"
+    if draw(st.booleans()):
+        made["sequence"] = number
+    return made
+
+
+@st.composite
+def _patients(draw: st.DrawFn) -> tuple[dict[str, Any], Fraction]:
+    """A patient of build.py, with the weight that doses are written for."""
+    pounds = [{"value": "154 kg", "when": "2 hours ago"}, {"value": "70 kg", "when": "10 days ago"}]
+    halved = [{"value": "70 kg", "when": "2 hours ago"}, {"value": "154 kg", "when": "10 days ago"}]
+    sudden = [{"value": "93.5 kg", "when": "2 hours ago"}, {"value": "80 kg", "when": "1 days ago"}]
+    large = {"weight": "140 kg", "height": "165 cm", "sex": draw(st.sampled_from(["female", "male"]))}
+    kg = draw(writing.bodies)
+    plain = {"weights": [weighed(draw(writing.weights(kg)))]}
+    patients: list[tuple[dict[str, Any], Fraction]] = [
+        (plain, kg),
+        (plain, kg),
+        ({"weight": pounds}, Fraction(154)),
+        ({"weight": halved}, Fraction(70)),
+        ({"weight": sudden}, Fraction(187, 2)),
+        ({"weight": "none"}, Fraction(70)),
+        ({"weight": "300 kg"}, Fraction(300)),
+        (large, Fraction(140)),
+        (large, Fraction(70)),
+    ]
+    patient, written_for = draw(st.sampled_from(patients))
+    return patient | {"age": draw(st.sampled_from([45, 45, 70]))}, written_for
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The drafts, by their ids, and the patient; a failing one prints no more than that."""
+
+    orders: Mapping[str, Mapping[str, Any]]
+    patient: Mapping[str, Any]
+    hook: str
+
+    def judged(self) -> list[Judged]:
+        return judged(self.request())
+
+    def request(self) -> dict[str, Any]:
+        return request(*self.orders.values(), hook=self.hook, **self.patient)
+
+    def taken(self, resource: Mapping[str, Any]) -> Asked:
+        """The same with the changed order in the place of the old one."""
+        return replace(self, orders={**self.orders, resource["id"]: resource})
+
+
+@st.composite
+def _asked(draw: st.DrawFn) -> Asked:
+    patient, kg = draw(_patients())
+    drug, reasons = draw(writing.drugs), draw(writing.reasons)
+    setting = writing.Setting(kg, draw(st.sampled_from([Fraction(1), Fraction(2), Fraction(10), Fraction(50)])))
+    route = draw(st.sampled_from(["intravenous", "intravenous", "unstated", "push", "subcutaneous", "intramuscular"]))
+    group = {"groupIdentifier": {"system": "urn:example:groups", "value": "g1"}}
+    orders = {}
+    for name in draw(st.sampled_from([["o1"], ["o1"], ["o1"], ["o1", "o2"]])):
+        dosages = [draw(_dosage(n, route, setting)) for n in range(1, 1 + draw(st.sampled_from([1, 1, 1, 2])))]
+        medicine = draw(writing.products(drug, setting.mg_per_ml))
+        if not any(map(writing.has_volume, dosages)) and draw(st.booleans()):
+            medicine = {"medicationCodeableConcept": draw(st.sampled_from(writing.medicines_named(drug)))}
+        order = writing.order(medicine, dosages, sorted(reasons)) | {"id": name, "priority": "urgent"}
+        orders[name] = order | (group if draw(st.booleans()) else {})
+    return Asked(orders, patient, draw(st.sampled_from(["order-sign", "order-sign", "order-select"])))
+
+
+# What is offered --------------------------------------------------------------------------------------------
+
+
+def _offers(order: Judged, kind: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """(the rule that offers it, the changed order)"""
+    return [
+        (outcome.rule.id, action.resource)
+        for outcome in order.outcomes
+        for proposal in outcome.proposals
+        if proposal.kind == kind
+        for action in proposal.actions
+        if action.type == "update" and action.resource is not None
+    ]
+
+
+def _of(orders: list[Judged], name: str) -> Judged:
+    return next(order for order in orders if order.order == f"MedicationRequest/{name}")
+
+
+@examples(120)
+@given(asked=_asked())
+def test_a_change_that_is_taken_ends_what_it_was_offered_for_and_worsens_nothing(asked: Asked) -> None:
+    before = asked.judged()
+    for order in before:
+        for rule, resource in _offers(order, "change"):
+            after = asked.taken(resource).judged()
+            same = _of(after, resource["id"])
+            assert rank(fired(same).get(rule)) < rank(fired(order).get(rule)), f"{rule} fires again"
+            for each in before:
+                then = fired(_of(after, each.order.rpartition("/")[2]))
+                worse = _worse(fired(each), then) - NOT_OF_THIS_DOSE
+                if rule == UNIT_SLIP:
+                    worse.discard("age-older-adult")
+                assert not worse, f"taking what {rule} offers, {resource['dosageInstruction']}"
+
+
+def _worse(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """The rules that object more severely than before; of the ladder, than any of its rules did."""
+    found = set()
+    for rule, severity in after.items():
+        instead = LADDER if rule in LADDER else (rule,)
+        if severity != "info" and rank(severity) > max(rank(before.get(name)) for name in instead):
+            found.add(rule)
+    return found
+
+
+@examples(60)
+@given(asked=_asked())
+def test_a_change_is_valid_and_touches_nothing_but_what_it_must(asked: Asked) -> None:
+    for order in asked.judged():
+        for rule, resource in _offers(order, "change"):
+            MedicationRequest.model_validate(resource)
+            _same_but_for_the_dose(asked.orders[resource["id"]], resource, slip=rule == UNIT_SLIP)
+
+
+_TIME = {"duration", "durationUnit", "durationMax", "boundsDuration", "boundsPeriod", "boundsRange"}
+_REPEAT = {"frequency", "frequencyMax", "period", "periodUnit", "periodMax"}
+
+
+def _same_but_for_the_dose(before: Mapping[str, Any], after: Mapping[str, Any], slip: bool) -> None:
+    assert {**before, "dosageInstruction": None} == {**after, "dosageInstruction": None}
+    assert len(before["dosageInstruction"]) == len(after["dosageInstruction"])
+    for old, new in zip(before["dosageInstruction"], after["dosageInstruction"], strict=True):
+        if old == new:
+            continue
+        changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+        assert changed <= {"doseAndRate", "timing", "maxDosePerPeriod", "text", "method"}
+        assert ("text" in old) == ("text" in new)
+        _same_but_for_the_amounts(old["doseAndRate"], new["doseAndRate"], slip)
+        if "timing" in changed:
+            then, now = (each.get("timing", {}).get("repeat", {}) for each in (old, new))
+            assert {k for k in then.keys() | now.keys() if then.get(k) != now.get(k)} <= _TIME | _REPEAT
+            assert set(old.get("timing", {})) | {"repeat"} == set(new["timing"]) | {"repeat"}
+            _limits_of_repeats_stay(old, then, now)
+        if "method" in changed:
+            assert "method" not in new, "a push became another push"
+            assert "duration" in new["timing"]["repeat"]
+
+
+def _limits_of_repeats_stay(dosage: Mapping[str, Any], then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Bounds are the run time of a rate alone; beside a dose, or a stated duration, they say when repeats end."""
+    is_run_time = "duration" not in then and not any("doseQuantity" in entry for entry in dosage["doseAndRate"])
+    is_run_time = is_run_time and not any("doseRange" in entry for entry in dosage["doseAndRate"])
+    if "period" in then and not is_run_time:
+        for key in ("boundsDuration", "boundsPeriod", "count"):
+            assert then.get(key) == now.get(key), f"{key} is gone: {now}"
+
+
+def _same_but_for_the_amounts(old: list[dict[str, Any]], new: list[dict[str, Any]], slip: bool) -> None:
+    """Each entry is one of the old ones with other numbers; what is gone restated what stands elsewhere."""
+    assert len(new) <= len(old)
+    rest = list(old)
+    for entry in new:
+        while _without_numbers(entry, slip).items() - _without_numbers(rest[0], slip).items():
+            rest.pop(0)
+        gone = set(rest.pop(0)) - set(entry)
+        for element in gone:
+            assert any(key.startswith(element[:4]) for other in new for key in other), f"{element} is gone"
+        for key, value in entry.items():
+            if key.startswith(("dose", "rate")):
+                assert all(number > 0 for number in _numbers(value)), value
+
+
+def _without_numbers(entry: Mapping[str, Any], slip: bool) -> dict[str, str]:
+    """Every element with its units and without its values; a new upper end of a range is no difference."""
+
+    def skeleton(value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = {k: skeleton(v) for k, v in value.items() if k != "value" and not (slip and k in _UNIT_KEYS)}
+            if "low" in kept:
+                kept.setdefault("high", kept["low"])
+            return kept
+        return value
+
+    return {key: repr(sorted(skeleton(value).items())) for key, value in entry.items()}
+
+
+_UNIT_KEYS = ("unit", "code", "system")
+
+
+def _numbers(value: Mapping[str, Any]) -> list[Decimal]:
+    if "value" in value:
+        return [Decimal(value["value"])]
+    return [number for part in value.values() if isinstance(part, Mapping) for number in _numbers(part)]
+
+
+def _step(text: str) -> Fraction:
+    """The protocol's step of a unit, by what the unit means."""
+    wanted = writing.unit(text)
+    for name, entry in ENTRIES.items():
+        if name.startswith("step-"):
+            unit = writing.unit(entry["unit"])
+            if replace(unit, text="") == replace(wanted, text=""):
+                return Fraction(str(next(iter(entry["values"].values()))))
+    raise AssertionError(f"no step for {text}")
+
+
+def _quantities(dosage: Mapping[str, Any]) -> dict[tuple[int, str, str], tuple[Fraction, str]]:
+    """(entry, element, part) -> (number, unit) of every dose and rate."""
+    found = {}
+    for number, entry in enumerate(dosage["doseAndRate"]):
+        for element, value in entry.items():
+            if element.endswith("Quantity"):
+                found[number, element, ""] = (Fraction(value["value"]), value["unit"])
+            elif element.endswith("Range"):
+                for part, quantity in value.items():
+                    found[number, element, part] = (Fraction(quantity["value"]), quantity["unit"])
+            elif element.endswith("Ratio"):
+                found[number, element, ""] = (Fraction(value["numerator"]["value"]), value["numerator"]["unit"])
+    return found
+
+
+@examples(60)
+@given(asked=_asked())
+def test_a_changed_number_is_smaller_and_on_a_step_of_the_pump(asked: Asked) -> None:
+    for order in asked.judged():
+        for rule, resource in _offers(order, "change"):
+            if rule == UNIT_SLIP:
+                continue
+            old_order = asked.orders[resource["id"]]
+            for old, new in zip(old_order["dosageInstruction"], resource["dosageInstruction"], strict=True):
+                if len(old["doseAndRate"]) != len(new["doseAndRate"]):
+                    continue  # a restatement is gone: the entries no longer stand beside each other
+                before = _quantities(old)
+                for where, (number, unit) in _quantities(new).items():
+                    was = before.get(where) or before[(*where[:2], "low")]
+                    assert unit == was[1]
+                    if number != was[0] and where[2] != "low":
+                        assert number % _step(unit) == 0, f"{number} {unit} is no step"
+                        assert number < was[0] or where not in before, f"{number} {unit} is more than {was[0]}"
+
+
+@examples(60)
+@given(asked=_asked())
+def test_a_changed_order_allows_no_more_in_any_time_than_the_one_that_was_ordered(asked: Asked) -> None:
+    """A cap may be tightened or added, never loosened over the time for which it was given."""
+    for order in asked.judged():
+        for _, resource in _offers(order, "change"):
+            old_order = asked.orders[resource["id"]]
+            for old, new in zip(old_order["dosageInstruction"], resource["dosageInstruction"], strict=True):
+                if "maxDosePerPeriod" in old:
+                    assert "maxDosePerPeriod" in new
+                    then, now = (each["maxDosePerPeriod"] for each in (old, new))
+                    if then == now:
+                        continue
+                    minutes = Fraction(then["denominator"]["value"])
+                    factor = writing.TIME_UNITS[now["denominator"]["unit"]]
+                    periods = minutes / (Fraction(now["denominator"]["value"]) * factor)
+                    assert then["numerator"]["unit"] in ("mg", "mg/kg", "mL")
+                    if then["numerator"]["unit"] == now["numerator"]["unit"]:
+                        allowed = Fraction(now["numerator"]["value"]) * max(periods, 1)
+                        assert allowed <= Fraction(then["numerator"]["value"]), f"{now} for {then}"
+
+
+@examples(50)
+@given(asked=_asked(), strength=st.sampled_from([50, 100, 200]), given_reasons=st.booleans())
+def test_another_product_or_an_indication_changes_nothing_else(
+    asked: Asked, strength: int, given_reasons: bool
+) -> None:
+    medicine = {"reference": "#m"}, [{"resourceType": "Medication", "id": "m", "ingredient": [_ingredient(strength)]}]
+    order = {k: v for k, v in asked.orders["o1"].items() if not k.startswith("medication") and k != "contained"}
+    order |= {"medicationReference": medicine[0], "contained": medicine[1]}
+    if not given_reasons:
+        order.pop("reasonCode", None)
+    asked = replace(asked, orders={"o1": order})
+    (before,) = asked.judged()
+    for rule, resource in (*_offers(before, "product"), *_offers(before, "indication")):
+        MedicationRequest.model_validate(resource)
+        changed = {k for k in order.keys() | resource.keys() if order.get(k) != resource.get(k)}
+        if rule == "indication-missing":
+            assert changed == {"reasonCode"}
+        else:
+            assert changed == {"medicationReference", "medicationCodeableConcept", "contained"}
+            assert "contained" not in resource, "a contained resource that nothing refers to is no valid R4"
+            assert not any(writing.has_volume(dosage["doseAndRate"][0]) for dosage in resource["dosageInstruction"])
+        (after,) = asked.taken(resource).judged()
+        assert rule not in fired(after)
+
+
+def _ingredient(mg_per_ml: int) -> dict[str, Any]:
+    strength, _ = next(writing.strengths(Fraction(mg_per_ml)))
+    return {"itemCodeableConcept": writing.medicines_named("ketamine")[0], "strength": strength}
+
+
+# What exactly is offered ------------------------------------------------------------------------------------
+
+_DOUBTED = [
+    ([("154", 2), ("70", 240)], [(154, 154), (154, 70)]),
+    ([("70", 2), ("154", 240)], [(70, 70), (70, 154)]),
+    ([("92", 2), ("80", 24)], [(92, 92), (92, 80)]),
+]
+"""Two weights, so many hours ago; (what the pump is set by, what the patient weighs) for each way to read them."""
+
+_CASES = [
+    ("rate", None, "rate-warn", "pain"),
+    ("dose", None, "bolus-warn", "pain"),
+    ("dose", 15, "bolus-warn", "unknown"),
+    ("dose", 40, "depression-dose-warn", "depression"),
+    ("rate", 40, "depression-dose-warn", "depression"),
+    ("dose", 90, "rate-warn", "pain"),
+    ("rate", 20, "bolus-warn", "pain"),
+]
+"""(what is written, over how many minutes, the limit that it is judged by, the reason)"""
+
+
+@examples(100)
+@given(
+    data=st.data(),
+    case=st.sampled_from(_CASES),
+    drug=writing.drugs,
+    times=st.integers(101, 700).map(lambda n: Fraction(n, 100)),
+    mg_per_ml=st.sampled_from([1, 2, 10, 50]),
+)
+def test_what_is_offered_is_the_highest_step_of_the_pump_within_the_limit(
+    data: st.DataObject, case: tuple[str, int | None, str, str], drug: str, times: Fraction, mg_per_ml: int
+) -> None:
+    """On every weight that may be the patient's, and on ideal body weight where that counts."""
+    written, minutes, name, reason = case
+    kg = Fraction(data.draw(st.integers(35, 130)))
+    patient: dict[str, Any] = {"weight": f"{kg} kg"}
+    bodies = [(kg, kg)]
+    if data.draw(st.booleans()):
+        weights, doubted = data.draw(st.sampled_from(_DOUBTED))
+        patient = {"weight": [{"value": f"{value} kg", "when": f"{hours} hours ago"} for value, hours in weights]}
+        bodies = [(Fraction(pump), Fraction(body)) for pump, body in doubted]
+    elif data.draw(st.booleans()):
+        patient = {"weight": "140 kg", "height": "165 cm", "sex": "female"}
+        ideal = Fraction("45.5") + Fraction("0.91") * (165 - Fraction("152.4"))
+        bodies = [(Fraction(140), Fraction(140)), (Fraction(140), ideal)]
+    unit = writing.unit(data.draw(st.sampled_from(_RATES if written == "rate" else _DOSES)))
+    most = _most(limit(drug, name), name, minutes, unit, bodies, Fraction(mg_per_ml))
+    ordered = Fraction(_rounded(most * times))
+    quantity = {"value": writing.decimal(ordered), "unit": unit.text, "system": writing.UCUM, "code": unit.text}
+    dosage: dict[str, Any] = {"doseAndRate": [{f"{written}Quantity": quantity}]}
+    if minutes is not None:
+        dosage["timing"] = {"repeat": {"duration": minutes, "durationUnit": "min"}}
+    order = writing.order(data.draw(writing.products(drug, Fraction(mg_per_ml))), [dosage], [reason])
+    (found,) = judged(request(order, **patient))
+    offered = [
+        resource["dosageInstruction"][0]["doseAndRate"][0][f"{written}Quantity"]["value"]
+        for rule, resource in _offers(found, "change")
+        if rule in ON_THE_DOSE_CARD and rank(fired(found)[rule]) > 1
+    ]
+    expected = most // _step(unit.text) * _step(unit.text)
+    if expected == 0:
+        assert not offered
+    elif "bolus-anaesthetic-range" in fired(found):
+        assert {Fraction(each) for each in offered} <= {expected}
+    elif ordered > most:
+        assert {Fraction(each) for each in offered} == {expected}
+
+
+def _most(
+    number: Fraction,
+    name: str,
+    minutes: int | None,
+    unit: writing.Unit,
+    bodies: list[tuple[Fraction, Fraction]],
+    mg_per_ml: Fraction,
+) -> Fraction:
+    """The largest number before the unit that is within the limit, whichever body is the patient's."""
+    per_kg = number
+    if minutes is not None:
+        per_kg = number * minutes / 60 if name.startswith("rate") else number
+        per_kg = per_kg * 60 / minutes if unit.rate else per_kg
+    factors = [(body, body / pump if unit.per_kg else 1) for pump, body in bodies]
+    return min(writing.in_unit(per_kg * factor, unit, body, mg_per_ml) for body, factor in factors)
+
+
+@examples(50)
+@given(asked=_asked())
+def test_every_dose_card_that_interrupts_offers_something(asked: Asked) -> None:
+    for card in answered(asked.request()):
+        if card["indicator"] != "info" and card["source"]["topic"]["code"] in ON_THE_DOSE_CARD:
+            assert card.get("suggestions"), card["summary"]
