@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from .hapi import Bundle, hapi_server, load_sandbox_patient, move_dates, why_not
+from .hapi import Bundle, hapi_server, load_sandbox_patient, move_dates, needed
 
 PAGE_SIZE = 3
 UCUM = "http://unitsofmeasure.org"
@@ -38,8 +38,7 @@ def chart(chart_path: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def base_url(chart_path: Path) -> Iterator[str]:  # asks for the chart so as not to start without one
-    if reason := why_not():
-        pytest.skip(reason)
+    needed()
     with hapi_server(page_size=PAGE_SIZE) as url:
         yield url
 
@@ -68,9 +67,7 @@ def test_a_search_by_code_finds_every_body_weight_and_nothing_else(
     base_url: str, patient_id: str, chart: Bundle
 ) -> None:
     code = f"http://loinc.org|{BODY_WEIGHT}"
-    found = [
-        weight for page in _pages(f"{base_url}/Observation", patient=patient_id, code=code) for weight in page
-    ]
+    found = [weight for page in _pages(f"{base_url}/Observation", patient=patient_id, code=code) for weight in page]
     sent = [observation for observation in _resources(chart, "Observation") if _code(observation) == BODY_WEIGHT]
     assert sent
     assert sorted(map(_code_and_time, found)) == sorted(map(_code_and_time, sent))
@@ -96,8 +93,7 @@ def test_a_written_ketamine_administration_is_found_by_the_search_that_missed_it
 
 
 def test_the_server_is_gone_once_its_context_is_left() -> None:
-    if reason := why_not():
-        pytest.skip(reason)
+    needed()
     with hapi_server() as url:
         assert _get(f"{url}/metadata")["fhirVersion"] == "4.0.1"
     with pytest.raises(requests.ConnectionError):
