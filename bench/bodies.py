@@ -1,0 +1,295 @@
+"""The requests that are measured: order-sign with the chart of a large and of a small patient, and three orders."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from tests.scenarios.build import ACT_CODE, LOINC, MONITORING, RXNORM, SNOMED, UCUM, concept
+from tests.servers.hapi import Bundle, move_dates
+
+Resource = dict[str, Any]
+
+SMALL_BYTES = 30_000
+"""The small patient's chart is cut, from its oldest observation on, to this size: a request of about 40 KB."""
+
+RATES = {"an order with cards": "0.6", "an order without": "0.2"}
+"""mg/kg/h of ketamine: above the protocol's maximum, which gives a card with a suggestion, and within it."""
+NOT_KETAMINE = "not ketamine"
+
+VITAL, LABORATORY = "vital-signs", "laboratory"
+_ALLERGY_STATUS = "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical"
+_BODY_SIZE = frozenset({"29463-7", "8302-2", "39156-5"})
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One patient's resources as an EHR would prefetch them. `origin` says whose they are."""
+
+    origin: str
+    patient: Resource
+    resources: list[Resource]
+
+    def of(self, kind: str) -> list[Resource]:
+        return [resource for resource in self.resources if resource["resourceType"] == kind]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One request that is measured."""
+
+    patient: str
+    order: str
+    body: bytes
+
+
+def measured(now: datetime, shared: Path | None = None) -> tuple[list[Measured], dict[str, str]]:
+    """All of them, and where the two charts come from."""
+    charts = _charts(now, shared)
+    found = []
+    for name, chart in charts.items():
+        prefetch = _prefetch(chart)
+        drafts = {order: _ketamine(rate, chart) for order, rate in RATES.items()} | {
+            NOT_KETAMINE: _amoxicillin(chart)
+        }
+        found += [Measured(name, order, _body(chart, draft, prefetch)) for order, draft in drafts.items()]
+    return found, {name: chart.origin for name, chart in charts.items()}
+
+
+def _charts(now: datetime, shared: Path | None) -> dict[str, Chart]:
+    folder = shared or Path(os.environ.get("KETAMINE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
+    charts = [_sandbox_chart(path, now) for path in sorted((folder / "sandbox-patients").glob("*.json"))]
+    charts = charts or [_synthetic_chart(count, now) for count in _SYNTHETIC]
+    charts.sort(key=lambda chart: len(_json(chart.resources)))
+    return {"large": _in_hospital(charts[-1], now), "small": _in_hospital(_cut(charts[0], SMALL_BYTES), now)}
+
+
+def _cut(chart: Chart, size: int) -> Chart:
+    """Without its oldest observations."""
+    kept = list(chart.resources)
+    for old in sorted(chart.of("Observation"), key=lambda observation: str(observation["effectiveDateTime"])):
+        if len(_json(kept)) <= size:
+            break
+        kept.remove(old)
+    return Chart(f"{chart.origin}, newest observations", chart.patient, kept)
+
+
+def _in_hospital(chart: Chart, now: datetime) -> Chart:
+    """With today's stay, weight, pressure, allergies and monitoring, so that a correct order gives no card.
+
+    The weight is the last one that was recorded, measured again.
+    """
+    subject = {"reference": f"Patient/{chart.patient['id']}"}
+    known = concept(SNOMED, "716186003", "No known allergy")
+    weights = [each for each in chart.of("Observation") if _code(each) == "29463-7"]
+    weight = max(weights, key=lambda each: datetime.fromisoformat(each["effectiveDateTime"]))
+    added: list[Resource] = [
+        {
+            "resourceType": "Encounter",
+            "id": "stay",
+            "status": "in-progress",
+            "class": {"system": ACT_CODE, "code": "IMP"},
+            "period": {"start": _ago(now, days=2)},
+        },
+        weight | {"id": "weight", "effectiveDateTime": _ago(now, hours=1)},
+        _observation(
+            "pressure", VITAL, ("85354-9", "Blood pressure"), _ago(now, hours=1), (124, "mm[Hg]"), (78, "mm[Hg]")
+        ),
+        {"resourceType": "AllergyIntolerance", "id": "none", "clinicalStatus": concept(_ALLERGY_STATUS, "active")}
+        | {"code": known, "patient": subject},
+        *(
+            {"resourceType": "ServiceRequest", "id": f"watch{code}", "status": "active", "intent": "order"}
+            | {"code": concept(SNOMED, code)}
+            for code in MONITORING
+        ),
+    ]
+    return Chart(chart.origin, chart.patient, [*chart.resources, *({"subject": subject} | each for each in added)])
+
+
+# The sandbox patients -----------------------------------------------------------------------------------------
+
+
+def _sandbox_chart(path: Path, now: datetime) -> Chart:
+    """What an EHR would prefetch of a transaction Bundle, its newest date within the last day."""
+    text = path.read_text(encoding="utf-8")
+    for entry in json.loads(text)["entry"]:
+        resource = entry["resource"]
+        text = text.replace(entry["fullUrl"], f"{resource['resourceType']}/{resource['id']}")
+    bundle: Bundle = move_dates(json.loads(text), now)
+    resources = [entry["resource"] for entry in bundle["entry"]]
+    (patient,) = (each for each in resources if each["resourceType"] == "Patient")
+    return Chart(path.name.partition("_")[0], patient, [each for each in resources if _is_prefetched(each)])
+
+
+def _is_prefetched(resource: Resource) -> bool:
+    match resource["resourceType"]:
+        case "Observation":
+            categories = {c["code"] for category in resource["category"] for c in category["coding"]}
+            return not categories.isdisjoint({VITAL, LABORATORY})
+        case "MedicationRequest":
+            return str(resource["status"]) == "active"
+        case "Condition" | "AllergyIntolerance" | "Procedure" | "MedicationAdministration":
+            return True
+    return False
+
+
+# A synthetic patient of the same size -------------------------------------------------------------------------
+
+_SYNTHETIC = (60, 320)
+"""Observations of the two synthetic patients: with these their charts have the bytes of the sandbox patients."""
+_SEEN: tuple[tuple[str, str, str, int, str], ...] = (
+    (VITAL, "8302-2", "Body Height", 171, "cm"),
+    (VITAL, "29463-7", "Body Weight", 82, "kg"),
+    (VITAL, "8867-4", "Heart rate", 74, "/min"),
+    (VITAL, "9279-1", "Respiratory rate", 14, "/min"),
+    (LABORATORY, "2339-0", "Glucose", 92, "mg/dL"),
+    (LABORATORY, "6299-2", "Urea Nitrogen", 11, "mg/dL"),
+    (LABORATORY, "38483-4", "Creatinine", 1, "mg/dL"),
+    (LABORATORY, "2947-0", "Sodium", 140, "mmol/L"),
+    (LABORATORY, "6298-4", "Potassium", 4, "mmol/L"),
+    (LABORATORY, "2069-3", "Chloride", 104, "mmol/L"),
+    (LABORATORY, "20565-8", "Carbon Dioxide", 25, "mmol/L"),
+    (LABORATORY, "718-7", "Hemoglobin [Mass/volume] in Blood", 14, "g/dL"),
+)
+
+
+def _synthetic_chart(observations: int, now: datetime) -> Chart:
+    """Made up, in the proportions of the sandbox patients, whose values and names it does not have."""
+    found: list[Resource] = []
+    for number, (category, code, name, value, unit) in enumerate(islice(cycle(_SEEN), observations)):
+        found.append(_observation(f"o{number}", category, (code, name), _ago(now, days=30 + number), (value, unit)))
+    for number in range(observations // 14):
+        finding = concept(SNOMED, "195662009", "Acute viral pharyngitis (disorder)")
+        found.append({"resourceType": "Condition", "id": f"c{number}", "code": finding})
+    for number in range(observations // 25):
+        done = concept(SNOMED, "430193006", "Medication Reconciliation (procedure)")
+        found.append({"resourceType": "Procedure", "id": f"p{number}", "status": "completed", "code": done})
+    drug = concept(RXNORM, "314076", "lisinopril 10 MG Oral Tablet")
+    for number in range(4):
+        order = {"resourceType": "MedicationRequest", "id": f"m{number}", "status": "active", "intent": "order"}
+        found.append(order | {"medicationCodeableConcept": drug})
+    more = {
+        "meta": {"versionId": "1", "lastUpdated": _ago(now), "source": "#Xb8Vq1mJc0sY5tKd"},
+        "subject": {"reference": "Patient/synthetic"},
+        "encounter": {"reference": "Encounter/c26d7b3c-5b0f-4b93-a1f8-0e1d38a3c1f7"},
+    }
+    patient = {"resourceType": "Patient", "id": "synthetic", "gender": "male", "birthDate": "1971-12-07"}
+    return Chart("synthetic", patient, [each | more for each in found])
+
+
+def _observation(name: str, category: str, what: tuple[str, str], when: str, *values: tuple[int, str]) -> Resource:
+    """One value, or the two of a blood pressure."""
+    code, display = what
+    categories = "http://terminology.hl7.org/CodeSystem/observation-category"
+    quantities = [{"value": value, "unit": unit, "system": UCUM, "code": unit} for value, unit in values]
+    made: Resource = {
+        "resourceType": "Observation",
+        "id": name,
+        "status": "final",
+        "category": [concept(categories, category, category)],
+        "code": concept(LOINC, code, display) | {"text": display},
+        "effectiveDateTime": when,
+        "issued": when,
+    }
+    if len(quantities) == 1:
+        return made | {"valueQuantity": quantities[0]}
+    parts = zip(("8480-6", "8462-4"), quantities, strict=True)
+    return made | {"component": [{"code": concept(LOINC, part), "valueQuantity": value} for part, value in parts]}
+
+
+def _ago(now: datetime, days: int = 0, hours: int = 0) -> str:
+    return (now - timedelta(days=days, hours=hours)).isoformat(timespec="seconds")
+
+
+# The request --------------------------------------------------------------------------------------------------
+
+
+def _prefetch(chart: Chart) -> dict[str, Any]:
+    """Under the service's keys. Observations that no query asks for come with the results, as EHRs send them."""
+    (stay,) = chart.of("Encounter")
+    return {
+        "patient": chart.patient,
+        "encounter": stay,
+        "bodySize": _searchset(o for o in chart.of("Observation") if _code(o) in _BODY_SIZE),
+        "vitalSigns": _searchset(o for o in chart.of("Observation") if _is_vital(o) and _code(o) not in _BODY_SIZE),
+        "results": _searchset(o for o in chart.of("Observation") if not _is_vital(o) and _code(o) not in _BODY_SIZE),
+        "conditions": _searchset(chart.of("Condition")),
+        "allergies": _searchset(chart.of("AllergyIntolerance")),
+        "medications": _searchset(chart.of("MedicationRequest")),
+        "administrations": _searchset(chart.of("MedicationAdministration")),
+        "procedures": _searchset(chart.of("Procedure")),
+        "serviceRequests": _searchset(chart.of("ServiceRequest")),
+    }
+
+
+def _code(observation: Resource) -> str:
+    return str(observation["code"]["coding"][0]["code"])
+
+
+def _is_vital(observation: Resource) -> bool:
+    return bool(observation["category"][0]["coding"][0]["code"] == VITAL)
+
+
+def _searchset(resources: Any) -> Bundle:
+    entries = [
+        {"fullUrl": f"https://ehr.example/fhir/{r['resourceType']}/{r['id']}", "resource": r} for r in resources
+    ]
+    return {"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}
+
+
+def _draft(chart: Chart, medication: Resource, dosage: Resource) -> Resource:
+    return {
+        "resourceType": "MedicationRequest",
+        "id": "draft",
+        "status": "draft",
+        "intent": "order",
+        "medicationCodeableConcept": medication,
+        "subject": {"reference": f"Patient/{chart.patient['id']}"},
+        "reasonCode": [concept(SNOMED, "274663001", "Acute pain")],
+        "dosageInstruction": [dosage],
+    }
+
+
+def _ketamine(rate: str, chart: Chart) -> Resource:
+    unit = "mg/kg/h"
+    drug = concept(RXNORM, "6130", "ketamine")
+    amount = {"value": float(rate), "unit": unit, "system": UCUM, "code": unit}
+    route = concept(SNOMED, "47625008", "Intravenous route")
+    return _draft(chart, drug, {"route": route, "doseAndRate": [{"rateQuantity": amount}]})
+
+
+def _amoxicillin(chart: Chart) -> Resource:
+    drug = concept(RXNORM, "723", "amoxicillin")
+    return _draft(chart, drug, {"text": "500 mg by mouth three times a day"})
+
+
+def _body(chart: Chart, draft: Resource, prefetch: dict[str, Any]) -> bytes:
+    request = {
+        "hook": "order-sign",
+        "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
+        "context": {
+            "userId": "Practitioner/example",
+            "patientId": chart.patient["id"],
+            "encounterId": "stay",
+            "draftOrders": {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": draft}]},
+        },
+        "prefetch": prefetch,
+    }
+    return _json(request)
+
+
+def _json(value: Any) -> bytes:
+    """Compact, as EHRs send it."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def resource_counts(body: bytes) -> Iterator[tuple[str, int]]:
+    """How many resources of each prefetch key a body holds."""
+    for key, value in json.loads(body)["prefetch"].items():
+        yield key, len(value["entry"]) if value["resourceType"] == "Bundle" else 1

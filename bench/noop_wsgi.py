@@ -1,0 +1,24 @@
+"""What the workers of the no-op load, as cds_service.web.wsgi is for the service; and the program that serves it.
+
+python -m bench.noop_wsgi PORT WORKERS
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+from bench.noop import create_app
+
+app = create_app()
+app.test_client().post("/get-json/2", json={})
+# As in the service's workers; without it the slowest answers would be the collector's.
+gc.collect()
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
+
+
+if __name__ == "__main__":
+    from cds_service.commands.serve import run
+
+    run("bench.noop_wsgi:app", "127.0.0.1", port=int(sys.argv[1]), workers=int(sys.argv[2]))
