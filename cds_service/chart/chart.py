@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import TypeVar
 
 from cds_service import units
-from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Weight
+from cds_service.chart import medicines
+from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Symptom, Weight
 from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
-from cds_service.fhir.medication import contained_resource, describe
+from cds_service.fhir.medication import contained_resource
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import CodeableConcept, Quantity
-from cds_service.terminology import drugs
 from cds_service.terminology.valuesets import Member, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
@@ -25,7 +25,6 @@ _USABLE_OBSERVATION = frozenset({"final", "amended", "corrected", "preliminary",
 _USABLE_WEIGHT = frozenset({"final", "amended", "corrected", None})
 _NEVER_COUNTS = frozenset({"entered-in-error", "refuted"})
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
-_NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})
 _WEIGHT_SETS = {
     "obs_weight_measured": "measured",
     "obs_weight_stated": "stated",
@@ -119,7 +118,7 @@ class Chart:
 
     @cached_property
     def _measurements(self) -> Mapping[str, list[Measurement]]:
-        """By value set, newest first."""
+        """By value set, and by set and group, newest first."""
         index: dict[str, list[Measurement]] = {}
         for observation in self._records.of(resources.Observation):
             if observation.status in _USABLE_OBSERVATION and (coded := self._coded_parts(observation)):
@@ -157,10 +156,12 @@ class Chart:
         reference = observation.reference
         for part, coding, members in coded:
             measurement = self._measurement(part, coding, when, reference)
-            for name in members:
+            for name, member in members.items():
                 if (name, coding[1]) not in indexed:
                     indexed.add((name, coding[1]))
                     index.setdefault(name, []).append(measurement)
+                    if member.group:
+                        index.setdefault(f"{name}/{member.group}", []).append(measurement)
 
     def _effective(self, observation: resources.Observation) -> When | None:
         period = observation.effective_period
@@ -197,7 +198,7 @@ class Chart:
         )
 
     def measurements(self, name: str) -> list[Measurement]:
-        """All of a value set, newest first."""
+        """All of a value set, or of a group of it (obs_thyroid/tsh), newest first."""
         return self._measurements.get(name, [])
 
     @cached_property
@@ -263,6 +264,51 @@ class Chart:
             when=when,
             reference=condition.reference,
         )
+
+    @cached_property
+    def symptoms(self) -> list[Symptom]:
+        """Complaints that somebody affirmed: observations, active problems, adverse events that happened."""
+        found = [
+            Symptom(p.name, p.members, p.when, p.reference) for p in self.problems if p.active and p.when is not None
+        ]
+        for observation in self._records.of(resources.Observation):
+            members = self._affirmed(observation) if observation.status in _USABLE_OBSERVATION else {}
+            when = self._effective(observation) if members else None
+            if when is not None and not when.is_future(self.now, self._tolerance):
+                name = (observation.code.name if observation.code else None) or "finding"
+                found.append(Symptom(name, members, when, observation.reference))
+        for event in self._records.of(resources.AdverseEvent):
+            when = self.when(event.date) or self.when(event.recorded_date)
+            if (
+                event.event
+                and event.actuality != "potential"
+                and when
+                and not when.is_future(self.now, self._tolerance)
+            ):
+                name = event.event.name or "adverse event"
+                found.append(Symptom(name, self.members([event.event]), when, event.reference))
+        return found
+
+    def _affirmed(self, observation: resources.Observation) -> Members:
+        """What an observation says that the patient has: by its value, or by its code where no value denies it."""
+        answer = observation.value_codeable_concept
+        found = dict(self.members([answer]))
+        codings = answer.codes if answer else ()
+        score = observation.value_quantity.value if observation.value_quantity else observation.value_integer
+        denied = (
+            observation.value_boolean is False
+            or bool(self.valuesets.member("ans_negative", codings))
+            or (score is not None and not score)
+        )
+        if denied or (answer is not None and not self.valuesets.member("ans_positive", codings)):
+            return found
+        if observation.value_string is None:
+            found |= self.members([observation.code])
+        return found
+
+    def reasons(self, order: resources.MedicationRequest) -> Members:
+        """Value sets of what an order is for."""
+        return self.members([*order.reason_code, *self._codes_of(order.reason_reference)])
 
     @cached_property
     def allergies(self) -> list[Allergy]:
@@ -360,77 +406,18 @@ class Chart:
 
     @cached_property
     def medicines(self) -> list[Medicine]:
-        """Active orders, the drafts of this session, and what was given or is running; newest first."""
-        found = [
-            self._ordered(order, drafted=False)
-            for order in self._records.of(resources.MedicationRequest)
-            if order.status not in _NOT_ORDERED and not order.do_not_perform
-        ]
-        found += [self._ordered(d, drafted=True) for d in self._drafted if isinstance(d, resources.MedicationRequest)]
-        for administration in self._records.of(resources.MedicationAdministration):
-            if administration.status not in ("entered-in-error", "not-done", "unknown"):
-                given = self._given(administration)
-                if given.start is not None and given.start.is_future(self.now, self._tolerance):
-                    self._note(f"a medicine given in the future was left out ({given.reference})")
-                else:
-                    found.append(given)
+        """Active orders, the drafts of this session, what is taken, given or running; newest first."""
+        found = []
+        for medicine in medicines.of_chart(self, self._records, self._drafted):
+            if medicine.given and medicine.start and medicine.start.is_future(self.now, self._tolerance):
+                self._note(f"a medicine given in the future was left out ({medicine.reference})")
+            else:
+                found.append(medicine)
         return sorted(found, key=_newest, reverse=True)
 
     @cached_property
     def medicines_by_set(self) -> BySet[Medicine]:
         return BySet(self.medicines)
-
-    def _ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:
-        description = describe(
-            order.medication_codeable_concept,
-            order.medication_reference,
-            order.contained,
-            self._records.resolve,
-        )
-        group = order.group_identifier
-        return Medicine(
-            name=description.name,
-            description=description,
-            members=self._medicine_members(description.all_codings),
-            identity=drugs.identify(description.all_codings, description.all_texts, self.valuesets),
-            given=False,
-            drafted=drafted,
-            status=order.status,
-            start=self.when(order.authored_on),
-            end=None,
-            routes=frozenset(name for d in order.dosage_instruction for name in self.members([d.route])),
-            reasons=self.members([*order.reason_code, *self._codes_of(order.reason_reference)]),
-            reference=order.reference,
-            dosage_instruction=tuple(order.dosage_instruction),
-            intent=order.intent,
-            group=(group.system, group.value) if group else None,
-        )
-
-    def _given(self, administration: resources.MedicationAdministration) -> Medicine:
-        description = describe(
-            administration.medication_codeable_concept,
-            administration.medication_reference,
-            administration.contained,
-            self._records.resolve,
-        )
-        period = administration.effective_period
-        start = self.when(administration.effective_date_time or (period.start if period else None))
-        return Medicine(
-            name=description.name,
-            description=description,
-            members=self._medicine_members(description.all_codings),
-            identity=drugs.identify(description.all_codings, description.all_texts, self.valuesets),
-            given=True,
-            drafted=False,
-            status=administration.status,
-            start=start,
-            end=self.when(period.end) if period else start,
-            routes=frozenset(self.members([administration.dosage.route]) if administration.dosage else ()),
-            reasons=self.members(administration.reason_code),
-            reference=administration.reference,
-            order=administration.request.reference if administration.request else None,
-            dosage=administration.dosage,
-        )
 
     def _codes_of(self, references: Iterable[resources.Reference]) -> Iterator[CodeableConcept | None]:
         """The codes of the problems that references point to."""
@@ -438,12 +425,6 @@ class Chart:
             problem = self._records.resolve(reference)
             if isinstance(problem, resources.Condition):
                 yield problem.code
-
-    def _medicine_members(self, codings: Iterable[tuple[str, str]]) -> Members:
-        found: dict[str, Member] = {}
-        for system, code in codings:
-            found.update(self.valuesets.members_of(system, code))
-        return found
 
     def ordered_services(self) -> list[Members]:
         """Active service requests and those drafted in this session."""
@@ -453,6 +434,10 @@ class Chart:
 
     def resolve(self, reference: resources.Reference | None) -> resources.Resource | None:
         return self._records.resolve(reference)
+
+    def order_json(self, reference: str) -> bytes | None:
+        """A MedicationRequest as it was sent, for a change of it; None where it is not at hand."""
+        return self._records.order_json(reference)
 
     def _note(self, note: str) -> None:
         if note not in self.notes:

@@ -54,6 +54,15 @@ class Problem(msgspec.Struct, frozen=True):
     reference: str
 
 
+class Symptom(msgspec.Struct, frozen=True):
+    """A complaint that somebody affirmed: by an observation, a problem that began, or a reported adverse event."""
+
+    name: str
+    members: Members
+    when: When
+    reference: str
+
+
 class Allergy(msgspec.Struct, frozen=True):
     name: str
     members: Members
@@ -62,14 +71,14 @@ class Allergy(msgspec.Struct, frozen=True):
 
 
 class Medicine(msgspec.Struct, frozen=True):
-    """One medicine ordered or given."""
+    """One medicine ordered, taken or given."""
 
     name: str
     description: Description
     members: Members
     identity: Identity | None
     given: bool
-    """An administration; otherwise an order."""
+    """An administration; otherwise an order, or `taken`."""
     drafted: bool
     status: str | None
     start: When | None
@@ -79,11 +88,19 @@ class Medicine(msgspec.Struct, frozen=True):
     reasons: Members
     reference: str
     order: str | None = None
-    """The request that an administration belongs to."""
+    """The request that an administration or statement belongs to."""
     dosage: AdministrationDosage | None = None
     dosage_instruction: tuple[Dosage, ...] = ()
     intent: str | None = None
     group: tuple[str | None, str | None] | None = None
+    taken: bool = False
+    """It is recorded that the patient takes it (MedicationStatement); it need not have been ordered here."""
+    by_name: bool = False
+    """No code says what it is: it is in the sets by its name."""
+    disagreement: str | None = None
+    """Why it cannot be told which of its sets it is in: its codings name different drugs. Never of ketamine."""
+    status_reasons: Members = {}
+    """Value sets of why an administration was stopped or held."""
 
 
 class Act(msgspec.Struct, frozen=True):

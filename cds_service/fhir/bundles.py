@@ -28,7 +28,7 @@ class _Bundle(msgspec.Struct, frozen=True):
     link: list[_Link] | None = None
 
 
-class _ReadEntry(msgspec.Struct, frozen=True, rename="camel"):
+class _ReadEntry(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     resource: AnyResource | None = None
     full_url: str | None = None
 
@@ -45,7 +45,7 @@ _DECODER = msgspec.json.Decoder(_Bundle)
 _QUICK_DECODER = msgspec.json.Decoder(_ReadBundle)
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(msgspec.Struct, frozen=True, gc=False):
     """One resource of a page, as far as it could be read, with its JSON for those who must send it back."""
 
     read: lenient.Read
@@ -89,7 +89,7 @@ def page_to_read(raw: msgspec.Raw | bytes) -> Page:
     try:
         bundle = _QUICK_DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return page(raw)
+        return _single(raw) or page(raw)
     entries = bundle.entry or ()
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = tuple(

@@ -58,10 +58,9 @@ def parse(text: str | None, zone: tzinfo) -> When | None:
         return None
     text = text.strip()
     try:
-        if partial := _PARTIAL.match(text):
-            return _days(text, partial, zone)
         if not _DATE_TIME.match(text):
-            return None
+            partial = _PARTIAL.match(text)
+            return _days(text, partial, zone) if partial else None
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None

@@ -15,7 +15,7 @@ MAX_FAULTS = 8
 """Faults named per resource; one broken resource must not fill a card."""
 
 
-class Read(msgspec.Struct, frozen=True):
+class Read(msgspec.Struct, frozen=True, gc=False):
     """One resource as far as it could be read. `faults` name the elements that could not, never their content."""
 
     resource: Resource | None

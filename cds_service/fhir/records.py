@@ -10,9 +10,10 @@ from typing import TypeVar
 import msgspec
 
 from cds_service.fhir import bundles
-from cds_service.fhir.bundles import Page
+from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.queries import Query
 from cds_service.fhir.resources import (
+    MedicationRequest,
     Observation,
     Patient,
     Reference,
@@ -25,10 +26,12 @@ R = TypeVar("R", bound=Resource)
 
 def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
     """Whether the reference is to this patient; None where it does not say (missing, contained, identifier)."""
-    if reference is None or not reference.reference or reference.reference.startswith("#"):
+    if reference is None or not reference.reference:
         return None
     if reference.reference == f"Patient/{patient_id}":
         return True
+    if reference.reference.startswith("#"):
+        return None
     target = reference.reference.partition("/_history/")[0]
     if target.startswith("urn:"):
         return target.rpartition(":")[2] == patient_id
@@ -47,6 +50,7 @@ class Records:
     _by_type: dict[type[Resource], list[Resource]] = field(default_factory=dict)
     _by_reference: dict[str, Resource] = field(default_factory=dict)
     _foreign: dict[str, int] = field(default_factory=dict)
+    _orders: dict[str, bytes] = field(default_factory=dict)
 
     def of(self, kind: type[R]) -> list[R]:
         return self._by_type.get(kind, [])  # type: ignore[return-value]
@@ -69,13 +73,23 @@ class Records:
                 self._foreign[kind.__name__] = self._foreign.get(kind.__name__, 0) + 1
                 continue
             if resource.id:
-                reference = resource.reference
+                reference = f"{kind.__name__}/{resource.id}"
                 if reference in self._by_reference:
                     continue
                 self._by_reference[reference] = resource
             self._by_type.setdefault(kind, []).append(resource)
             if item.full_url:
                 self._by_reference.setdefault(item.full_url, resource)
+
+    def keep_order(self, item: Item) -> None:
+        """Remember the JSON of a MedicationRequest, from which a changed order is made; the first of an id counts."""
+        order, raw = item.read.resource, bytes(item.raw)
+        if isinstance(order, MedicationRequest) and order.id and raw and self._is_ours(order):
+            self._orders.setdefault(order.reference, raw)
+
+    def order_json(self, reference: str) -> bytes | None:
+        """The whole order ("MedicationRequest/id") as it was sent; None where only its fields were read."""
+        return self._orders.get(reference)
 
     def _is_ours(self, resource: Resource) -> bool:
         """A resource that names no subject, as a Medication, is nobody else's."""
@@ -193,8 +207,9 @@ def add_answer(records: Records, query: Query, pages: Iterable[Page], gap: str |
 
 def _note_faults(records: Records, key: str, pages: list[Page]) -> None:
     """An entry that could not be read leaves its list incomplete: nothing is absent from it for certain."""
-    unreadable = sum(1 for page in pages for item in page.items if item.read.faults and not item.read.resource)
-    partly = [fault for page in pages for item in page.items if item.read.resource for fault in item.read.faults]
+    faulty = [item.read for page in pages for item in page.items if item.read.faults]
+    unreadable = sum(1 for read in faulty if not read.resource)
+    partly = [fault for read in faulty if read.resource for fault in read.faults]
     if unreadable:
         records.gaps.setdefault(key, f"{unreadable} of its entries could not be read")
     records.notes += [note for note in dict.fromkeys(partly) if note not in records.notes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import get_args
 
 import msgspec
 
@@ -33,8 +34,10 @@ class CodeableConcept(Element, frozen=True):
 
     @property
     def name(self) -> str | None:
-        words = self.words
-        return words[0] if words else next((c.code for c in self.coding if c.code), None)
+        if self.text:
+            return self.text
+        displayed = next((c.display for c in self.coding if c.display), None)
+        return displayed or next((c.code for c in self.coding if c.code), None)
 
     def simple_code(self) -> str | None:
         """The bare code of a required binding (clinicalStatus), also where STU3 or a text stands for it."""
@@ -201,6 +204,14 @@ class Condition(Resource, frozen=True, kw_only=True):
     recorded_date: str | None = None
 
 
+class AdverseEvent(Resource, frozen=True, kw_only=True):
+    actuality: str | None = None
+    event: CodeableConcept | None = None
+    subject: Reference | None = None
+    date: str | None = None
+    recorded_date: str | None = None
+
+
 class AllergyReaction(Element, frozen=True):
     substance: CodeableConcept | None = None
     manifestation: list[CodeableConcept] = []
@@ -243,6 +254,7 @@ class DispenseRequest(Element, frozen=True):
 
 class MedicationRequest(Resource, frozen=True, kw_only=True):
     status: str | None = None
+    status_reason: CodeableConcept | None = None
     intent: str | None = None
     do_not_perform: bool | None = None
     category: list[CodeableConcept] = []
@@ -276,6 +288,7 @@ class AdministrationDosage(Element, frozen=True):
 
 class MedicationAdministration(Resource, frozen=True, kw_only=True):
     status: str | None = None
+    status_reason: list[CodeableConcept] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     subject: Reference | None = None
@@ -284,6 +297,21 @@ class MedicationAdministration(Resource, frozen=True, kw_only=True):
     request: Reference | None = None
     reason_code: list[CodeableConcept] = []
     dosage: AdministrationDosage | None = None
+    contained: list[msgspec.Raw] = []
+
+
+class MedicationStatement(Resource, frozen=True, kw_only=True):
+    status: str | None = None
+    based_on: list[Reference] = []
+    derived_from: list[Reference] = []
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    subject: Reference | None = None
+    effective_date_time: str | None = None
+    effective_period: Period | None = None
+    date_asserted: str | None = None
+    reason_code: list[CodeableConcept] = []
+    dosage: list[Dosage] = []
     contained: list[msgspec.Raw] = []
 
 
@@ -350,11 +378,13 @@ AnyResource = (
     Patient
     | Observation
     | Condition
+    | AdverseEvent
     | AllergyIntolerance
     | Medication
     | Substance
     | MedicationRequest
     | MedicationAdministration
+    | MedicationStatement
     | Procedure
     | Encounter
     | Location
@@ -363,25 +393,7 @@ AnyResource = (
     | OperationOutcome
 )
 
-TYPES: dict[str, type[Resource]] = {
-    cls.__name__: cls
-    for cls in (
-        Patient,
-        Observation,
-        Condition,
-        AllergyIntolerance,
-        Medication,
-        Substance,
-        MedicationRequest,
-        MedicationAdministration,
-        Procedure,
-        Encounter,
-        Location,
-        ServiceRequest,
-        RequestGroup,
-        OperationOutcome,
-    )
-}
+TYPES: dict[str, type[Resource]] = {kind.__name__: kind for kind in get_args(AnyResource)}
 
 
 def subject_of(resource: Resource) -> Reference | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import resources
 from typing import Any, Literal
 
-from cds_service.terminology.valuesets import DRUG_SYSTEMS, ValueSets, canonical_system
+from cds_service.terminology import products
+from cds_service.terminology.products import INGREDIENT_SYSTEM, Product
+from cds_service.terminology.valuesets import DRUG_SYSTEMS, Member, ValueSets, canonical_system
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Identity:
     """The codings that decided."""
 
 
-def _whole_words(words: Iterable[str]) -> re.Pattern[str]:
+def whole_words(words: Iterable[str]) -> re.Pattern[str]:
+    """Any of `words` in a text that `plain` made, with no letter or digit on either side; the longest first."""
     longest_first = "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
     return re.compile(rf"(?<![^\W_])(?:{longest_first or '(?!)'})(?![^\W_])")
 
@@ -38,13 +41,13 @@ class _Drug:
     def __init__(self, entry: dict[str, Any]) -> None:
         self.name: str = entry["name"]
         self.sets: tuple[str, ...] = tuple(entry["sets"])
-        self.words = _whole_words(entry["names"])
-        self.animal_words = _whole_words(entry.get("veterinary", ()))
+        self.words = whole_words(entry["names"])
+        self.animal_words = whole_words(entry.get("veterinary", ()))
 
 
 _TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
 _DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
-_LOOK_ALIKE = _whole_words(_TABLE["look_alike"]["names"])
+_LOOK_ALIKE = whole_words(_TABLE["look_alike"]["names"])
 DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
 
 
@@ -87,14 +90,16 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     displays: list[str] = []
     other: str | None = None
     for system, code in codings:
-        members = valuesets.members_of(system, code)
+        product = products.find(system, code)
+        members = _members_of(system, code, product, valuesets)
         for drug in _DRUGS:
             member = next((members[name] for name in drug.sets if name in members), None)
             if member is not None:
                 coded.setdefault(drug.name, []).append((system, code))
                 displays.append(member.display)
-                if member.strength is not None:
-                    strengths.setdefault(drug.name, []).append(member.strength)
+                strength = member.strength or (product.strength if product else None)
+                if strength is not None:
+                    strengths.setdefault(drug.name, []).append(strength)
                 break
         else:
             if canonical_system(system) in DRUG_SYSTEMS:
@@ -116,3 +121,11 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
         strengths=tuple(strengths.get(found[0], ())),
         codings=tuple(coded.get(found[0], ())),
     )
+
+
+def _members_of(system: str, code: str, product: Product | None, valuesets: ValueSets) -> Mapping[str, Member]:
+    """The sets of a code; those of its ingredients for a product that no set holds itself."""
+    members = valuesets.members_of(system, code)
+    if members or product is None:
+        return members
+    return {n: m for i in product.ingredients for n, m in valuesets.members_of(INGREDIENT_SYSTEM, i).items()}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _ALIASES: Mapping[str, str] = _SYSTEMS["aliases"]
 _SPELLING: Mapping[str, str] = _SYSTEMS["spelling"]
 _BLANK = " \t\r\n\u00a0\u200b\ufeff"
 DRUG_SYSTEMS = frozenset(_SYSTEMS["kind"]["drug"])
-_BRANCHED = frozenset(_SYSTEMS["kind"]["branched"])
+BRANCHED = frozenset(_SYSTEMS["kind"]["branched"])
 
 
 _NO_QUESTION = re.compile("|".join(map(re.escape, _SYSTEMS["question"]["unless"])), re.IGNORECASE)
@@ -59,6 +60,8 @@ class ValueSet:
     excluded: tuple[tuple[str, str], ...]
     """(system, code) taken out of every branch of this set; the longest match wins."""
     no_codes: bool = False
+    descendants: frozenset[str] = frozenset()
+    """Systems of which also whatever lies below an enumerated code is meant. What that is, only a server can say."""
     question_words: re.Pattern[str] | None = None
 
     def asks(self, text: str) -> bool:
@@ -86,6 +89,12 @@ def _spell(system: str, code: str) -> str:
                 return "".join(part.zfill(width) for part, width in zip(parts, (5, 4, 2), strict=True))
             return "".join(parts)
     return code
+
+
+def canonical(system: str, code: str) -> tuple[str, str]:
+    """A coding in the spelling in which codings are compared."""
+    system = canonical_system(system)
+    return system, _spell(system, code)
 
 
 class ValueSets:
@@ -120,8 +129,7 @@ class ValueSets:
         return self._cached(system, code)
 
     def _members_of(self, system: str, code: str) -> Mapping[str, Member]:
-        system = canonical_system(system)
-        code = _spell(system, code)
+        system, code = canonical(system, code)
         found: dict[str, Member | None] = {}
         for exact in self._exact.get((system, code), ()):
             found.setdefault(exact.set, exact)
@@ -200,54 +208,98 @@ def _expanded(contains: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def read(text: bytes, where: str) -> ValueSet:
     """A FHIR R4 ValueSet as this service uses them: enumerated concepts, is-a filters as branches, excludes.
 
-    An `expansion`, where there is one, is read as enumerated concepts too (a site's own expansions).
-    Raises ValueSetError.
+    An `expansion`, where there is one, is read as enumerated concepts too, and in place of filters and excludes:
+    it is what they came to on the server that expanded them. Raises ValueSetError.
     """
     try:
         resource = msgspec.json.Decoder(float_hook=Decimal).decode(text)
         name = resource["name"]
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"the name {name!r} is not text")
         members: list[tuple[str, Member]] = []
         branches: list[tuple[str, Member]] = []
         excluded: list[tuple[str, str]] = []
         compose = resource.get("compose", {})
+        expansion = resource.get("expansion")
         for include in compose.get("include", ()):
+            if expansion is not None and "system" not in include:
+                continue
             system = canonical_system(include["system"])
             for concept in include.get("concept", ()):
                 evidence = _extension(concept.get("extension"), "code-evidence")
                 if member := _member(name, concept["code"], concept.get("display", ""), evidence):
                     members.append((system, member))
-            for part in include.get("filter", ()):
+            for part in () if expansion is not None else include.get("filter", ()):
                 if (part["property"], part["op"]) != ("concept", "is-a"):
                     raise ValueSetError(f"{where}: the filter {part} is not an is-a filter on concept")
-                if system not in _BRANCHED:
-                    if "expansion" not in resource:
-                        raise ValueSetError(f"{where}: codes below {part['value']} of {system} must be listed")
-                    continue
+                if system not in BRANCHED:
+                    raise ValueSetError(f"{where}: codes below {part['value']} of {system} must be listed")
                 evidence = _extension(include.get("extension"), "code-evidence")
                 if member := _member(name, part["value"], "", evidence):
                     branches.append((system, member))
-        for exclude in compose.get("exclude", ()):
+        for exclude in () if expansion is not None else compose.get("exclude", ()):
             system = canonical_system(exclude["system"])
             excluded += [(system, concept["code"]) for concept in exclude.get("concept", ())]
             excluded += [(system, part["value"]) for part in exclude.get("filter", ())]
-        for concept in _expanded(resource.get("expansion", {}).get("contains", ())):
-            if member := _member(name, concept["code"], concept.get("display", ""), None):
+        for concept in _expanded((expansion or {}).get("contains", ())):
+            evidence = _extension(concept.get("extension"), "code-evidence")
+            if member := _member(name, concept["code"], concept.get("display", ""), evidence):
                 members.append((canonical_system(concept["system"]), member))
         words = _extension(resource.get("extension"), "question-words")
         no_codes = bool(_extension(resource.get("extension"), "no-codes"))
+        below = _extension(resource.get("extension"), "descendants")
         pattern = re.compile(words, re.IGNORECASE) if words else None
         title = resource.get("title", name)
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, re.error) as error:
         raise ValueSetError(f"{where} is not a value set that can be read: {error!r}") from error
     if not members and not branches and not no_codes:
         raise ValueSetError(f"{where}: the set {name} is empty; mark it no-codes or give it codes")
-    return ValueSet(name, title, tuple(members), tuple(branches), tuple(excluded), no_codes, pattern)
+    return ValueSet(
+        name=name,
+        title=title,
+        members=tuple(members),
+        branches=tuple(branches),
+        excluded=tuple(excluded),
+        no_codes=no_codes,
+        descendants=frozenset((below,) if below else ()),
+        question_words=pattern,
+    )
 
 
-def load(directory: Path | None = None) -> ValueSets:
-    """The shipped sets (or those of `directory`). Raises ValueSetError for an unreadable or empty one."""
-    root = resources.files(__package__).joinpath("valuesets") if directory is None else directory
-    files = sorted((f for f in root.iterdir() if f.name.endswith(".json")), key=lambda f: f.name)
-    if not files:
-        raise ValueSetError(f"no value sets in {root}")
-    return ValueSets(read(file.read_bytes(), file.name) for file in files)
+def load(site: Path | None = None) -> ValueSets:
+    """The shipped sets, and those of a site's directory: of one name they add up, a new name is a new set.
+
+    Raises ValueSetError for an unreadable or empty one, and for a site's set that would take codes away.
+    """
+    found = {each.name: each for _, each in _read_all(resources.files(__package__).joinpath("valuesets"))}
+    if site is not None:
+        for where, each in _read_all(site):
+            found[each.name] = _added(found[each.name], each, where) if each.name in found else each
+    return ValueSets(found.values())
+
+
+def _read_all(directory: Traversable) -> Iterator[tuple[str, ValueSet]]:
+    try:
+        files = sorted((f for f in directory.iterdir() if f.name.endswith(".json")), key=lambda f: f.name)
+        if not files:
+            raise ValueSetError(f"no value sets in {directory}")
+        for file in files:
+            yield file.name, read(file.read_bytes(), file.name)
+    except OSError as error:
+        raise ValueSetError(f"value sets cannot be read: {error}") from error
+
+
+def _added(known: ValueSet, site: ValueSet, where: str) -> ValueSet:
+    """The shipped set with the site's codes.
+
+    Of a code that both hold the shipped one speaks: it says the group and the strength. What the shipped set excludes
+    stays excluded.
+    """
+    if site.excluded:
+        raise ValueSetError(f"{where}: {site.name} excludes codes; a site's set can only add to a shipped one")
+    return replace(
+        known,
+        members=known.members + site.members,
+        branches=known.branches + site.branches,
+        no_codes=known.no_codes and site.no_codes,
+    )

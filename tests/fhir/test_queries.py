@@ -25,6 +25,7 @@ RECOMMENDED = {
     "Condition": {"patient": "reference"},
     "AllergyIntolerance": {"patient": "reference"},
     "MedicationRequest": {"patient": "reference", "status": "token"},
+    "MedicationStatement": {"patient": "reference", "status": "token"},
     "MedicationAdministration": {"patient": "reference"},
     "Procedure": {"patient": "reference"},
     "ServiceRequest": {"patient": "reference", "status": "token"},

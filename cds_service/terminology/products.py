@@ -1,0 +1,57 @@
+"""Products: the ingredients, form and strength behind an order's product code, from a shipped table."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+
+from cds_service.terminology.valuesets import canonical
+
+TABLE = tomllib.loads(resources.files(__package__).joinpath("products.toml").read_text("utf-8"))
+INGREDIENT_SYSTEM: str = TABLE["ingredients"]["system"]
+_STRENGTH_UNIT = "mg/mL"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What a product code says."""
+
+    ingredients: tuple[str, ...]
+    """RxNorm codes of the ingredients that a value set holds; others are not in the table."""
+    form: str | None
+    """injection, oral, inhaled, nasal, topical, ophthalmic, rectal or other; None where the source does not say."""
+    strength: Decimal | None
+    """mg per mL, of a product with one ingredient that the source gives in it."""
+
+
+def find(system: str, code: str) -> Product | None:
+    """The product of an RxNorm or NDC code in any spelling that value sets take; None for one not in the table."""
+    return _products().get(canonical(system, code))
+
+
+@cache
+def _products() -> Mapping[tuple[str, str], Product]:
+    text = resources.files(__package__).joinpath("products.csv").read_text("utf-8")
+    systems: Mapping[str, str] = TABLE["systems"]
+    return {
+        canonical(systems[row["system"]], row["code"]): Product(
+            ingredients=tuple(row["ingredients"].split()),
+            form=row["form"] or None,
+            strength=_strength(row["strength"]),
+        )
+        for row in csv.DictReader(text.splitlines())
+    }
+
+
+def _strength(written: str) -> Decimal | None:
+    if not written:
+        return None
+    number, unit = written.split()
+    if unit != _STRENGTH_UNIT:
+        raise ValueError(f"products.csv: a strength in {unit}, expected is {_STRENGTH_UNIT}")
+    return Decimal(number)
