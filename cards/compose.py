@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4, uuid5
@@ -76,17 +76,30 @@ class Finding:
         return self.leading.severity
 
     @property
+    def pairs(self) -> tuple[tuple[Judged, Outcome], ...]:
+        return tuple((each, outcome) for each in self.judged for outcome in self.outcomes)
+
+    @property
     def rank(self) -> tuple[int, int]:
         category = self.leading.rule.category
         known = _CATEGORIES.index(category) if category in _CATEGORIES else len(_CATEGORIES)
         return SEVERITIES.index(self.severity), known
 
 
-def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = ()) -> list[Card]:
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A card, and the outcomes that it stands for with the order of each."""
+
+    card: Card
+    stands_for: tuple[tuple[Judged, Outcome], ...]
+
+
+def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = ()) -> list[Composed]:
     """The cards of a response, worst first.
 
     Every critical one is shown; of the others as many interrupt as there is room for, and the rest share one card.
-    At order-sign, information is shown only where nothing interrupts; "could not check" always is.
+    At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a
+    critical finding that only informs because it was overridden.
     """
     gaps, unchecked = could_not_check.gaps(judged, setting.texts, setting.data_names, notes)
     findings = sorted(_findings(judged), key=lambda finding: finding.rank)
@@ -102,16 +115,18 @@ def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = (
         cards.append(_further(collapsed, setting, "warning" if room else "info"))
     if gaps:
         cards.append(_could_not_check(gaps, unchecked, judged, setting))
-    if not (setting.signing and any(card.indicator != "info" for card in cards)):
-        cards += [_card(finding, setting) for finding in info]
-    return _distinct(sorted(cards, key=lambda card: SEVERITIES.index(card.indicator)))
+    interrupted = any(each.card.indicator != "info" for each in cards)
+    always = [f for f in info if any(outcome.overridden is not None for outcome in f.outcomes)]
+    cards += [_card(finding, setting) for finding in (always if setting.signing and interrupted else info)]
+    return _distinct(sorted(cards, key=lambda each: SEVERITIES.index(each.card.indicator)))
 
 
-def _distinct(cards: Sequence[Card]) -> list[Card]:
+def _distinct(cards: Sequence[Composed]) -> list[Composed]:
     """Orders without an id, or with the same one, would give two cards one identifier: the later gets another."""
     seen: dict[str, int] = {}
     distinct = []
-    for card in cards:
+    for each in cards:
+        card = each.card
         number = seen[card.uuid] = seen.get(card.uuid, 0) + 1
         if number > 1:
             uuid = uuid5(UUID(card.uuid), str(number))
@@ -119,7 +134,8 @@ def _distinct(cards: Sequence[Card]) -> list[Card]:
                 msgspec.structs.replace(s, uuid=str(uuid5(uuid, s.uuid))) for s in card.suggestions
             ]
             card = msgspec.structs.replace(card, uuid=str(uuid), suggestions=made)
-        distinct.append(card)
+            each = replace(each, card=card)
+        distinct.append(each)
     return distinct
 
 
@@ -167,7 +183,7 @@ def _severity(outcome: Outcome) -> int:
     return SEVERITIES.index(outcome.severity) if outcome.severity else len(SEVERITIES)
 
 
-def _card(finding: Finding, setting: Setting) -> Card:
+def _card(finding: Finding, setting: Setting) -> Composed:
     leading, texts = finding.leading, setting.texts
     paragraphs = [detail.body(leading, texts)]
     if len(finding.outcomes) > 1:
@@ -185,6 +201,7 @@ def _card(finding: Finding, setting: Setting) -> Card:
         severity=finding.severity,
         outcomes=finding.outcomes,
         judged=finding.judged,
+        stands_for=finding.pairs,
         proposals=finding.proposals,
         links=_links(texts.by_rule[leading.rule.id]),
     )
@@ -194,7 +211,7 @@ def _bullets(outcomes: Sequence[Outcome], texts: Texts) -> list[str]:
     return [f"**{escaped(detail.summary(o, texts))}.** {detail.body(o, texts)}" for o in outcomes]
 
 
-def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Card:
+def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Composed:
     """Warnings beyond the room there is: one card that names every rule it stands for."""
     outcomes = tuple(outcome for finding in collapsed for outcome in finding.outcomes)
     lines = [f"- {line}" for finding in collapsed for line in _bullets(finding.outcomes, setting.texts)]
@@ -212,14 +229,15 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
         severity=severity,
         outcomes=outcomes,
         judged=judged,
+        stands_for=tuple(pair for finding in collapsed for pair in finding.pairs),
         proposals=tuple(proposal for finding in collapsed for proposal in finding.proposals),
     )
 
 
 def _could_not_check(
     gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
-) -> Card:
-    words = setting.texts.words
+) -> Composed:
+    words, shown = setting.texts.words, {id(outcome) for outcome in fired}
     paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {gap.says}" for gap in gaps)]
     paragraphs += detail.evidence(
         [outcome for outcome in fired if outcome.limits], (), setting.texts, setting.protocol, setting.now.date()
@@ -233,6 +251,7 @@ def _could_not_check(
         severity=gaps[0].severity,
         outcomes=tuple(fired),
         judged=tuple(judged),
+        stands_for=tuple((each, outcome) for each in judged for outcome in each.outcomes if id(outcome) in shown),
         proposals=tuple(proposal for outcome in fired for proposal in outcome.proposals),
     )
 
@@ -246,13 +265,14 @@ def _made(
     severity: Severity,
     outcomes: Sequence[Outcome],
     judged: Sequence[Judged],
+    stands_for: tuple[tuple[Judged, Outcome], ...],
     proposals: Sequence[Proposal],
     links: Sequence[Link] = (),
-) -> Card:
+) -> Composed:
     order = judged[0].order if judged else ""
     uuid = uuid5(setting.instance, f"{topic} {order}")
     made = suggestions(proposals, setting.texts.words, uuid)
-    return Card(
+    card = Card(
         uuid=str(uuid),
         summary=summary,
         indicator=severity,
@@ -268,6 +288,7 @@ def _made(
         links=list(links) or None,
         extension={EXTENSION: _extension(outcomes, judged, setting)},
     )
+    return Composed(card, stands_for)
 
 
 def _links(text: Text) -> list[Link]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from cards.texts import Texts, escaped, one_line
 from cds_service.protocol.model import SEVERITIES, Severity
-from cds_service.rules.clauses import QUESTION
+from cds_service.rules.clauses import QUESTION, SETTING
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome
 
 TOPIC = "could-not-check"
+_ALWAYS_SAID = (QUESTION, SETTING)
+"""Reasons that are said whatever the rule needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ def gaps(
             for reason in outcome.missing_required:
                 missing.setdefault((reason.fact, reason.says))
             for reason in outcome.reasons:
-                if reason.fact == QUESTION:
-                    missing.setdefault((QUESTION, reason.says))
+                if reason.fact in _ALWAYS_SAID:
+                    missing.setdefault((reason.fact, reason.says))
         for doubt in each.doubts:
             says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
             found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), escaped(says)))
@@ -61,8 +63,8 @@ def _of_rule(outcome: Outcome, texts: Texts) -> Gap:
 
 
 def _of_fact(fact: str, says: str, texts: Texts, data: Mapping[str, str]) -> Gap:
-    if fact == QUESTION:
-        return Gap("info", texts.words.say("short-question"), escaped(says))
+    if fact in _ALWAYS_SAID:
+        return Gap("info", texts.words.say(f"short-{fact}"), escaped(says))
     name = data.get(fact, fact)
     return Gap("warning", name, escaped(texts.words.say("missing-data", name=name, why=says)))
 

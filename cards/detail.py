@@ -50,7 +50,8 @@ def _section(heading: str, lines: Iterable[str] | Mapping[str, object]) -> str:
 
 
 def _limit(limit: Limit, texts: Texts, day: date) -> str:
-    values = {"title": limit.title, "value": as_written(limit, day), "unit": "" if limit.unit == "1" else limit.unit}
+    unit = "" if limit.unit in ("1", "{score}") else limit.unit
+    values = {"title": limit.title, "value": as_written(limit, day), "unit": unit}
     line = texts.words.say("limit", **values, status=limit.status)
     if limit.site is not None:
         line = f"{line}; {texts.words.say('limit-site', owner=limit.site.owner, date=str(limit.site.date))}"

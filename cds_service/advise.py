@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
+from cards import acknowledged as quiet
 from cards import compose, texts
+from cards.acknowledged import NOTHING, Acknowledged
 from cards.model import Coding, Response
+from cds_service import running_orders
 from cds_service.chart.chart import Chart
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import queries as query_list
@@ -28,7 +33,7 @@ from cds_service.orders.draft import Draft, KetamineOrder
 from cds_service.orders.indication import Kinds
 from cds_service.protocol.limits import Limits
 from cds_service.protocol.model import Protocol
-from cds_service.protocol.overlay import load_with_overlay
+from cds_service.protocol.overlay import load_with_overlay, texts_beside
 from cds_service.rules import judge
 from cds_service.rules.case import Case
 from cds_service.rules.judged import Judged, judged
@@ -54,9 +59,14 @@ class Knowledge:
     site_products: Mapping[tuple[str, str], Fraction] = dataclasses.field(default_factory=dict)
 
 
-def load(public_url: str = "http://127.0.0.1:8000", overlay: str | None = None) -> Knowledge:
-    """Load and check it all, with a site's overlay file. Raises ProtocolError, ValueSetError or TextError."""
-    valuesets = terminology.load()
+def load(
+    public_url: str = "http://127.0.0.1:8000", overlay: str | None = None, site_valuesets: str | None = None
+) -> Knowledge:
+    """Load and check it all, with a site's overlay file and its directory of value sets.
+
+    Raises ProtocolError, ValueSetError or TextError.
+    """
+    valuesets = terminology.load(Path(site_valuesets) if site_valuesets else None)
     protocol = load_with_overlay(overlay, valuesets)
     judge.check(protocol)
     limits = Limits(protocol)
@@ -64,7 +74,9 @@ def load(public_url: str = "http://127.0.0.1:8000", overlay: str | None = None) 
         protocol=protocol,
         valuesets=valuesets,
         limits=limits,
-        texts=texts.load((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()),
+        texts=texts.load(
+            ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()), texts_beside(overlay)
+        ),
         queries=query_list.load(valuesets),
         indications={name: Kinds(i.sets, i.order_sets) for name, i in protocol.indications.items()},
         override_reasons=tuple(
@@ -85,41 +97,88 @@ def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], 
     }
 
 
-def advise(request: HookRequest, signing: bool, knowledge: Knowledge, source: Source, now: datetime) -> Response:
-    """The cards for one order-select (`signing` False) or order-sign request.
+@dataclass(frozen=True)
+class Advice:
+    """An answer, and what stands behind it for those who record it; without ketamine there is nothing behind it."""
 
-    Without a ketamine draft: no cards, and nothing is fetched. Raises Malformed only then.
+    response: Response
+    judged: Sequence[Judged] = ()
+    composed: Sequence[compose.Composed] = ()
+    patient: str = ""
+    """The patient's id on the EHR's server; empty where it is not known."""
+    failed: bool = False
+    """The service itself failed, and the only card says so."""
+
+
+def advise(request: HookRequest, signing: bool, knowledge: Knowledge, source: Source, now: datetime) -> Response:
+    """The cards for one order-select (`signing` False) or order-sign request, or for a patient-view one.
+
+    Without a ketamine draft, and at patient-view without a running ketamine infusion: no cards. Raises Malformed
+    only then; at patient-view PreconditionFailed where nothing is known of what runs.
     """
-    line = _read_and_judge(request, signing, knowledge, source, now)
+    return advice(request, signing, knowledge, source, now).response
+
+
+def advice(
+    request: HookRequest,
+    signing: bool,
+    knowledge: Knowledge,
+    source: Source,
+    now: datetime,
+    acknowledged: Acknowledged = NOTHING,
+) -> Advice:
+    """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4)."""
+    line = _read_and_judge(request, signing, knowledge, source, now, acknowledged)
     if line is None:
-        return response.EMPTY
+        return Advice(response.EMPTY)
     results, notes = line
-    cards = compose.compose(results, _setting(request, signing, knowledge, now), notes)
-    site = knowledge.protocol.site
-    return Response(cards=cards, extension=response.extension(results, knowledge.protocol.version, site))
+    composed = compose.compose(results, _setting(request, signing, knowledge, now), notes)
+    extension = response.extension(results, knowledge.protocol.version, knowledge.protocol.site)
+    answer = Response(cards=[each.card for each in composed], extension=extension)
+    return Advice(answer, results, composed, _patient_id(request))
 
 
 def explain(
-    request: HookRequest, signing: bool, knowledge: Knowledge, source: Source, now: datetime
+    request: HookRequest,
+    signing: bool,
+    knowledge: Knowledge,
+    source: Source,
+    now: datetime,
+    acknowledged: Acknowledged = NOTHING,
 ) -> tuple[list[Judged], list[str]]:
     """Every rule's outcome for each ketamine order, and the notes on what was read."""
-    return _read_and_judge(request, signing, knowledge, source, now) or ([], [])
+    return _read_and_judge(request, signing, knowledge, source, now, acknowledged) or ([], [])
 
 
 def _read_and_judge(
-    request: HookRequest, signing: bool, knowledge: Knowledge, source: Source, now: datetime
+    request: HookRequest,
+    signing: bool,
+    knowledge: Knowledge,
+    source: Source,
+    now: datetime,
+    acknowledged: Acknowledged,
 ) -> tuple[list[Judged], list[str]] | None:
     """The outcomes and notes; None where no order is, or may be, ketamine."""
-    found, records = _drafts(request, knowledge, source)
+    prefetched: reading.Prefetched | None = None
+    if request.viewing:
+        found, records, prefetched = running_orders.read(request, knowledge.queries, knowledge.valuesets, source)
+    else:
+        found, records = _drafts(request, knowledge, source)
     mine = [draft for draft in found if draft.identity is not None]
     doubtful = [draft for draft in found if draft.identity is None and draft.description.to_fetch]
-    if not any(draft.selected for draft in (*mine, *doubtful)):
+    ending = _ending(request, records, knowledge)
+    if not any(draft.selected for draft in (*mine, *doubtful, *ending)):
         if request.faults and not (mine or doubtful):
             raise Malformed("; ".join(request.faults))
         return None
-    prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries)
+    if prefetched is None:
+        prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries)
     _fetch_missing(request, records, prefetched, knowledge, source)
-    results, chart = _judge(request, mine, records, signing, knowledge, now)
+    results, chart = _judge(request, mine, ending, records, signing, knowledge, now)
+    window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
+    results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
+    if not (mine or doubtful):
+        return results, []  # an order that only ends needs nothing that could not be read
     notes = [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
     notes += _draft_notes(doubtful, found, records, request)
     return results, list(dict.fromkeys(notes))
@@ -138,6 +197,8 @@ def _drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> tuple
     """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched."""
     records = Records(_patient_id(request))
     records.add(Page(tuple(item for item in request.drafts if item.read.type in ("Medication", "Condition"))))
+    for item in request.drafts:
+        records.keep_order(item)
 
     def read() -> list[Draft]:
         return drafts.drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets)
@@ -158,6 +219,12 @@ def _drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> tuple
         for page in answer.pages:
             records.add(page)
     return read(), records
+
+
+def _ending(request: HookRequest, records: Records, knowledge: Knowledge) -> list[Draft]:
+    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged."""
+    found = drafts.drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets, ending=True)
+    return [draft for draft in found if draft.identity is not None and draft.selected]
 
 
 def _patient_id(request: HookRequest) -> str:
@@ -208,6 +275,7 @@ def _fetch_missing(
 def _judge(
     request: HookRequest,
     mine: Sequence[Draft],
+    ending: Sequence[Draft],
     records: Records,
     signing: bool,
     knowledge: Knowledge,
@@ -216,12 +284,16 @@ def _judge(
     zone = now.tzinfo or UTC
     ours = [draft for draft in mine if not drafts.is_other_patients(draft, records.patient_id)]
     grouped = drafts.groups(request.drafts)
-    orders = [
-        drafts.read(
-            draft, grouped, knowledge.indications, records.resolve, knowledge.valuesets, zone, knowledge.site_products
-        )
-        for draft in ours
-    ]
+    orders, ended = (
+        [
+            drafts.read(
+                d, grouped, knowledge.indications, records.resolve, knowledge.valuesets, zone, knowledge.site_products
+            )
+            for d in each
+            if not drafts.is_other_patients(d, records.patient_id)
+        ]
+        for each in (ours, ending)
+    )
     records.add(Page(tuple(_contained_weights(ours))))
     tolerance = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("clock-tolerance", now)
     chart = Chart(
@@ -233,13 +305,19 @@ def _judge(
         encounter_id=request.encounter_id,
         drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
     )
-    return [
-        judged(_case(order, orders, chart, signing, knowledge)) for order in orders if order.draft.selected
-    ], chart
+    case = partial(_case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge)
+    results = [judged(case(order, orders)) for order in orders if order.draft.selected]
+    results += [judged(dataclasses.replace(case(order, orders), stopping=True)) for order in ended]
+    return results, chart
 
 
 def _case(
-    order: KetamineOrder, orders: Sequence[KetamineOrder], chart: Chart, signing: bool, knowledge: Knowledge
+    order: KetamineOrder,
+    orders: Sequence[KetamineOrder],
+    chart: Chart,
+    signing: bool,
+    viewing: bool,
+    knowledge: Knowledge,
 ) -> Case:
     return Case(
         order=order,
@@ -249,6 +327,7 @@ def _case(
         limits=knowledge.limits,
         valuesets=knowledge.valuesets,
         signing=signing,
+        viewing=viewing,
     )
 
 

@@ -14,9 +14,9 @@ def show(value: Fraction, *limits: Fraction) -> str:
     More digits are shown where the rounded figure would equal a limit that the value does not, or would stand on
     its other side: 0.501 beside the limit 0.5 stays 0.501.
     """
-    scaled = value * 10**_EXACT_PLACES
-    if scaled.denominator == 1:
-        return _plain(scaled.numerator, _EXACT_PLACES)
+    scaled, rest = divmod(value.numerator * 10**_EXACT_PLACES, value.denominator)
+    if not rest:
+        return _plain(scaled, _EXACT_PLACES)
     places = max(_SIGNIFICANT - _magnitude(value), 0)
     others = [limit for limit in limits if limit != value]
     while any(_side(_rounded(value, places), limit) != _side(value, limit) for limit in others):
@@ -26,10 +26,11 @@ def show(value: Fraction, *limits: Fraction) -> str:
 
 def _magnitude(value: Fraction) -> int:
     """Digits before the point; below a tenth, less the zeros after it."""
+    numerator, denominator = abs(value.numerator), value.denominator
     magnitude = 0
-    while abs(value) >= Fraction(10) ** magnitude:
+    while numerator >= denominator * 10**magnitude:
         magnitude += 1
-    while abs(value) < Fraction(10) ** (magnitude - 1):
+    while magnitude < 1 and numerator * 10 ** (1 - magnitude) < denominator:
         magnitude -= 1
     return magnitude
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from fractions import Fraction
 
+from cds_service import units
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.medication import Description, describe
 from cds_service.fhir.records import same_patient
@@ -28,7 +29,8 @@ from cds_service.terminology.valuesets import ValueSets
 
 NASAL = frozenset({"nasal"})
 _MAY_BE_NASAL = NASAL | {UNSTATED}
-_NEVER_JUDGED = frozenset({"entered-in-error", "cancelled", "stopped", "completed"})
+_ENDING = frozenset({"cancelled", "stopped", "completed"})
+_NEVER_JUDGED = _ENDING | {"entered-in-error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,12 @@ class Draft:
     selected: bool
     description: Description
     identity: Identity | None
+    stands_for: str | None = None
+    """The administration that this was made from, where there is no order behind it; it is then never changed."""
 
     @property
     def reference(self) -> str:
-        return self.request.reference
+        return self.stands_for or self.request.reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,27 @@ class KetamineOrder:
     def name(self) -> str:
         return self.draft.description.name
 
+    @property
+    def supply_minutes(self) -> Fraction | None:
+        """How long the supply lasts that is dispensed for it."""
+        supply = self.request.dispense_request and self.request.dispense_request.expected_supply_duration
+        if not supply or supply.value is None:
+            return None
+        try:
+            return units.quantity(supply.value, supply.unit_text or "", "time").value or None
+        except units.UnitError:
+            return None
+
 
 def drafts(
     items: Sequence[Item],
     selections: Iterable[str] | None,
     resolve: Callable[[Reference | None], Resource | None],
     valuesets: ValueSets,
+    ending: bool = False,
 ) -> list[Draft]:
-    """The MedicationRequests among the drafts that are orders at all, with what drug they are.
+    """The MedicationRequests among the drafts that are orders at all, with what drug they are; or, with `ending`,
+    those that end an order.
 
     `selections` (order-select) marks those that are judged; None, or selections that name no draft, mark all.
     """
@@ -91,7 +108,7 @@ def drafts(
         (item, request)
         for item, request in requests
         if isinstance(request, MedicationRequest)
-        and request.status not in _NEVER_JUDGED
+        and (request.status in _ENDING if ending else request.status not in _NEVER_JUDGED)
         and not request.do_not_perform
     ]
     chosen = {_identifier(s) for s in selections} if selections is not None else None

@@ -80,10 +80,11 @@ def read(
         elif reference.reference or reference.display:
             concepts.append(CodeableConcept(text=reference.display or "a problem that could not be read"))
     for concept in concepts:
+        codes = concept.codes
         kinds = frozenset(
             name
             for name, known in indications.items()
-            if any(valuesets.member(value_set, concept.codes) for value_set in known.sets)
+            if any(valuesets.member(value_set, codes) for value_set in known.sets)
         )
         if kinds:
             mapped.append(kinds)

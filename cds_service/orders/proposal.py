@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from cds_service.orders.dosage import Amount, Path
 
@@ -49,6 +49,16 @@ class SetAmount:
     amount: Amount
     written: Fraction
     unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetRate:
+    """One rate, `written` `unit`, in the place of `amount`, however that was written (a range, a ratio)."""
+
+    index: int
+    amount: Amount
+    written: Fraction
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,17 @@ class SetReason:
     text: str
 
 
-Edit = SetAmount | SetMinutes | SetRepeat | SetCap | SetProduct | SetReason
+@dataclass(frozen=True, slots=True)
+class SetEnd:
+    """Stop so many hours after its start."""
+
+    index: int
+    hours: Fraction
+    start: datetime | None = None
+    """Counted from here instead, which becomes its start."""
+
+
+Edit = SetAmount | SetRate | SetMinutes | SetRepeat | SetCap | SetProduct | SetReason | SetEnd
 
 
 def floored(value: Fraction, step: Fraction) -> Fraction:
@@ -109,38 +129,48 @@ def decimal(value: Fraction) -> Decimal:
     return Decimal(f"{number:f}")
 
 
-def edited(order: Mapping[str, Any], edits: Sequence[Edit]) -> dict[str, Any]:
-    """A copy of a MedicationRequest (exact decimals) with the edits made; the original stays as it is.
+def make_edits(order: dict[str, Any], edits: Sequence[Edit]) -> None:
+    """Make the edits in a MedicationRequest (exact decimals).
 
     A dosage's `text` goes when its figures change: it would contradict them. Raises KeyError, IndexError or
     TypeError where the order's JSON is too broken to be edited.
     """
-    changed = copy.deepcopy(dict(order))
     restated: list[tuple[dict[str, Any], dict[str, Any], str]] = []
     for edit in edits:
         match edit:
             case SetProduct():
-                _set_product(changed, edit)
+                _set_product(order, edit)
             case SetReason():
-                changed["reasonCode"] = [_concept(edit.codings, edit.text)]
+                order["reasonCode"] = [_concept(edit.codings, edit.text)]
             case SetCap():
-                dosage = _dosage(changed, edit.index)
+                dosage = _dosage(order, edit.index)
                 _set_cap(dosage, edit)
             case SetAmount():
-                dosage = _dosage(changed, edit.index)
+                dosage = _dosage(order, edit.index)
                 entry = _follow(dosage, edit.amount.path[:-1])
                 _set_amount(entry, edit)
                 restated.append((dosage, entry, str(edit.amount.path[-1])))
                 dosage.pop("text", None)
+            case SetRate():
+                dosage = _dosage(order, edit.index)
+                entry = _follow(dosage, edit.amount.path[:-1])
+                entry.pop(str(edit.amount.path[-1]), None)
+                entry["rateQuantity"] = _quantity(decimal(edit.written), edit.unit)
+                restated.append((dosage, entry, "rateQuantity"))
+                dosage.pop("text", None)
             case SetMinutes() | SetRepeat():
-                dosage = _dosage(changed, edit.index)
+                dosage = _dosage(order, edit.index)
                 _set_timing(dosage, edit)
                 if isinstance(edit, SetMinutes) and edit.was_push:
                     dosage.pop("method", None)
                 dosage.pop("text", None)
+            case SetEnd():
+                dosage = _dosage(order, edit.index)
+                _set_end(dosage, edit)
+            case _:
+                assert_never(edit)
     for dosage, entry, element in restated:
         _drop_restatements(dosage, entry, element)
-    return changed
 
 
 def _set_product(order: dict[str, Any], edit: SetProduct) -> None:
@@ -195,6 +225,24 @@ def _set_timing(dosage: dict[str, Any], edit: SetMinutes | SetRepeat) -> None:
     for key in gone:
         repeat.pop(key, None)
     repeat |= new
+
+
+def _set_end(dosage: dict[str, Any], edit: SetEnd) -> None:
+    """Bounds from the start that is written, else from whenever it is started."""
+    repeat = dosage.setdefault("timing", {}).setdefault("repeat", {})
+    period = repeat.pop("boundsPeriod", None) or {}
+    for name in ("boundsDuration", "boundsRange"):
+        repeat.pop(name, None)
+    dosage.pop("text", None)
+    if edit.start is not None:
+        period = {"start": edit.start.isoformat(timespec="seconds")}
+    try:
+        start = datetime.fromisoformat(str(period.get("start")))
+    except ValueError:
+        repeat["boundsDuration"] = _quantity(decimal(edit.hours), "h")
+    else:
+        end = start + timedelta(hours=float(edit.hours))
+        repeat["boundsPeriod"] = {"start": period["start"], "end": end.isoformat()}
 
 
 def _bounds_as_run_time(dosage: Mapping[str, Any], repeat: Mapping[str, Any]) -> list[str]:

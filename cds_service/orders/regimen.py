@@ -32,7 +32,7 @@ class Conventions:
     """Two statements of one dose that differ by no more (of the smaller) are the same: 0.05."""
 
 
-class Body(msgspec.Struct, frozen=True):
+class Body(msgspec.Struct, frozen=True, cache_hash=True):
     """The weights (kg) at which an order is read: `given_by` turns mg/kg into mg, `judged_by` mg into mg/kg.
 
     They differ only where a weight is doubted: the pump would give mg by the new one, the patient may have the old.

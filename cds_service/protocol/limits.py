@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
@@ -85,5 +86,14 @@ class Limits:
 
 def as_written(limit: Limit, day: date) -> str:
     """The value in force, as the entry writes it, for a card or a table."""
+    return listed(numbers_as_written(limit, day))
+
+
+def numbers_as_written(limit: Limit, day: date) -> list[str]:
     value = limit.values[_start(limit, day)]
-    return " to ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+    return [str(each) for each in (value if isinstance(value, list) else [value])]
+
+
+def listed(numbers: Sequence[str]) -> str:
+    """Two numbers are a range, more are a list."""
+    return (" to " if len(numbers) == 2 else ", ").join(numbers)

@@ -144,6 +144,7 @@ def check(protocol: model.Protocol, valuesets: ValueSets) -> None:
 
 def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     for limit in protocol.limits.values():
+        yield from _limit_faults(limit)
         yield from _unknown(
             limit.id, "source", limit.sources, [*protocol.statements, *protocol.conflicts, *protocol.evidence]
         )
@@ -151,6 +152,8 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
             yield from _unknown(limit.id, "limit", [limit.stands_for], protocol.limits)
     for rule in protocol.rules.values():
         yield from _rule_faults(rule, protocol, valuesets)
+    for name, orderable in protocol.orderables.items():
+        yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
     for name, indication in protocol.indications.items():
         yield from _unknown(name, "value set", [s for s in indication.sets if s not in valuesets], ())
     for key, conflict in protocol.conflicts.items():
@@ -162,12 +165,16 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
             yield f"{key} is carried by nothing, and no reason is given"
 
 
+_SIGNED_UNITS = frozenset({"{score}"})
+"""Units that go below zero: points of a scale such as that of Richmond (RASS)."""
+
+
 def _limit_faults(limit: model.Limit) -> Iterator[str]:
     numbers = [n for value in limit.values.values() for n in (value if isinstance(value, list) else [value])]
     if not numbers:
         yield f"{limit.id} has no value"
     for number in numbers:
-        if not number.is_finite() or number < 0:
+        if not number.is_finite() or (number < 0 and limit.unit not in _SIGNED_UNITS):
             yield f"{limit.id}: {number} is not a number from 0 upwards"
     if (limit.drug is None) != (limit.stands_for is None):
         yield f"{limit.id}: drug and stands_for belong together"
@@ -177,7 +184,8 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "statement", rule.statements, protocol.statements)
     yield from _unknown(rule.id, "conflict", rule.conflicts, protocol.conflicts)
     yield from _unknown(rule.id, "evidence", rule.citations, protocol.evidence)
-    yield from _unknown(rule.id, "suggestion", rule.suggests, [*protocol.orderables, "delete"])
+    known = [*protocol.orderables, *model.OFFERS, *(model.STOP_AFTER + name for name in protocol.limits)]
+    yield from _unknown(rule.id, "suggestion", rule.suggests, known)
     yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
     limits, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
     yield from _unknown(rule.id, "limit", [*limits, *(n for t in rule.tiers for n in t.limits)], protocol.limits)
@@ -192,9 +200,17 @@ def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[st
             yield f"{owner} names the {kind} {name}, which does not exist"
 
 
-_LIMIT_FIELDS = ("within", "started_within", "date_ahead", "single_dose_at_most")
+_LIMIT_FIELDS = (
+    "within", "started_within", "date_ahead", "single_dose_at_most", "above_reference_times", "risen_by", "fallen_by",
+    "twice_within", "at_least", "days", "doses", "running_longer_than", "age_at_least", "age_below", "finite_at_most",
+    "planned_longer_than", "cut_by", "answered_by_cut",
+)  # fmt: skip
 _LIMITS_FIELDS = ("above", "below", "at_most", "at_least")
-_SET_FIELDS = ("sets", "asks", "answer", "answered_no", "reasons", "routes", "ingredient")
+_SET_FIELDS = (
+    "sets", "asks", "answer", "answered_no", "unless_in", "only", "reasons", "routes", "ingredient", "reason",
+    "category",
+    "status_reason",
+)  # fmt: skip
 
 
 def _named_in(clauses: list[model.Clause | None]) -> tuple[list[str], list[str]]:
@@ -204,9 +220,10 @@ def _named_in(clauses: list[model.Clause | None]) -> tuple[list[str], list[str]]
     for clause in clauses:
         if clause is None:
             continue
-        limits += [v for name in _LIMIT_FIELDS if (v := getattr(clause, name, None)) is not None]
-        for name in _LIMITS_FIELDS:
-            limits += getattr(clause, name, [])
+        limits += [v for name in _LIMIT_FIELDS if isinstance(v := getattr(clause, name, None), str)]
+        limits += [
+            v for name in _LIMITS_FIELDS if isinstance(each := getattr(clause, name, None), list) for v in each
+        ]
         for name in _SET_FIELDS:
             sets += getattr(clause, name, [])
         later = getattr(clause, "unless_later", [])

@@ -13,6 +13,13 @@ Severity = Literal["critical", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 """From worst to least; also the order of cards."""
 
+Hook = Literal["order-select", "order-sign", "patient-view"]
+
+OFFERS = ("delete", "lower-rate", "hold")
+"""Changes of the order itself that any rule may suggest."""
+STOP_AFTER = "stop-after-"
+"""Before the id of a limit: the infusion gets an end."""
+
 EvidenceStatus = Literal["verified", "second-hand", "unverified", "design"]
 
 
@@ -68,6 +75,8 @@ class ConditionIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="condi
     """With `within`: whether an undated one counts too; `only`: nothing but undated ones count."""
     history: bool = False
     """Codes that are themselves a history ("old infarction") count."""
+    unless_in: list[str] = []
+    """A problem that is in one of these too does not count."""
     unless_later: list[Clause] = []
     """All of these, measured after the problem was recorded, take it away."""
     asks: list[str] = []
@@ -91,9 +100,30 @@ class ObservationIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="obs
     """Those that do not; any other answer cannot be told."""
     above_reference: bool = False
     """Above the laboratory's own reference range, or interpreted as high."""
+    above_reference_times: str | None = None
+    """Above so many times the upper end of the laboratory's own range."""
+    in_reference: bool = False
+    """Within the laboratory's own reference range."""
+    risen_by: str | None = None
+    """Above the lowest earlier one in the window by more than this: per cent, or points of a score."""
+    fallen_by: str | None = None
+    """Below the highest earlier one in the window by at least this."""
+    twice_within: str | None = None
+    """Two readings for which all this holds, no further apart."""
     date_ahead: str | None = None
     """The value is a date that lies ahead by no more than this."""
     any_value: bool = False
+    present: bool = False
+    """It was done at all: a panel has no value of its own."""
+
+
+class SymptomIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="symptom", rename={"sets": "in"}):
+    """A recent complaint in one of `in`: an observation that affirms it, a problem that began, an adverse event."""
+
+    sets: list[str]
+    within: str
+    answered_by_cut: str | None = None
+    """The order's rate is at least so many per cent below the one that ran when each of them was noticed."""
 
 
 class MedicineIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="medicine", rename={"sets": "in"}):
@@ -108,6 +138,33 @@ class MedicineIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="medici
     routes: list[str] = []
     reasons: list[str] = []
     """Only when the order's reason is in one of these sets."""
+    given: bool = False
+    """Only what was given or is running."""
+    at_least: str | None = None
+    """So many different ones."""
+    only: list[str] = []
+    """All that match are in one of these."""
+    single_dose: bool = False
+    """Only one dose of them was given or ordered."""
+
+
+class ExposureIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="exposure"):
+    """How often the drug that is ordered was given before, in a window, or for how long it has been running."""
+
+    days: str | None = None
+    """On at least so many days …"""
+    doses: str | None = None
+    """… or at least so many times, …"""
+    within: str | None = None
+    """… in this window."""
+    running_longer_than: str | None = None
+    running: bool = False
+
+
+class PatientIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="patient"):
+    sex: Literal["female", "male"] | None = None
+    age_at_least: str | None = None
+    age_below: str | None = None
 
 
 class ProcedureIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="procedure", rename={"sets": "in"}):
@@ -135,15 +192,37 @@ class OrderIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="order"):
     """Something of the ketamine order itself."""
 
     indication: list[str] = []
+    analgesic: bool = False
+    """Judged as an analgesic: every indication but depression, none and unknown ones too, outside procedures."""
     context: list[str] = []
     ingredient: list[str] = []
+    reason: list[str] = []
+    """A reason in one of these value sets."""
+    category: list[str] = []
+    """A category of the order in one of these value sets."""
+    status_reason: list[str] = []
+    """Why its status is what it is, in one of these value sets."""
+    route: list[str] = []
+    """One of these routes, as cds_service/orders/routes.toml names them."""
     single_dose: bool = False
-    """One finite dose that is not repeated."""
+    """One bolus or short infusion that is not repeated."""
     single_dose_at_most: str | None = None
+    repeated: bool = False
+    """More than one dose is planned."""
+    continuous: bool = False
+    """A continuous infusion, or a part of it is one."""
+    finite_at_most: str | None = None
+    """No dose but finite ones of less than an hour, none above this."""
+    planned_longer_than: str | None = None
+    """A continuous infusion with an end that lies further off."""
+    without_end: bool = False
+    """A continuous infusion without an end."""
+    cut_by: str | None = None
+    """Its rate is below the running one by at least so many per cent."""
 
 
 class MonitoringIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="monitoring", rename={"sets": "in"}):
-    """Active or drafted orders for every one of `in`."""
+    """Active or drafted orders for every one of `in`, or procedures for it in progress."""
 
     sets: list[str]
 
@@ -154,7 +233,10 @@ Clause = (
     | Not
     | ConditionIs
     | ObservationIs
+    | SymptomIs
     | MedicineIs
+    | ExposureIs
+    | PatientIs
     | ProcedureIs
     | AllergyIs
     | EncounterIs
@@ -190,6 +272,8 @@ class Rule(Entry, frozen=True, kw_only=True):
     title: str
     judge: str
     """`clauses`, or the name of the judgement in cds_service/rules that knows how."""
+    trigger: str | None = None
+    """In words, when it fires; for those that their clauses do not describe."""
     tiers: list[Tier]
     needs: list[str] = []
     """Facts without which the rule cannot be told, and the clinician is told so (query keys, weight, …)."""
@@ -198,11 +282,15 @@ class Rule(Entry, frozen=True, kw_only=True):
     citations: list[str] = []
     status: EvidenceStatus
     suggests: list[str] = []
-    """What the card offers: `delete`, or ids of orderables.yaml."""
+    """What the card offers: one of OFFERS, STOP_AFTER and a limit in hours, or ids of orderables.yaml."""
     changes: list[Change] = []
     yields_to: list[str] = []
     """Silent where one of these rules fired."""
     card: Literal["dose", "could-not-check", "own"] = "own"
+    hooks: tuple[Hook, ...] = ("order-select", "order-sign")
+    """Where it is judged."""
+    judges: Literal["order", "stop"] = "order"
+    """What it judges: an order, or the end of one (a draft that is stopped, cancelled or completed)."""
     suppressed_by: str | None = None
     """In words, what silences it and is judged in code or left to a site."""
     site: SiteChange | None = None
@@ -233,6 +321,8 @@ class Orderable(Entry, frozen=True, kw_only=True):
     label: str
     codings: list[OrderableCoding] = []
     kind: Literal["service", "product", "reason"] = "service"
+    bundle: list[str] = []
+    """Other entries that are created together with it, as one suggestion; it is then no order of its own."""
     strength_mg_per_ml: Decimal | None = None
     priority: Literal["routine", "urgent", "asap", "stat"] = "routine"
 
@@ -269,6 +359,10 @@ class Conflict(Entry, frozen=True, kw_only=True):
 
 class Evidence(Entry, frozen=True, kw_only=True):
     citation: str
+    grade: str
+    """The kind of document: label, guideline, trial … Nobody graded the evidence formally."""
+    status: EvidenceStatus
+    """How far what the protocol takes from it is verified."""
     url: str | None = None
     read: str
     """What was read of it, and how far it is verified."""

@@ -12,7 +12,17 @@ import msgspec
 
 from cds_service.protocol import loader
 from cds_service.protocol.loader import ProtocolError
-from cds_service.protocol.model import Entry, Limit, Product, Protocol, Rule, Severity, SiteChange
+from cds_service.protocol.model import (
+    Entry,
+    Evidence,
+    Limit,
+    Orderable,
+    Product,
+    Protocol,
+    Rule,
+    Severity,
+    SiteChange,
+)
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
@@ -34,10 +44,10 @@ class LimitChange(Owned, frozen=True, kw_only=True):
 
 
 class RuleChange(Owned, frozen=True, kw_only=True):
-    """A rule switched off, or one severity for all of its tiers."""
+    """A rule switched off or on again, or one severity for all of its tiers; what is not said stays as it was."""
 
     rule: str
-    off: bool = False
+    off: bool | None = None
     severity: Severity | None = None
 
 
@@ -58,6 +68,18 @@ class ProductChange(Owned, frozen=True, kw_only=True):
     basis: Literal["base", "salt"] = "base"
 
 
+class Addition(Owned, frozen=True, kw_only=True):
+    """Rules of the site's own, in the shape of the shipped ones, with the limits and orders that they name.
+
+    A rule's card text stands in the folder `texts` beside the overlay file.
+    """
+
+    rules: list[Rule]
+    limits: dict[str, Limit] = {}
+    orderables: dict[str, Orderable] = {}
+    evidence: dict[str, Evidence] = {}
+
+
 class Overlay(Entry, frozen=True, kw_only=True):
     """The overlay file."""
 
@@ -66,6 +88,7 @@ class Overlay(Entry, frozen=True, kw_only=True):
     rules: list[RuleChange] = []
     order_sets: list[OrderSetChange] = []
     products: list[ProductChange] = []
+    additions: list[Addition] = []
 
 
 def read(path: Path) -> Overlay:
@@ -75,7 +98,13 @@ def read(path: Path) -> Overlay:
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: cannot be read: {error}") from error
     overlay = loader.convert(loader.parse_yaml(text, path.name), Overlay, path.name)
-    changes: list[Owned] = [*overlay.limits, *overlay.rules, *overlay.order_sets, *overlay.products]
+    changes: list[Owned] = [
+        *overlay.limits,
+        *overlay.rules,
+        *overlay.order_sets,
+        *overlay.products,
+        *overlay.additions,
+    ]
     for change in changes:
         if not change.owner.strip() or not change.reason.strip():
             raise ProtocolError(f"{path.name}: every change needs an owner and a reason")
@@ -84,6 +113,8 @@ def read(path: Path) -> Overlay:
 
 def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, where: str = "overlay") -> Protocol:
     """The protocol with the site's changes, checked again. Raises ProtocolError."""
+    for addition in overlay.additions:
+        protocol = _added(protocol, addition, where)
     limits = dict(protocol.limits)
     for limit_change in overlay.limits:
         limits[limit_change.limit] = _limit(_known(limits, limit_change.limit, "limit", where), limit_change, where)
@@ -106,6 +137,33 @@ def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, where: s
     return changed
 
 
+def _added(protocol: Protocol, addition: Addition, where: str) -> Protocol:
+    """The protocol with a site's own rules; nothing that is shipped is replaced."""
+    site = _site(addition)
+    limits = {key: msgspec.structs.replace(limit, id=key, site=site) for key, limit in addition.limits.items()}
+    rules = {rule.id: msgspec.structs.replace(rule, site=site) for rule in addition.rules}
+    return msgspec.structs.replace(
+        protocol,
+        limits=_joined(protocol.limits, limits, where),
+        rules=_joined(protocol.rules, rules, where),
+        orderables=_joined(protocol.orderables, addition.orderables, where),
+        evidence=_joined(protocol.evidence, addition.evidence, where),
+    )
+
+
+def _joined(shipped: Mapping[str, T], added: Mapping[str, T], where: str) -> dict[str, T]:
+    for key in added:
+        if key in shipped:
+            raise ProtocolError(f"{where}: {key} is shipped; change it under limits or rules")
+    return {**shipped, **added}
+
+
+def texts_beside(path: str | None) -> Path | None:
+    """The folder of a site's own card texts, where there is one beside its overlay file."""
+    folder = Path(path).parent / "texts" if path else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
 def _limit(limit: Limit, change: LimitChange, where: str) -> Limit:
     """The site's value from its date on; what held before still holds before."""
     newest = limit.values[max(limit.values)]
@@ -120,7 +178,8 @@ def _rule(rule: Rule, change: RuleChange) -> Rule:
     tiers = rule.tiers
     if change.severity is not None:
         tiers = [msgspec.structs.replace(tier, severity=change.severity) for tier in tiers]
-    return msgspec.structs.replace(rule, tiers=tiers, off=change.off, site=_site(change))
+    off = rule.off if change.off is None else change.off
+    return msgspec.structs.replace(rule, tiers=tiers, off=off, site=_site(change))
 
 
 def _known(entries: Mapping[str, T], name: str, kind: str, where: str) -> T:

@@ -13,11 +13,12 @@ from cds_service.chart.chart import Chart
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Conventions
 from cds_service.protocol.limits import LimitBook, Limits
-from cds_service.protocol.model import Limit, Protocol
+from cds_service.protocol.model import Hook, Limit, Protocol
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_NOT_ASKED: Any = object()
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,17 @@ class Case:
     valuesets: ValueSets
     signing: bool
     """order-sign: the order must be complete. At order-select a dose may still be missing."""
+    viewing: bool = False
+    """patient-view: the order is the one that is running."""
+    stopping: bool = False
+    """The order is a draft that ends one."""
     _once: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _of_patient: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Changed copies of a case share it."""
+
+    @property
+    def hook(self) -> Hook:
+        return "patient-view" if self.viewing else "order-sign" if self.signing else "order-select"
 
     @property
     def now(self) -> datetime:
@@ -67,13 +78,24 @@ class Case:
 
 def once(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
     """Many rules ask the same of a case: the answer is computed once. A changed copy of a case asks anew."""
+    return _remembered(function, lambda case: case._once)
 
+
+def once_of_patient(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
+    """As `once`, for what rests on the patient and the drug alone: it holds for a case whose order was changed."""
+    return _remembered(function, lambda case: case._of_patient)
+
+
+def _remembered(
+    function: Callable[Concatenate[Case, P], T], memory: Callable[[Case], dict[Any, Any]]
+) -> Callable[Concatenate[Case, P], T]:
     @wraps(function)
     def remembered(case: Case, /, *arguments: P.args, **named: P.kwargs) -> T:
         asked = (function, *arguments, *named.items())
-        if asked not in case._once:
-            case._once[asked] = function(case, *arguments, **named)
-        answer: T = case._once[asked]
+        known = memory(case)
+        answer: T = known.get(asked, _NOT_ASKED)
+        if answer is _NOT_ASKED:
+            answer = known[asked] = function(case, *arguments, **named)
         return answer
 
     return remembered

@@ -11,9 +11,10 @@ from cds_service.chart.facts import Fact, on
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.proposal import Action, Proposal, SetAmount, deletion
+from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule, Severity
 from cds_service.rules import arithmetic, obesity
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, once
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.dose import Doubt, Finding, findings, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_as, steps_at_dosing_weight
@@ -22,6 +23,7 @@ from cds_service.rules.repair import changed_order, edits_for, repaired, with_ed
 from cds_service.rules.unit_slip import Slip, slips
 
 UNIT_SLIP = "unit-slip-suspected"
+MINUTES = "min"
 _OBJECTIONABLE: tuple[Severity, ...] = ("critical", "warning")
 
 
@@ -36,12 +38,13 @@ class DoseVerdict:
     obesity: obesity.Obesity
 
 
-def verdict(case: Case, weight: DosingWeight | None = None) -> DoseVerdict:
+@once
+def verdict(case: Case) -> DoseVerdict:
     """The worst finding of each rule over the weights that may be the patient's."""
-    weight = weight or dosing_weight(case)
+    weight = dosing_weight(case)
     found: list[Finding] = []
     doubts: list[Doubt] = []
-    bodies = weight.bodies()
+    bodies = weight.bodies
     for body in bodies:
         here, unknown = findings(case, body)
         found += here
@@ -103,6 +106,8 @@ def _fired(
         values=_values(case, finding, result),
         limits=tuple(case.limit(name) for name in rule.tier(finding.tier).limits),
         because=because,
+        figure=finding.figure,
+        lower_is_worse=finding.unit == MINUTES,
     )
     return replace(outcome, proposals=tuple(proposals.get(rule.id, ())) if severity else ())
 
@@ -129,7 +134,7 @@ def _values(case: Case, finding: Finding, result: DoseVerdict) -> dict[str, str]
     if finding.limit is not None:
         values["limit"] = show(case.number(finding.limit))
     for name in case.protocol.rules[finding.rule].tier(finding.tier).limits:
-        values[name.replace("-", "_")] = " to ".join(show(number) for number in case.book.numbers(name))
+        values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     if case.order.indication.assumed:
         values["assumed_pain"] = "yes"
     if case.order.drug != "ketamine":
@@ -185,10 +190,10 @@ def _slip_outcome(case: Case, rule: Rule, slip: Slip, proposals: dict[str, list[
 # Proposals --------------------------------------------------------------------------------------------------
 
 
-def _objectionable(case: Case, held: dict[str, Finding]) -> list[Finding]:
+def _objections(case: Case) -> list[Finding]:
     """The findings that a repair must remove, worst first."""
     found: list[tuple[int, Finding]] = []
-    for rule_id, finding in held.items():
+    for rule_id, finding in verdict(case).found.items():
         severity, _because = changed_severity(case.protocol.rules[rule_id], finding.tier, case)
         if severity in _OBJECTIONABLE:
             found.append((_OBJECTIONABLE.index(severity), finding))
@@ -198,40 +203,35 @@ def _objectionable(case: Case, held: dict[str, Finding]) -> list[Finding]:
 def _proposals(case: Case, result: DoseVerdict) -> dict[str, list[Proposal]]:
     """By rule: a repair of all that is objectionable, else of one finding, else deletion; then candidates."""
     proposals: dict[str, list[Proposal]] = {}
-    objections = _objectionable(case, result.found)
+    objections = _objections(case)
     base: Case | None = case
     if objections:
-
-        def left(changed: Case) -> list[Finding]:
-            found = result.found if changed is case else verdict(changed, result.weight).found
-            return _objectionable(changed, found)
-
-        base = repaired(case, left)
+        base = repaired(case, _objections)
         whole = _change(case, base) if base is not None else None
         for finding in objections:
-            change = whole or _one_repair(case, finding, result.weight)
+            change = whole or _one_repair(case, finding)
             proposals[finding.rule] = [change] if change else deletion(case.order.reference, case.order.name)
     informing = [rule for rule, finding in result.found.items() if finding not in objections]
     if base is not None and informing:
-        proposals |= _gentler(case, base, informing, result.weight)
+        proposals |= _gentler(case, base, informing)
     for slip in result.slips[:1]:
-        proposals[UNIT_SLIP] = [p for p in [_candidate(case, slip, result.weight)] if p is not None]
+        proposals[UNIT_SLIP] = [p for p in [_candidate(case, slip)] if p is not None]
     return proposals
 
 
-def _gentler(case: Case, base: Case, informing: Sequence[str], weight: DosingWeight) -> dict[str, list[Proposal]]:
+def _gentler(case: Case, base: Case, informing: Sequence[str]) -> dict[str, list[Proposal]]:
     """For the rules that only inform: what ends them as well, on the order as it was repaired."""
-    found = verdict(base, weight).found
-    changes = {rule: _change(case, _without(base, found[rule], weight)) for rule in informing if rule in found}
+    found = verdict(base).found
+    changes = {rule: _change(case, _without(base, found[rule])) for rule in informing if rule in found}
     return {rule: [change] for rule, change in changes.items() if change is not None}
 
 
-def _one_repair(case: Case, finding: Finding, weight: DosingWeight) -> Proposal | None:
+def _one_repair(case: Case, finding: Finding) -> Proposal | None:
     """A change that clears one finding, where not all can be."""
-    return _change(case, _without(case, finding, weight))
+    return _change(case, _without(case, finding))
 
 
-def _without(case: Case, finding: Finding, weight: DosingWeight) -> Case | None:
+def _without(case: Case, finding: Finding) -> Case | None:
     """The case without one finding; None where that cannot be, would bring another objection, or leaves too much.
 
     Only amounts within the limits are offered, on every weight (4a).
@@ -240,21 +240,21 @@ def _without(case: Case, finding: Finding, weight: DosingWeight) -> Case | None:
     after = with_edits(case, edits) if edits else None
     if after is None:
         return None
-    before = {(each.rule, each.tier) for each in _objectionable(case, verdict(case, weight).found)}
-    left = verdict(after, weight).found
-    objections = _objectionable(after, left)
+    before = {(each.rule, each.tier) for each in _objections(case)}
+    left = verdict(after).found
+    objections = _objections(after)
     too_much = any(each.unit.startswith("mg/kg") and each.how != "cap" for each in objections)
     new = {(each.rule, each.tier) for each in objections} - before
     return None if finding.rule in left or too_much or new else after
 
 
-def _candidate(case: Case, slip: Slip, weight: DosingWeight) -> Proposal | None:
+def _candidate(case: Case, slip: Slip) -> Proposal | None:
     """The same number in the unit that it fits, if that lies within the limits."""
     if slip.meant is None:
         return None
     edit = SetAmount(slip.step.written.index, slip.amount, slip.amount.written, slip.meant)
     after = with_edits(case, [edit])
-    if after is None or _objectionable(after, verdict(after, weight).found):
+    if after is None or _objections(after):
         return None
     return _change(case, after)
 
@@ -267,11 +267,11 @@ def _change(case: Case, after: Case | None) -> Proposal | None:
     if valid is None:
         return None
     to = words.regimen(after.order.written)
-    values = {"to": to, "from": words.regimen(case.order.written), "equivalent": _equivalent(after)}
+    values = {"to": to, "from": words.regimen(case.order.written), "equivalent": equivalent(after)}
     return Proposal("change", (Action("update", resource=valid),), values)
 
 
-def _equivalent(case: Case) -> str:
+def equivalent(case: Case) -> str:
     """mg or mg/h of each step, for a pump that wants them; empty where all are written so, or one is not known."""
     steps = steps_at_dosing_weight(case)
     written = [step.dose or step.rate for step in steps]

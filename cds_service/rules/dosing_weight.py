@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
+from functools import cached_property
 
 from cds_service import units
 from cds_service.chart.facts import Weight, on
 from cds_service.figures import show
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Body, Reading, Step, regimen
-from cds_service.rules.case import Case, once
+from cds_service.rules.case import Case, once, once_of_patient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DosingWeight:
     """`newest` is the dosing weight where it is believed; `doubt` says why it is not.
 
@@ -37,19 +38,20 @@ class DosingWeight:
         """The weight on which the arithmetic of a card rests."""
         return self.newest if self.usable else None
 
-    def bodies(self) -> list[Body]:
+    @cached_property
+    def bodies(self) -> tuple[Body, ...]:
         """The readings under which a dose is judged; the worst counts."""
         if not self.usable or self.newest is None:
-            return [Body.of(None)]
+            return (Body.of(None),)
         if self.doubt is None or self.previous is None:
-            return [Body.of(self.newest.kg)]
-        readings = [Body.of(self.newest.kg), Body(self.newest.kg, self.previous.kg)]
-        if self.previous.when.latest == self.newest.when.latest:  # either may be the one that the pump is set by
-            readings.append(Body(self.previous.kg, self.newest.kg))
-        return readings
+            return (Body.of(self.newest.kg),)
+        readings = (Body.of(self.newest.kg), Body(self.newest.kg, self.previous.kg))
+        if self.previous.when.latest != self.newest.when.latest:
+            return readings
+        return (*readings, Body(self.previous.kg, self.newest.kg))  # either may be the one that the pump is set by
 
 
-@once
+@once_of_patient
 def dosing_weight(case: Case) -> DosingWeight:
     """Newest measured weight; stated or estimated only where there is no measured one (4a)."""
     weights = case.chart.weights
@@ -115,6 +117,7 @@ class IdealWeight:
     why_not: str | None = None
 
 
+@once_of_patient
 def ideal_weight(case: Case, weight: Fraction) -> IdealWeight:
     """Ideal body weight (kg) and BMI (kg/m2) at an actual weight; needs height and sex."""
     height = _height(case)
@@ -150,12 +153,12 @@ def reading(case: Case, order: KetamineOrder, body: Body, container_is_dose: boo
 
 def steps_at_dosing_weight(case: Case) -> tuple[Step, ...]:
     """The order's steps at the weight that counts first."""
-    return steps_at(case, dosing_weight(case).bodies()[0])
+    return steps_at(case, dosing_weight(case).bodies[0])
 
 
 def steps_at_every_weight(case: Case) -> list[Step]:
     """The same at the weight before it too where that one is doubted: the worse verdict counts (4a)."""
-    return [step for body in dosing_weight(case).bodies() for step in steps_at(case, body)]
+    return [step for body in dosing_weight(case).bodies for step in steps_at(case, body)]
 
 
 def steps_at(case: Case, body: Body) -> tuple[Step, ...]:

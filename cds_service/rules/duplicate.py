@@ -46,7 +46,7 @@ def _own_ids(request: MedicationRequest) -> set[str | None]:
 
 
 def _kinds(case: Case, order: KetamineOrder) -> set[Kind | None]:
-    body = dosing_weight(case).bodies()[0]
+    body = dosing_weight(case).bodies[0]
     return {step.kind for step in regimen(order.written, reading(case, order, body, order.indication.is_depression))}
 
 
@@ -86,9 +86,12 @@ def _active(case: Case) -> Iterator[Fact]:
             if medicine.status == "in-progress" and _bare(medicine.order) not in own_ids:
                 yield Fact(f"{medicine.name} (running, {on(medicine.start, case.now)})", medicine.reference)
             continue
-        is_other = _bare(medicine.reference) not in own_ids | drafted and medicine.intent not in _NOT_AN_ORDER
+        # What is recorded as taken may stand for this very order; where it does not, it is one more.
+        is_other = own_ids.isdisjoint((_bare(medicine.reference), _bare(medicine.order)))
+        is_other = is_other and _bare(medicine.reference) not in drafted and medicine.intent not in _NOT_AN_ORDER
         if is_other and not _same_plan(case, medicine):
-            yield Fact(f"{medicine.name} (ordered, {on(medicine.start, case.now)})", medicine.reference)
+            state = "recorded as taken" if medicine.taken else "ordered"
+            yield Fact(f"{medicine.name} ({state}, {on(medicine.start, case.now)})", medicine.reference)
 
 
 def _same_plan(case: Case, medicine: Medicine) -> bool:
@@ -96,7 +99,7 @@ def _same_plan(case: Case, medicine: Medicine) -> bool:
     group = case.order.request.group_identifier
     if group is None or not group.value or medicine.group != (group.system, group.value):
         return False
-    body: Body = dosing_weight(case).bodies()[0]
+    body: Body = dosing_weight(case).bodies[0]
     written = [dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(medicine.dosage_instruction)]
     kinds = {step.kind for step in regimen(written, Reading(body, None, case.conventions))}
     return _belong_together(_kinds(case, case.order), kinds)

@@ -9,11 +9,13 @@ from msgspec.structs import replace
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import Action, Proposal, deletion
 from cds_service.protocol.loader import ProtocolError
-from cds_service.protocol.model import Protocol, Rule
+from cds_service.protocol.model import STOP_AFTER, Protocol, Rule
 from cds_service.rules import (
+    adverse_rules,
     data_rules,
     dose_outcomes,
     duplicate,
+    midazolam,
     order_rules,
     patient_rules,
     weight_rules,
@@ -21,7 +23,10 @@ from cds_service.rules import (
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate
+from cds_service.rules.hold import HOLD, hold
+from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
 from cds_service.rules.outcome import Outcome, clear, could_not_tell
+from cds_service.rules.stop_time import stop_after
 
 Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
 
@@ -40,6 +45,9 @@ JUDGEMENTS: dict[str, Judgement] = {
     "weight-implausible": weight_rules.implausible,
     "unreadable-dose": data_rules.unreadable_dose,
     "allergy-list": data_rules.allergy_list,
+    "midazolam": midazolam.judge,
+    "restart": adverse_rules.restart,
+    "abrupt-stop": adverse_rules.abrupt_stop,
 }
 """What a rule's `judge` may name, beside `dose` (rows 1-12 together) and `clauses`."""
 
@@ -52,8 +60,13 @@ def check(protocol: Protocol) -> None:
 
 
 def judge(case: Case) -> list[Outcome]:
-    """One outcome per rule that is not switched off, in the catalogue's order."""
-    rules = [rule for rule in case.protocol.rules.values() if not rule.off]
+    """One outcome per rule of this hook that is not switched off, in the catalogue's order."""
+    judges = "stop" if case.stopping else "order"
+    rules = [
+        rule
+        for rule in case.protocol.rules.values()
+        if not rule.off and case.hook in rule.hooks and rule.judges == judges
+    ]
     by_id: dict[str, Outcome] = {}
     for outcome in dose_outcomes.outcomes(case, [rule for rule in rules if rule.judge == "dose"]):
         by_id[outcome.rule.id] = outcome
@@ -116,19 +129,33 @@ def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
 
 
 def _suggested(case: Case, rule: Rule, already: Sequence[Proposal]) -> list[Proposal]:
-    """The orders that a rule's `suggests` names, and deletion. Products and reasons are made by their rules."""
+    """What a rule's `suggests` names. Products and reasons are made by their rules."""
     proposals: list[Proposal] = []
     for name in rule.suggests:
         if name == "delete":
             if not any(p.kind == "delete" for p in already):
                 proposals += deletion(case.order.reference, case.order.name)
-            continue
-        orderable = case.protocol.orderables[name]
-        if orderable.kind == "service" and case.chart.patient_id:
-            codings = [(c.system, c.code, c.display) for c in orderable.codings]
-            request = outgoing.service_request(
-                orderable.title, codings, orderable.priority, case.chart.patient_id, case.chart.encounter_id
-            )
-            values = {"label": orderable.label, "title": orderable.title}
-            proposals.append(Proposal("service", (Action("create", resource=request),), values))
+        elif name == LOWER_RATE:
+            proposals += lower_rate(case)
+        elif name == HOLD:
+            proposals += hold(case)
+        elif name.startswith(STOP_AFTER):
+            proposals += stop_after(case, name.removeprefix(STOP_AFTER))
+        else:
+            proposals += _services(case, name)
     return proposals
+
+
+def _services(case: Case, name: str) -> list[Proposal]:
+    """An order, or several as one suggestion."""
+    orderable = case.protocol.orderables[name]
+    if orderable.kind != "service" or not case.chart.patient_id:
+        return []
+    actions = []
+    for each in [case.protocol.orderables[part] for part in orderable.bundle] or [orderable]:
+        codings = [(c.system, c.code, c.display) for c in each.codings]
+        request = outgoing.service_request(
+            each.title, codings, each.priority, case.chart.patient_id, case.chart.encounter_id
+        )
+        actions.append(Action("create", resource=request))
+    return [Proposal("service", tuple(actions), {"label": orderable.label, "title": orderable.title})]

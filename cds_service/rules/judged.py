@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cds_service.chart.facts import Weight, on
 from cds_service.orders import words
+from cds_service.orders.exposure import Exposure, exposure
 from cds_service.orders.regimen import Step
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight
@@ -25,10 +26,14 @@ class Note:
 @dataclass(frozen=True, slots=True)
 class Judged:
     order: str
+    identifier: str | None
+    """The order's own id; None where the draft has none."""
+    drug: str
     name: str
     ordered: str
     outcomes: tuple[Outcome, ...]
     steps: tuple[Step, ...]
+    exposure: Exposure
     weight: Weight | None
     notes: tuple[Note, ...]
     doubts: tuple[Note, ...]
@@ -37,12 +42,16 @@ class Judged:
 
 def judged(case: Case) -> Judged:
     """All rules over one order, and what must be said of how it was read."""
+    steps = steps_at_dosing_weight(case)
     return Judged(
         order=case.order.reference,
+        identifier=case.order.request.id,
+        drug=case.order.drug,
         name=case.order.name,
         ordered=words.regimen(case.order.written),
         outcomes=tuple(judge(case)),
-        steps=steps_at_dosing_weight(case),
+        steps=steps,
+        exposure=exposure(case.order.written, steps, case.order.concentration.mg_per_ml),
         weight=dosing_weight(case).shown,
         notes=tuple(_notes(case)),
         doubts=tuple(_doubts(case)),
@@ -68,6 +77,8 @@ def _notes(case: Case) -> Sequence[Note]:
 
 
 def _doubts(case: Case) -> Sequence[Note]:
+    if case.stopping:
+        return ()
     order = case.order
     doubts: list[Note] = []
     if order.identity.disagreement is not None:

@@ -10,6 +10,7 @@ from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.dosage import Written
 from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetReason, SetRepeat
+from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
@@ -24,7 +25,7 @@ def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Out
     entry = rule.tier(tier)
     values.setdefault("ordered", words.regimen(case.order.written))
     for name in entry.limits:
-        values[name.replace("-", "_")] = " to ".join(show(number) for number in case.book.numbers(name))
+        values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     return Outcome(
         rule=rule,
         status="fired",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from fractions import Fraction
 from typing import Literal
 
 import msgspec
@@ -36,6 +38,12 @@ class Outcome(msgspec.Struct, frozen=True):
     because: str | None = None
     """What suppressed it or changed its severity."""
     proposals: tuple[Proposal, ...] = ()
+    figure: Fraction | None = None
+    """The figure that passed a limit, in the rule's unit, where there is one."""
+    lower_is_worse: bool = False
+    """`figure` is a time that is too short."""
+    overridden: datetime | None = None
+    """When a clinician overrode the same finding with a reason, which is why it is quiet, or only informs."""
 
     @property
     def missing_required(self) -> tuple[Reason, ...]:

@@ -16,7 +16,7 @@ from cds_service.fhir.bundles import Item
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.orders import dosage, words
 from cds_service.orders.dosage import DOSE_DIMENSIONS, RATE_DIMENSIONS, Amount
-from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, edited, floored
+from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.rules.case import Case
 from cds_service.rules.dose import Finding
@@ -49,7 +49,9 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     None where that fails, and where floored figures would no longer fit each other.
     """
     try:
-        raw = lenient.encode(edited(lenient.untyped(case.order.draft.item.raw), edits))
+        resource = lenient.untyped(case.order.draft.item.raw)
+        make_edits(resource, edits)
+        raw = lenient.encode(resource)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, msgspec.MsgspecError):
         return None  # the order's JSON is too broken to be edited
     read = lenient.decode(raw)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 
 from cds_service.chart.facts import Fact, Medicine, on
@@ -12,6 +14,7 @@ from cds_service.orders import concentration, dosage
 from cds_service.orders.dosage import Amount
 from cds_service.orders.regimen import Body, Reading, Step, mass
 from cds_service.rules.case import Case
+from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight
 
 _Rate = tuple[Fraction | None, Fraction | None]
 """(mg/h, mg/kg/h)"""
@@ -34,14 +37,49 @@ class PreviousRate:
 
 def previous_rate(case: Case, body: Body) -> PreviousRate | None:
     """The newest administered rate of the same drug, else that of the order which this one replaces."""
+    found = (given_rate(medicine, case, body) for medicine in given_of_drug(case))
+    return next((rate for rate in found if rate is not None), None) or _replaced(case, body)
+
+
+def times_rate_at(case: Case, moment: datetime) -> Fraction | None:
+    """How many times the rate that ran at a moment the order's highest rate is; None where either is not known."""
+    body = dosing_weight(case).bodies[0]
+    begun = [m for m in given_of_drug(case) if m.start is not None and m.start.latest <= moment]
+    own = [m for m in begun if is_given_by(m, case.order.request)]
+    before = next((found for medicine in own or begun if (found := given_rate(medicine, case, body))), None)
+    steps = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
+    times = [before.times(step) for step in steps] if before is not None else []
+    known = [each for each in times if each is not None]
+    return max(known) if known and len(known) == len(times) else None
+
+
+def given_of_drug(case: Case) -> Iterator[Medicine]:
+    """What was given of the order's drug, newest first."""
     for medicine in case.chart.medicines:
         if medicine.given and medicine.identity is not None and medicine.identity.drug == case.order.drug:
-            rate = _rate(_administered(medicine, case), medicine, case, body)
-            if rate is not None:
-                running = medicine.status == "in-progress"
-                says = f"{_shown(rate)} ({'running' if running else 'given'}, {on(medicine.start, case.now)})"
-                return PreviousRate(*rate, running, Fact(says, medicine.reference))
-    return _replaced(case, body)
+            yield medicine
+
+
+def is_given_by(medicine: Medicine, order: MedicationRequest) -> bool:
+    """Whether an administration names this order, or the one that it replaces."""
+    if medicine.order is None:
+        return False
+    prior = order.prior_prescription.reference if order.prior_prescription else None
+    return _bare(medicine.order) in {order.id, _bare(prior) if prior else None}
+
+
+def _bare(reference: str) -> str:
+    return reference.partition("/_history/")[0].rsplit("/", 1)[-1]
+
+
+def given_rate(medicine: Medicine, case: Case, body: Body) -> PreviousRate | None:
+    """The rate of one administration; None where it has none that can be read."""
+    rate = _rate(_administered(medicine, case), medicine, case, body)
+    if rate is None:
+        return None
+    running = medicine.status == "in-progress"
+    says = f"{_shown(rate)} ({'running' if running else 'given'}, {on(medicine.start, case.now)})"
+    return PreviousRate(*rate, running, Fact(says, medicine.reference))
 
 
 def _administered(medicine: Medicine, case: Case) -> Amount | None:

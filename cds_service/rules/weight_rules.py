@@ -103,7 +103,7 @@ def implausible(case: Case, rule: Rule) -> Outcome:
 
 def _verdict_flips(case: Case, weight: DosingWeight) -> bool:
     """Whether the worst severity of rows 1-10 is another on the other weight."""
-    return len({_worst(case, body) for body in weight.bodies()}) > 1
+    return len({_worst(case, body) for body in weight.bodies}) > 1
 
 
 def _worst(case: Case, body: Body) -> int:
@@ -119,7 +119,7 @@ def _worst(case: Case, body: Body) -> int:
 
 def _as_given(case: Case, weight: DosingWeight) -> str:
     """What the pump gives by the new weight, on the weight before."""
-    for step in steps_at(case, weight.bodies()[-1]):
+    for step in steps_at(case, weight.bodies[-1]):
         figure = _figure(step)
         if figure is not None:
             return f"{show(figure)} {'mg/kg/h' if step.kind == 'continuous' else 'mg/kg'}"

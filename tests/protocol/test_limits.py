@@ -144,11 +144,107 @@ PATIENT: dict[str, tuple[Numbers, str]] = {
     "hcg-window": ("14", "d"),
     "pregnancy-window": ("44", "wk"),
     "interruptive-cards": ("3", "1"),
+    "quiet-hours": ("24", "h"),
     "duplicate-window": ("24", "h"),
     "duplicate-window-nasal": ("48", "h"),
 }
 
-EXPECTED = {**DOSE, **CONVENTIONS, **WEIGHT, **PATIENT}
+INTERACTIONS: dict[str, tuple[Numbers, str]] = {
+    "nmda-window": ("7", "d"),
+    "theophylline-window": ("48", "h"),
+    "pressor-window": ("24", "h"),
+    "maoi-window": ("14", "d"),
+    "sedative-window": ("12", "h"),
+    "sedative-rate": ("12", "/min"),
+    "sedative-rate-critical": ("8", "/min"),
+    "sedative-saturation": ("92", "%"),
+    "sedative-rass": ("-2", "{score}"),
+    "diazepam-equivalent": ("8", "mg/d"),
+    "antihypertensives-several": ("2", "1"),
+    "heart-rate-normal-low": ("50", "/min"),
+    "heart-rate-normal-high": ("100", "/min"),
+    "cyp-inhibitor-window": ("7", "d"),
+    "cyp-inducer-window": ("14", "d"),
+}
+
+CAUTIONS: dict[str, tuple[Numbers, str]] = {
+    "thyrotropin-low": ("0.1", "m[IU]/L"),
+    "thyroid-window": ("90", "d"),
+    "shock-systolic": ("90", "mm[Hg]"),
+    "shock-mean": ("65", "mm[Hg]"),
+    "shock-lactate": ("4", "mmol/L"),
+    "shock-window": ("4", "h"),
+    "shock-problem-window": ("24", "h"),
+    "delirium-window": ("72", "h"),
+    "transaminase-times": ("3", "1"),
+    "cholestasis-times": ("2", "1"),
+    "bilirubin-raised": ("2", "mg/dL"),
+    "bilirubin-raised-molar": ("34", "umol/L"),
+    "seizure-recent": ("6", "mo"),
+    "intoxication-window": ("24", "h"),
+    "series-window": ("30", "d"),
+    "series-earlier-doses": ("1", "1"),
+    "urinary-window": ("90", "d"),
+    "urinary-doses": ("3", "1"),
+    "lactation-window": ("12", "mo"),
+}
+
+ADVERSE: dict[str, tuple[Numbers, str]] = {
+    # Rows 54, 56 and 58-64
+    "restart-fraction": ("0.5", "1"),
+    "ae-symptom-window": ("4", "h"),
+    "ae-rate-cut": ("25", "%"),
+    "ae-pause-minutes": (["60", "120"], "min"),
+    "ae-agitated": ("2", "{score}"),
+    "ae-dissociation-expected": ("2", "h"),
+    "ae-systolic-raised": ("160", "mm[Hg]"),
+    "ae-heart-rate": ("120", "/min"),
+    "ae-rise": ("30", "%"),
+    "ae-rise-window": ("4", "h"),
+    "ae-confirm-window": ("15", "min"),
+    "ae-coma-fall": ("2", "{score}"),
+    "ae-breathing-rate": ("8", "/min"),
+    "ae-saturation": ("90", "%"),
+    "ae-sedated": ("-3", "{score}"),
+    "ae-sedation-window": ("1", "h"),
+    "ae-antiemetic-window": ("6", "h"),
+    "restart-window": ("24", "h"),
+    "restart-charting": ("30", "min"),
+    "midazolam-first": ("2.5", "mg"),
+    "midazolam-first-susceptible": ("1.5", "mg"),
+    "midazolam-per-kg": ("0.05", "mg/kg"),
+    "midazolam-per-kg-critical": ("0.1", "mg/kg"),
+    "midazolam-older-age": ("60", "a"),
+    "midazolam-offered": ("2", "mg"),
+    "midazolam-offered-susceptible": ("1", "mg"),
+    "taper-after": ("24", "h"),
+    "taper-rate": ("0.1", "mg/kg/h"),
+    "taper-fraction": ("0.5", "1"),
+    "taper-hours": ("4", "h"),
+    "stop-harm-window": ("24", "h"),
+}
+
+PROCESS: dict[str, tuple[Numbers, str]] = {
+    # Rows 14-16, 55 and 69
+    "acute-hours": ("72", "h"),
+    "chronic-hours": ("168", "h"),
+    "stop-offered": ("24", "h"),
+    "organ-check-hours": ("72", "h"),
+    "exposure-days": ("4", "1"),
+    "exposure-month": ("30", "d"),
+    "exposure-doses": ("6", "1"),
+    "exposure-series": ("56", "d"),
+    "liver-tests-window": ("30", "d"),
+    "urine-window": ("90", "d"),
+    "adjunct-window": ("24", "h"),
+    "fertile-age-from": ("12", "a"),
+    "fertile-age-below": ("56", "a"),
+    "pregnancy-test-window": ("7", "d"),
+    "pregnancy-series-window": ("30", "d"),
+    "series-doses": ("2", "1"),
+}
+
+EXPECTED = {**INTERACTIONS, **CAUTIONS, **DOSE, **CONVENTIONS, **WEIGHT, **PATIENT, **PROCESS, **ADVERSE}
 
 CALENDAR_UNITS = {"a", "mo", "/wk"}
 """Years, months and doses per week are counted on the calendar: no quantity is ever converted to them."""
@@ -189,12 +285,45 @@ SEVERITIES: dict[str, str] = {
     "pregnancy": "critical",
     "allergy-ketamine": "critical warning",
     "duplicate-ketamine-esketamine": "critical warning",
+    "breastfeeding": "info",
+    "hyperthyroid-untreated": "critical",
+    "porphyria-acute": "critical",
+    "hypotension-shock": "warning",
+    "delirium-cognitive": "warning",
+    "liver-moderate-labs": "warning",
+    "seizure-disorder": "info",
+    "substance-use": "critical warning",
+    "ketamine-cystitis": "warning",
+    "nmda-antagonist-combination": "warning",
+    "ddi-theophylline": "critical",
+    "ddi-sympathomimetic": "warning",
+    "ddi-cns-depressant": "critical warning",
+    "ddi-attenuates-antidepressant": "info",
+    "ddi-thyroid-antihypertensive": "info",
+    "ddi-cyp": "warning info",
     "weight-missing": "critical warning",
     "weight-stale": "warning info",
     "weight-implausible": "critical warning",
     "bp-missing": "warning",
     "free-text-or-unparseable-dose": "warning",
     "allergy-list-missing": "info",
+    "duration-exceeds-acute": "warning",
+    "duration-missing": "info",
+    "repeat-exposure-organ-checks": "info",
+    "migraine-not-recommended": "warning",
+    "outpatient-home-use": "warning",
+    "monotherapy-no-multimodal": "warning info",
+    "monitoring-order-missing": "warning",
+    "pregnancy-status-unknown": "info",
+    "midazolam-dose-exceeds": "critical warning",
+    "abrupt-stop-no-taper": "info",
+    "ae-headache-dizziness": "warning",
+    "ae-hallucination-dissociation": "warning",
+    "ae-hypertension-tachycardia": "critical warning",
+    "ae-red-flag-headache": "critical",
+    "ae-oversedation": "critical",
+    "ae-nausea": "info",
+    "restart-rate-too-high": "warning",
 }
 """The severities of each rule's tiers, from worst to least."""
 
@@ -207,6 +336,24 @@ CHANGES: dict[str, set[str]] = {
     "weight-stale": {"none"},
     "psychosis": {"info"},
     "pregnancy": {"info"},
+    "breastfeeding": {"none"},
+    "hyperthyroid-untreated": {"none"},
+    "seizure-disorder": {"none"},
+    "substance-use": {"info"},
+    "nmda-antagonist-combination": {"info"},
+    "ddi-sympathomimetic": {"info"},
+    "ddi-thyroid-antihypertensive": {"none"},
+    "duration-exceeds-acute": {"none"},
+    "outpatient-home-use": {"none"},
+    "monotherapy-no-multimodal": {"none"},
+    "monitoring-order-missing": {"info", "none"},
+    "pregnancy-status-unknown": {"none"},
+    "midazolam-dose-exceeds": {"none"},
+    "abrupt-stop-no-taper": {"none"},
+    "ae-headache-dizziness": {"none"},
+    "ae-hallucination-dissociation": {"info"},
+    "ae-oversedation": {"none"},
+    "ae-nausea": {"none"},
 }
 """What the severity becomes in the circumstances that a rule names."""
 
@@ -314,8 +461,9 @@ def test_a_range_runs_from_low_to_high(protocol: model.Protocol) -> None:
 
 def test_the_two_bilirubin_limits_are_the_same_bilirubin(protocol: model.Protocol) -> None:
     micromoles_per_milligram_per_decilitre = Decimal("17.1")
-    mass, molar = (number(protocol.limits[name]) for name in ("bilirubin-high", "bilirubin-high-molar"))
-    assert round(Decimal(str(mass)) * micromoles_per_milligram_per_decilitre) == molar
+    for name in ("bilirubin-high", "bilirubin-raised"):
+        mass, molar = (number(protocol.limits[each]) for each in (name, f"{name}-molar"))
+        assert round(Decimal(str(mass)) * micromoles_per_milligram_per_decilitre) == molar
 
 
 def test_the_severities_of_every_rule_are_those_of_the_catalogue(protocol: model.Protocol) -> None:

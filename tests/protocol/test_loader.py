@@ -131,6 +131,8 @@ CLAUSES_THAT_NAME_WHAT_DOES_NOT_EXIST: list[dict[str, object]] = [
     {"fact": "observation", "in": ["obs_hcg"], "answer": ["unheard-of"]},
     {"fact": "observation", "in": ["obs_edd"], "date_ahead": "unheard-of"},
     {"fact": "medicine", "in": ["unheard-of"]},
+    {"fact": "condition", "in": ["dx_glaucoma"], "unless_in": ["unheard-of"]},
+    {"fact": "medicine", "in": ["rx_opioids"], "only": ["unheard-of"]},
     {"fact": "medicine", "in": ["rx_opioids"], "started_within": "unheard-of"},
     {"fact": "medicine", "in": ["rx_opioids"], "reasons": ["unheard-of"]},
     {"fact": "procedure", "in": ["unheard-of"]},
@@ -171,7 +173,7 @@ def test_every_fault_is_named_at_once(copy: Path, edit: Edit, sets: valuesets.Va
 
 
 def test_a_statement_that_nothing_carries_needs_a_reason(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
-    edit("statements.yaml", "  why_not: row 17 (migraine-not-recommended) is not built yet\n", "")
+    edit("statements.yaml", "  rules: [migraine-not-recommended]\n", "")
     with pytest.raises(loader.ProtocolError, match="K-34 is carried by nothing"):
         load_from(copy, sets)
 
@@ -250,6 +252,20 @@ def test_a_limit_needs_a_known_status() -> None:
         loader.convert({**LIMIT, "status": "guessed"}, model.Limit, "here")
     with pytest.raises(loader.ProtocolError, match=r"here: .*missing required field `status`"):
         loader.convert(LIMIT, model.Limit, "here")
+
+
+@pytest.mark.parametrize(("unit", "number", "fits"), [("{score}", "-2", True), ("mg/kg/h", "-2", False)])
+def test_only_points_of_a_scale_go_below_zero(
+    shipped: model.Protocol, sets: valuesets.ValueSets, unit: str, number: str, fits: bool
+) -> None:
+    given = {**LIMIT, "unit": unit, "values": {date(2026, 11, 22): Decimal(number)}, "status": "design"}
+    limit = msgspec.structs.replace(loader.convert(given, model.Limit, "here"), id="sedative-rass", sources=["R6"])
+    protocol = msgspec.structs.replace(shipped, limits={**shipped.limits, "sedative-rass": limit})
+    if fits:
+        loader.check(protocol, sets)
+    else:
+        with pytest.raises(loader.ProtocolError, match="sedative-rass: -2 is not a number from 0 upwards"):
+            loader.check(protocol, sets)
 
 
 def test_a_change_of_a_site_needs_owner_date_and_reason() -> None:

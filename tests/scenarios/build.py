@@ -1,7 +1,8 @@
 """From a scenario, as a pharmacist writes it, to the CDS Hooks request that an EHR would send.
 
 What a scenario does not name is normal: an adult of 45 on a ward, weighed and with a normal blood pressure this
-morning, no problems, no medicines, "no known allergy", an intravenous order of racemic ketamine for acute pain.
+morning, no problems, paracetamol and no other medicine, "no known allergy", all monitoring ordered; an intravenous
+order of racemic ketamine for acute pain with a supply for a day.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ HL7 = "http://terminology.hl7.org/CodeSystem/"
 ACT_CODE = f"{HL7}v3-ActCode"
 HSLOC = "https://www.cdc.gov/nhsn/cdaportal/terminology/codesystem/hsloc.html"
 
+PARACETAMOL = "161"
 DRUGS = {"ketamine": (RXNORM, "6130", "ketamine"), "esketamine": (RXNORM, "2119365", "esketamine")}
 REASONS = {
     "pain": (SNOMED, "274663001", "Acute pain"),
@@ -60,7 +62,19 @@ PLACES = {
     "emergency department": (f"{HL7}v3-RoleCode", "ER", "Emergency room"),
     "recovery room": (HSLOC, "1097-5", "Post-Anesthesia Care Unit/Recovery Room"),
     "operating room": (HSLOC, "1096-7", "Operating Room/Suite"),
+    "hospice": (HSLOC, "1165-0", "Inpatient Hospice"),
     "telemetry ward": (HSLOC, "1208-8", "Telemetry Ward"),
+}
+ADJUNCT = {"drug": f"{PARACETAMOL} acetaminophen", "supply": "none", "id": "paracetamol"}
+SYMPTOMS = {
+    "headache": "25064002",
+    "dizziness": "404640003",
+    "hallucinations": "7011001",
+    "agitation": "47295007",
+    "nausea": "422587007",
+    "vomiting": "422400008",
+    "apnoea": "1023001",
+    "hypoxia": "389086002",
 }
 MONITORING = ("23852006", "284034009", "135840009", "53617003")
 
@@ -240,6 +254,9 @@ def medication_request(order: dict[str, Any], number: int) -> dict[str, Any]:
     else:
         made["medicationReference"] = {"reference": "#m"}
         made["contained"] = [_medication(drug, strength, diluent)]
+    supply = order.pop("supply", "24 h")
+    if supply != "none":
+        made["dispenseRequest"] = {"expectedSupplyDuration": quantity(supply)}
     if "group" in order:
         made["groupIdentifier"] = {"system": "urn:example:groups", "value": str(order.pop("group"))}
     if "replaces" in order:
@@ -276,6 +293,30 @@ def observation(code: str, value: dict[str, Any], when: str, number: int, system
     } | value
 
 
+def _running(given: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(orders, administrations) of an infusion in progress: its rate, or `rate`, `ordered`, `since`, `order`.
+
+    The order is another rate only where `ordered` says so; one that is named is among the drafts, or nowhere.
+    """
+    given = dict(given) if isinstance(given, dict) else {"rate": given}
+    order, since = given.pop("order", None), given.pop("since", "6 hours ago")
+    rate = given.pop("rate")
+    ordered = given.pop("ordered", rate)
+    assert not given, f"a running infusion has no {set(given)}"
+    administration = {"status": "in-progress", "order": order or "running", "when": since}
+    if rate != "none":
+        administration["rate"] = rate
+    return [] if order else [{"id": "running", "rate": ordered}], [administration]
+
+
+def _symptom(given: Any) -> Any:
+    """`headache, 2 hours ago`: an observation by its own code; or a result as it stands."""
+    if isinstance(given, dict):
+        return given | {"code": SYMPTOMS.get(given["code"], given["code"])}
+    name, _, when = str(given).partition(", ")
+    return {"code": SYMPTOMS[name], "when": when or "1 hours ago"}
+
+
 class _Chart:
     """The prefetch of one scenario."""
 
@@ -290,6 +331,7 @@ class _Chart:
     def prefetch(self) -> dict[str, Any]:
         take = self.given.pop
         missing = take("missing", [])
+        orders, administrations = _running(take("running")) if "running" in self.given else ([], [])
         made = {
             "patient": self._patient(take("age", 45), take("sex", "male"), take("born", None)),
             "encounter": self._encounter(take("setting", "ward"), take("place", None)),
@@ -298,12 +340,23 @@ class _Chart:
                 self._pressure(take("blood pressure", "120/75")) + self._results(take("vitals", []))
             ),
             "results": _bundle(self._results(take("results", []))),
+            "liverResults": _bundle(self._results(take("liver tests", []))),
+            "acuteResults": _bundle(self._results(take("acute tests", []))),
+            "symptoms": _bundle(self._results([_symptom(s) for s in take("symptoms", [])])),
             "conditions": _bundle([self._problem(p) for p in take("problems", [])]),
             "allergies": _bundle(self._allergies(take("allergies", ["no known allergy"]))),
-            "medications": _bundle([self._medicine(m) for m in take("medicines", [])]),
-            "administrations": _bundle([self._given_dose(m) for m in take("given", [])]),
+            "medications": _bundle(
+                [
+                    self._medicine(m)
+                    for m in [*take("medicines", []), *orders, *([ADJUNCT] if take("adjunct", True) else [])]
+                ]
+            ),
+            "medicationStatements": _bundle([]),
+            "administrations": _bundle([self._given_dose(m) for m in [*take("given", []), *administrations]]),
             "procedures": _bundle([self._procedure(p) for p in take("procedures", [])]),
-            "serviceRequests": _bundle([self._service(code) for code in self._monitoring(take("monitoring", []))]),
+            "serviceRequests": _bundle(
+                [self._service(code) for code in self._monitoring(take("monitoring", "all four"))]
+            ),
         }
         made |= take("raw", {})
         assert not self.given, f"a patient has no {set(self.given)}"
@@ -381,11 +434,14 @@ class _Chart:
                 value["valueDateTime"] = each["date"]
             if "upper limit" in each:
                 value["referenceRange"] = [{"high": quantity(each["upper limit"])}]
+            if "lower limit" in each:
+                value.setdefault("referenceRange", [{}])[0]["low"] = quantity(each["lower limit"])
             if "interpretation" in each:
                 system = f"{HL7}v3-ObservationInterpretation"
                 value["interpretation"] = [concept(system, each["interpretation"])]
             value |= each.get("raw", {})
-            made.append(observation(each["code"], value, each.get("when", "1 hours ago"), self.next()))
+            system = LOINC if "-" in each["code"] else SNOMED
+            made.append(observation(each["code"], value, each.get("when", "1 hours ago"), self.next(), system))
         return made
 
     def _problem(self, given: Any) -> dict[str, Any]:
@@ -434,7 +490,7 @@ class _Chart:
 
     def _medicine(self, given: Any) -> dict[str, Any]:
         given = given if isinstance(given, dict) else {"drug": given}
-        given = {"status": "active", "id": f"m{self.next()}", "indication": "none"} | given
+        given = {"status": "active", "id": f"m{self.next()}", "indication": "none", "supply": "none"} | given
         when = given.pop("when", "1 days ago")
         made = medication_request(given, 0)
         made["authoredOn"] = moment(when)
@@ -505,7 +561,8 @@ def scenarios() -> Iterator[tuple[str, dict[str, Any]]]:
 def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:
     """The whole request of a scenario."""
     hook = scenario.get("hook", "order-sign")
-    orders = scenario.get("orders") or [scenario["order"]]
+    viewing = hook == "patient-view"
+    orders = [] if viewing else scenario.get("orders") or [scenario["order"]]
     drafts = [medication_request(order, number) for number, order in enumerate(orders, 1)]
     drafts += scenario.get("other drafts", [])
     context: dict[str, Any] = {
@@ -518,6 +575,8 @@ def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:
             "entry": [{"resource": draft} for draft in drafts],
         },
     }
+    if viewing:
+        del context["draftOrders"]
     if hook == "order-select":
         selected = scenario.get("selected", [draft["id"] for draft in drafts])
         context["selections"] = [f"MedicationRequest/{name}" for name in selected]

@@ -1,0 +1,212 @@
+"""Rows 56 and 64: how an infusion ends, and how it goes on after it did harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from fractions import Fraction
+
+from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.fhir import lenient, outgoing
+from cds_service.figures import show
+from cds_service.orders import words
+from cds_service.orders.draft import KetamineOrder
+from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, SetEnd, floored, make_edits
+from cds_service.orders.regimen import Step, regimen
+from cds_service.protocol.model import Rule, SymptomIs
+from cds_service.rules.case import Case
+from cds_service.rules.clauses.verdict import in_sets
+from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
+from cds_service.rules.lower_rate import lower_rate
+from cds_service.rules.order_rules import fired
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.repair import given_by, pump_step
+from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, is_given_by
+
+_PAUSED = frozenset({"stopped", "on-hold"})
+_ENDED = _PAUSED | {"completed"}
+
+# Row 64 ---------------------------------------------------------------------------------------------------------
+
+
+def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """An infusion that is ordered within a day of a pause for harm: not lower, above the maximum, or too early."""
+    infusions = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
+    if not infusions:
+        return clear(rule, case.order.reference), []
+    harm = rule.tiers[0].when
+    assert isinstance(harm, SymptomIs)
+    unclear: list[Reason] = []
+    for pause in _pauses(case, unclear):
+        found = _harm(pause, harm, case)
+        if found is not None:
+            return _restarted(case, rule, infusions, pause, found)
+        gaps = [(key, case.chart.gap(key)) for key in ("conditions", case.chart.query_of(harm.sets[0]))]
+        unclear += [Reason(key, gap) for key, gap in gaps if gap is not None]
+    if (gap := case.chart.gap("administrations")) is not None:
+        unclear.append(Reason("administrations", gap))
+    if unclear:
+        return could_not_tell(rule, case.order.reference, *unclear), []
+    return clear(rule, case.order.reference), []
+
+
+def _pauses(case: Case, unclear: list[Reason]) -> Iterator[Medicine]:
+    """Infusions that were paused or ended within the window, newest first. `unclear` gets those without an end."""
+    window = case.book.window("restart-window", case.now)
+    for medicine in given_of_drug(case):
+        if medicine.status not in _ENDED or medicine.start is None:
+            continue
+        if medicine.end is None:
+            if medicine.status in _PAUSED:
+                says = f"the infusion of {on(medicine.start, case.now)} is {medicine.status}: since when is not known"
+                unclear.append(Reason("administrations", says))
+        elif medicine.end is not medicine.start and medicine.end.age(case.now) <= window:
+            yield medicine
+
+
+def _harm(pause: Medicine, harm: SymptomIs, case: Case) -> Fact | None:
+    """What the pause was for: its own reason, or what was noticed while it ran and shortly before it."""
+    assert pause.start is not None
+    assert pause.end is not None
+    if in_sets(pause.status_reasons, harm.sets):
+        return Fact(f"paused because of harm ({on(pause.end, case.now)})", pause.reference)
+    earliest = max(pause.start.earliest, pause.end.earliest - case.book.window(harm.within, case.now))
+    latest = pause.end.latest + case.book.window("restart-charting", case.now)
+    for symptom in case.chart.symptoms:
+        if (
+            in_sets(symptom.members, harm.sets)
+            and earliest <= symptom.when.latest
+            and symptom.when.earliest <= latest
+        ):
+            return Fact(f"{symptom.name} ({on(symptom.when, case.now)})", symptom.reference)
+    return None
+
+
+def _restarted(
+    case: Case, rule: Rule, infusions: Sequence[Step], pause: Medicine, harm: Fact
+) -> tuple[Outcome, list[Proposal]]:
+    before = given_rate(pause, case, dosing_weight(case).bodies[0])
+    facts = [
+        harm,
+        before.fact if before is not None else Fact(f"paused ({on(pause.end, case.now)})", pause.reference),
+    ]
+    times = [before.times(step) if before is not None else None for step in infusions]
+    rates = [step.mg_per_kg_per_hour for step in infusions]
+    known = [rate for rate in rates if rate is not None]
+    values = {"figure": words.regimen(case.order.written)}
+    offers = lower_rate(case, _per_kg(before, infusions))
+    if any(each is not None and each >= 1 for each in times):
+        return fired(case, rule, "not-lower", *facts, **values), offers
+    if any(rate > case.number("rate-warn") for rate in known):
+        return fired(case, rule, "above-maximum", *facts, **values), offers
+    minutes = _minutes_of_pause(case, infusions, pause)
+    if minutes is not None and minutes < min(case.book.numbers("ae-pause-minutes")):
+        return fired(case, rule, "too-early", *facts, minutes=show(minutes), **values), offers
+    if None in times or None in rates:
+        return could_not_tell(rule, case.order.reference, Reason("weight", "the two rates cannot be compared")), []
+    return clear(rule, case.order.reference), []
+
+
+def _per_kg(before: PreviousRate | None, infusions: Sequence[Step]) -> Fraction | None:
+    """The rate before the pause in mg/kg/h, also where it was charted in mg/h."""
+    for step in infusions:
+        times = before.times(step) if before is not None else None
+        if times and step.mg_per_kg_per_hour is not None:
+            return step.mg_per_kg_per_hour / times
+    return None
+
+
+def _minutes_of_pause(case: Case, infusions: Sequence[Step], pause: Medicine) -> Fraction | None:
+    """From the end to the start that is ordered, else to now; None while one is running, or without a time."""
+    assert pause.end is not None
+    if pause.end.date_only or any(medicine.status == "in-progress" for medicine in given_of_drug(case)):
+        return None
+    start = min(step.written.start or case.now for step in infusions)
+    return Fraction(int((start - pause.end.latest) / timedelta(minutes=1)))
+
+
+# Row 56 ---------------------------------------------------------------------------------------------------------
+
+
+def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """An infusion that ran for long, at more than a little, and is ended at once."""
+    order = case.order.reference
+    if any(_goes_on(case, other) for other in case.companions):
+        return clear(rule, order, "another infusion is ordered"), []
+    given = [medicine for medicine in given_of_drug(case) if _is_of(medicine, case)]
+    running = next((medicine for medicine in given if medicine.status == "in-progress"), None)
+    if running is None:
+        gap = case.chart.gap("administrations")
+        return (
+            clear(rule, order) if gap is None else could_not_tell(rule, order, Reason("administrations", gap))
+        ), []
+    started = min((medicine.start for medicine in given if medicine.start is not None), default=None)
+    if started is None:
+        return could_not_tell(rule, order, Reason("administrations", "when the infusion began is not known")), []
+    if started.age(case.now) < case.book.window("taper-after", case.now):
+        return clear(rule, order), []
+    return _ended(case, rule, given, running, on(started, case.now))
+
+
+def _ended(
+    case: Case, rule: Rule, given: Sequence[Medicine], running: Medicine, since: str
+) -> tuple[Outcome, list[Proposal]]:
+    body = dosing_weight(case).bodies[0]
+    infusions = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
+    now = given_rate(running, case, body)
+    per_kg = now.mg_per_kg_per_hour if now is not None else max(_known(infusions), default=None)
+    if per_kg is None:
+        return could_not_tell(rule, case.order.reference, Reason("weight", "its rate in mg/kg/h is not known")), []
+    if per_kg < case.number("taper-rate"):
+        return clear(rule, case.order.reference), []
+    earlier = [rate.mg_per_kg_per_hour for medicine in given if (rate := given_rate(medicine, case, body))]
+    if any(rate is not None and per_kg <= rate * case.number("taper-fraction") for rate in earlier):
+        return clear(rule, case.order.reference, "it was stepped down"), []
+    says = f"{case.order.name} at {show(per_kg)} mg/kg/h (running since {since})"
+    outcome = fired(case, rule, "abrupt", Fact(says, running.reference), figure=show(per_kg))
+    return outcome, _step_down(case, infusions, per_kg)
+
+
+def _goes_on(case: Case, other: KetamineOrder) -> bool:
+    """Whether another order of the request is an infusion."""
+    steps = regimen(other.written, reading(case, other, dosing_weight(case).bodies[0]))
+    return other is not case.order and any(step.kind == "continuous" for step in steps)
+
+
+def _known(steps: Sequence[Step]) -> list[Fraction]:
+    return [step.mg_per_kg_per_hour for step in steps if step.mg_per_kg_per_hour is not None]
+
+
+def _is_of(medicine: Medicine, case: Case) -> bool:
+    """Given by this order, or by one that the chart does not name."""
+    return medicine.order is None or is_given_by(medicine, case.order.request)
+
+
+def _step_down(case: Case, infusions: Sequence[Step], per_kg: Fraction) -> list[Proposal]:
+    """The order, active again at a part of the rate, that ends after some hours; none where it is not valid R4."""
+    hours, edits = case.number("taper-hours"), list[Edit]()
+    for step in infusions:
+        ordered = step.mg_per_kg_per_hour
+        if not ordered or step.finite or step.spoken or step.contradictions:
+            return []
+        for amount in given_by(step):
+            size = pump_step(case, amount)
+            part = amount.written * per_kg / ordered * case.number("taper-fraction")
+            value = floored(part, size) if size else None
+            if not value:
+                return []
+            edits.append(SetAmount(step.written.index, amount, value))
+        edits.append(SetEnd(step.written.index, hours, case.now))
+    sent = case.chart.order_json(case.order.reference)
+    if sent is None or not edits:
+        return []
+    resource = lenient.untyped(sent)
+    try:
+        make_edits(resource, edits)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return []  # the order's JSON is too broken to be edited
+    resource["status"] = "active"
+    resource.pop("statusReason", None)
+    valid = outgoing.medication_request(resource, case.chart.patient_id, case.now)
+    values = {"hours": show(hours), "order": case.order.name}
+    return [Proposal("taper", (Action("update", resource=valid),), values)] if valid else []

@@ -1,0 +1,248 @@
+"""Clauses over what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Literal
+
+import msgspec
+
+from cds_service import units
+from cds_service.chart.chart import written
+from cds_service.chart.facts import Fact, Measurement, on
+from cds_service.protocol import model
+from cds_service.rules.case import Case
+from cds_service.rules.clauses.verdict import (
+    NO,
+    Verdict,
+    evaluate,
+    facts_of,
+    not_found,
+    reasons_of,
+    unknown,
+    without_codes,
+)
+
+
+@evaluate.register
+def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) -> Verdict:
+    if missing := without_codes(clause.sets, case):
+        return missing
+    key = case.chart.query_of(clause.sets[0])
+    found = [m for name in clause.sets for m in case.chart.measurements(name)]
+    if clause.within is not None:
+        window = case.book.window(clause.within, case.now)
+        found = [m for m in found if case.chart.age_within(m.when, window)]
+    if since is not None:
+        found = [m for m in found if m.when.earliest > since]
+    if not found:
+        return not_found(key, case)
+    if clause.twice_within is not None:
+        return _twice(found, clause, case, key)
+    if clause.risen_by is not None or clause.fallen_by is not None:
+        return _changed(found, clause, case, key)
+    verdicts = [_compare(m, clause, case, key) for m in _which(found, clause.which)]
+    if any(v.holds for v in verdicts):
+        return Verdict(True, facts=facts_of(v for v in verdicts if v.holds))
+    if any(v.holds is None for v in verdicts):
+        return Verdict(None, reasons=reasons_of(verdicts))
+    return NO
+
+
+def _twice(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+    """Two readings for which it holds, the newest among them: one alone may be an error."""
+
+    def holds(m: Measurement) -> Verdict:
+        if clause.risen_by is None:
+            return _compare(m, clause, case, key)
+        return _changed([m, *(other for other in found if other.when.latest < m.when.latest)], clause, case, key)
+
+    newest = max(m.when.latest for m in found)
+    last = [holds(m) for m in found if m.when.latest == newest]
+    of_last = next((verdict for verdict in last if verdict.holds), last[0])
+    if not of_last.holds:
+        return of_last
+    span = case.book.window(clause.twice_within or "", case.now)
+    before = [holds(m) for m in found if timedelta(0) < newest - m.when.latest <= span]
+    confirming = next((verdict for verdict in before if verdict.holds), None)
+    if confirming is None:
+        return next((verdict for verdict in before if verdict.holds is None), NO)
+    # The newest figure is the one that a summary names.
+    facts = (*of_last.facts, *(msgspec.structs.replace(fact, figure=None) for fact in confirming.facts))
+    return Verdict(True, facts=facts)
+
+
+def _changed(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+    """The newest against the lowest (or highest) before it in the window; a rise is in per cent of that."""
+    newest, *earlier = sorted(found, key=lambda m: m.when.latest, reverse=True)
+    name = clause.risen_by or clause.fallen_by or ""
+    values: list[Fraction] = []
+    for m in (newest, *earlier):
+        value = _plain_value(m, case)
+        if value is None:
+            return unknown(key, f"{m.name} of {on(m.when, case.now)}: it has no exact value")
+        values.append(value)
+    if not earlier or len({m.quantity.unit_text if m.quantity else None for m in found}) > 1:
+        return NO
+    if clause.risen_by is not None:
+        holds = values[0] > min(values[1:]) * (1 + case.number(name) / 100)
+    else:
+        holds = max(values[1:]) - values[0] >= case.number(name)
+    return _measured(newest, case) if holds else NO
+
+
+def _plain_value(m: Measurement, case: Case) -> Fraction | None:
+    if (points := _points(m, case)) is not None:
+        return Fraction(points)
+    if m.quantity is None or m.quantity.value is None or m.quantity.comparator:
+        return None
+    try:
+        return units.exact(m.quantity.value)
+    except units.UnitError:
+        return None
+
+
+def _which(found: list[Measurement], which: str) -> list[Measurement]:
+    found = sorted(found, key=lambda m: m.when.latest, reverse=True)
+    if which == "newest":
+        return [m for m in found if m.when.latest == found[0].when.latest]
+    if which == "newest-of-each-code":
+        return list({m.code: m for m in reversed(found)}.values())
+    return found
+
+
+def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+    if clause.present:
+        return _measured(m, case)
+    if clause.any_value:
+        return _measured(m, case) if m.quantity or m.answers or m.number is not None else NO
+    if clause.answer:
+        return _answer(m, clause, case, key)
+    if clause.date_ahead is not None:
+        return _date_ahead(m, clause.date_ahead, case)
+    if clause.above_reference:
+        return _above_reference(m, case, key)
+    if clause.above_reference_times is not None:
+        return _times_reference(m, case, key, case.number(clause.above_reference_times))
+    if clause.in_reference:
+        return _in_reference(m, case, key)
+    comparisons: list[tuple[list[str], Callable[[Fraction, Fraction], bool]]] = [
+        (clause.above, lambda value, limit: value > limit),
+        (clause.below, lambda value, limit: value < limit),
+        (clause.at_most, lambda value, limit: value <= limit),
+        (clause.at_least, lambda value, limit: value >= limit),
+    ]
+    for limits, holds in comparisons:
+        if limits:
+            try:
+                value, limit = _in_unit_of(m, limits, case)
+            except units.UnitError as error:
+                return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
+            if not holds(value, limit):
+                return NO
+    return _measured(m, case)
+
+
+def _measured(m: Measurement, case: Case) -> Verdict:
+    """It holds, by this measurement."""
+    figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
+    fact = Fact(f"{m.name}: {_value(m)} ({on(m.when, case.now)})", m.reference, figure)
+    return Verdict(True, facts=(fact,))
+
+
+def _value(m: Measurement) -> str:
+    if m.quantity is not None:
+        return written(m.quantity)
+    if m.number is not None:
+        return str(m.number)
+    return m.date.text if m.date else "as coded"
+
+
+def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Fraction, Fraction]:
+    """(value, limit), both in the canonical unit of the first limit whose kind of unit fits. Raises UnitError."""
+    if (points := _points(m, case)) is not None:
+        return Fraction(points), case.number(limits[0])
+    if m.quantity is None or m.quantity.value is None:
+        raise units.UnitError("it has no value")
+    if m.quantity.comparator:
+        raise units.UnitError("it is not an exact value")
+    fault: units.UnitError | None = None
+    for name in limits:
+        unit = case.limit(name).unit
+        text = m.quantity.unit_text
+        if unit in ("1", "{score}") and text is None:
+            return units.exact(m.quantity.value), case.number(name)
+        for dimension in units.dimensions_of(unit):
+            try:
+                value = units.quantity(m.quantity.value, text or "", dimension).value
+            except units.UnitError as error:
+                fault = error
+            else:
+                return value, case.number(name) * units.find(unit, dimension).factor
+    raise fault or units.UnitError("its unit cannot be read")
+
+
+def _points(m: Measurement, case: Case) -> int | None:
+    """A plain number, or the points that a coded answer of a scale stands for."""
+    if m.number is not None:
+        return m.number
+    members = (member for coding in m.answers for member in case.valuesets.members_of(*coding).values())
+    return next((member.score for member in members if member.score is not None), None)
+
+
+def _answer(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+    codings = (*m.answers, *m.interpretation)
+    if any(case.valuesets.member(name, codings) for name in clause.answer):
+        return _measured(m, case)
+    if any(case.valuesets.member(name, codings) for name in clause.answered_no):
+        return NO
+    if not codings and m.quantity is not None:
+        return NO
+    return unknown(key, f"{m.name} of {on(m.when, case.now)}: its answer is not known")
+
+
+def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
+    if m.date is None:
+        return unknown("results", f"{m.name} of {on(m.when, case.now)}: it has no date")
+    ahead = m.date.latest.date() - case.now.date()
+    return _measured(m, case) if 0 <= ahead.days <= case.book.window(limit, case.now).days else NO
+
+
+def _above_reference(m: Measurement, case: Case, key: str) -> Verdict:
+    if case.valuesets.member("ans_high", m.interpretation) or case.valuesets.member("ans_positive", m.interpretation):
+        return _measured(m, case)
+    if m.quantity is None or m.quantity.value is None:
+        return NO if m.answers else unknown(key, f"{m.name} of {on(m.when, case.now)}: it has no value")
+    verdict = _times_reference(m, case, key, Fraction(1))
+    return NO if verdict.holds is None and m.interpretation else verdict
+
+
+def _times_reference(m: Measurement, case: Case, key: str, times: Fraction) -> Verdict:
+    """Above so many times the upper end of the laboratory's own range."""
+    try:
+        value, high = _with_bound(m, "high")
+    except units.UnitError as error:
+        return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
+    return _measured(m, case) if value > high * times else NO
+
+
+def _in_reference(m: Measurement, case: Case, key: str) -> Verdict:
+    try:
+        value, low = _with_bound(m, "low")
+        _, high = _with_bound(m, "high")
+    except units.UnitError as error:
+        return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
+    return _measured(m, case) if low <= value <= high else NO
+
+
+def _with_bound(m: Measurement, end: Literal["low", "high"]) -> tuple[Fraction, Fraction]:
+    """(value, the laboratory's bound for it), in one unit. Raises UnitError where there is no such bound."""
+    if m.quantity is None or m.quantity.value is None or m.quantity.comparator:
+        raise units.UnitError("it has no exact value")
+    bounds = [b for r in m.ranges if (b := r.high if end == "high" else r.low) is not None and b.value is not None]
+    same_unit = [b for b in bounds if b.unit_text in (None, m.quantity.unit_text)]
+    if len(same_unit) != 1 or same_unit[0].value is None:
+        raise units.UnitError("the laboratory gives no range for it")
+    return units.exact(m.quantity.value), units.exact(same_unit[0].value)

@@ -1,0 +1,133 @@
+"""Clauses over medicines: ordered, drafted, running or given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.protocol import model
+from cds_service.rules.case import Case
+from cds_service.rules.clauses.verdict import NO, QUESTION, Verdict, evaluate, in_sets, not_found
+from cds_service.rules.outcome import Reason
+
+
+@evaluate.register
+def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Verdict:
+    matches = [m for m in case.chart.medicines_by_set.of(clause.sets) if _medicine_matches(m, clause, case)]
+    if matches and (clause.only or clause.single_dose):
+        return _nothing_else(matches, clause, case)
+    certain = [m for m in matches if m.disagreement is None]
+    if _enough(certain, clause, case):
+        return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in certain))
+    if _enough(matches, clause, case):
+        return _disagreeing(m for m in matches if m.disagreement is not None)
+    if clause.running or clause.given:
+        return not_found("administrations", case)
+    first = not_found("medications", case)
+    return first if first.holds is None else not_found("administrations", case)
+
+
+def _enough(matches: Sequence[Medicine], clause: model.MedicineIs, case: Case) -> bool:
+    if clause.at_least is None:
+        return bool(matches)
+    return len(_different(matches, clause.sets)) >= case.number(clause.at_least)
+
+
+def _nothing_else(matches: Sequence[Medicine], clause: model.MedicineIs, case: Case) -> Verdict:
+    """That there is no more than what was found can be told only from complete lists."""
+    if doubtful := [m for m in matches if m.disagreement is not None]:
+        return _disagreeing(doubtful)
+    if clause.only and not all(in_sets(m.members, clause.only) for m in matches):
+        return NO
+    if clause.single_dose and not _one_dose(matches):
+        return NO
+    for key in ("medications", "administrations"):
+        if (gap := not_found(key, case)).holds is None:
+            return gap
+    return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in matches))
+
+
+def _one_dose(medicines: Sequence[Medicine]) -> bool:
+    """One order for one dose, or one dose that was given; what was given on that order is the same dose."""
+    ordered = [m for m in medicines if not m.given]
+    on_orders = {m.reference for m in ordered}
+    single, *more = [*ordered, *(m for m in medicines if m.given and m.order not in on_orders)]
+    if more:
+        return False
+    if single.given:
+        return single.status == "completed"
+    timings = [dosage.timing for dosage in single.dosage_instruction]
+    if len(timings) != 1 or timings[0] is None:
+        return False
+    repeat = timings[0].repeat
+    return repeat.count == 1 if repeat is not None else len(timings[0].event) == 1
+
+
+def _disagreeing(medicines: Iterable[Medicine]) -> Verdict:
+    """Codes that name different drugs say neither that a medicine is of a set nor that it is not."""
+    return Verdict(None, reasons=tuple(Reason(QUESTION, f"{m.name}: {m.disagreement}") for m in medicines))
+
+
+def _medicine_matches(medicine: Medicine, clause: model.MedicineIs, case: Case) -> bool:
+    if clause.running:
+        return medicine.given and medicine.status == "in-progress"
+    if clause.given and not medicine.given:
+        return False
+    if clause.routes and not medicine.routes.intersection(clause.routes):
+        return False
+    if clause.reasons and not in_sets(medicine.reasons, clause.reasons):
+        return False
+    if clause.started_within is not None:
+        window = case.book.window(clause.started_within, case.now)
+        return medicine.start is not None and medicine.start.age(case.now) <= window
+    if medicine.given and medicine.status != "in-progress":
+        if clause.within is None or medicine.end is None:
+            return False
+        return medicine.end.age(case.now) <= case.book.window(clause.within, case.now)
+    return True
+
+
+def _different(medicines: Iterable[Medicine], sets: Sequence[str]) -> set[str]:
+    """The ingredients that they are in the sets for."""
+    names = {reference.partition("/")[0] for reference in sets}
+    return {member.code for m in medicines for name, member in m.members.items() if name in names}
+
+
+def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
+    state = "drafted" if medicine.drafted else "given" if medicine.given else "ordered"
+    if medicine.given and medicine.status == "in-progress":
+        state = "running"
+    elif medicine.taken:
+        state = "recorded as taken"
+    by_name = "by name, " if medicine.by_name else ""
+    return Fact(f"{medicine.name} ({by_name}{state}, {on(medicine.start, now)})", medicine.reference)
+
+
+@evaluate.register
+def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Verdict:
+    ours = [m for m in case.chart.medicines if m.given and m.identity is not None and m.start is not None]
+    if clause.running or clause.running_longer_than is not None:
+        running = [m for m in ours if m.status == "in-progress" and _has_run(m, clause, case)]
+        return _exposed(running, case) if running else not_found("administrations", case)
+    if clause.within is not None:
+        window = case.book.window(clause.within, case.now)
+        ours = [m for m in ours if m.start is not None and m.start.age(case.now) <= window]
+    counted = [m for m in ours if m.status in ("completed", "in-progress", "stopped")]
+    days = {m.start.latest.astimezone(case.chart.zone).date() for m in counted if m.start is not None}
+    if clause.days is not None and len(days) >= case.number(clause.days):
+        return Verdict(True, (Fact(f"given on {len(days)} days"),))
+    if clause.doses is not None and len(counted) >= case.number(clause.doses):
+        return Verdict(True, (Fact(f"given {len(counted)} times"),))
+    return not_found("administrations", case)
+
+
+def _has_run(medicine: Medicine, clause: model.ExposureIs, case: Case) -> bool:
+    if clause.running_longer_than is None:
+        return True
+    window = case.book.window(clause.running_longer_than, case.now)
+    return medicine.start is not None and medicine.start.age(case.now) > window
+
+
+def _exposed(medicines: Sequence[Medicine], case: Case) -> Verdict:
+    return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in medicines))

@@ -1,0 +1,165 @@
+"""Clauses over the order itself and the setting that it is given in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from fractions import Fraction
+
+from cds_service.chart.facts import Fact
+from cds_service.figures import show
+from cds_service.orders.regimen import Step
+from cds_service.protocol import model
+from cds_service.rules.case import Case
+from cds_service.rules.clauses.verdict import (
+    NO,
+    SETTING,
+    Verdict,
+    evaluate,
+    facts_of,
+    in_sets,
+    not_found,
+    unknown,
+    without_codes,
+)
+from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight, steps_at_every_weight
+from cds_service.rules.running import previous_rate
+
+
+@evaluate.register
+def _(clause: model.EncounterIs, case: Case, since: datetime | None = None) -> Verdict:
+    if in_sets(case.chart.setting, clause.sets):
+        return Verdict(True)
+    if without_codes(clause.sets, case):
+        titles = ", ".join(case.valuesets[name].title.lower() for name in clause.sets)
+        return unknown(SETTING, f"whether this is the setting: {titles} (no location code of the site is known)")
+    asked = {name.partition("/")[0] for name in clause.sets}
+    if case.chart.encounter is None or not asked.intersection(case.chart.setting):
+        return unknown("encounter", case.chart.gap("encounter") or "the setting is not known")
+    return NO
+
+
+@evaluate.register
+def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdict:
+    order = case.order
+    if clause.indication and not order.indication.all.intersection(clause.indication):
+        return NO
+    if clause.analgesic and not order.indication.is_analgesic:
+        return NO
+    if clause.context and not order.indication.contexts.intersection(clause.context):
+        return NO
+    if clause.ingredient and case.valuesets.member(clause.ingredient[0], order.draft.description.all_codings) is None:
+        return NO
+    if clause.reason and not in_sets(case.chart.reasons(order.request), clause.reason):
+        return NO
+    if clause.category and not in_sets(case.chart.members(order.request.category), clause.category):
+        return NO
+    if clause.status_reason and not in_sets(case.chart.members([order.request.status_reason]), clause.status_reason):
+        return NO
+    if clause.route and not {w.route.kind for w in order.written}.intersection(clause.route):
+        return NO
+    if clause.repeated and not _is_repeated(case):
+        return NO
+    verdicts = [judged for judged in _of_steps(clause, case) if judged is not None]
+    if any(verdict.holds is False for verdict in verdicts):
+        return NO
+    return next((verdict for verdict in verdicts if verdict.holds is None), Verdict(True, facts_of(verdicts)))
+
+
+def _of_steps(clause: model.OrderIs, case: Case) -> Iterator[Verdict | None]:
+    """What is asked of the regimen."""
+    if clause.single_dose or clause.single_dose_at_most is not None:
+        yield _single_dose(case, clause.single_dose_at_most)
+    if clause.continuous:
+        yield Verdict(bool(_continuous(case)))
+    if clause.finite_at_most is not None:
+        yield _finite_at_most(case, clause.finite_at_most)
+    if clause.planned_longer_than is not None:
+        yield _planned_longer_than(case, clause.planned_longer_than)
+    if clause.without_end:
+        yield Verdict(any(_has_no_end(step, case) for step in _continuous(case)))
+    if clause.cut_by is not None:
+        yield _cut_by(case, clause.cut_by)
+
+
+def _continuous(case: Case) -> list[Step]:
+    return [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
+
+
+def _is_repeated(case: Case) -> bool:
+    return any(w.repeat.interval is not None and w.repeat.count != 1 for w in case.order.written)
+
+
+def _finite_at_most(case: Case, limit: str) -> Verdict:
+    steps = steps_at_every_weight(case)
+    if not steps or any(step.kind not in ("bolus", "short") for step in steps):
+        return NO
+    doses = [step.mg_per_kg for step in steps]
+    known = [dose for dose in doses if dose is not None]
+    if len(known) < len(doses):
+        return unknown("weight", "the dose in mg/kg cannot be computed")
+    return Verdict(max(known) <= case.number(limit))
+
+
+def _planned_longer_than(case: Case, limit: str) -> Verdict:
+    """The end that is written: of the step, of its bounds, or of the supply."""
+    most = case.book.minutes(limit)
+    longest = max((end for step in _continuous(case) if (end := _planned_minutes(step, case))), default=None)
+    if longest is None or longest <= most:
+        return NO
+    return Verdict(True, (Fact(f"planned for {show(longest / 60)} h", case.order.reference, show(longest / 60)),))
+
+
+def _planned_minutes(step: Step, case: Case) -> Fraction | None:
+    ends = (step.minutes if step.finite else None, step.written.bounds_minutes, case.order.supply_minutes)
+    return next((end for end in ends if end is not None), None)
+
+
+def _has_no_end(step: Step, case: Case) -> bool:
+    return _planned_minutes(step, case) is None and step.written.repeat.count is None
+
+
+def _cut_by(case: Case, limit: str) -> Verdict:
+    before = previous_rate(case, dosing_weight(case).bodies[0])
+    rates = [times for step in _continuous(case) if before and (times := before.times(step)) is not None]
+    if before is None or not before.running or not rates:
+        return NO
+    return Verdict(max(rates) <= 1 - case.number(limit) / 100, (before.fact,))
+
+
+def _single_dose(case: Case, limit: str | None) -> Verdict:
+    steps = steps_at_dosing_weight(case)
+    if len(steps) != 1 or steps[0].kind not in ("bolus", "short") or steps[0].written.repeat.interval is not None:
+        return NO
+    if limit is None:
+        return Verdict(True)
+    doses = [step.mg_per_kg for step in steps_at_every_weight(case)]
+    known = [dose for dose in doses if dose is not None]
+    if len(known) < len(doses):
+        return unknown("weight", "the dose in mg/kg cannot be computed")
+    return Verdict(max(known) <= case.number(limit))
+
+
+@evaluate.register
+def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Verdict:
+    chart = case.chart
+    if clause.sex is not None and chart.sex != clause.sex:
+        return unknown("patient", chart.gap("patient") or "the sex is not recorded") if chart.sex is None else NO
+    if clause.age_at_least is None and clause.age_below is None:
+        return Verdict(True)
+    years = chart.age_years
+    if years is None:
+        return unknown("patient", chart.gap("patient") or "the date of birth is missing or not a full date")
+    if clause.age_at_least is not None and years < case.number(clause.age_at_least):
+        return NO
+    if clause.age_below is not None and years >= case.number(clause.age_below):
+        return NO
+    return Verdict(True, (Fact(f"age {years}"),))
+
+
+@evaluate.register
+def _(clause: model.MonitoringIs, case: Case, since: datetime | None = None) -> Verdict:
+    ordered = [*case.chart.ordered_services(), *(act.members for act in case.chart.acts if act.in_progress)]
+    if all(any(in_sets(members, [name]) for members in ordered) for name in clause.sets):
+        return Verdict(True)
+    return not_found("serviceRequests", case)

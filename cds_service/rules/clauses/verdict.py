@@ -1,0 +1,101 @@
+"""What a clause comes to, in three values, and the logic that joins clauses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import singledispatch
+
+import msgspec
+
+from cds_service.chart.facts import Fact, Members
+from cds_service.protocol import model
+from cds_service.rules.case import Case
+from cds_service.rules.outcome import Reason
+
+SETTING = "setting"
+"""The fact of a reason about where the patient is, where the site's own locations have no codes; said likewise."""
+QUESTION = "question"
+"""The fact of a reason that asks about words without a code; it is said whatever the rule needs."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """`holds` is None where it cannot be told; then `reasons` say why. `facts` are what it rests on."""
+
+    holds: bool | None
+    facts: tuple[Fact, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+
+NO = Verdict(False)
+
+
+def unknown(fact: str, says: str) -> Verdict:
+    return Verdict(None, reasons=(Reason(fact, says),))
+
+
+@singledispatch
+def evaluate(clause: model.Clause, case: Case, since: datetime | None = None) -> Verdict:
+    """The verdict of a clause. `since` leaves out measurements that are not later (for `unless_later`)."""
+    raise TypeError(f"no way to evaluate {type(clause).__name__}")
+
+
+@evaluate.register
+def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
+    verdicts = [evaluate(part, case, since) for part in clause.of]
+    if any(v.holds for v in verdicts):
+        return Verdict(True, facts=facts_of(v for v in verdicts if v.holds))
+    if any(v.holds is None for v in verdicts):
+        return Verdict(None, reasons=reasons_of(verdicts))
+    return NO
+
+
+@evaluate.register
+def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
+    verdicts: list[Verdict] = []
+    for part in clause.of:
+        verdicts.append(evaluate(part, case, since))
+        if verdicts[-1].holds is False:
+            return NO
+    if any(v.holds is None for v in verdicts):
+        return Verdict(None, reasons=reasons_of(verdicts))
+    return Verdict(True, facts=facts_of(verdicts))
+
+
+@evaluate.register
+def _(clause: model.Not, case: Case, since: datetime | None = None) -> Verdict:
+    (verdict,) = (evaluate(part, case, since) for part in clause.of)
+    if verdict.holds is None:
+        return verdict
+    return Verdict(not verdict.holds)
+
+
+def facts_of(verdicts: Iterable[Verdict]) -> tuple[Fact, ...]:
+    return tuple(dict.fromkeys(fact for verdict in verdicts for fact in verdict.facts))
+
+
+def reasons_of(verdicts: Iterable[Verdict]) -> tuple[Reason, ...]:
+    return tuple(dict.fromkeys(reason for verdict in verdicts for reason in verdict.reasons))
+
+
+def in_sets(members: Members, sets: Sequence[str]) -> bool:
+    for reference in sets:
+        name, _, group = reference.partition("/")
+        member = members.get(name)
+        if member is not None and (not group or member.group == group):
+            return True
+    return False
+
+
+def without_codes(sets: Sequence[str], case: Case) -> Verdict | None:
+    """Could not tell, where none of the sets has any code."""
+    if all(case.valuesets[name].no_codes for name in sets):
+        titles = ", ".join(case.valuesets[name].title for name in sets)
+        return unknown("terminology", f"there is no code for it yet: {titles}")
+    return None
+
+
+def not_found(key: str, case: Case) -> Verdict:
+    """Nothing was found: absent as recorded, if the list is complete."""
+    gap = case.chart.gap(key)
+    return NO if gap is None else unknown(key, gap)

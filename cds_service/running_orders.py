@@ -1,0 +1,250 @@
+"""patient-view: the ketamine infusions that are running, each as the order behind it at the rate that runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+
+from cds_service import units
+from cds_service.fhir import bundles, lenient
+from cds_service.fhir import records as reading
+from cds_service.fhir.bundles import Item, Page
+from cds_service.fhir.client import Source
+from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.queries import Query
+from cds_service.fhir.records import Prefetched, Records
+from cds_service.fhir.resources import MedicationAdministration, MedicationRequest
+from cds_service.hooks.errors import PreconditionFailed
+from cds_service.hooks.request import HookRequest
+from cds_service.orders import concentration, dosage
+from cds_service.orders.dosage import Amount
+from cds_service.orders.draft import Draft
+from cds_service.orders.proposal import SetRate, make_edits
+from cds_service.terminology import drugs
+from cds_service.terminology.drugs import Identity
+from cds_service.terminology.valuesets import ValueSets
+
+_KEY = "administrations"
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """An administration in progress. `identity` is None where it is no ketamine, or cannot be told."""
+
+    administration: MedicationAdministration
+    description: Description
+    identity: Identity | None
+
+    @property
+    def order(self) -> str | None:
+        request = self.administration.request
+        return request.reference if request else None
+
+    @property
+    def start(self) -> str:
+        period = self.administration.effective_period
+        return self.administration.effective_date_time or (period.start if period else None) or ""
+
+
+def read(
+    request: HookRequest, queries: Sequence[Query], valuesets: ValueSets, source: Source
+) -> tuple[list[Draft], Records, Prefetched]:
+    """The running infusions as orders that are judged; without any, nothing but administrations is fetched.
+
+    Raises PreconditionFailed where no administration could be had at all.
+    """
+    records = Records(request.patient_id or "")
+    prefetched = reading.from_prefetch(records, request.prefetch, queries)
+    if request.patient_id is None:
+        return [], records, prefetched
+    _fetch_administrations(request, records, prefetched, queries, source)
+    gap = records.gaps.get(_KEY)
+    if gap is not None and not records.of(MedicationAdministration):
+        raise PreconditionFailed(f"what the patient is given is not known: {gap}")
+    _fetch_medications(records, valuesets, source)
+    running = _newest_of_each([each for each in _in_progress(records, valuesets) if each.identity is not None])
+    _keep_orders(running, request.prefetch, records, source)
+    return [_draft(each, records, valuesets) for each in running], records, prefetched
+
+
+def _fetch_administrations(
+    request: HookRequest, records: Records, prefetched: Prefetched, queries: Sequence[Query], source: Source
+) -> None:
+    """What the prefetch lacks of them. They are newest first, but a long infusion may stand on a later page."""
+    query = next(query for query in queries if query.key == _KEY)
+    url = prefetched.next_links.pop(_KEY, None)
+    if url is None and _KEY not in prefetched.answered | prefetched.assumed:
+        url = query.url(request.context)
+    if url is not None:
+        answer = source.fetch({_KEY: url})[_KEY]
+        reading.add_answer(records, query, answer.pages, answer.gap)
+    prefetched.answered.add(_KEY)
+
+
+def _in_progress(records: Records, valuesets: ValueSets) -> Iterator[_Running]:
+    for administration in records.of(MedicationAdministration):
+        if administration.status != "in-progress":
+            continue
+        described = describe(
+            administration.medication_codeable_concept,
+            administration.medication_reference,
+            administration.contained,
+            records.resolve,
+        )
+        order = records.resolve(administration.request)
+        if described.to_fetch and isinstance(order, MedicationRequest):
+            described = _described(order, records)
+        yield _Running(administration, described, _identity(described, valuesets))
+
+
+def _described(order: MedicationRequest, records: Records) -> Description:
+    return describe(order.medication_codeable_concept, order.medication_reference, order.contained, records.resolve)
+
+
+def _identity(description: Description, valuesets: ValueSets) -> Identity | None:
+    return drugs.identify(description.all_codings, description.all_texts, valuesets)
+
+
+def _fetch_medications(records: Records, valuesets: ValueSets, source: Source) -> None:
+    """What is running and is named by a reference alone."""
+    unnamed = [each.description.to_fetch for each in _in_progress(records, valuesets)]
+    _add(records, source, [url for url in unnamed if url])
+
+
+def _add(records: Records, source: Source, urls: Iterable[str]) -> None:
+    wanted = {url: url for url in urls}
+    if not wanted or source.why_not:
+        return
+    for answer in source.fetch(wanted).values():
+        for page in answer.pages:
+            records.add(page)
+            _keep(records, page)
+
+
+def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
+    """One for each order: a change of rate may be charted as a new administration."""
+    newest: dict[tuple[str | None, str], _Running] = {}
+    for each in sorted(running, key=lambda each: each.start):
+        assert each.identity is not None
+        newest[(each.order, each.identity.drug)] = each
+    return list(newest.values())
+
+
+def _keep_orders(
+    running: Sequence[_Running], prefetch: Mapping[str, msgspec.Raw], records: Records, source: Source
+) -> None:
+    """The orders behind, with their whole JSON: a suggestion sends it back."""
+    wanted = [reference for each in running if (reference := each.order)]
+    if not wanted:
+        return
+    for raw in prefetch.values():
+        if b"MedicationRequest" in bytes(memoryview(raw)):
+            _keep(records, bundles.page(raw))
+    _add(records, source, [reference for reference in wanted if records.order_json(_bare(reference)) is None])
+
+
+def _keep(records: Records, page: Page) -> None:
+    for item in page.items:
+        records.keep_order(item)
+
+
+def _bare(reference: str) -> str:
+    return "/".join(reference.partition("/_history/")[0].rsplit("/", 2)[-2:])
+
+
+# An order for each -------------------------------------------------------------------------------------------------
+
+
+def _draft(running: _Running, records: Records, valuesets: ValueSets) -> Draft:
+    """The order behind a running infusion at the rate that runs; one made from the administration where none is."""
+    order = records.resolve(running.administration.request)
+    raw = records.order_json(order.reference) if isinstance(order, MedicationRequest) else None
+    assert running.identity is not None
+    if isinstance(order, MedicationRequest) and order.status in ("active", None):
+        known = _identity(_described(order, records), valuesets)
+        if known is None or known.drug == running.identity.drug:
+            whole = lenient.untyped(raw) if raw is not None else _as_json(order)
+            item = _at_running_rate(whole, order, running, records, valuesets)
+            if isinstance(item.read.resource, MedicationRequest):
+                return Draft(item.read.resource, item, True, running.description, running.identity)
+    item = _item(_made_from(running.administration))
+    assert isinstance(item.read.resource, MedicationRequest)
+    stands_for = running.administration.reference
+    return Draft(item.read.resource, item, True, running.description, running.identity, stands_for)
+
+
+def _as_json(resource: msgspec.Struct) -> Any:
+    """The fields that were read, as JSON."""
+    return lenient.untyped(lenient.encode(resource))
+
+
+def _item(order: Any) -> Item:
+    raw = lenient.encode(order)
+    return Item(lenient.decode(raw), raw)
+
+
+def _at_running_rate(
+    whole: dict[str, Any], order: MedicationRequest, running: _Running, records: Records, valuesets: ValueSets
+) -> Item:
+    """The order with its one rate replaced; one of several rates, or none, is left as it was ordered."""
+    given = running.administration.dosage
+    rate = dosage.read_rate(given.rate_quantity, given.rate_ratio, UTC) if given else None
+    written = [dosage.read(d, i, valuesets, UTC) for i, d in enumerate(order.dosage_instruction)]
+    rates = [(each.index, each.rate[0]) for each in written if each.rate]
+    if rate is None or len(rates) != 1:
+        return _item(whole)
+    index, ordered = rates[0]
+    strengths = [_strength(each, running, valuesets) for each in (_described(order, records), running.description)]
+    value, unit = _as_ordered(rate, ordered, *strengths)
+    # An order whose JSON is too broken to be edited is judged as it stands.
+    with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, AttributeError):
+        make_edits(whole, [SetRate(index, ordered, value, unit)])
+    return _item(whole)
+
+
+def _strength(description: Description, running: _Running, valuesets: ValueSets) -> Fraction | None:
+    assert running.identity is not None
+    found = concentration.read(description, _identity(description, valuesets) or running.identity, valuesets)
+    return found.mg_per_ml if found.by != "name" else None
+
+
+def _as_ordered(
+    rate: Amount, ordered: Amount, ordered_strength: Fraction | None, strength: Fraction | None
+) -> tuple[Fraction, str]:
+    """(number, unit) of the running rate, in the unit of the order where it is of its kind.
+
+    mL of another strength than the order's are converted to mg.
+    """
+    dimension, value = rate.dimension, rate.value
+    as_volume = dimension == ordered.dimension and strength in (ordered_strength, None)
+    if dimension.startswith("volume") and not as_volume and strength is not None:
+        dimension, value = dimension.replace("volume", "mass"), value * strength
+    if dimension == ordered.dimension and ordered.shape != "ratio":
+        return value / units.find(ordered.unit, dimension).factor, ordered.unit
+    if dimension == rate.dimension and rate.shape == "quantity":
+        return rate.written, rate.unit
+    return value, units.CANONICAL[dimension].code
+
+
+def _made_from(administration: MedicationAdministration) -> dict[str, Any]:
+    """An order that says what an administration says. It has no id: nothing can be changed by it."""
+    sent = _as_json(administration)
+    given = sent.get("dosage") or {}
+    amounts = {"doseQuantity": "dose", "rateQuantity": "rateQuantity", "rateRatio": "rateRatio"}
+    entry = {name: given[key] for name, key in amounts.items() if given.get(key)}
+    instruction = {"doseAndRate": [entry]} if entry else {}
+    instruction |= {key: given[key] for key in ("text", "route", "method") if given.get(key)}
+    same = ("medicationCodeableConcept", "medicationReference", "contained", "subject", "reasonCode")
+    return {
+        "resourceType": "MedicationRequest",
+        "status": "active",
+        "intent": "order",
+        "dosageInstruction": [instruction] if instruction else [],
+        **{key: sent[key] for key in same if sent.get(key)},
+    }
