@@ -1,10 +1,11 @@
-"""Writes the pages of docs/ that are made from the code: examples with their cards, and settings.
+"""Writes the pages of docs/ that are made from the code and the data: protocol, coverage, examples, settings.
 
 `make docs` runs it; a test fails when a page is not what it would write.
 """
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
+from docs import conformance, coverage_page, protocol_page, sandbox_page
+from tests import sandbox
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {
@@ -37,6 +40,8 @@ EXAMPLES = {
     "tenfold-pump-slip": "25 in place of 2.5 mL/h.",
     "esketamine-infusion": "Intravenous esketamine has limits of its own.",
     "order-select-without-a-dose": "At order-select the dose may still be missing: no complaint.",
+    "running-infusion-dizziness": "A chart is opened (patient-view): what runs is judged, at the rate of the newest "
+    "administration, and the order behind it is changed.",
 }
 
 
@@ -70,13 +75,34 @@ def settings_page() -> str:
     )
 
 
-PAGES = {"docs/examples.md": examples, "docs/settings.md": settings_page}
+def protocol() -> str:
+    """docs/protocol.md."""
+    return protocol_page.protocol(load(), AS_OF.date())
+
+
+def coverage() -> str:
+    """docs/coverage.md."""
+    return coverage_page.coverage(load())
+
+
+PAGES = {
+    "docs/conformance.md": conformance.page,
+    "docs/examples.md": examples,
+    "docs/settings.md": settings_page,
+    "docs/protocol.md": protocol,
+    "docs/coverage.md": coverage,
+}
 
 
 def main() -> None:
     for name, page in PAGES.items():
         (ROOT / name).write_text(page(), "utf-8")
         print(f"{name} written {datetime.now(UTC):%H:%M}")
+    patients = sandbox.patients(Path(os.environ.get("KETAMINE_TEST_SHARED", ROOT.parent / "shared")))
+    if patients:
+        page = sandbox_page.review(load(), patients)
+        (ROOT / sandbox_page.PAGE).write_text(page, "utf-8")
+    print(f"{sandbox_page.PAGE} {'written' if patients else 'left as it is: the sandbox patients are not here'}")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,38 @@
-"""The command protocol: validate, show and diff, for the people who own the numbers."""
+"""The command protocol: validate, show, diff and evidence, for the people who own the numbers."""
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
+
+import msgspec
 
 from cds_service.commands.refused import Refused
+from cds_service.protocol import evidence
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import Limit, Protocol, Rule, SiteChange
 from cds_service.protocol.overlay import load_with_overlay
+from cds_service.protocol.words import Words
+from cds_service.settings import SettingError
+from cds_service.settings import load as load_settings
 from cds_service.terminology import valuesets as terminology
+from cds_service.terminology.valuesets import ValueSetError
+
+_WIDTH = 118
 
 
 def run(given: argparse.Namespace) -> int:
     """Exit status 0; Refused where the protocol or overlay cannot be used or an id is unknown."""
-    valuesets = terminology.load()
     try:
+        site = load_settings().valuesets
+        valuesets = terminology.load(Path(site) if site else None)
         shipped = load_with_overlay(None, valuesets)
         protocol = load_with_overlay(given.overlay, valuesets) if given.overlay else shipped
-    except ProtocolError as error:
+    except (SettingError, ValueSetError, ProtocolError) as error:
         raise Refused(str(error)) from error
     today = date.today()
     if given.action == "validate":
@@ -30,10 +42,12 @@ def run(given: argparse.Namespace) -> int:
         )
     elif given.action == "diff":
         print("\n".join(_differences(shipped, protocol, today)) or "the overlay changes nothing")
+    elif given.action == "evidence":
+        print(_evidence_as_json(protocol) if given.json else "\n".join(_evidence(protocol)))
     elif given.id is None:
         print("\n".join([*_rules(protocol), "", *_limits(protocol, today)]))
     else:
-        print(_one(protocol, given.id, today))
+        print(_one(protocol, given.id, today, Words(protocol, valuesets, today)))
     return 0
 
 
@@ -50,11 +64,11 @@ def _limits(protocol: Protocol, today: date) -> Iterator[str]:
         yield f"{limit.id:36} {as_written(limit, today):>12} {limit.unit:10} {limit.status:12} {limit.title}{site}"
 
 
-def _one(protocol: Protocol, name: str, today: date) -> str:
+def _one(protocol: Protocol, name: str, today: date, words: Words) -> str:
     if name in protocol.limits:
         return "\n".join(_limit(protocol.limits[name], today))
     if name in protocol.rules:
-        return "\n".join(_rule(protocol.rules[name], protocol))
+        return "\n".join(_rule(protocol.rules[name], protocol, words))
     raise Refused(f"there is no rule and no limit {name}")
 
 
@@ -71,8 +85,9 @@ def _limit(limit: Limit, today: date) -> Iterator[str]:
     yield from _owned(limit.site)
 
 
-def _rule(rule: Rule, protocol: Protocol) -> Iterator[str]:
+def _rule(rule: Rule, protocol: Protocol, words: Words) -> Iterator[str]:
     yield f"{rule.id} (row {rule.row}, {rule.category}): {rule.title}"
+    yield from textwrap.wrap(words.trigger(rule), _WIDTH, initial_indent="  ", subsequent_indent="  ")
     for tier in rule.tiers:
         limits = f", limits {', '.join(tier.limits)}" if tier.limits else ""
         yield f"  {tier.severity:8} {tier.name}{limits}"
@@ -87,6 +102,33 @@ def _rule(rule: Rule, protocol: Protocol) -> Iterator[str]:
     yield from _owned(rule.site)
 
 
+def _evidence(protocol: Protocol) -> Iterator[str]:
+    """Each citation with what was read of it, and below it what rests on it."""
+    for row in evidence.table(protocol):
+        yield f"{row.id:4} {row.grade}, {row.status}"
+        yield from _wrapped("", row.citation)
+        yield from _wrapped("read: ", row.read)
+        for kind, names in (("limits", row.limits), ("rules", row.rules), ("statements", row.statements)):
+            yield from _wrapped(f"{kind}: ", ", ".join(names) or "none")
+        yield ""
+
+
+def _evidence_as_json(protocol: Protocol) -> str:
+    """The same rows, as one JSON array."""
+    return msgspec.json.format(msgspec.json.encode(evidence.table(protocol)), indent=2).decode()
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        label + text,
+        _WIDTH,
+        initial_indent=" " * 5,
+        subsequent_indent=" " * (5 + len(label)),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _owned(site: SiteChange | None) -> Iterator[str]:
     if site is not None:
         yield f"  changed by {site.owner} on {site.date}: {site.reason}"
@@ -95,15 +137,16 @@ def _owned(site: SiteChange | None) -> Iterator[str]:
 def _differences(shipped: Protocol, protocol: Protocol, today: date) -> Iterator[str]:
     for name, limit in protocol.limits.items():
         before = shipped.limits.get(name)
-        if before is not None and before != limit:
+        if before != limit:
             after = as_written(limit, max([today, *limit.values]))
-            yield f"limit {name}: {as_written(before, today)} -> {after} {limit.unit}"
+            yield f"limit {name}: {as_written(before, today) if before else 'new'} -> {after} {limit.unit}"
             yield from _owned(limit.site)
     for name, rule in protocol.rules.items():
         before_rule = shipped.rules.get(name)
-        if before_rule is not None and before_rule != rule:
+        if before_rule != rule:
             severities = "/".join(dict.fromkeys(tier.severity for tier in rule.tiers))
-            yield f"rule {name}: {'off' if rule.off else severities}"
+            new = "" if before_rule else "new, "
+            yield f"rule {name}: {new}{'off' if rule.off else severities}"
             yield from _owned(rule.site)
     for name, indication in protocol.indications.items():
         for order_set in indication.order_sets:

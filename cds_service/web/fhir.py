@@ -1,0 +1,160 @@
+"""The protocol over FHIR R4, to read: metadata, PlanDefinition, Library and the value sets. No patient data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from flask import Flask, Response, request
+
+from cards.wording import wording
+from cds_service.advise import TOPIC_SYSTEM, Knowledge
+from cds_service.hooks.errors import operation_outcome
+from cds_service.protocol import publish
+from cds_service.protocol.words import Words
+from cds_service.web.deployment import Deployment
+
+FHIR_JSON = "application/fhir+json"
+_SEARCHED_BY = {"_id": "id", "url": "url"}
+"""Search parameters of ValueSet; others are passed over, and the Bundle's own link says which were used."""
+
+
+def register(app: Flask, deployment: Deployment) -> None:
+    knowledge = deployment.knowledge
+    base = f"{knowledge.public_url}/fhir"
+    # Written when they are first asked for, so that no start and no hook waits for them; again with each new day,
+    # because a limit may take effect on it.
+    written = lru_cache(maxsize=2)(lambda day: _Written(knowledge, base, day))
+
+    def today() -> _Written:
+        return written(deployment.clock().date())
+
+    @app.get("/fhir/metadata")
+    def metadata() -> Response:
+        return today().answer("metadata")
+
+    @app.get("/fhir/<kind>/<resource_id>")
+    def read(kind: str, resource_id: str) -> Response:
+        return today().answer(f"{kind}/{resource_id}")
+
+    @app.get("/fhir/ValueSet")
+    def search() -> Response:
+        wanted = {name: request.args[name] for name in _SEARCHED_BY if name in request.args}
+        return _sent(_searchset(today().value_sets.values(), wanted, base), knowledge.protocol.version)
+
+    @app.get("/fhir/")
+    @app.get("/fhir/<path:_>")
+    def nothing(_: str = "") -> Response:
+        return _not_found("this server reads PlanDefinition, Library and ValueSet, and searches ValueSet")
+
+
+class _Written:
+    """All resources as of one day, each built and encoded when it is first asked for."""
+
+    def __init__(self, knowledge: Knowledge, base: str, day: date) -> None:
+        self.value_sets = publish.value_sets()
+        self._version = knowledge.protocol.version
+        published = _published(knowledge, day)
+        protocol = knowledge.protocol
+        self._builders: dict[str, Callable[[], Mapping[str, Any]]] = {
+            "metadata": lambda: _capabilities(knowledge, base),
+            f"PlanDefinition/{protocol.id}": lambda: publish.plan_definition(published),
+            f"Library/{protocol.id}": lambda: publish.library(published),
+            **{f"ValueSet/{name}": lambda each=each: each for name, each in self.value_sets.items()},  # type: ignore[misc]
+        }
+        self._encoded = lru_cache(maxsize=None)(lambda name: msgspec.json.encode(self._builders[name]()))
+
+    def answer(self, name: str) -> Response:
+        if name not in self._builders:
+            return _not_found(f"there is no {name.partition('/')[0]} of that id")
+        return _sent(self._encoded(name), self._version)
+
+
+def _published(knowledge: Knowledge, day: date) -> publish.Published:
+    protocol, texts = knowledge.protocol, knowledge.texts.by_rule
+    said = {
+        (rule.id, tier.name): wording(rule, tier.name, texts[rule.id], protocol, day)
+        for rule in protocol.rules.values()
+        for tier in rule.tiers
+    }
+    return publish.Published(
+        protocol=protocol,
+        words=Words(protocol, knowledge.valuesets, day),
+        cards={key: " ".join(filter(None, (f"{each.summary}.", each.detail))) for key, each in said.items()},
+        topic_system=TOPIC_SYSTEM,
+        day=day,
+    )
+
+
+def _capabilities(knowledge: Knowledge, base: str) -> dict[str, Any]:
+    read = [{"code": "read"}]
+    return {
+        "resourceType": "CapabilityStatement",
+        "text": publish.narrative(f"{knowledge.protocol.title} {knowledge.protocol.version}, to read."),
+        "status": "active",
+        "date": knowledge.protocol.date.isoformat(),
+        "publisher": publish.PUBLISHER,
+        "kind": "instance",
+        "software": {"name": "ketamine-cds", "version": version("ketamine-cds")},
+        "implementation": {"description": knowledge.protocol.title, "url": base},
+        "fhirVersion": "4.0.1",
+        "format": [FHIR_JSON, "json"],
+        "rest": [
+            {
+                "mode": "server",
+                "documentation": "The protocol, to read. The service itself speaks CDS Hooks: see /cds-services.",
+                "resource": [
+                    {"type": "Library", "interaction": read},
+                    {"type": "PlanDefinition", "interaction": read},
+                    {
+                        "type": "ValueSet",
+                        "interaction": [*read, {"code": "search-type"}],
+                        "searchParam": [
+                            {"name": "_id", "type": "token"},
+                            {"name": "url", "type": "uri"},
+                        ],
+                    },
+                ],
+            }
+        ],
+    }
+
+
+def _searchset(value_sets: Iterable[Mapping[str, Any]], wanted: Mapping[str, str], base: str) -> bytes:
+    """The value sets that match, on one page: all of them are a few hundred kilobytes."""
+    found = [
+        each
+        for each in value_sets
+        if all(each[_SEARCHED_BY[name]] in values.split(",") for name, values in wanted.items())
+    ]
+    query = f"?{urlencode(wanted)}" if wanted else ""
+    return msgspec.json.encode(
+        {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "total": len(found),
+            "link": [{"relation": "self", "url": f"{base}/ValueSet{query}"}],
+            "entry": [
+                {"fullUrl": f"{base}/ValueSet/{each['id']}", "resource": each, "search": {"mode": "match"}}
+                for each in found
+            ],
+        }
+    )
+
+
+def _sent(body: bytes, protocol_version: str) -> Response:
+    """200, or 304 to a client that has it: the tag is the protocol's version and what a site made of it."""
+    response = Response(body, mimetype=FHIR_JSON)
+    response.set_etag(f"{protocol_version}-{hashlib.sha256(body).hexdigest()[:12]}", weak=True)
+    response.cache_control.no_cache = True
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def _not_found(says: str) -> Response:
+    return Response(msgspec.json.encode(operation_outcome("not-found", says)), 404, mimetype=FHIR_JSON)

@@ -1,0 +1,178 @@
+"""docs/protocol.md: every rule, limit, conflict, statement and citation, for the pharmacist who owns them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+from cards.wording import wording
+from cds_service.advise import Knowledge
+from cds_service.protocol import evidence
+from cds_service.protocol.model import Limit, Rule
+from cds_service.protocol.words import Words
+
+INTRODUCTION = """\
+# The protocol
+
+Written by `make docs` from the data of the service (`cds_service/protocol/ketamine/` and `cards/texts/`): what
+stands here is what is judged. `ketamine-cds protocol show ID` prints one entry, `ketamine-cds protocol evidence` the
+sources with what rests on each.
+
+{notes}
+
+**How to read it.** A rule ends as *fired*, *clear* or *could not tell*; the last is said on the card “could not
+check” wherever a fact that the rule needs is missing. Its ways to fire stand from the worst to the least, and the
+first that holds counts. *Critical* and *warning* interrupt and ask for a reason, *info* never interrupts. “Above” is
+strict: a dose that equals its limit passes. Words in “quotes” are value sets
+(`cds_service/terminology/valuesets/`); words in ‹…› are filled in from the order and the chart.
+
+**How far to trust it.** *verified*: read in the source itself, its abstract or label; *second-hand*: read in
+another's words; *unverified*: not read; *design*: a choice of this protocol that no source makes. The kind of each
+source is given; nobody graded the evidence formally. Every value needs an owner before clinical use.
+
+**How to change it.** A site changes a limit, a severity or a rule in an overlay file, with an owner, a date and a
+reason (`ketamine-cds protocol validate FILE`); the card then says that a site limit applied. The words of a card are
+the file `cards/texts/RULE.md`.
+"""
+
+
+def protocol(knowledge: Knowledge, day: date) -> str:
+    """The page as of `day`, which decides on limits that take effect later."""
+    return "\n".join(_Page(knowledge, day).lines()) + "\n"
+
+
+class _Page:
+    def __init__(self, knowledge: Knowledge, day: date) -> None:
+        self.knowledge = knowledge
+        self.protocol = knowledge.protocol
+        self.day = day
+        self.words = Words(knowledge.protocol, knowledge.valuesets, day)
+
+    def lines(self) -> Iterator[str]:
+        yield INTRODUCTION.format(notes=self.protocol.notes.strip())
+        yield from self._contents()
+        yield "## Rules\n"
+        for rule in self.protocol.rules.values():
+            yield from self._rule(rule)
+        yield from self._limits()
+        yield from self._conflicts()
+        yield from self._statements()
+        yield from self._evidence()
+
+    def _contents(self) -> Iterator[str]:
+        yield "| row | rule | category | severity | says |\n|---:|---|---|---|---|"
+        for rule in self.protocol.rules.values():
+            severities = ", ".join(dict.fromkeys(tier.severity for tier in rule.tiers))
+            yield f"| {rule.row} | {_link(rule.id)} | {rule.category} | {severities} | {rule.title} |"
+        yield "\nThen [limits](#limits), [conflicts](#conflicts), [statements](#statements), [evidence](#evidence).\n"
+
+    # Rules ----------------------------------------------------------------------------------------------------
+
+    def _rule(self, rule: Rule) -> Iterator[str]:
+        yield f'### <a id="{rule.id}"></a>{rule.row}. {rule.title}\n'
+        yield f"`{rule.id}` · {rule.category} · evidence: {rule.status} · judged at {', '.join(rule.hooks)}\n"
+        if rule.trigger is not None:
+            yield f"**Fires when** {_lower(self.words.trigger(rule))}\n"
+        told = ""
+        for tier in rule.tiers:
+            yield from self._when(rule, tier.name)
+            said = wording(rule, tier.name, self.knowledge.texts.by_rule[rule.id], self.protocol, self.day)
+            yield (
+                f"  > **{said.summary}**" + (f"  \n  > {said.detail}" if said.detail not in ("", told) else "") + "\n"
+            )
+            told = said.detail
+        yield from self._of_rule(rule)
+
+    def _when(self, rule: Rule, name: str) -> Iterator[str]:
+        tier = rule.tier(name)
+        outline = list(self.words.outline(tier.when)) if tier.when is not None else []
+        head = f"- **{tier.severity}** ({name.replace('-', ' ')})"
+        if len(outline) == 1:
+            yield f"{head}: {outline[0][1]}"
+        else:
+            yield head + (f": {outline[0][1]}" if outline else "")
+            for depth, line in outline[1:]:
+                yield f"{'  ' * depth}- {line}"
+
+    def _of_rule(self, rule: Rule) -> Iterator[str]:
+        limits = dict.fromkeys(name for tier in rule.tiers for name in tier.limits)
+        if limits:
+            yield from self._table_of_limits([self.protocol.limits[name] for name in limits], anchors=False)
+        silenced = [*self._changes(rule), *self._yields(rule), *([rule.suppressed_by] if rule.suppressed_by else [])]
+        yield f"**What changes or silences it:**{'' if silenced else ' nothing.'}\n"
+        if silenced:
+            yield "\n".join(f"- {each}" for each in silenced) + "\n"
+        if rule.suggests:
+            yield f"**Offers:** {'; '.join(_lower(self.words.offer(name)) for name in rule.suggests)}.\n"
+        if rule.needs:
+            yield f"**Says so when it is missing:** {', '.join(self._data_name(name) for name in rule.needs)}.\n"
+        named = [*rule.statements, *rule.conflicts, *rule.citations]
+        yield f"**Sources:** {', '.join(_link(name, name) for name in named) or 'none'}.\n"
+
+    def _changes(self, rule: Rule) -> Iterator[str]:
+        for change in rule.changes:
+            becomes = "silent" if change.to == "none" else f"becomes {change.to}"
+            of = f" ({', '.join(change.tiers)})" if change.tiers else ""
+            yield f"{becomes}{of}: {change.because}. That is: {self.words.clause(change.when)}."
+
+    def _yields(self, rule: Rule) -> Iterator[str]:
+        for name in rule.yields_to:
+            yield f"silent where {_link(name)} fired"
+
+    def _data_name(self, key: str) -> str:
+        return {query.key: query.says for query in self.knowledge.queries}.get(key, key)
+
+    # The rest -------------------------------------------------------------------------------------------------
+
+    def _limits(self) -> Iterator[str]:
+        yield "## Limits\n"
+        yield from self._table_of_limits(self.protocol.limits.values(), anchors=True)
+
+    def _table_of_limits(self, limits: Iterable[Limit], anchors: bool) -> Iterator[str]:
+        yield "| limit | value | since | status | sources | meaning |\n|---|---|---|---|---|---|"
+        for limit in limits:
+            since = max((day for day in limit.values if day <= self.day), default=min(limit.values))
+            name = f'<a id="{limit.id}"></a>`{limit.id}`' if anchors else _link(limit.id)
+            sources = ", ".join(_link(source, source) for source in limit.sources) or "–"
+            meaning = f"{limit.title}. {limit.note}" if limit.note and anchors else limit.title
+            yield f"| {name} | {self.words.limit(limit.id)} | {since} | {limit.status} | {sources} | {meaning} |"
+        yield ""
+
+    def _conflicts(self) -> Iterator[str]:
+        yield "## Conflicts\n"
+        yield "Where the two source documents disagree with each other, with themselves or with better evidence.\n"
+        for name, conflict in self.protocol.conflicts.items():
+            rules = ", ".join(_link(rule) for rule in conflict.rules)
+            yield f'- <a id="{name}"></a>**{name}** {conflict.between.strip()}  '
+            yield f"  *Resolved:* {conflict.resolution.strip()}" + (f" Rules: {rules}." if rules else "")
+        yield ""
+
+    def _statements(self) -> Iterator[str]:
+        yield "## Statements\n"
+        yield "What the two source documents claim, in our words and without judgement, and what carries it.\n"
+        yield "| statement | source | claim | carried by |\n|---|---|---|---|"
+        for name, statement in self.protocol.statements.items():
+            carried = [_link(each) for each in (*statement.rules, *statement.limits)]
+            carried += [f"card text of {_link(card)}" for card in statement.cards]
+            carried += [statement.why_not.strip()] if statement.why_not else []
+            says = statement.says.strip()
+            yield f'| <a id="{name}"></a>{name} | {statement.source} | {says} | {", ".join(carried)} |'
+        yield ""
+
+    def _evidence(self) -> Iterator[str]:
+        yield "## Evidence\n"
+        yield "| source | kind | status | citation and what was read of it | rests on it |\n|---|---|---|---|---|"
+        for row in evidence.table(self.protocol):
+            citation = f"[{row.citation}]({row.url})" if row.url else row.citation
+            rests = ", ".join(_link(name) for name in (*row.rules, *row.limits)) or "nothing"
+            read = f"{citation} *Read:* {row.read.strip()}"
+            yield f'| <a id="{row.id}"></a>{row.id} | {row.grade} | {row.status} | {read} | {rests} |'
+
+
+def _link(name: str, says: str | None = None) -> str:
+    return f"[{says or f'`{name}`'}](#{name})"
+
+
+def _lower(text: str) -> str:
+    """For the middle of a sentence; abbreviations stay."""
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
