@@ -41,6 +41,12 @@ SERVICES = (
         title="Ketamine order check (before signing)",
         description="Checks every ketamine and esketamine order that is about to be signed against the protocol.",
     ),
+    Service(
+        id="ketamine-patient-view",
+        hook="patient-view",
+        title="Ketamine infusion check (opening a chart)",
+        description="Looks for harm by a ketamine or esketamine infusion that is running: symptoms and vital signs.",
+    ),
 )
 BY_ID = {service.id: service for service in SERVICES}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -10,6 +12,8 @@ class HookError(Exception):
 
     status = 500
     code = "exception"
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Headers that go with the answer."""
 
 
 class Malformed(HookError):
@@ -17,6 +21,20 @@ class Malformed(HookError):
 
     status = 400
     code = "structure"
+
+
+class Unauthenticated(HookError):
+    """401: the call carries no token, or none that can be accepted. `reason` is a word for counting and logging."""
+
+    status = 401
+    code = "login"
+
+    def __init__(self, reason: str, says: str, error: str | None = "invalid_token") -> None:
+        """`error` is that of RFC 6750; None where no token was sent."""
+        super().__init__(says)
+        self.reason = reason
+        described = f', error="{error}", error_description="{says}"' if error else ""
+        self.headers = {"WWW-Authenticate": f'Bearer realm="cds-services"{described}'}
 
 
 class UnknownService(HookError):
@@ -45,6 +63,17 @@ class NotJson(HookError):
 
     status = 415
     code = "not-supported"
+
+
+class TooManyRequests(HookError):
+    """429: the client calls more often than its entry allows."""
+
+    status = 429
+    code = "throttled"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many calls; try again in {seconds} s")
+        self.headers = {"Retry-After": str(seconds)}
 
 
 def operation_outcome(code: str, diagnostics: str) -> dict[str, Any]:

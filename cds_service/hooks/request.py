@@ -21,6 +21,15 @@ class _Envelope(msgspec.Struct, rename="camel", frozen=True):
     fhir_server: msgspec.Raw = msgspec.Raw(b"")
     fhir_authorization: msgspec.Raw = msgspec.Raw(b"")
     context: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Usual(_Envelope, rename="camel", frozen=True):
+    """The prefetch is the most of a request, so it is gone through once where it is an object."""
+
+    prefetch: dict[str, msgspec.Raw] = {}
+
+
+class _Unusual(_Envelope, rename="camel", frozen=True):
     prefetch: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -36,7 +45,11 @@ class _Authorization(msgspec.Struct, frozen=True):
     access_token: msgspec.Raw = msgspec.Raw(b"")
 
 
-_ENVELOPE = msgspec.json.Decoder(_Envelope)
+VIEWING = "patient-view"
+"""The hook whose context has no draft orders."""
+
+_USUAL = msgspec.json.Decoder(_Usual)
+_UNUSUAL = msgspec.json.Decoder(_Unusual)
 _CONTEXT = msgspec.json.Decoder(_Context)
 _PREFETCH = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -62,6 +75,8 @@ class HookRequest:
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """Faults that are survived, for the "could not check" card."""
+    viewing: bool = False
+    """patient-view: there are no drafts; what is running is judged."""
 
     @property
     def context(self) -> dict[str, str]:
@@ -85,7 +100,8 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
     if instance is None:
         faults.append("hookInstance is missing or not a string")
     context = _context(envelope.context, faults)
-    drafts = _drafts(context.draft_orders, faults)
+    viewing = hook == VIEWING
+    drafts = () if viewing else _drafts(context.draft_orders, faults)
     return HookRequest(
         hook=named,
         hook_instance=instance,
@@ -93,29 +109,37 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         encounter_id=_string(context.encounter_id),
         selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
         drafts=drafts,
-        prefetch=_prefetch(envelope.prefetch, notes),
+        prefetch=_prefetch(envelope, notes),
         fhir_server=_string(envelope.fhir_server),
         access_token=_token(envelope.fhir_authorization),
         faults=tuple(faults),
         notes=tuple(notes),
+        viewing=viewing,
     )
 
 
-def _envelope(body: bytes, notes: list[str]) -> _Envelope:
+def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
     """The request's parts. A byte order mark, other bytes than UTF-8 and halves of characters are survived."""
     body = body.removeprefix(codecs.BOM_UTF8)
     valid = body if _is_utf8(body) else body.decode(errors="replace").encode()
     try:
-        envelope = _ENVELOPE.decode(valid)
+        envelope = _parts(valid)
     except (msgspec.DecodeError, RecursionError):
         valid = _SURROGATES.sub(lambda found: found[0] if found[2] else found[1] + rb"\ufffd", valid)
         try:
-            envelope = _ENVELOPE.decode(valid)
+            envelope = _parts(valid)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Malformed("the body is not a JSON object") from error
     if valid != body:
         notes.append("characters of the request that could not be read were replaced")
     return envelope
+
+
+def _parts(body: bytes) -> _Usual | _Unusual:
+    try:
+        return _USUAL.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return _UNUSUAL.decode(body)
 
 
 def _is_utf8(body: bytes) -> bool:
@@ -187,11 +211,13 @@ def _selections(raw: msgspec.Raw, notes: list[str]) -> Sequence[str] | None:
     return [item for item in value if isinstance(item, str)]
 
 
-def _prefetch(raw: msgspec.Raw, notes: list[str]) -> Mapping[str, msgspec.Raw]:
-    if not len(memoryview(raw)) or bytes(memoryview(raw)) == b"null":
+def _prefetch(envelope: _Usual | _Unusual, notes: list[str]) -> Mapping[str, msgspec.Raw]:
+    if isinstance(envelope, _Usual):
+        return envelope.prefetch
+    if bytes(memoryview(envelope.prefetch)) in (b"", b"null"):
         return {}
     try:
-        return _PREFETCH.decode(raw)
+        return _PREFETCH.decode(envelope.prefetch)  # the second of two that stand under the same key
     except (msgspec.DecodeError, RecursionError):
         notes.append("the prefetch could not be read")
         return {}

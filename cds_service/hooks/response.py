@@ -25,8 +25,22 @@ def not_checked(judged: Sequence[Judged]) -> list[dict[str, str]]:
     return [{"rule": rule, "reason": "; ".join(says)} for rule, says in reasons.items()]
 
 
+def quiet(judged: Sequence[Judged]) -> list[dict[str, str]]:
+    """Each rule that is quiet for an order because it was overridden with a reason."""
+    return [
+        {"rule": outcome.rule.id, "order": each.order, "reason": outcome.because or ""}
+        for each in judged
+        for outcome in each.outcomes
+        if outcome.status == "suppressed" and outcome.overridden is not None
+    ]
+
+
 def extension(judged: Sequence[Judged], version: str, overlay: str | None) -> dict[str, Any]:
-    return {EXTENSION: {"protocol": {"version": version, "overlay": overlay}, "notChecked": not_checked(judged)}}
+    """What the whole response says to machines; `quiet` is there only where something is."""
+    said: dict[str, Any] = {"protocol": {"version": version, "overlay": overlay}, "notChecked": not_checked(judged)}
+    if silent := quiet(judged):
+        said["quiet"] = silent
+    return {EXTENSION: said}
 
 
 def encode(response: Response) -> bytes:

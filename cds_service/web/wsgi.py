@@ -10,14 +10,18 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks import discovery
 from cds_service.hooks.request import parse
 from cds_service.settings import load as load_settings
+from cds_service.web import logs
 from cds_service.web.app import create_app
+from cds_service.web.audit import open_audit
 
 _WARM_UP = (
     b'{"hook":"order-sign","hookInstance":"00000000-0000-0000-0000-000000000000","context":{"userId":"Practitioner/w",'
     b'"patientId":"w","draftOrders":{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":'
     b'"MedicationRequest","id":"w","status":"draft","intent":"order","subject":{"reference":"Patient/w"},'
     b'"medicationCodeableConcept":{"text":"ketamine"},"dosageInstruction":[{"doseAndRate":[{"rateQuantity":'
-    b'{"value":9,"unit":"mg/kg/h"}}]}]}}]}}}'
+    b'{"value":9,"unit":"mg/kg/h"}}]}]}}]}},"prefetch":{"administrations":{"resourceType":"Bundle","entry":[{"resource":'
+    b'{"resourceType":"MedicationAdministration","id":"w","status":"in-progress","subject":{"reference":"Patient/w"},'
+    b'"medicationCodeableConcept":{"text":"ketamine"},"effectiveDateTime":"2026-01-01T00:00:00Z"}}]}}}'
 )
 
 
@@ -34,6 +38,7 @@ def warm_up(knowledge: Knowledge) -> None:
 
 
 _settings = load_settings()
-_knowledge = load(_settings.base_url, _settings.overlay)
+logs.to_stderr(_settings.log_level)
+_knowledge = load(_settings.base_url, _settings.overlay, _settings.valuesets)
+app = create_app(_settings, _knowledge, recording=open_audit(_settings))
 warm_up(_knowledge)
-app = create_app(_settings, _knowledge)

@@ -32,6 +32,7 @@ SAID = {
     "the body is not a JSON object",
     "hook is not order-sign",
     "hook is not order-select",
+    "hook is not patient-view",
     "hookInstance is missing or not a string",
     "context is missing or not an object",
     "context.patientId is missing or not a string",
@@ -128,6 +129,13 @@ BASES = [
                  "medicationReference": {"reference": "Medication/med1"}}},
              patient={"weight": "none", "missing": ["conditions"]}),
     _request("order-select", {"text": "ketamine 0.5 mg/kg/hr titrate to effect"}),
+    _request("order-sign", {"rate": "0.4 mg/kg/h", "status": "stopped"}, {"rate": "0.4 mg/kg/h"},
+             {"drug": "6960 Midazolam", "dose": "0.1 mg/kg", "indication": "none"},
+             patient={"running": {"rate": "0.4 mg/kg/h", "order": "o1", "since": "2 days ago"}, "given": [
+                 {"status": "stopped", "rate": "0.4 mg/kg/h", "when": "5 hours ago", "ended": "2 hours ago"}],
+                 "symptoms": ["dizziness, 130 minutes ago"]}),
+    _request("patient-view", patient={"running": {"rate": "0.4 mg/kg/h", "ordered": "500 mg per 10 h"}, "symptoms": [
+        "headache", "nausea"], "blood pressure": ["190/95, 20 minutes ago", "185/90, 10 minutes ago"]}),
 ]  # fmt: skip
 
 
@@ -143,11 +151,18 @@ def _is_below(path: Path, above: Path) -> bool:
 
 
 DRAFTS: Path = ("context", "draftOrders")
-PATHS = [
-    tuple([path for path in _paths(base) if _is_below(path, DRAFTS) == within] for within in (True, False))
-    for base in BASES
-]
-"""Of each request: (those of its drafts, the others)."""
+RUNNING: Path = ("prefetch", "administrations")
+
+
+def _split(base: Any) -> tuple[list[Path], list[Path]]:
+    """(those of what is judged, the others)"""
+    judged = RUNNING if base["hook"] == "patient-view" else DRAFTS
+    paths = list(_paths(base))
+    return [p for p in paths if _is_below(p, judged)], [p for p in paths if not _is_below(p, judged)]
+
+
+PATHS = [_split(base) for base in BASES]
+"""Of each request: (those of its drafts or of what runs, the others)."""
 NAMES = sorted({part for of in PATHS for paths in of for path in paths for part in path if isinstance(part, str)})
 
 
@@ -276,9 +291,13 @@ def check(service: Service, body: bytes, hook: str, must_be_judged: bool) -> Non
         assert faults(answer) == []
         return
     assert not must_be_judged, f"a request with a whole ketamine draft was answered {status}: {answer}"
-    assert status == 400
     (issue,) = answer["issue"]
     assert answer["resourceType"] == "OperationOutcome"
+    if status == 412:
+        assert hook == "patient-view"
+        assert issue["code"] == "required"
+        return
+    assert status == 400
     assert set(issue["diagnostics"].split("; ")) <= SAID
 
 
@@ -292,7 +311,8 @@ def test_arbitrary_json_in_the_place_of_any_element_gives_a_valid_answer(
     for path, how, operand in changes:
         request = mutated(request, path, how, operand)
     body = written(request).encode()
-    drafts_are_whole = not any(_is_below(DRAFTS, path) or _is_below(path, DRAFTS) for path, *_ in changes)
+    viewing = BASES[number]["hook"] == "patient-view"
+    drafts_are_whole = not viewing and not any(_is_below(DRAFTS, path) or _is_below(path, DRAFTS) for path, *_ in changes)
     is_readable = all(_depth(operand) <= READABLE for *_, operand in changes)
     check(service, body, BASES[number]["hook"], must_be_judged=drafts_are_whole and is_readable)
 
@@ -300,7 +320,7 @@ def test_arbitrary_json_in_the_place_of_any_element_gives_a_valid_answer(
 @fuzz
 @given(st.binary(max_size=64) | values.map(lambda value: written(value).encode()))
 def test_an_arbitrary_body_is_refused(service: Service, body: bytes) -> None:
-    for hook in ("order-sign", "order-select"):
+    for hook in ("order-sign", "order-select", "patient-view"):
         status, answer = service.post(body, hook)
         assert status == 400
         assert set(answer["issue"][0]["diagnostics"].split("; ")) <= SAID

@@ -22,6 +22,7 @@ SEARCHES = {
     "Condition": {"patient", "code", "clinical-status"},
     "AllergyIntolerance": {"patient"},
     "MedicationRequest": {"patient", "status"},
+    "MedicationStatement": {"patient", "status"},
     "MedicationAdministration": {"patient", "status", "effective-time"},
     "Procedure": {"patient", "status", "date"},
     "ServiceRequest": {"patient", "status", "code"},
@@ -68,13 +69,18 @@ def test_every_service_is_described_by_strings_that_are_not_empty(services: list
 
 def test_there_is_one_service_for_each_hook_under_its_stable_id(services: list[dict[str, Any]]) -> None:
     by_hook = {service["hook"]: service["id"] for service in services}
-    assert by_hook == {"order-select": "ketamine-order-select", "order-sign": "ketamine-order-sign"}
+    assert by_hook == {
+        "order-select": "ketamine-order-select",
+        "order-sign": "ketamine-order-sign",
+        "patient-view": "ketamine-patient-view",
+    }
     assert len({service["id"] for service in services}) == len(services)
 
 
 def test_every_service_answers_at_its_id(services: list[dict[str, Any]], service: Service) -> None:
     for described in services:  # 16
-        request = hook_request({"hook": described["hook"], "order": {"rate": "1.2 mg/kg/h"}})
+        patient = {"running": {"rate": "1.2 mg/kg/h", "order": "o1"}, "symptoms": ["headache"]}
+        request = hook_request({"hook": described["hook"], "order": {"rate": "1.2 mg/kg/h"}, "patient": patient})
         path = f"/cds-services/{described['id']}"
         answer = service.http.post(path, data=encoded(request), content_type="application/json")
         assert answer.status_code == 200

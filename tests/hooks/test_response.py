@@ -23,7 +23,7 @@ from tests.scenarios.build import concept, hook_request, quantity
 ROOT = Path(__file__).parents[2]
 CHANGED = re.compile(
     r"dosageInstruction\[\d+\]\.(text|method|doseAndRate|maxDosePerPeriod|timing$|timing\.(repeat|code|event))|"
-    r"medicationReference|medicationCodeableConcept|reasonCode"
+    r"medicationReference|medicationCodeableConcept|reasonCode|status$"
 )
 """What a suggestion may change in an order."""
 
@@ -65,6 +65,7 @@ def _decorated(request: dict[str, Any]) -> dict[str, Any]:
     for draft in _drafts(request):
         for key, value in AROUND_THE_ORDER.items():
             draft.setdefault(key, value)
+        draft["dispenseRequest"] = AROUND_THE_ORDER["dispenseRequest"] | draft["dispenseRequest"]
         dosages = draft.get("dosageInstruction", ())
         for dosage in [each for each in dosages if isinstance(each, dict)] if isinstance(dosages, list) else ():
             for key, value in AROUND_THE_DOSAGE.items():
@@ -88,7 +89,9 @@ def _nested(depth: int) -> dict[str, Any]:
 
 
 def _drafts(request: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = request["context"]["draftOrders"]["entry"]
+    """The orders that may be changed: the drafts, or at patient-view the one that is running."""
+    bundle = request["context"].get("draftOrders") or request["prefetch"].get("medications") or {}
+    entries = bundle.get("entry", [])
     return [e["resource"] for e in entries if e["resource"]["resourceType"] == "MedicationRequest"]
 
 

@@ -44,6 +44,13 @@ ERRORS = {
     "specification-before-1.0": "CDS Hooks before 1.0: user beside the context, a list of medications as its drafts",
     "specification-patient-view": "CDS Hooks, patient-view: sent to the service of another hook",
 }
+OTHER_HOOKS = {
+    f"library-{hook}": f"hook library, {hook}: no service of ours is at this hook"
+    for hook in (
+        "encounter-start", "encounter-discharge", "appointment-book", "order-dispatch", "medication-refill",
+        "allergyintolerance-create", "problem-list-item-create",
+    )
+}  # fmt: skip
 OLDER = {"library-order-select-dstu2": "hook library, order-select, DSTU2: a MedicationOrder"}
 
 
@@ -103,6 +110,23 @@ def test_an_example_of_another_hook_or_age_is_refused(name: str, service: Servic
     status, answer = service.post(encoded(request), "order-sign")
     assert status == 400
     assert answer["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize("name", OTHER_HOOKS, ids=OTHER_HOOKS.get)
+def test_an_example_of_a_hook_without_a_service_is_refused_by_each_service_of_an_order(
+    name: str, service: Service
+) -> None:
+    request, hook = _example(name)
+    assert f"library-{hook}" == name
+    for asked in ("order-select", "order-sign"):
+        status, answer = service.post(encoded(request), asked)
+        assert status == 400
+        assert f"hook is not {asked}" in answer["issue"][0]["diagnostics"]
+
+
+def test_every_example_is_posted() -> None:
+    posted = {*ORIGINS, *ERRORS, *OTHER_HOOKS, *OLDER}
+    assert {path.stem for path in FOLDER.glob("*.json")} == posted
 
 
 def test_a_context_alone_is_refused_and_the_answer_says_what_is_missing(service: Service) -> None:

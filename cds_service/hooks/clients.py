@@ -1,0 +1,125 @@
+"""The clients of the service: one entry each in a YAML or TOML file, checked whole before the service starts."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from cds_service.protocol.loader import ProtocolError, parse_yaml
+from cds_service.settings import is_origin, web_url
+
+Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
+"""Signatures that a client may be allowed: neither `none` nor a symmetric one has a name (requirements 201, 203)."""
+
+Network = Literal["public", "private", "loopback"]
+
+
+class ClientsError(Exception):
+    """A file of clients that cannot be used; the message names the file, the place and what is expected."""
+
+
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A token bucket, in each worker process: `burst` calls at once, refilled by `per_second`."""
+
+    per_second: Annotated[int, Meta(ge=1, le=100_000)]
+    burst: Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One client (tenant): who it is, and what it may do. docs/clients.md says what each field means."""
+
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    """Stands in logs, metrics and the audit."""
+    issuers: list[Annotated[str, Meta(min_length=1)]] = []
+    """`iss` of its tokens. The one entry without issuers is the caller of a service that authenticates nobody."""
+    tenant: Annotated[str, Meta(min_length=1)] | None = None
+    """`tenant` of its tokens; tells apart the clients of one issuer."""
+    jku: list[str] = []
+    jwks_file: str | None = None
+    key_network: Network = "public"
+    """Where the hosts of `jku` may lie."""
+    algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("ES384", "RS384")
+    audience: list[Annotated[str, Meta(min_length=1)]] = []
+    """Accepted beside the public URL and the URL that is called."""
+    max_lifetime_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 600
+    fhir_servers: list[str] = []
+    profile: str = "standard"
+    overlay: str | None = None
+    cors_origins: list[str] = []
+    rate_limit: RateLimit | None = None
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    clients: Annotated[list[Client], Meta(min_length=1)]
+
+
+def load(path: Path) -> tuple[Client, ...]:
+    """The clients of a file, with the files that they name made absolute. Raises ClientsError."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientsError(f"{path}: cannot be read") from error
+    try:
+        content: Any = tomllib.loads(text) if path.suffix == ".toml" else parse_yaml(text, path.name)
+        clients = msgspec.convert(content, _File).clients
+    except (tomllib.TOMLDecodeError, ProtocolError, msgspec.ValidationError) as error:
+        raise ClientsError(f"{path}: {error}") from error
+    faults = list(_faults(clients))
+    if faults:
+        raise ClientsError(f"{path}: " + "; ".join(faults))
+    return tuple(_located(client, path.parent) for client in clients)
+
+
+def _located(client: Client, folder: Path) -> Client:
+    return replace(
+        client,
+        jwks_file=client.jwks_file and str(folder / client.jwks_file),
+        overlay=client.overlay and str(folder / client.overlay),
+        profile=str(folder / client.profile) if client.profile.endswith(".toml") else client.profile,
+        fhir_servers=[server.rstrip("/") for server in client.fhir_servers],
+    )
+
+
+def _faults(clients: Sequence[Client]) -> Iterator[str]:
+    """What no type can say."""
+    ids = [client.id for client in clients]
+    yield from (f"the id {each} stands twice" for each in sorted({each for each in ids if ids.count(each) > 1}))
+    if sum(not client.issuers for client in clients) > 1:
+        yield "more than one client has no issuers"
+    callers = [(issuer, client.tenant) for client in clients for issuer in client.issuers]
+    for issuer in sorted({issuer for issuer, _ in callers}):
+        tenants = [tenant for each, tenant in callers if each == issuer]
+        if len(tenants) > 1 and (None in tenants or len(set(tenants)) < len(tenants)):
+            yield f"the issuer {issuer} belongs to several clients, and they are not told apart by a tenant each"
+    for client in clients:
+        yield from (f"client {client.id}: {fault}" for fault in _faults_of(client))
+
+
+def _faults_of(client: Client) -> Iterator[str]:
+    if client.issuers and not (client.jku or client.jwks_file):
+        yield "has issuers, but neither jku nor jwks_file"
+    if not client.issuers and (client.jku or client.jwks_file or client.tenant):
+        yield "has keys or a tenant, but no issuers"
+    for name, urls in (("jku", client.jku), ("fhir_servers", client.fhir_servers)):
+        for url in urls:
+            if not _is_url(url):
+                yield f"{name}: {url!r} is not an http or https URL without a user or a query"
+            elif name == "jku" and urlsplit(url).scheme != "https" and client.key_network != "loopback":
+                yield f"jku: {url!r} is not https, which only key_network: loopback allows"
+    for origin in client.cors_origins:
+        if origin != "*" and not is_origin(origin):
+            yield f"cors_origins: {origin!r} is neither * nor scheme://host[:port]"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return bool(web_url(text))
+    except ValueError:
+        return False

@@ -1,0 +1,191 @@
+"""A client's public keys (a JWK Set), from its URL or from a file: cached, read anew when they age or rotate."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as LateError
+from pathlib import Path
+from typing import Any
+
+import jwt
+import msgspec
+import requests
+from urllib3.exceptions import HTTPError
+
+from cds_service.hooks import outbound
+from cds_service.hooks.clients import Network
+
+log = logging.getLogger("ketamine_cds")
+
+_MAX_BYTES = 256_000
+_MAX_AGE = 300.0
+"""Seconds after which keys are read anew."""
+_LONGEST = 3600.0
+"""Seconds for which keys are used whose source no longer answers."""
+_PAUSE = 10.0
+"""Seconds between two readings, so that tokens with invented key ids cannot be used against the client's server."""
+_PAUSE_AFTER_FAILURE = 2.0
+
+_FAMILY: Mapping[str, tuple[str, str | None]] = {
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+    "EdDSA": ("OKP", "Ed25519"),
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
+}
+"""The key type and curve of each algorithm (RFC 7518, RFC 8037)."""
+
+
+class KeysUnavailable(Exception):
+    """A JWK Set could not be read; the message says why, without its content."""
+
+
+class KeySet:
+    """The keys of one source. `read` gives the JWK Set as JSON and raises KeysUnavailable."""
+
+    def __init__(self, read: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> None:
+        self._read = read
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: list[dict[str, Any]] = []
+        self._read_at: float | None = None
+        self._next_reading = clock()
+        self._made: dict[tuple[str, str], jwt.PyJWK] = {}
+
+    def key(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
+        """The key of that id for that algorithm. An unknown one makes the set be read anew, now and then.
+
+        Keys that have aged are read anew aside: no order waits for that. Raises KeysUnavailable where there are none.
+        """
+        if self._is_older_than(_LONGEST):
+            self._refresh()
+            if self._is_older_than(_LONGEST):
+                raise KeysUnavailable("the client's keys could not be read")
+        elif self._is_older_than(_MAX_AGE):
+            self._refresh_aside()
+        found = self._find(kid, algorithm)
+        if found is None:
+            self._refresh()
+            found = self._find(kid, algorithm)
+        return found
+
+    def _is_older_than(self, seconds: float) -> bool:
+        return self._read_at is None or self._clock() - self._read_at > seconds
+
+    def _find(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
+        made = self._made
+        if (kid, algorithm) not in made:
+            fitting = [key for key in self._keys if key.get("kid") == kid and _fits(key, algorithm)]
+            if len(fitting) != 1:
+                return None
+            try:
+                made[kid, algorithm] = jwt.PyJWK(fitting[0], algorithm)
+            except jwt.PyJWTError:
+                return None
+        return made[kid, algorithm]
+
+    def _refresh(self) -> None:
+        with self._lock:
+            self._read_anew()
+
+    def _refresh_aside(self) -> None:
+        if self._clock() >= self._next_reading and self._lock.acquire(blocking=False):
+            threading.Thread(target=self._read_anew_and_release, daemon=True).start()
+
+    def _read_anew_and_release(self) -> None:
+        try:
+            self._read_anew()
+        finally:
+            self._lock.release()
+
+    def _read_anew(self) -> None:
+        """The lock is held. Not before the pause is over; what cannot be read leaves the keys as they are."""
+        if self._clock() < self._next_reading:
+            return
+        try:
+            self._keys = _keys(self._read())
+        except KeysUnavailable as error:
+            self._next_reading = self._clock() + _PAUSE_AFTER_FAILURE
+            log.warning("a client's keys: %s", error)
+        else:
+            self._made = {}
+            self._read_at = self._clock()
+            self._next_reading = self._read_at + _PAUSE
+
+
+def _keys(body: bytes) -> list[dict[str, Any]]:
+    """The keys of a JWK Set. Members that are no keys are passed over, as RFC 7517 has it."""
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise KeysUnavailable("the JWK Set is not JSON") from error
+    listed = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(listed, list):
+        raise KeysUnavailable("the JWK Set has no keys")
+    return [key for key in listed if isinstance(key, dict)]
+
+
+def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
+    """Whether a key is meant for the algorithm: by type and curve, and by what the key itself says of its use."""
+    kind, curve = _FAMILY[algorithm]
+    operations = key.get("key_ops", ["verify"])
+    return (
+        key.get("kty") == kind
+        and (curve is None or key.get("crv") == curve)
+        and key.get("alg", algorithm) == algorithm
+        and key.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+    )
+
+
+# Where they come from -------------------------------------------------------------------------------------------
+
+
+def from_file(path: str) -> KeySet:
+    def read() -> bytes:
+        try:
+            return Path(path).read_bytes()
+        except OSError as error:
+            raise KeysUnavailable(f"the file of a JWK Set cannot be read: {error.strerror}") from error
+
+    return KeySet(read)
+
+
+def from_url(url: str, network: Network, deadline: float, ca_bundle: str | None = None) -> KeySet:
+    """Keys at a URL: no redirects, no addresses but those of `network`, at most `deadline` seconds and 256 kB."""
+    session = outbound.session(network, ca_bundle)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="jwks")
+
+    def read() -> bytes:
+        # In a thread of its own: neither a name server nor a dripping header knows of a deadline.
+        job: Future[bytes] = pool.submit(_fetched, session, url, time.monotonic() + deadline)
+        try:
+            return job.result(deadline)
+        except LateError as error:
+            job.cancel()
+            raise KeysUnavailable("the server of a JWK Set did not answer in time") from error
+
+    return KeySet(read)
+
+
+def _fetched(session: requests.Session, url: str, until: float) -> bytes:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise KeysUnavailable("the server of a JWK Set did not answer in time")
+    try:
+        with session.get(url, timeout=(left, left), allow_redirects=False, stream=True) as response:
+            if response.status_code != 200:
+                raise KeysUnavailable(f"the server of a JWK Set answered {response.status_code}")
+            body = b""
+            while chunk := response.raw.read1(65536, decode_content=True):
+                body += chunk
+                if len(body) > _MAX_BYTES or time.monotonic() > until:
+                    raise KeysUnavailable("the JWK Set is too large or too slow")
+            return body
+    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        raise KeysUnavailable("the server of a JWK Set could not be reached") from error

@@ -1,0 +1,43 @@
+"""The protocol as pages for people: cards link to them."""
+
+from __future__ import annotations
+
+from flask import Flask, abort, render_template
+
+from cards.compose import FURTHER_WARNINGS
+from cards.could_not_check import TOPIC as COULD_NOT_CHECK
+from cards.wording import wording
+from cds_service.advise import Knowledge
+from cds_service.protocol.words import Words
+from cds_service.web.deployment import Deployment
+
+RESERVED_TOPICS = (COULD_NOT_CHECK, FURTHER_WARNINGS)
+"""Cards that stand for several rules."""
+
+
+def register(app: Flask, deployment: Deployment) -> None:
+    @app.get("/protocol/<topic>")
+    def protocol_page(topic: str) -> str:
+        return _page(deployment.knowledge, topic, deployment)
+
+    @app.get("/sites/<site>/protocol/<topic>")
+    def site_page(site: str, topic: str) -> str:
+        """The page with the limits of a client's own overlay."""
+        knowledge = deployment.tenants.sites.get(site)
+        if knowledge is None:
+            abort(404)
+        return _page(knowledge, topic, deployment)
+
+
+def _page(knowledge: Knowledge, topic: str, deployment: Deployment) -> str:
+    protocol, day = knowledge.protocol, deployment.clock().date()
+    rule = protocol.rules.get(topic)
+    if rule is not None:
+        text = knowledge.texts.by_rule[rule.id]
+        cards = {tier.name: wording(rule, tier.name, text, protocol, day) for tier in rule.tiers}
+        words = Words(protocol, knowledge.valuesets, day)
+        return render_template("rule.html", rule=rule, cards=cards, words=words, protocol=protocol)
+    if topic not in RESERVED_TOPICS:
+        abort(404)
+    shared = [r for r in protocol.rules.values() if topic == FURTHER_WARNINGS or r.card == topic]
+    return render_template("shared.html", topic=topic, rules=shared, protocol=protocol)

@@ -1,0 +1,74 @@
+"""The CDS services over HTTP: discovery, and one call per hook."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import Flask, Response, g
+
+from cards.compose import Composed
+from cards.model import Response as HookResponse
+from cds_service.advise import Advice, advice, failure
+from cds_service.hooks import discovery
+from cds_service.hooks.discovery import Service
+from cds_service.hooks.errors import HookError, UnknownService
+from cds_service.hooks.request import HookRequest, parse
+from cds_service.hooks.response import EMPTY, encode
+from cds_service.web import tenants
+from cds_service.web.deployment import Deployment
+from cds_service.web.metrics import Counted
+from cds_service.web.wire import answer, place, read_body
+
+log = logging.getLogger("ketamine_cds")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """An answered call, for those who record or count it: `flask.g.invocation`, from the answer on."""
+
+    service: Service
+    request: HookRequest | None
+    """None where the call failed before it was read."""
+    response: HookResponse
+    """The cards as composed."""
+    sent: HookResponse
+    """The cards in the form of the client's profile; feedback names its cards and suggestions."""
+    now: datetime
+    advice: Advice
+    """What stands behind the cards."""
+
+
+def register(app: Flask, deployment: Deployment) -> None:
+    shadow = deployment.settings.shadow == "on"
+
+    @app.get("/cds-services")
+    def discover() -> Response:
+        return answer(tenants.current().discovery)
+
+    @app.post("/cds-services/<service_id>")
+    def call(service_id: str) -> Response:
+        service = discovery.BY_ID.get(service_id)
+        if service is None:
+            raise UnknownService(f"there is no service of that id; known are {', '.join(discovery.BY_ID)}")
+        tenant, now, hook_request = tenants.current(), deployment.clock(), None
+        body = read_body(deployment.settings.max_body_bytes)
+        try:
+            hook_request = parse(body, service.hook)
+            source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token))
+            made = advice(
+                hook_request, service.signing, tenant.knowledge, source, now, deployment.audit.acknowledged(tenant.id)
+            )
+            sent = EMPTY if shadow else tenant.profile.apply(made.response)
+            written = encode(sent)
+        except HookError:
+            raise
+        except Exception as error:  # silence would read as "checked and fine"
+            log.error("the check failed: %s at %s", type(error).__name__, place(error))
+            failed = failure(tenant.knowledge)
+            made = Advice(failed, composed=[Composed(card, ()) for card in failed.cards], failed=True)
+            sent = EMPTY if shadow else failed
+            written = encode(sent)
+        g.invocation = Invocation(service, hook_request, made.response, sent, now, made)
+        return answer(written)

@@ -1,0 +1,177 @@
+"""A client of the service at run time: its entry, and the knowledge, FHIR servers and profile that are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+from flask import g
+from sqlalchemy.exc import SQLAlchemyError
+
+from cds_service.advise import Knowledge
+from cds_service.advise import load as load_knowledge
+from cds_service.fhir.client import FhirServers, Limits
+from cds_service.hooks import clients, discovery, keysets, profiles
+from cds_service.hooks.authentication import Authenticator, Keys
+from cds_service.hooks.clients import Client, ClientsError, RateLimit
+from cds_service.hooks.profiles import Profile, ProfileError
+from cds_service.hooks.replay import SqlReplayGuard
+from cds_service.settings import SettingError, Settings
+from cds_service.web.rate import Bucket
+
+ANONYMOUS = "anonymous"
+_KEYS_DEADLINE = 2.0
+"""Seconds for reading a client's keys; only the first call of a client, or one with a new key, waits for it."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """One client. `id` stands in logs, metrics and the audit; it is a name that the site chose, never a secret."""
+
+    id: str
+    knowledge: Knowledge
+    servers: FhirServers
+    profile: Profile
+    discovery: bytes
+    """The body of GET /cds-services."""
+    cors_origins: frozenset[str]
+    bucket: Bucket | None
+    """None: no limit."""
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """All of them. Without an authenticator every caller is the anonymous one."""
+
+    by_id: Mapping[str, Tenant]
+    anonymous: Tenant | None
+    authenticator: Authenticator | None
+    sites: Mapping[str, Knowledge]
+    """The knowledge of each overlay that only clients name, by the name of its file."""
+    cors_origins: frozenset[str]
+    """Of all clients: a preflight does not say who will call."""
+
+    def of(self, authorization: str | None, path: str, now: datetime) -> Tenant:
+        """The client of a call. Raises Unauthenticated."""
+        if self.authenticator is None:
+            assert self.anonymous is not None
+            return self.anonymous
+        return self.by_id[self.authenticator.client(authorization, path, now).id]
+
+
+def current() -> Tenant:
+    """The client of the request at hand. Only below /cds-services, after authentication."""
+    tenant: Tenant = g.tenant
+    return tenant
+
+
+def load(settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime]) -> Tenants:
+    """The clients of the settings' file, or the one anonymous client without it. `knowledge` is of the settings.
+
+    Raises SettingError, ClientsError, or what loading a knowledge raises.
+    """
+    required = settings.authenticates
+    entries = clients.load(Path(settings.clients)) if settings.clients else ()
+    callers = [entry for entry in entries if bool(entry.issuers) == required]
+    _check(settings, required, callers)
+    if not required and not callers:
+        callers = [Client(id=ANONYMOUS, fhir_servers=list(settings.fhir_servers))]
+    knowledge_of = _knowledges(settings, knowledge, callers)
+    made = {entry.id: _tenant(entry, knowledge_of[entry.overlay], settings) for entry in callers}
+    return Tenants(
+        by_id=made,
+        anonymous=None if required else next(iter(made.values())),
+        authenticator=_authenticator(settings, callers, clock) if required else None,
+        sites={_site(path): each for path, each in knowledge_of.items() if path and each is not knowledge},
+        cors_origins=frozenset[str]().union(*(tenant.cors_origins for tenant in made.values())),
+    )
+
+
+def _check(settings: Settings, required: bool, callers: Sequence[Client]) -> None:
+    if not required:
+        return
+    if not callers:
+        raise SettingError("KETAMINE_CDS_AUTH is 'required'; KETAMINE_CDS_CLIENTS must name who may call")
+    if settings.fhir_servers:
+        raise SettingError("KETAMINE_CDS_FHIR_SERVERS is not used where clients sign in; each entry names its own")
+    if settings.public_url is None and settings.host in ("0.0.0.0", "::"):
+        raise SettingError("KETAMINE_CDS_PUBLIC_URL must say for which URL the tokens of clients are made")
+
+
+def _knowledges(settings: Settings, knowledge: Knowledge, callers: Sequence[Client]) -> dict[str | None, Knowledge]:
+    """The knowledge of each overlay, loaded once. Its pages lie below a path of its own."""
+    found: dict[str | None, Knowledge] = {None: knowledge}
+    ours = Path(settings.overlay).resolve() if settings.overlay else None
+    names: dict[str, str] = {}
+    for path in sorted({entry.overlay for entry in callers if entry.overlay}):
+        if ours is not None and Path(path).resolve() == ours:
+            found[path] = knowledge
+            continue
+        if names.setdefault(_site(path), path) != path:
+            raise ClientsError(f"{path} and {names[_site(path)]}: overlays need different file names")
+        found[path] = load_knowledge(f"{settings.base_url}/sites/{_site(path)}", path, settings.valuesets)
+    return found
+
+
+def _site(path: str) -> str:
+    return Path(path).stem
+
+
+def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
+    try:
+        profile = profiles.load(entry.profile)
+    except ProfileError as error:
+        raise ClientsError(f"client {entry.id}: {error}") from error
+    limit = entry.rate_limit
+    if limit is None and settings.calls_per_second:
+        limit = RateLimit(per_second=settings.calls_per_second, burst=2 * settings.calls_per_second)
+    return Tenant(
+        id=entry.id,
+        knowledge=knowledge,
+        servers=FhirServers(
+            entry.fhir_servers,
+            Limits(deadline=settings.fhir_deadline_ms / 1000, max_bytes=settings.fhir_max_bytes),
+            threads=settings.fhir_threads,
+            ca_bundle=settings.fhir_ca_bundle,
+        ),
+        profile=profile,
+        discovery=msgspec.json.encode(discovery.discovery(knowledge.queries, knowledge.protocol.version)),
+        cors_origins=frozenset(entry.cors_origins) | frozenset(settings.cors_origins),
+        bucket=Bucket(limit.per_second, limit.burst) if limit else None,
+    )
+
+
+def _authenticator(settings: Settings, callers: Sequence[Client], clock: Callable[[], datetime]) -> Authenticator:
+    try:
+        replay = SqlReplayGuard(replay_url(settings), clock)
+    except SQLAlchemyError as error:
+        raise SettingError(f"the database of used tokens cannot be opened: {type(error).__name__}") from error
+    return Authenticator(
+        [(entry, _keys(entry, settings)) for entry in callers],
+        settings.base_url,
+        replay,
+        tolerance=timedelta(seconds=settings.clock_skew_seconds),
+    )
+
+
+def replay_url(settings: Settings) -> str:
+    """Where used tokens are kept. Makes the folder. Raises SettingError."""
+    if settings.replay_url:
+        return settings.replay_url
+    folder = settings.state_folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{folder} cannot be made; KETAMINE_CDS_STATE_DIR names another folder") from error
+    return f"sqlite:///{folder / 'used-tokens.sqlite3'}"
+
+
+def _keys(entry: Client, settings: Settings) -> Keys:
+    def at(url: str) -> keysets.KeySet:
+        return keysets.from_url(url, entry.key_network, _KEYS_DEADLINE, settings.fhir_ca_bundle)
+
+    file = keysets.from_file(entry.jwks_file) if entry.jwks_file else None
+    return Keys(file, {url: at(url) for url in entry.jku})

@@ -1,0 +1,193 @@
+"""Feedback as clients send it, in every spelling; a bad entry is refused by itself and free text never kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cds_service.hooks import feedback
+from cds_service.hooks.errors import Malformed, TooLarge
+from cds_service.hooks.feedback import Entry, Refusal, parse
+
+CARD = "0ee39951-9dce-41e8-81ee-13c829b6794b"
+SUGGESTION = "83e4cfc3-8ed4-421d-b3ec-7609e6a38125"
+REASONS = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+AT = "2020-08-25T21:18:16.375Z"
+
+
+def _parsed(*items: Any) -> tuple[list[Entry], list[Refusal]]:
+    return parse(json.dumps({"feedback": items}).encode())
+
+
+def _one(**changes: Any) -> Entry:
+    item = {"card": CARD, "outcome": "overridden", "outcomeTimestamp": AT} | changes
+    (entry,), refusals = _parsed({name: value for name, value in item.items() if value is not None})
+    assert refusals == []
+    return entry
+
+
+def test_an_accepted_suggestion_as_the_sandbox_sends_it() -> None:
+    entry = _one(outcome="accepted", acceptedSuggestions=[{"id": SUGGESTION}])
+    assert entry == Entry(CARD, "accepted", (SUGGESTION,), (), False, AT)
+
+
+def test_a_card_dismissed_without_a_reason() -> None:
+    assert _one() == Entry(CARD, "overridden", (), (), False, AT)
+
+
+CODING = {"code": "patient-requested", "system": REASONS, "display": "The patient asked for it"}
+CODED = ((REASONS, "patient-requested"),)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overrideReason": {"reason": CODING}},
+        {"overrideReason": CODING},
+        {"overrideReason": [{"reason": CODING}]},
+        {"overrideReasons": {"reason": CODING}},
+        {"overrideReasons": [{"reason": CODING}]},
+        {"overrideReasons": [CODING]},
+        {"overrideReason": {"reason": [CODING, CODING]}},
+        {"overrideReason": {"reason": CODING}, "overrideReasons": [{"reason": CODING}]},
+    ],
+)
+def test_a_coded_reason_is_read_wherever_it_stands(changes: dict[str, Any]) -> None:
+    entry = _one(**changes)
+    assert (entry.reasons, entry.commented) == (CODED, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overrideReason": {"userComment": "Ms Secret is fine"}},
+        {"overrideReasons": [{"userComment": "Ms Secret is fine"}]},
+        {"overrideReason": {"reason": {"display": "Ms Secret is fine"}}},
+        {"overrideReason": {"reason": {"code": "Ms Secret is fine", "system": REASONS}}},
+        {"overrideReason": {"reason": "Ms Secret is fine"}},
+        {"overrideReason": "Ms Secret is fine"},
+        {"userComment": "Ms Secret is fine"},
+    ],
+)
+def test_of_words_only_that_there_were_some_is_kept(changes: dict[str, Any]) -> None:
+    entry = _one(**changes)
+    assert (entry.reasons, entry.commented) == ((), True)
+    assert "Secret" not in repr(entry)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overrideReason": {}},
+        {"overrideReason": {"userComment": "  "}},
+        {"overrideReason": {"reason": {"system": REASONS}}},
+        {"overrideReasons": []},
+        {"overrideReason": {"userComment": 5}},
+    ],
+)
+def test_an_empty_reason_is_none(changes: dict[str, Any]) -> None:
+    entry = _one(**changes)
+    assert (entry.reasons, entry.commented) == ((), False)
+
+
+def test_code_and_comment_are_read_together() -> None:
+    entry = _one(overrideReason={"reason": CODING, "userComment": "and more"})
+    assert (entry.reasons, entry.commented) == (CODED, True)
+
+
+def test_a_reason_without_a_system_is_kept() -> None:
+    assert _one(overrideReason={"reason": {"code": "x1"}}).reasons == ((None, "x1"),)
+
+
+def test_what_the_specification_requires_and_the_entry_can_do_without_may_be_missing() -> None:
+    assert _one(outcomeTimestamp=None).at is None
+    assert _one(outcome="accepted").suggestions == ()
+
+
+@pytest.mark.parametrize(
+    "at", ["2020-08-25", "2020-08-25T21:18", "2020-08-25T21:18:16+02:00", "2020-08-25 21:18:16.375123+0200"]
+)
+def test_a_timestamp_is_kept_as_it_was_written(at: str) -> None:
+    assert _one(outcomeTimestamp=at).at == at
+
+
+def test_a_card_is_told_by_its_uuid_however_that_is_written() -> None:
+    assert {_one(card=card).card for card in (CARD, CARD.upper(), f"urn:uuid:{CARD}")} == {CARD}
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (5, "not an object"),
+        (None, "not an object"),
+        ({}, "outcome"),
+        ({"card": CARD, "outcome": "ignored"}, "outcome"),
+        ({"card": CARD, "outcome": ["accepted"]}, "outcome"),
+        ({"outcome": "accepted"}, "card is not a UUID"),
+        ({"card": "Patient Secret", "outcome": "accepted"}, "card is not a UUID"),
+        ({"card": 5, "outcome": "accepted"}, "card is not a UUID"),
+        ({"card": CARD, "outcome": "accepted", "acceptedSuggestions": SUGGESTION}, "not an array"),
+        ({"card": CARD, "outcome": "accepted", "acceptedSuggestions": [{}]}, "suggestion is not a UUID"),
+        ({"card": CARD, "outcome": "accepted", "acceptedSuggestions": [{"id": "Secret"}]}, "is not a UUID"),
+        ({"card": CARD, "outcome": "accepted", "acceptedSuggestions": [SUGGESTION] * 101}, "at most 100"),
+        ({"card": CARD, "outcome": "overridden", "outcomeTimestamp": "Secret"}, "outcomeTimestamp"),
+        ({"card": CARD, "outcome": "overridden", "outcomeTimestamp": 1598390296}, "outcomeTimestamp"),
+        ({"card": CARD, "outcome": "overridden", "overrideReasons": [CODING] * 21}, "more than 20"),
+    ],
+)
+def test_a_bad_entry_is_refused_by_itself_and_not_repeated(bad: Any, says: str) -> None:
+    good = {"card": CARD, "outcome": "overridden"}
+    entries, refusals = _parsed(good, bad, good)
+    assert len(entries) == 2
+    (refusal,) = refusals
+    assert refusal.where == "feedback[1]"
+    assert says in refusal.says
+    assert "Secret" not in refusal.says
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"5", b"{}", b'{"feedback": {}}', b'{"feedback": null}', b"\xff\xfe", b"[" * 100_000]
+)
+def test_a_body_that_is_no_feedback_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        parse(body)
+
+
+def test_a_byte_order_mark_is_survived() -> None:
+    entries, _ = parse(b"\xef\xbb\xbf" + json.dumps({"feedback": [{"card": CARD, "outcome": "accepted"}]}).encode())
+    assert len(entries) == 1
+
+
+def test_half_a_character_in_a_comment_costs_nothing() -> None:
+    good = {"card": CARD, "outcome": "overridden", "overrideReason": {"userComment": "X"}}
+    for half in (b"\\ud83d", b"\xf0\x9f"):
+        entries, _ = parse(json.dumps({"feedback": [good]}).encode().replace(b"X", half))
+        assert entries[0].commented
+
+
+def test_no_entries_are_none() -> None:
+    assert _parsed() == ([], [])
+
+
+def test_more_entries_than_can_be_taken_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "MOST_ENTRIES", 2)
+    with pytest.raises(TooLarge):
+        _parsed({}, {}, {})
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from([CARD, "accepted", AT]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_NAMES = ("card", "outcome", "acceptedSuggestions", "overrideReason", "overrideReasons", "outcomeTimestamp")
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(_NAMES, _JSON)) | _JSON, max_size=4))
+def test_whatever_is_sent_each_entry_is_taken_or_refused(items: list[Any]) -> None:
+    entries, refusals = _parsed(*items)
+    assert len(entries) + len(refusals) == len(items)
