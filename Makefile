@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXAMPLE ?= examples/ward-infusion-over-the-limit.json
 WORKERS_OF_TESTS ?= auto
+MINUTES ?= 10
 
-.PHONY: run test lint bench docs lock clean
+.PHONY: run test lint bench docs lock clean soak fuzz conformance
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
 	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
@@ -20,6 +21,17 @@ lint: .venv/dev ## formatting, lint, types, and the direction of imports
 
 bench: .venv/dev ## compare with a no-op route, in one run
 	$(BIN)/python -m bench.run
+
+soak: .venv/dev ## mixed load at half of the maximum for MINUTES, with errors, times and memory for each
+	$(BIN)/python -m bench.soak --minutes $(MINUTES)
+
+fuzz: .venv/dev ## 200,000 mutated requests and more; nothing may fail, hang or grow
+	$(BIN)/python -m tests.fuzz.run
+
+conformance: .venv/dev ## CDS Hooks 2.0 against this service, or against URL (with REQUESTS, KEY and ISSUER)
+	@$(if $(URL),KETAMINE_TEST_CONFORMANCE_URL='$(URL)') $(if $(REQUESTS),KETAMINE_TEST_CONFORMANCE_REQUESTS='$(REQUESTS)') \
+	$(if $(KEY),KETAMINE_TEST_CONFORMANCE_KEY='$(KEY)') $(if $(ISSUER),KETAMINE_TEST_CONFORMANCE_ISSUER='$(ISSUER)') \
+	$(BIN)/pytest -q -n0 -p no:cacheprovider $(patsubst %,tests/conformance/test_%.py,discovery calls cards trust)
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python -m docs.generate

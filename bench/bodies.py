@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from tests.scenarios.build import ACT_CODE, LOINC, MONITORING, RXNORM, SNOMED, UCUM, concept
+from cds_service.fhir import queries
+from cds_service.fhir.queries import Query
+from cds_service.terminology import valuesets
+from tests.scenarios.build import ACT_CODE, LOINC, MONITORING, PARACETAMOL, RXNORM, SNOMED, UCUM, concept
 from tests.servers.hapi import Bundle, move_dates
 
 Resource = dict[str, Any]
@@ -25,7 +28,8 @@ NOT_KETAMINE = "not ketamine"
 
 VITAL, LABORATORY = "vital-signs", "laboratory"
 _ALLERGY_STATUS = "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical"
-_BODY_SIZE = frozenset({"29463-7", "8302-2", "39156-5"})
+_CARDS_OF_THEIR_OWN = frozenset({"128613002", "84757009", "308971"})
+"""A seizure disorder, epilepsy and carbamazepine of one sandbox chart: left out, as the order is what is measured."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,10 @@ class Measured:
 def measured(now: datetime, shared: Path | None = None) -> tuple[list[Measured], dict[str, str]]:
     """All of them, and where the two charts come from."""
     charts = _charts(now, shared)
+    asked = queries.load(valuesets.load())
     found = []
     for name, chart in charts.items():
-        prefetch = _prefetch(chart)
+        prefetch = _prefetch(chart, asked)
         drafts = {order: _ketamine(rate, chart) for order, rate in RATES.items()} | {
             NOT_KETAMINE: _amoxicillin(chart)
         }
@@ -81,7 +86,7 @@ def _cut(chart: Chart, size: int) -> Chart:
 
 
 def _in_hospital(chart: Chart, now: datetime) -> Chart:
-    """With today's stay, weight, pressure, allergies and monitoring, so that a correct order gives no card.
+    """With today's stay, weight, pressure, allergies, paracetamol and monitoring: a correct order gives no card.
 
     The weight is the last one that was recorded, measured again.
     """
@@ -103,13 +108,16 @@ def _in_hospital(chart: Chart, now: datetime) -> Chart:
         ),
         {"resourceType": "AllergyIntolerance", "id": "none", "clinicalStatus": concept(_ALLERGY_STATUS, "active")}
         | {"code": known, "patient": subject},
+        {"resourceType": "MedicationRequest", "id": "adjunct", "status": "active", "intent": "order"}
+        | {"medicationCodeableConcept": concept(RXNORM, PARACETAMOL, "acetaminophen")},
         *(
             {"resourceType": "ServiceRequest", "id": f"watch{code}", "status": "active", "intent": "order"}
             | {"code": concept(SNOMED, code)}
             for code in MONITORING
         ),
     ]
-    return Chart(chart.origin, chart.patient, [*chart.resources, *({"subject": subject} | each for each in added)])
+    kept = (each for each in chart.resources if _code(each) not in _CARDS_OF_THEIR_OWN)
+    return Chart(chart.origin, chart.patient, [*kept, *({"subject": subject} | each for each in added)])
 
 
 # The sandbox patients -----------------------------------------------------------------------------------------
@@ -210,33 +218,32 @@ def _ago(now: datetime, days: int = 0, hours: int = 0) -> str:
 # The request --------------------------------------------------------------------------------------------------
 
 
-def _prefetch(chart: Chart) -> dict[str, Any]:
-    """Under the service's keys. Observations that no query asks for come with the results, as EHRs send them."""
-    (stay,) = chart.of("Encounter")
-    return {
-        "patient": chart.patient,
-        "encounter": stay,
-        "bodySize": _searchset(o for o in chart.of("Observation") if _code(o) in _BODY_SIZE),
-        "vitalSigns": _searchset(o for o in chart.of("Observation") if _is_vital(o) and _code(o) not in _BODY_SIZE),
-        "results": _searchset(o for o in chart.of("Observation") if not _is_vital(o) and _code(o) not in _BODY_SIZE),
-        "conditions": _searchset(chart.of("Condition")),
-        "allergies": _searchset(chart.of("AllergyIntolerance")),
-        "medications": _searchset(chart.of("MedicationRequest")),
-        "administrations": _searchset(chart.of("MedicationAdministration")),
-        "procedures": _searchset(chart.of("Procedure")),
-        "serviceRequests": _searchset(chart.of("ServiceRequest")),
+def _prefetch(chart: Chart, asked: Sequence[Query]) -> dict[str, Any]:
+    """Every query answered. What none asks for comes with the vital signs or the results, as EHRs send it."""
+    observations: dict[str, list[Resource]] = {}
+    for each in chart.of("Observation"):
+        other = "vitalSigns" if _is_vital(each) else "results"
+        key = next((query.key for query in asked if _code(each) in query.codes), other)
+        observations.setdefault(key, []).append(each)
+    answers: dict[str, Any] = {
+        query.key: _searchset(observations.get(query.key, []) if query.codes else chart.of(query.type))
+        for query in asked
     }
+    (stay,) = chart.of("Encounter")
+    return answers | {"patient": chart.patient, "encounter": stay}
 
 
-def _code(observation: Resource) -> str:
-    return str(observation["code"]["coding"][0]["code"])
+def _code(resource: Resource) -> str | None:
+    """The first one that says what a resource is about."""
+    coded = resource.get("code") or resource.get("medicationCodeableConcept") or {}
+    return next((str(coding["code"]) for coding in coded.get("coding", ())), None)
 
 
 def _is_vital(observation: Resource) -> bool:
     return bool(observation["category"][0]["coding"][0]["code"] == VITAL)
 
 
-def _searchset(resources: Any) -> Bundle:
+def _searchset(resources: Iterable[Resource]) -> Bundle:
     entries = [
         {"fullUrl": f"https://ehr.example/fhir/{r['resourceType']}/{r['id']}", "resource": r} for r in resources
     ]
@@ -252,6 +259,7 @@ def _draft(chart: Chart, medication: Resource, dosage: Resource) -> Resource:
         "medicationCodeableConcept": medication,
         "subject": {"reference": f"Patient/{chart.patient['id']}"},
         "reasonCode": [concept(SNOMED, "274663001", "Acute pain")],
+        "dispenseRequest": {"expectedSupplyDuration": {"value": 24, "unit": "h", "system": UCUM, "code": "h"}},
         "dosageInstruction": [dosage],
     }
 

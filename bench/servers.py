@@ -54,11 +54,12 @@ class Server:
 
 
 @contextmanager
-def service(workers: int) -> Iterator[Server]:
-    """`ketamine-cds serve` with its default settings."""
+def service(workers: int, **settings: str) -> Iterator[Server]:
+    """`ketamine-cds serve`, with its default settings but for these (`state_dir="…"`)."""
     port = _free_port()
-    settings = {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers)}
-    with _running(["cds_service.cli", "serve"], port, settings) as server:
+    given = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
+    given |= {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers)}
+    with _running(["cds_service.cli", "serve"], port, given) as server:
         yield server
 
 

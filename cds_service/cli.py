@@ -39,8 +39,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="for machines")
         command.add_argument("--now", metavar="DATETIME", help="judge as of this moment (ISO 8601), not of the clock")
         command.add_argument(
-            "--hook", choices=("order-select", "order-sign"), help="instead of the request's own hook"
+            "--hook", choices=("order-select", "order-sign", "patient-view"), help="instead of the request's own hook"
         )
+        if name == "explain":
+            command.add_argument("--client", metavar="ID", help="with what clinicians of this client overrode")
 
     example = commands.add_parser("example", help="print an example request with its dates moved to now")
     example.add_argument("file", metavar="FILE", help="a file of examples/")
@@ -54,6 +56,29 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--overlay", help="a site overlay file")
     diff = actions.add_parser("diff", help="print what an overlay changes")
     diff.add_argument("overlay", help="a site overlay file")
+    evidence = actions.add_parser("evidence", help="print each citation, what was read of it, and what rests on it")
+    evidence.add_argument("--overlay", help="a site overlay file")
+    evidence.add_argument("--json", action="store_true", help="for machines")
+
+    store = commands.add_parser("store", help="migrate, prune or export what was recorded (see docs/store.md)")
+    actions = store.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("migrate", help="bring the tables up to date; serve does it, too")
+    prune = actions.add_parser("prune", help="delete what is older than the retention time")
+    prune.add_argument("--days", type=int, metavar="N", help="instead of KETAMINE_CDS_RETENTION_DAYS")
+    export = actions.add_parser("export", help="print every record as a line of JSON")
+    export.add_argument("--since", metavar="DATETIME", help="only what was recorded from then on (ISO 8601)")
+
+    terminology = commands.add_parser("terminology", help="expand or check the value sets on a terminology server")
+    actions = terminology.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, says in (
+        ("expand", "write what a server makes of the shipped sets into a directory for KETAMINE_CDS_VALUESETS"),
+        ("check", "report codes that a server does not know, shows under another name or as inactive"),
+    ):
+        action = actions.add_parser(name, help=says, description=f"{says}; exit 0: all well, 1: not, 3: bad input")
+        action.add_argument("--tx", metavar="URL", required=True, help="base URL of a FHIR R4 terminology server")
+        action.add_argument("--set", metavar="NAME", action="append", help="only this set; may be given again")
+        if name == "expand":
+            action.add_argument("--into", metavar="DIR", required=True, help="where the ValueSet files are written")
     return top
 
 
@@ -80,6 +105,14 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands import protocol
 
         return protocol.run(given)
+    if given.command == "store":
+        from cds_service.commands import store
+
+        return store.run(given)
+    if given.command == "terminology":
+        from cds_service.commands import terminology
+
+        return terminology.run(given)
     if given.command == "example":
         from cds_service.commands.examples import example
 
@@ -87,8 +120,9 @@ def _run(given: argparse.Namespace) -> int:
     from cds_service.commands import check
 
     text = _read(given.file)
-    run = check.check if given.command == "check" else check.explain
-    return run(text, given.hook, given.now, given.json)
+    if given.command == "check":
+        return check.check(text, given.hook, given.now, given.json)
+    return check.explain(text, given.hook, given.now, given.json, given.client)
 
 
 def _read(name: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PREFIX = "KETAMINE_CDS_"
+OFF = "off"
 
 
 class SettingError(Exception):
@@ -27,7 +28,8 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
-def _url(text: str) -> str:
+def web_url(text: str) -> str:
+    """`text` without a slash at its end. Raises ValueError where it could never match what a request names."""
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -40,7 +42,7 @@ def _url(text: str) -> str:
 
 
 def _urls(text: str) -> tuple[str, ...]:
-    return tuple(_url(part.strip()) for part in text.split(",") if part.strip())
+    return tuple(web_url(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _file(text: str) -> str:
@@ -49,10 +51,49 @@ def _file(text: str) -> str:
     return text
 
 
+def _directory(text: str) -> str:
+    if not Path(text).is_dir():
+        raise ValueError("a directory that exists")
+    return text
+
+
 def _text(text: str) -> str:
     if not text:
         raise ValueError("a text that is not empty")
     return text
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def _store(text: str) -> str:
+    """Not a ValueError, with which the value would be shown: it may hold a password."""
+    if text != OFF and not text.startswith(("sqlite:///", "postgresql://")):
+        raise SettingError(
+            f"{PREFIX}STORE cannot be used; expected is off, or a URL that starts with sqlite:/// or postgresql://"
+        )
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all(origin == "*" or is_origin(origin) for origin in origins):
+        raise ValueError("origins (scheme://host[:port] in lower case) separated by commas, or *")
+    return origins
+
+
+def is_origin(text: str) -> bool:
+    """Whether a browser could send this as its Origin: scheme, host and port in lower case, nothing else."""
+    try:
+        return web_url(text) == text == text.lower() and not urlsplit(text).path and "*" not in text
+    except ValueError:
+        return False
 
 
 def _setting(default: Any, read: Callable[[str], Any], says: str) -> Any:
@@ -66,28 +107,117 @@ class Settings:
     host: str = _setting("127.0.0.1", _text, "address to listen on")
     port: int = _setting(8000, _whole(1, 65535), "port to listen on")
     workers: int = _setting(2, _whole(1, 64), "worker processes")
-    public_url: str | None = _setting(None, _url, "where clients reach the service; cards link to its protocol pages")
+    public_url: str | None = _setting(
+        None, web_url, "where clients reach the service: tokens are made for it, cards link to its protocol pages"
+    )
     fhir_servers: tuple[str, ...] = _setting(
         (), _urls, "base URLs of the FHIR servers that may be asked, separated by commas; none by default"
     )
     fhir_deadline_ms: int = _setting(400, _whole(10, 60_000), "time for all fallback searches of a request together")
     fhir_threads: int = _setting(32, _whole(1, 512), "fallback searches at once, over all requests of a worker")
     fhir_max_bytes: int = _setting(8_000_000, _whole(1_000, 1_000_000_000), "largest page of a FHIR server")
-    fhir_ca_bundle: str | None = _setting(None, _file, "file with the certificate authorities of the FHIR servers")
+    fhir_ca_bundle: str | None = _setting(
+        None, _file, "file with the certificate authorities of FHIR servers and of clients' key servers"
+    )
     max_body_bytes: int = _setting(16_000_000, _whole(1_000, 1_000_000_000), "largest request")
     overlay: str | None = _setting(None, _text, "site overlay file of the protocol")
+    valuesets: str | None = _setting(
+        None, _directory, "directory of the site's own value sets (FHIR ValueSet as JSON), added to the shipped ones"
+    )
+    auth: str | None = _setting(
+        None,
+        _one_of("required", "off"),
+        "required or off: whether callers must show a token (JWT); off on loopback, elsewhere it must be set",
+    )
+    clients: str | None = _setting(None, _file, "file of the clients that may call, see clients.md")
+    clock_skew_seconds: int = _setting(60, _whole(0, 300), "how far the clock of a client may be off")
+    state_dir: str | None = _setting(
+        None, _text, "folder for what worker processes share (used tokens); ~/.local/state/ketamine-cds by default"
+    )
+    replay_url: str | None = _setting(
+        None, _text, "database of used tokens instead, as an SQLAlchemy URL; for several machines behind one address"
+    )
+    store: str | None = _setting(
+        None,
+        _store,
+        "where invocations and feedback are recorded: a URL sqlite:///FILE or postgresql://…, or off; "
+        "store.sqlite in the state folder by default",
+    )
+    store_key_file: str | None = _setting(
+        None,
+        _file,
+        "file with a secret of at least 32 bytes; without it no patient and no order is recorded, see store.md",
+    )
+    retention_days: int = _setting(365, _whole(1, 36_500), "how long `store prune` keeps records")
+    shadow: str = _setting(OFF, _one_of("on", OFF), "on: evaluate and record, and answer without cards")
+    cors_origins: tuple[str, ...] = _setting(
+        (), _origins, "web origins that may call from a browser, for every client; separated by commas, or *"
+    )
+    rate_limit: int | None = _setting(
+        None,
+        _whole(0, 100_000),
+        "calls per second of a client in each worker process; 0 is no limit; no limit on loopback, 50 elsewhere",
+    )
+    tls_certificate: str | None = _setting(None, _file, "certificate chain (PEM), to serve https without a proxy")
+    tls_key: str | None = _setting(None, _file, "its private key (PEM)")
+    log_level: str = _setting(
+        "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
+    )
+
+    @property
+    def state_folder(self) -> Path:
+        if self.state_dir:
+            return Path(self.state_dir)
+        try:
+            return Path.home() / ".local" / "state" / "ketamine-cds"
+        except RuntimeError:  # a user without a home, as in some containers
+            return Path("/var/lib/ketamine-cds")
+
+    @property
+    def store_url(self) -> str | None:
+        """None: nothing is recorded."""
+        if self.store == OFF:
+            return None
+        return self.store or f"sqlite:///{self.state_folder / 'store.sqlite'}"
 
     @property
     def base_url(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.public_url or f"http://{host}:{self.port}"
+        scheme = "https" if self.tls_certificate else "http"
+        return self.public_url or f"{scheme}://{host}:{self.port}"
 
     @property
     def is_loopback(self) -> bool:
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return _is_loopback(self.host)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can call: listening on loopback, and no proxy before it makes it public."""
+        return self.is_loopback and (
+            self.public_url is None or _is_loopback(urlsplit(self.public_url).hostname or "")
+        )
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether callers must show a token. Raises SettingError where that must be said and is not."""
+        if self.auth is None and not self.is_local:
+            raise SettingError(
+                "KETAMINE_CDS_AUTH must be required or off where the service is not on loopback alone; "
+                "required needs KETAMINE_CDS_CLIENTS"
+            )
+        return self.auth == "required"
+
+    @property
+    def calls_per_second(self) -> int:
+        """Of one client in one worker; 0 is no limit."""
+        return self.rate_limit if self.rate_limit is not None else (0 if self.is_local else 50)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def described() -> list[tuple[str, str, str]]:

@@ -1,12 +1,14 @@
 """What all tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from cds_service.advise import Knowledge, load
+from tests.conformance.watch import watching
 
 # A machine that is busy with something else makes no property false. The same examples every time, so that a change
 # is judged by its own faults; KETAMINE_TEST_PROPERTY_EXAMPLES asks for many and for new ones.
@@ -28,3 +30,9 @@ def shared() -> Path:
 def knowledge() -> Knowledge:
     """Protocol, codes and words, loaded once."""
     return load()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _invariants_of_every_response() -> Iterator[None]:
+    with watching():
+        yield

@@ -27,6 +27,21 @@ GOOD: dict[str, tuple[str, Any]] = {
     "FHIR_CA_BUNDLE": (__file__, __file__),
     "MAX_BODY_BYTES": ("1000000000", 1_000_000_000),
     "OVERLAY": ("site.yaml", "site.yaml"),
+    "VALUESETS": (str(Path(__file__).parent), str(Path(__file__).parent)),
+    "AUTH": ("required", "required"),
+    "CLIENTS": (__file__, __file__),
+    "CLOCK_SKEW_SECONDS": ("300", 300),
+    "STATE_DIR": ("/var/lib/ketamine-cds", "/var/lib/ketamine-cds"),
+    "REPLAY_URL": ("postgresql://db.example.org/cds", "postgresql://db.example.org/cds"),
+    "CORS_ORIGINS": ("https://a.example.org, http://[::1]:8080,", ("https://a.example.org", "http://[::1]:8080")),
+    "RATE_LIMIT": ("100000", 100_000),
+    "STORE": ("postgresql://db.example.org/cds", "postgresql://db.example.org/cds"),
+    "STORE_KEY_FILE": (__file__, __file__),
+    "RETENTION_DAYS": ("36500", 36_500),
+    "SHADOW": ("on", "on"),
+    "TLS_CERTIFICATE": (__file__, __file__),
+    "TLS_KEY": (__file__, __file__),
+    "LOG_LEVEL": ("WARNING", "WARNING"),
 }
 DEFAULTS = Settings(
     host="127.0.0.1",
@@ -40,7 +55,22 @@ DEFAULTS = Settings(
     fhir_ca_bundle=None,
     max_body_bytes=16_000_000,
     overlay=None,
+    valuesets=None,
+    auth=None,
+    clients=None,
+    clock_skew_seconds=60,
+    state_dir=None,
+    replay_url=None,
+    store=None,
+    store_key_file=None,
+    retention_days=365,
+    shadow="off",
+    cors_origins=(),
+    rate_limit=None,
+    tls_certificate=None,
+    tls_key=None,
 )
+MAY_BE_ZERO = ("CLOCK_SKEW_SECONDS", "RATE_LIMIT")
 NUMBERS = [name for name, (_, value) in GOOD.items() if isinstance(value, int)]
 URLS = ("PUBLIC_URL", "FHIR_SERVERS")
 
@@ -77,6 +107,9 @@ def test_an_unknown_setting_is_refused_and_the_known_ones_are_named() -> None:
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("text", ["", " 5", "5 ", "-1", "0", "1e3", "0x10", "1_000", "٨٠", "8000.0", "9" * 5000, "x"])
 def test_a_number_that_is_none_is_refused(name: str, text: str) -> None:
+    if text == "0" and name in MAY_BE_ZERO:
+        assert load({PREFIX + name: text}) == dataclasses.replace(DEFAULTS, **{name.lower(): 0})
+        return
     with pytest.raises(SettingError, match=rf"{PREFIX}{name} is .*; expected is a whole number from \d+ to \d+"):
         load({PREFIX + name: text})
 
@@ -149,6 +182,42 @@ def test_a_bundle_of_authorities_that_is_no_file_is_refused(text: str) -> None:
         load({"KETAMINE_CDS_FHIR_CA_BUNDLE": text})
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["https://ehr.example.org/", "https://EHR.example.org", "ehr.example.org", "null", "https://*.example.org",
+     "https://a.example.org https://b.example.org", "https://ehr.example.org/path"],
+)  # fmt: skip
+def test_an_origin_that_no_browser_sends_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match=r"KETAMINE_CDS_CORS_ORIGINS is .*; expected is origins"):
+        load({"KETAMINE_CDS_CORS_ORIGINS": text})
+
+
+@pytest.mark.parametrize("text", ["", "on", "true", "OFF", "Required"])
+def test_authentication_is_required_or_off_and_no_other_word_is_understood(text: str) -> None:
+    with pytest.raises(SettingError, match=r"KETAMINE_CDS_AUTH is .*; expected is one of required, off"):
+        load({"KETAMINE_CDS_AUTH": text})
+
+
+@pytest.mark.parametrize(
+    ("settings", "local", "rate"),
+    [(Settings(), True, 0), (Settings(public_url="http://localhost:1"), True, 0),
+     (Settings(public_url="https://cds.example.org"), False, 50), (Settings(host="0.0.0.0"), False, 50),
+     (Settings(host="0.0.0.0", rate_limit=0), False, 0), (Settings(rate_limit=7), True, 7)],
+)  # fmt: skip
+def test_a_proxy_before_loopback_makes_the_service_public_and_a_public_one_is_limited(
+    settings: Settings, local: bool, rate: int
+) -> None:
+    assert settings.is_local is local
+    assert settings.calls_per_second == rate
+
+
+@pytest.mark.parametrize("text", ["", "on", "mysql://u:s3cret@x/y", "sqlite://", "Postgresql://u:s3cret@x/y"])
+def test_a_store_that_is_none_is_refused_without_showing_its_password(text: str) -> None:
+    with pytest.raises(SettingError, match="KETAMINE_CDS_STORE cannot be used; expected is off, or a URL") as refused:
+        load({"KETAMINE_CDS_STORE": text})
+    assert "s3cret" not in str(refused.value)
+
+
 # What follows from them --------------------------------------------------------------------------------------------
 
 
@@ -171,6 +240,19 @@ def test_cards_link_to_the_public_url_or_to_where_the_service_listens(settings: 
 )  # fmt: skip
 def test_loopback_is_known(host: str, loopback: bool) -> None:
     assert Settings(host=host).is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        (Settings(store="off"), None),
+        (Settings(store="postgresql://db.example.org/cds"), "postgresql://db.example.org/cds"),
+        (Settings(state_dir="/var/lib/cds"), "sqlite:////var/lib/cds/store.sqlite"),
+    ],
+)
+def test_the_store_is_the_one_that_is_named_or_a_file_in_the_state_folder(settings: Settings, url: str | None
+) -> None:
+    assert settings.store_url == url
 
 
 def test_settings_are_described_for_the_documentation() -> None:

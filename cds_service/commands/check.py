@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from cards.acknowledged import NOTHING, Acknowledged
 from cards.model import Card, Response
 from cds_service.advise import Knowledge, advise, load
 from cds_service.advise import explain as explained
@@ -25,7 +28,7 @@ from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome
 from cds_service.settings import SettingError, Settings
 from cds_service.settings import load as load_settings
-from cds_service.terminology.valuesets import ValueSets
+from cds_service.terminology.valuesets import ValueSetError, ValueSets
 
 _MARKS = {"critical": "CRITICAL", "warning": "WARNING", "info": "info"}
 _STATUS = {"fired": "FIRED", "clear": "clear", "could-not-tell": "could not tell", "suppressed": "suppressed"}
@@ -47,12 +50,13 @@ def check(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
     return 1 if answer.cards else 0
 
 
-def explain(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
-    """Print how every rule ended, and why."""
+def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, client: str | None = None) -> int:
+    """Print how every rule ended, and why; with what the clinicians of `client` overrode, where one is named."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
     try:
         source = _servers(settings).source(request.fhir_server, request.access_token)
-        judged, notes = explained(request, signing, knowledge, source, moment)
+        with _overridden(settings, client) as acknowledged:
+            judged, notes = explained(request, signing, knowledge, source, moment, acknowledged)
     except HookError as error:
         raise Refused(str(error)) from error
     if as_json:
@@ -68,13 +72,33 @@ def explain(text: bytes, hook: str | None, now: str | None, as_json: bool) -> in
     return 0
 
 
+@contextmanager
+def _overridden(settings: Settings, client: str | None) -> Iterator[Acknowledged]:
+    """What the service remembers for a client, from the store of the settings; nothing without a client."""
+    if client is None:
+        yield NOTHING
+        return
+    from cds_service.store.engines import StoreError
+    from cds_service.store.keys import UnusableKey
+    from cds_service.web.audit import open_audit
+
+    try:
+        audit = open_audit(settings)
+    except (StoreError, UnusableKey) as error:
+        raise Refused(str(error)) from error
+    try:
+        yield audit.acknowledged(client)
+    finally:
+        audit.close()
+
+
 def _prepare(
     text: bytes, hook: str | None, now: str | None
 ) -> tuple[Settings, Knowledge, HookRequest, bool, datetime]:
     try:
         settings = load_settings()
-        knowledge = load(settings.base_url, settings.overlay)
-    except (SettingError, ProtocolError) as error:
+        knowledge = load(settings.base_url, settings.overlay, settings.valuesets)
+    except (SettingError, ProtocolError, ValueSetError) as error:
         raise Refused(str(error)) from error
     try:
         service = service_of(hook or parse(text, "").hook)

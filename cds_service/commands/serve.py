@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import socket
+import ssl
 import sys
 import threading
 import time
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -17,9 +19,15 @@ from cds_service.commands.check import orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
+from cds_service.hooks.clients import ClientsError
 from cds_service.protocol.loader import ProtocolError
 from cds_service.settings import SettingError, Settings
 from cds_service.settings import load as load_settings
+from cds_service.store.engines import StoreError
+from cds_service.store.keys import UnusableKey
+from cds_service.terminology.valuesets import ValueSetError
+from cds_service.web import audit, logs, metrics, tenants, traces
+from cds_service.web.app import now
 
 _PATIENCE = 30.0
 
@@ -28,18 +36,41 @@ def serve(example: str | None) -> int:
     """Serve until interrupted. Settings and protocol are checked first, so that a fault is said once and clearly."""
     try:
         settings = load_settings()
-        load(settings.base_url, settings.overlay)
-    except (SettingError, ProtocolError) as error:
+        admitted = tenants.load(settings, load(settings.base_url, settings.overlay, settings.valuesets), now)
+    except (SettingError, ProtocolError, ValueSetError, ClientsError) as error:
         raise Refused(str(error)) from error
+    try:
+        recorded = audit.what_is_recorded(settings)
+    except (StoreError, UnusableKey) as error:
+        raise Refused(str(error)) from error
+    untraced = traces.why_not()
+    if untraced:
+        raise Refused(untraced)
     body = moved(read(example), datetime.now(UTC) - AS_OF) if example else None
     if body is not None:
         service_of(body.get("hook"))
+    tls = _tls(settings)
+    if body is not None and (tls or admitted.authenticator):
+        print("the example is not posted to a service with authentication or TLS of its own", file=sys.stderr)
+        example = body = None
     _claim(settings)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    print(_who_may_call(settings, admitted), file=sys.stderr)
+    print(recorded, file=sys.stderr)
+    logs.to_stderr(settings.log_level)
     shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
     shower.start()
-    run("cds_service.web.wsgi:app", settings.host, settings.port, settings.workers)
+    with metrics.shared_folder():
+        run("cds_service.web.wsgi:app", settings.host, settings.port, settings.workers, tls)
     return 0
+
+
+def _who_may_call(settings: Settings, admitted: tenants.Tenants) -> str:
+    """Said at each start, so that nobody runs an open service without knowing."""
+    if admitted.authenticator is not None:
+        return f"AUTHENTICATION REQUIRED: a signed token of one of: {', '.join(admitted.by_id)}"
+    reach = "this machine only" if settings.is_local else f"whoever reaches {settings.base_url}"
+    unused = "; entries with issuers are not used" if settings.clients else ""
+    return f"AUTHENTICATION OFF: open to {reach}, without a token (KETAMINE_CDS_AUTH, docs/clients.md){unused}"
 
 
 def _claim(settings: Settings) -> None:
@@ -55,21 +86,38 @@ def _claim(settings: Settings) -> None:
         ) from error
 
 
-def run(application: str, host: str, port: int, workers: int) -> None:
+def _tls(settings: Settings) -> tuple[Path, Path] | None:
+    """Certificate and key. Raises Refused where one is named without the other."""
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if (certificate is None) != (key is None):
+        raise Refused("KETAMINE_CDS_TLS_CERTIFICATE and KETAMINE_CDS_TLS_KEY go together")
+    return (Path(certificate), Path(key)) if certificate and key else None
+
+
+def run(application: str, host: str, port: int, workers: int, tls: tuple[Path, Path] | None = None) -> None:
     """Serve a WSGI application until interrupted. The benchmark's floor is served by it too, so both run alike."""
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import Interfaces, SSLProtocols
 
     Granian(
-        application, address=host, port=port, interface=Interfaces.WSGI, workers=workers, log_enabled=False
+        application,
+        address=host,
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=workers,
+        log_enabled=False,
+        ssl_cert=tls[0] if tls else None,
+        ssl_key=tls[1] if tls else None,
+        ssl_protocol_min=SSLProtocols.tls12,
     ).serve()
 
 
 def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> None:
     """Wait until the service answers; show the example and its cards; say how to go on."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    base = f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-    if not _listening(base):
+    scheme = "https" if settings.tls_certificate else "http"
+    base = f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
+    if not _listening(host, settings.port, scheme == "https"):
         print(f"the service does not answer at {base}", file=sys.stderr)
         return
     if body is not None:
@@ -88,11 +136,21 @@ def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> 
     sys.stdout.flush()
 
 
-def _listening(base: str) -> bool:
+def _listening(host: str, port: int, is_encrypted: bool) -> bool:
+    """Whether the service answers, whatever it answers. Its certificate is for clients to check, not for itself."""
     end = time.monotonic() + _PATIENCE
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname = False
+    unchecked.verify_mode = ssl.CERT_NONE
     while time.monotonic() < end:
+        encrypted = HTTPSConnection(host, port, timeout=2, context=unchecked) if is_encrypted else None
+        connection = encrypted or HTTPConnection(host, port, timeout=2)
         try:
-            return requests.get(f"{base}/cds-services", timeout=2).ok
-        except requests.RequestException:
+            connection.request("GET", "/cds-services")
+            connection.getresponse()
+            return True
+        except (OSError, HTTPException):
             time.sleep(0.1)
+        finally:
+            connection.close()
     return False

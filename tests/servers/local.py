@@ -41,6 +41,7 @@ class Received:
     path: str
     headers: Mapping[str, str]
     """By lower-case name."""
+    body: bytes = b""
 
 
 Script = Callable[[Received], Reply]
@@ -65,8 +66,12 @@ def local_server(script: Script | Reply) -> Iterator[LocalServer]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
+        def do_POST(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
-            request = Received(self.path, {name.lower(): value for name, value in self.headers.items()})
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Received(self.path, headers, self.rfile.read(int(headers.get("content-length", "0"))))
             seen.received.append(request)
             reply = script(request) if callable(script) else script
             try:

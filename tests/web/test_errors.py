@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from cds_service.advise import Knowledge
 from cds_service.settings import Settings
-from cds_service.web import app as web
+from cds_service.web import pages, services
 from tests.hooks.client import client, encoded, topics
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
@@ -72,7 +72,7 @@ def test_nothing_of_the_context_comes_back_in_an_error(element: str, http: Flask
 # 404, 405 ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", [SECRET, "ketamine-patient-view", "order-sign", "KETAMINE-ORDER-SIGN"])
+@pytest.mark.parametrize("service", [SECRET, "ketamine-patient-views", "order-sign", "KETAMINE-ORDER-SIGN"])
 def test_an_unknown_service_is_404_and_the_known_ones_are_named(service: str, http: FlaskClient) -> None:
     issue = _outcome(http.post(f"/cds-services/{service}", json={}), 404, "not-found")
     assert "ketamine-order-select, ketamine-order-sign" in issue["diagnostics"]
@@ -164,7 +164,7 @@ def test_a_failure_of_the_service_is_said_on_a_card_and_logged_without_what_was_
     def fail(*_: Any) -> None:
         raise RuntimeError(f"about {SECRET}")
 
-    monkeypatch.setattr(web, "advise", fail)
+    monkeypatch.setattr(services, "advice", fail)
     with caplog.at_level(logging.DEBUG):
         answer = client(knowledge).post(SIGN, data=_ketamine(), content_type=JSON)
     assert answer.status_code == 200
@@ -186,15 +186,15 @@ def test_the_failure_card_is_no_answer_that_could_be_taken_for_a_check(knowledge
 def test_an_answer_that_cannot_be_written_is_a_failure_that_is_said(
     knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = web.advise
+    real = services.advice
 
     def unwritable(*given: Any) -> Any:
-        answer = real(*given)
-        assert answer.extension is not None
-        answer.extension["io.github.ketamine-cds"]["broken"] = "\ud83d"  # type: ignore[index]
-        return answer
+        made = real(*given)
+        assert made.response.extension is not None
+        made.response.extension["io.github.ketamine-cds"]["broken"] = "\ud83d"
+        return made
 
-    monkeypatch.setattr(web, "advise", unwritable)
+    monkeypatch.setattr(services, "advice", unwritable)
     answer = client(knowledge).post(SIGN, data=_ketamine(), content_type=JSON)
     assert answer.status_code == 200
     assert decoded(answer.data)["cards"][0]["summary"] == knowledge.texts.words.say("failed")
@@ -208,7 +208,7 @@ def test_any_other_failure_is_an_operation_outcome_without_the_reason(
 
     http = client(knowledge)
     http.application.testing = False
-    monkeypatch.setattr(web, "render_template", fail)
+    monkeypatch.setattr(pages, "render_template", fail)
     _outcome(http.get("/protocol/weight-missing"), 500, "processing")
 
 

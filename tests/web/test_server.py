@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from cds_service.hooks.discovery import BY_ID
 from tests.hooks.client import encoded, topics
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
@@ -67,16 +68,25 @@ def started(folder: Path, request: dict[str, Any] | None, **settings: str) -> It
         (folder / "request.json").write_bytes(encoded(request))
         command += ["--example", str(folder / "request.json")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KETAMINE_CDS_")}
-    environment |= {"KETAMINE_CDS_PORT": str(port), "KETAMINE_CDS_WORKERS": "1"} | settings
+    environment |= {
+        "KETAMINE_CDS_PORT": str(port),
+        "KETAMINE_CDS_WORKERS": "1",
+        "KETAMINE_CDS_STATE_DIR": str(folder / "state"),
+        **settings,
+    }
     output = folder / "output.txt"
     with (
         output.open("wb") as file,
-        subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment) as process,
+        subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        ) as process,
     ):
         try:
             yield Running(process, output, f"http://127.0.0.1:{port}")
         finally:
-            process.kill()
+            # Its workers too: they outlive a parent that is killed.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +114,7 @@ def test_the_start_shows_the_order_its_cards_and_where_the_service_listens(servi
 def test_discovery_is_served(service: Running) -> None:
     answer = requests.get(f"{service.base}/cds-services", timeout=PATIENCE)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
-    assert [each["id"] for each in answer.json()["services"]] == ["ketamine-order-select", "ketamine-order-sign"]
+    assert [each["id"] for each in answer.json()["services"]] == list(BY_ID)
 
 
 def test_an_order_is_judged_over_http(service: Running) -> None:
@@ -208,7 +218,7 @@ def _overlay(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("request_sent", "settings", "says"),
     [
-        ({"hook": "patient-view"}, lambda _: {}, "the request's hook is 'patient-view'; known are"),
+        ({"hook": "encounter-start"}, lambda _: {}, "the request's hook is 'encounter-start'; known are"),
         ({}, lambda _: {}, "the request's hook is None; known are"),
         (None, lambda _: {"KETAMINE_CDS_WORKERS": "0"}, "KETAMINE_CDS_WORKERS is '0'; expected is"),
         (None, lambda _: {"KETAMINE_CDS_TYPO": "1"}, "KETAMINE_CDS_TYPO is not a setting"),

@@ -16,7 +16,9 @@ import ca.uhn.fhir.jpa.model.config.PartitionSettings;
 import ca.uhn.fhir.jpa.model.dialect.HapiFhirH2Dialect;
 import ca.uhn.fhir.jpa.provider.JpaCapabilityStatementProvider;
 import ca.uhn.fhir.jpa.provider.JpaSystemProvider;
+import ca.uhn.fhir.jpa.provider.ValueSetOperationProvider;
 import ca.uhn.fhir.jpa.search.DatabaseBackedPagingProvider;
+import ca.uhn.fhir.jpa.search.HapiHSearchAnalysisConfigurers;
 import ca.uhn.fhir.jpa.subscription.channel.config.SubscriptionChannelConfig;
 import ca.uhn.fhir.rest.api.EncodingEnum;
 import ca.uhn.fhir.rest.server.RestfulServer;
@@ -44,11 +46,14 @@ import org.springframework.transaction.PlatformTransactionManager;
 
 public class HapiServer {
 
+    private static boolean expandsHierarchies;
+
     public static void main(String[] arguments) {
         try {
             int port = Integer.parseInt(arguments[0]);
             int defaultPageSize = arguments.length > 1 ? Integer.parseInt(arguments[1]) : 10;
             int maximumPageSize = arguments.length > 2 ? Integer.parseInt(arguments[2]) : 50;
+            expandsHierarchies = arguments.length > 3 && Boolean.parseBoolean(arguments[3]);
             // HAPI says so much at lower levels that it would not be up within minutes.
             System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "warn");
             // No jobs in the background: a test must be able to say what the server holds.
@@ -102,6 +107,7 @@ public class HapiServer {
         server.setPagingProvider(paging);
         server.registerProviders(hapi.getBean(ResourceProviderFactory.class).createProviders());
         server.registerProvider(hapi.getBean(JpaSystemProvider.class));
+        server.registerProvider(hapi.getBean(ValueSetOperationProvider.class));
         server.setServerConformanceProvider(new JpaCapabilityStatementProvider(
                 server,
                 hapi.getBean(IFhirSystemDao.class),
@@ -152,10 +158,16 @@ public class HapiServer {
                     HapiEntityManagerFactoryUtil.newEntityManagerFactory(beans, fhir, settings);
             factory.setPersistenceUnitName("hapi");
             factory.setDataSource(dataSource);
+            // Only the expansion of hierarchies needs the index; without it HAPI starts and writes faster.
             factory.setJpaPropertyMap(Map.of(
                     "hibernate.dialect", HapiFhirH2Dialect.class.getName(),
                     "hibernate.hbm2ddl.auto", "update",
-                    "hibernate.search.enabled", "false"));
+                    "hibernate.search.enabled", Boolean.toString(expandsHierarchies),
+                    "hibernate.search.backend.type", "lucene",
+                    "hibernate.search.backend.directory.type", "local-heap",
+                    "hibernate.search.backend.lucene_version", "LATEST",
+                    "hibernate.search.backend.analysis.configurer",
+                    HapiHSearchAnalysisConfigurers.HapiLuceneAnalysisConfigurer.class.getName()));
             return factory;
         }
 

@@ -1,0 +1,191 @@
+"""Mixed load at half of the measured maximum: `make soak`, or python -m bench.soak [--minutes 10] [--out FILE].
+
+Requests leave on a fixed schedule, whether or not the last answer has come, and are timed from when they were due:
+what waits behind a slow one counts as slow. For each minute: errors, p50 and p99, and the memory of the workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import client, servers
+from bench.servers import Server
+from cds_service.commands.examples import AS_OF, moved, read
+from cds_service.fhir import lenient
+
+ROOT = Path(__file__).parents[1]
+WORKERS = 2
+CLIENTS = 2
+CALIBRATION = 6.0
+"""Seconds in which the clients send as much as they can: that is the maximum."""
+SHARE = 0.5
+NO_OPS = 2
+"""Orders of other drugs for each example: most of what an EHR sends is not ketamine."""
+FEEDBACK = 0.2
+"""Of the answers with cards those that get feedback."""
+_PATIENCE = 30.0
+_HEADERS = {"Content-Type": "application/json"}
+
+
+@dataclass
+class Seen:
+    """What was seen in one interval. `seconds` are those of calls, from when they were due."""
+
+    seconds: list[float] = field(default_factory=list)
+    feedback: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def add(self, other: Seen) -> None:
+        self.seconds += other.seconds
+        self.feedback += other.feedback
+        self.errors += other.errors
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10, help="how long (10)")
+    parser.add_argument("--interval", type=float, default=60, help="seconds for each row of the table (60)")
+    parser.add_argument("--out", type=Path, help="a file for the table as well")
+    given = parser.parse_args(arguments)
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        TemporaryDirectory() as folder,
+        servers.service(WORKERS, state_dir=folder, log_level="WARNING") as server,
+        ProcessPoolExecutor(CLIENTS, mp_context=spawn, initializer=client.prepare) as clients,
+    ):
+        _load(server, clients, None, CALIBRATION / 3, CALIBRATION)  # each worker once, before anything counts
+        ((fastest, _),) = _load(server, clients, None, CALIBRATION, CALIBRATION)
+        maximum = (len(fastest.seconds) + fastest.feedback) / CALIBRATION
+        rows = _load(server, clients, maximum * SHARE, given.minutes * 60, given.interval)
+    text = "\n".join(_table(rows, maximum, given.interval))
+    print(text)
+    if given.out:
+        given.out.write_text(f"{text}\n", "utf-8")
+    return 1 if any(seen.errors for seen, _ in rows) else 0
+
+
+def _load(
+    server: Server, clients: ProcessPoolExecutor, rate: float | None, seconds: float, interval: float
+) -> list[tuple[Seen, list[float]]]:
+    """For each interval what all clients saw, and each worker's RSS in MB at its end. No rate: all they can."""
+    share = rate / CLIENTS if rate else None
+    begin = time.time() + 1  # when all of them are ready
+    jobs = [clients.submit(send, server.port, number, share, begin, seconds, interval) for number in range(CLIENTS)]
+    memory = []
+    for number in range(_intervals(seconds, interval)):
+        time.sleep(max(0.0, begin + min(seconds, (number + 1) * interval) - time.time()))
+        memory.append([worker["Rss"] for worker in server.memory()])
+    rows = [Seen() for _ in memory]
+    for job in jobs:
+        for row, seen in zip(rows, job.result(), strict=True):
+            row.add(seen)
+    return list(zip(rows, memory, strict=True))
+
+
+def _intervals(seconds: float, interval: float) -> int:
+    return max(1, -int(-seconds // interval))
+
+
+def send(port: int, seed: int, rate: float | None, begin: float, seconds: float, interval: float) -> list[Seen]:
+    """One client: calls on schedule from `begin` (seconds of the system's clock) on; what it saw in each interval."""
+    rng, loads = random.Random(seed), list(_mixed())
+    found = [Seen() for _ in range(_intervals(seconds, interval))]
+    time.sleep(max(0.0, begin - time.time()))
+    start, number = time.perf_counter(), 0
+    with closing(HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)) as connection:
+        while True:
+            now = time.perf_counter() - start
+            due = number / rate if rate else now
+            if due >= seconds:
+                return found
+            if due > now:
+                time.sleep(due - now)
+            if number % client.RECONNECT_AFTER == 0:
+                connection.close()
+            seen = found[min(len(found) - 1, int(due // interval))]
+            service, body = rng.choice(loads)
+            answer = _post(connection, f"/cds-services/{service}", body, seen)
+            seen.seconds.append(time.perf_counter() - start - due)
+            cards = answer.get("cards", ()) if answer else ()
+            if cards and rng.random() < FEEDBACK:
+                _post(connection, f"/cds-services/{service}/feedback", _feedback(cards[0]), seen)
+                seen.feedback += 1
+            number += 1
+
+
+def _post(connection: HTTPConnection, path: str, body: bytes, seen: Seen) -> dict[str, Any] | None:
+    """The answer; None where it is an error, which is then noted."""
+    try:
+        connection.request("POST", path, body, _HEADERS)
+        response = connection.getresponse()
+        content = response.read()
+    except (OSError, HTTPException) as error:
+        connection.close()
+        seen.errors.append(type(error).__name__)
+        return None
+    if response.status != 200:
+        seen.errors.append(f"{path.rpartition('/')[2]} answered {response.status}")
+        return None
+    answer: dict[str, Any] = json.loads(content)
+    return answer
+
+
+def _mixed() -> Iterator[tuple[str, bytes]]:
+    """(service, body) of every example as of now, and for each some orders of another drug at the same services."""
+    for path in sorted((ROOT / "examples").glob("*.json")):
+        body = moved(read(str(path)), datetime.now(UTC) - AS_OF)
+        service = f"ketamine-{body['hook']}"
+        yield service, lenient.encode(body)
+        if "draftOrders" not in body["context"]:
+            continue
+        for entry in body["context"]["draftOrders"]["entry"]:
+            for name in [each for each in entry["resource"] if each.startswith("medication")]:
+                del entry["resource"][name]
+            entry["resource"]["medicationCodeableConcept"] = {"text": "amoxicillin"}
+        yield from [(service, lenient.encode(body))] * NO_OPS
+
+
+def _feedback(card: dict[str, Any]) -> bytes:
+    """A clinician who goes on without the card."""
+    entry = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": datetime.now(UTC).isoformat()}
+    return json.dumps({"feedback": [entry]}).encode()
+
+
+def _table(rows: Sequence[tuple[Seen, list[float]]], maximum: float, interval: float) -> Iterator[str]:
+    total = Seen()
+    yield f"Maximum {maximum:.0f} requests/s with {CLIENTS} connections; load {maximum * SHARE:.0f}/s.\n"
+    yield f"| from s | calls | feedback | errors | p50 ms | p99 ms | max ms | RSS of {WORKERS} workers MB |"
+    yield "|---:|---:|---:|---:|---:|---:|---:|---|"
+    for number, (seen, memory) in enumerate(rows):
+        total.add(seen)
+        yield _row(f"{number * interval:.0f}", seen, memory)
+    yield _row("all", total, [])
+    kinds = sorted(set(total.errors))
+    yield f"\n{'Errors: ' + '; '.join(kinds) if kinds else 'No error.'}"
+
+
+def _row(name: str, seen: Seen, memory: list[float]) -> str:
+    taken = sorted(1000 * each for each in seen.seconds) or [0.0, 0.0]
+    p99 = statistics.quantiles(taken, n=100)[98] if len(taken) > 1 else taken[0]
+    figures = f"{statistics.median(taken):.2f} | {p99:.2f} | {taken[-1]:.1f}"
+    rss = ", ".join(f"{each:.0f}" for each in memory)
+    return f"| {name} | {len(seen.seconds)} | {seen.feedback} | {len(seen.errors)} | {figures} | {rss} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""From an answer to what the store keeps of it, and from the store back to what a clinician overrode.
+
+Patients, orders and facts become keyed digests here; nothing else of them leaves this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Said, identity, said
+from cards.compose import Composed
+from cds_service.advise import Advice
+from cds_service.orders.exposure import Exposure
+from cds_service.protocol.model import Protocol
+from cds_service.rules.judged import Judged
+from cds_service.rules.outcome import Outcome
+from cds_service.store import records
+from cds_service.store.keys import Key
+from cds_service.store.store import Store
+from cds_service.store.writer import Writer
+
+log = logging.getLogger("ketamine_cds")
+
+LOOK_UP_SECONDS = 0.15
+"""So long an answer waits for the overrides of its orders; later, nothing is quiet."""
+_PAUSE = 3.0
+"""Seconds without another try after a look-up that failed, so that a store that is away delays few answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a service, apart from its answer."""
+
+    service: str
+    client: str
+    hook_instance: str | None
+    at: datetime
+    microseconds: int
+    protocol: Protocol
+    shadow: bool = False
+
+
+class Audit:
+    """The store as one worker uses it. Without a store nothing is recorded or remembered, without a key no order is.
+
+    `lost` is told how many records were dropped, as soon as they are.
+    """
+
+    def __init__(
+        self, store: Store | None, key: Key | None = None, lost: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self.store = store
+        self._key = key
+        self.writer = Writer(store.write, lost=lost) if store is not None else None
+        self.looking = Looking(store) if store is not None and key is not None else None
+
+    def acknowledged(self, client: str) -> Acknowledged:
+        """What clinicians of this client overrode."""
+        if self.looking is None or self._key is None:
+            return NOTHING
+        return Remembered(self._key, client, self.looking)
+
+    def record(self, call: Call, advice: Advice) -> None:
+        """Hand an answer to the writer. Never raises and never waits; without an order there is nothing to record."""
+        if self.writer is None or not (advice.judged or advice.composed):
+            return
+        try:
+            self.writer.put(_invocation(call, advice, self._key))
+        except Exception as error:  # the answer is given; its record must not spoil it
+            log.error("an answer could not be recorded: %s", type(error).__name__)
+            self.writer.drop(1)
+
+    def close(self) -> None:
+        """Write what is waiting and let go of the store."""
+        if self.writer is not None:
+            self.writer.close()
+        if self.store is not None:
+            self.store.close()
+
+
+# To the store ---------------------------------------------------------------------------------------------------
+
+
+def _invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocation:
+    digests = _Digests(key, call.client) if key is not None else None
+    orders = {id(each): identity(each, advice.patient, digests) for each in advice.judged} if digests else {}
+    on_card = {
+        (id(each), outcome.rule.id): composed.card.uuid
+        for composed in advice.composed
+        for each, outcome in composed.stands_for
+    }
+    return records.Invocation(
+        id=str(uuid4()),
+        at=call.at,
+        service=call.service,
+        client=call.client,
+        hook_instance=_uuid(call.hook_instance),
+        microseconds=call.microseconds,
+        protocol=call.protocol.version,
+        site=call.protocol.site,
+        patient=digests.digest("patient", advice.patient) if digests and advice.patient else None,
+        shadow=call.shadow,
+        failed=advice.failed,
+        cards=[_card(composed, orders) for composed in advice.composed],
+        findings=[
+            _finding(outcome, each, orders.get(id(each)), on_card.get((id(each), outcome.rule.id)), digests)
+            for each in advice.judged
+            for outcome in each.outcomes
+            if outcome.status != "clear"
+        ],
+    )
+
+
+def _uuid(text: str | None) -> str | None:
+    """An identifier as the specification wants it; anything else is free text and not kept."""
+    try:
+        return str(UUID(text or ""))
+    except ValueError:
+        return None
+
+
+def _card(composed: Composed, orders: Mapping[int, str]) -> records.Card:
+    card = composed.card
+    leading = composed.stands_for[0][0] if composed.stands_for else None
+    return records.Card(
+        uuid=card.uuid,
+        topic=card.source.topic.code if card.source.topic else "",
+        indicator=card.indicator,
+        order=orders.get(id(leading)),
+    )
+
+
+def _finding(
+    outcome: Outcome, each: Judged, order: str | None, card: str | None, digests: _Digests | None
+) -> records.Finding:
+    remembered: dict[str, Any] = {}
+    if digests is not None and outcome.status == "fired":
+        now = said(outcome, each, digests)
+        remembered = {
+            "dose_shape": now.dose.shape,
+            "dose_amounts": [[_text(figure) for figure in step] for step in now.dose.amounts],
+            "facts": sorted(now.facts),
+        }
+    return records.Finding(
+        rule=outcome.rule.id,
+        status=cast(Any, outcome.status),
+        tier=outcome.tier,
+        severity=outcome.severity,
+        missing=sorted({reason.fact for reason in outcome.reasons}),
+        card=card,
+        order=order,
+        figure=_text(outcome.figure),
+        lower_is_worse=outcome.lower_is_worse,
+        **remembered,
+    )
+
+
+def _text(figure: Fraction | None) -> str | None:
+    return None if figure is None else str(figure)
+
+
+# From the store -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    """The digests of one client's patients: another's patient may have the same id. It remembers nothing."""
+
+    key: Key
+    client: str
+
+    def digest(self, kind: str, *parts: str) -> str:
+        return self.key.digest(kind, self.client, *parts)
+
+    def overridden(self, orders: Sequence[str], since: datetime) -> Mapping[str, Sequence[Acknowledgement]]:
+        return {}
+
+
+class Looking:
+    """Look-ups that take no longer than an answer can wait, whatever the store does."""
+
+    def __init__(self, store: Store) -> None:
+        self.patience = LOOK_UP_SECONDS
+        self._store = store
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="overrides")
+        self._not_before = 0.0
+
+    def overrides(self, orders: Sequence[str], client: str, since: datetime) -> list[records.Override]:
+        """As the store has it; nothing where it is late, away or was so just now."""
+        if time.monotonic() < self._not_before:
+            return []
+        try:
+            asked = self._threads.submit(self._store.overrides, orders, client, since)
+            return asked.result(self.patience)
+        except Exception as error:  # nothing is quiet then, which is the safe side
+            self._not_before = time.monotonic() + _PAUSE
+            log.warning("overrides could not be looked up: %s", type(error).__name__)
+            return []
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered(_Digests):
+    """Digests, and what this client's clinicians overrode."""
+
+    looking: Looking
+
+    def overridden(self, orders: Sequence[str], since: datetime) -> Mapping[str, Sequence[Acknowledgement]]:
+        found: dict[str, list[Acknowledgement]] = {}
+        for override in self.looking.overrides(orders, self.client, since):
+            finding = override.finding
+            if finding.order is not None and finding.status == "fired" and finding.dose_shape is not None:
+                remembered = Acknowledgement(_said(finding), override.received_at)
+                found.setdefault(finding.order, []).append(remembered)
+        return found
+
+
+def _said(finding: records.Finding) -> Said:
+    amounts = tuple(tuple(_figure(text) for text in step) for step in finding.dose_amounts)
+    return Said(
+        rule=finding.rule,
+        tier=finding.tier,
+        severity=cast(Any, finding.severity),
+        figure=_figure(finding.figure),
+        lower_is_worse=finding.lower_is_worse,
+        dose=Exposure(finding.dose_shape or "", amounts),
+        facts=frozenset(finding.facts),
+    )
+
+
+def _figure(text: str | None) -> Fraction | None:
+    return None if text is None else Fraction(text)

@@ -1,0 +1,59 @@
+"""The store's tables brought to the newest version, by one process at a time."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from cds_service.store import engines
+from cds_service.store.engines import StoreError, told
+
+HEAD = "0001"
+"""The newest migration; a test holds it against the folder."""
+
+_LOCK = 7_302_145_511_008_264_113
+"""The advisory lock of PostgreSQL that migrating processes wait for; a number of our own."""
+
+
+def migrate(url: URL) -> str:
+    """Bring the tables to HEAD and return the version they had before ("nothing" for an empty store).
+
+    Raises StoreError: it cannot be reached or written, or a newer version of this service made it.
+    """
+    engines.prepare(url)
+    engine = engines.engine(url, engines.UPKEEP)
+    try:
+        with told():
+            before = version(engine)
+            if before != HEAD:
+                with engine.begin() as connection:  # for SQLite this takes the lock
+                    if connection.dialect.name == "postgresql":
+                        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+                    _upgrade(connection)
+    finally:
+        engine.dispose()
+    return before or "nothing"
+
+
+def version(engine: sa.Engine) -> str | None:
+    """The migration that the tables are at; None where there are none."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        found: str | None = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        return found
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    # Alembic is asked for only where there is something to migrate: its import takes longer than most starts.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "cds_service.store:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError("the store was made by a newer version of this service") from error

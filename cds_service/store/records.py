@@ -1,0 +1,92 @@
+"""What the store keeps: one record for each invocation with its cards and outcomes, and the feedback on cards.
+
+Nothing here knows medicine or CDS Hooks. Whatever could lead to a patient (the patient, the order, what was read of
+them) stands here only as a keyed digest; there are no names and no free text.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """A card as it was sent (in shadow mode: as it would have been)."""
+
+    uuid: str
+    topic: str
+    indicator: str
+    order: str | None = None
+    """Keyed digest of the order that it is about."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """How one rule ended for one order, unless it was clear. The lower half is what a later call is compared with."""
+
+    rule: str
+    status: Literal["fired", "could-not-tell", "suppressed"]
+    tier: str | None = None
+    severity: str | None = None
+    missing: list[str] = []
+    """Of what could not be told: which facts were missing, by the names of the protocol."""
+    card: str | None = None
+    """The identifier of the card that says it."""
+    order: str | None = None
+    """Keyed digest of the order's identity."""
+    figure: str | None = None
+    """The figure that passed a limit, as an exact fraction in the rule's unit."""
+    lower_is_worse: bool = False
+    dose_shape: str | None = None
+    """Keyed digest of all of the order's dosage but its amounts."""
+    dose_amounts: list[list[str | None]] = []
+    """Of each step mg, mg/kg, mg/h, mg/kg/h and minutes as exact fractions; None where one is not known."""
+    facts: list[str] = []
+    """Keyed digests of what the rule read of the patient."""
+
+
+class Invocation(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of a service that had an order to judge."""
+
+    id: str
+    at: datetime
+    service: str
+    client: str
+    hook_instance: str | None
+    microseconds: int
+    """From the call's arrival to its answer."""
+    protocol: str
+    site: str | None
+    patient: str | None
+    shadow: bool = False
+    """Evaluated and recorded, but the cards were not sent."""
+    failed: bool = False
+    """The service itself failed, and its only card says so."""
+    cards: list[Card] = []
+    findings: list[Finding] = []
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """What a clinician did with a card."""
+
+    card: str
+    service: str
+    client: str
+    outcome: Literal["accepted", "overridden"]
+    sent_at: str | None
+    """outcomeTimestamp as the client wrote it."""
+    received_at: datetime
+    reasons: list[list[str | None]] = []
+    """[system, code] of each override reason."""
+    commented: bool = False
+    """The clinician wrote a comment; the comment itself is not kept."""
+    suggestions: list[str] = []
+    """Identifiers of the accepted suggestions."""
+
+
+class Override(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding whose card was overridden with a reason, and when that was received."""
+
+    received_at: datetime
+    finding: Finding

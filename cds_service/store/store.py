@@ -1,0 +1,214 @@
+"""The store: invocations are written in batches, feedback is on the disk when it returns, overrides are looked up."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from cds_service.store import engines, tables
+from cds_service.store.engines import StoreError, told
+from cds_service.store.migrate import migrate
+from cds_service.store.records import Feedback, Finding, Invocation, Override
+
+_CHUNK = 500
+"""Values of one IN (…)."""
+_MOST_OVERRIDES = 500
+
+
+class Store:
+    """One store of a process. Threads may share it; after a fork, each process makes its own.
+
+    The tables are migrated before the first statement, so a store that is away at the start is used once it is back.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = engines.url_of(url)
+        self._audit = engines.engine(self.url, engines.AUDIT)
+        self._feedback = engines.engine(self.url, engines.FEEDBACK)
+        self._look_up = engines.engine(self.url, engines.LOOK_UP)
+        self._migrated = False
+        self._migrating = threading.Lock()
+
+    def migrate(self) -> None:
+        """Bring the tables up to date, once. Raises StoreError."""
+        if not self._migrated:
+            with self._migrating:
+                if not self._migrated:
+                    migrate(self.url)
+                    self._migrated = True
+
+    def reachable(self) -> bool:
+        """Whether a statement gets an answer now."""
+        try:
+            self.migrate()
+            with self._look_up.connect() as connection:
+                connection.execute(sa.select(tables.invocations.c.id).limit(1)).all()
+        except (StoreError, SQLAlchemyError):
+            return False
+        return True
+
+    def close(self) -> None:
+        for engine in (self._audit, self._feedback, self._look_up):
+            engine.dispose()
+
+    # Audit ------------------------------------------------------------------------------------------------------
+
+    def write(self, records: Sequence[Invocation]) -> None:
+        """Add invocations with their cards and findings, all or none. Raises StoreError."""
+        uuids = [card.uuid for record in records for card in record.cards]
+        with self._transaction(self._audit) as connection:
+            connection.execute(sa.insert(tables.invocations), [_invocation_row(record) for record in records])
+            cards = [row for record in records for row in _card_rows(record)]
+            if cards:
+                connection.execute(sa.insert(tables.cards), cards)
+            found = [row for record in records for row in _finding_rows(record)]
+            if found:
+                connection.execute(sa.insert(tables.findings), found)
+            # Feedback may overtake the record of its card.
+            late = tables.feedback.c
+            for start in range(0, len(uuids), _CHUNK):
+                connection.execute(
+                    sa.update(tables.feedback)
+                    .where(late.card_uuid.in_(uuids[start : start + _CHUNK]), late.card_known.is_(False))
+                    .values(card_known=True)
+                )
+
+    # Feedback ---------------------------------------------------------------------------------------------------
+
+    def add_feedback(self, entries: Sequence[Feedback]) -> int:
+        """Add feedback and return how much of it was new; it is on the disk when this returns.
+
+        What is there already, word for word, is passed over. Raises StoreError, and then none of it was added.
+        """
+        if not entries:
+            return 0
+        with self._transaction(self._feedback) as connection:
+            known = self._known(connection, {entry.card for entry in entries})
+            insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+            before = connection.execute(sa.select(sa.func.max(tables.feedback.c.id))).scalar() or 0
+            rows = [_feedback_row(entry, entry.card in known) for entry in entries]
+            connection.execute(insert(tables.feedback).on_conflict_do_nothing(index_elements=["digest"]), rows)
+            digests = {row["digest"] for row in rows}
+            return _count_new(connection, digests, before)
+
+    def _known(self, connection: sa.Connection, uuids: set[str]) -> set[str]:
+        listed = sorted(uuids)
+        known: set[str] = set()
+        for start in range(0, len(listed), _CHUNK):
+            chosen = tables.cards.c.uuid.in_(listed[start : start + _CHUNK])
+            known |= set(connection.execute(sa.select(tables.cards.c.uuid).where(chosen)).scalars())
+        return known
+
+    # Overrides --------------------------------------------------------------------------------------------------
+
+    def overrides(self, orders: Sequence[str], client: str, since: datetime) -> list[Override]:
+        """The findings on these orders whose cards this client overrode with a reason, newest first.
+
+        Of cards with one identifier the newest before the feedback counts: that is what the clinician saw.
+        Raises StoreError.
+        """
+        asked = {"orders": list(orders), "client": client, "since": since}
+        self.migrate()
+        newest: dict[tuple[Any, ...], Override] = {}
+        shown: dict[tuple[int, str], str] = {}
+        with self._reading(self._look_up) as connection:
+            for row in connection.execute(_OVERRIDES, asked).mappings():
+                seen = shown.setdefault((row["feedback_id"], row["card_uuid"]), row["invocation_id"])
+                if seen == row["invocation_id"]:
+                    override = Override(received_at=row["received_at"], finding=_finding(row))
+                    newest.setdefault((row["order_key"], row["invocation_id"], row["number"]), override)
+        return list(newest.values())
+
+    # Connections ------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        self.migrate()
+        with told(), engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        with told(), engine.connect() as connection:
+            yield connection
+
+
+def _count_new(connection: sa.Connection, digests: set[str], before: int) -> int:
+    listed, count = sorted(digests), 0
+    for start in range(0, len(listed), _CHUNK):
+        chosen = tables.feedback.c.digest.in_(listed[start : start + _CHUNK])
+        query = sa.select(sa.func.count()).where(chosen, tables.feedback.c.id > before)
+        count += connection.execute(query).scalar_one()
+    return count
+
+
+def _overrides() -> sa.Select[Any]:
+    """Built once: building it takes longer than the database does."""
+    found, said, of = tables.findings.c, tables.feedback.c, tables.invocations.c
+    client = sa.bindparam("client", type_=sa.Text)
+    return (
+        sa.select(tables.findings, said.received_at, said.id.label("feedback_id"))
+        .join(tables.invocations, of.id == found.invocation_id)
+        .join(tables.feedback, said.card_uuid == found.card_uuid)
+        .where(
+            found.order_key.in_(sa.bindparam("orders", expanding=True)),
+            of.client == client,
+            of.shadow.is_(False),
+            of.at <= said.received_at,
+            said.client == client,
+            said.outcome == "overridden",
+            sa.or_(said.commented, sa.cast(said.reasons, sa.Text) != "[]"),
+            said.received_at >= sa.bindparam("since", type_=tables.Moment),
+        )
+        .order_by(said.received_at.desc(), of.at.desc())
+        .limit(_MOST_OVERRIDES)
+    )
+
+
+_OVERRIDES = _overrides()
+
+
+# Rows -----------------------------------------------------------------------------------------------------------
+
+
+def _invocation_row(record: Invocation) -> dict[str, Any]:
+    row = msgspec.structs.asdict(record)
+    del row["cards"], row["findings"]
+    return row
+
+
+def _card_rows(record: Invocation) -> Iterator[dict[str, Any]]:
+    for number, card in enumerate(record.cards):
+        row = msgspec.structs.asdict(card)
+        row["order_key"] = row.pop("order")
+        yield {"invocation_id": record.id, "number": number, **row}
+
+
+def _finding_rows(record: Invocation) -> Iterator[dict[str, Any]]:
+    for number, finding in enumerate(record.findings):
+        row = msgspec.structs.asdict(finding)
+        row["order_key"], row["card_uuid"] = row.pop("order"), row.pop("card")
+        yield {"invocation_id": record.id, "number": number, **row}
+
+
+def _finding(row: Any) -> Finding:
+    given = {name: row[name] for name in Finding.__struct_fields__ if name not in ("order", "card")}
+    return Finding(order=row["order_key"], card=row["card_uuid"], **given)
+
+
+def _feedback_row(entry: Feedback, known: bool) -> dict[str, Any]:
+    row = msgspec.structs.asdict(entry)
+    row["card_uuid"] = row.pop("card")
+    # What makes two entries the same: all that the client sent and nothing of ours.
+    same = [entry.client, entry.service, entry.card, entry.outcome, entry.sent_at, entry.reasons]
+    sent = msgspec.json.encode([*same, entry.commented, sorted(entry.suggestions)])
+    return {**row, "card_known": known, "digest": hashlib.sha256(sent).hexdigest()}

@@ -1,0 +1,176 @@
+"""The audit's way to the store: a bounded queue and one thread, so that no answer waits for a disk or a network."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.util import Finalize
+from queue import Empty, SimpleQueue
+
+from cds_service.store.engines import Unavailable
+from cds_service.store.records import Invocation
+
+log = logging.getLogger("ketamine_cds")
+
+_LINGER = 0.05
+"""Seconds that the thread waits for more to write with the first, and lets the answer leave."""
+_LONGEST_PAUSE = 5.0
+_REPORT_EVERY = 60.0
+
+
+class Writer:
+    """Takes records from any thread, never blocks and never raises.
+
+    What finds the queue full, what the store refuses, and what is left when time is up at the end is dropped and
+    counted. While the store is away, records wait in the queue.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Invocation]], None],
+        capacity: int = 10_000,
+        batch: int = 50,
+        patience: float = 5.0,
+        lost: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """`write` raises Unavailable where trying again makes sense; `patience`: seconds for the rest at the end.
+
+        `lost` is told each time how many records were dropped.
+        """
+        self._lost = lost
+        self._write = write
+        self._capacity = capacity
+        self._batch = batch
+        self._patience = patience
+        self._queue: SimpleQueue[Invocation] = SimpleQueue()
+        self._taken: list[Invocation] = []
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._end_by = float("inf")
+        self._thread: threading.Thread | None = None
+        self._finalize: Finalize | None = None
+        self._written = 0
+        self._dropped = 0
+        self._reported = (0, float("-inf"))
+
+    @property
+    def written(self) -> int:
+        """Records that are in the store."""
+        return self._written
+
+    @property
+    def dropped(self) -> int:
+        """Records that were lost."""
+        return self._dropped
+
+    @property
+    def waiting(self) -> int:
+        """Records that are in neither."""
+        return self._queue.qsize() + len(self._taken)
+
+    def put(self, record: Invocation) -> None:
+        """Hand over a record."""
+        if self._ending.is_set() or self._queue.qsize() >= self._capacity:
+            self.drop(1)
+            return
+        self._queue.put(record)
+        if self._thread is None:
+            self._start()
+
+    def drop(self, count: int) -> None:
+        """Count records that are lost."""
+        with self._lock:
+            self._dropped += count
+        self._lost(count)
+
+    def close(self) -> None:
+        """Write what is waiting, for as long as patience lasts, and end. Runs by itself when the process ends."""
+        if self._ending.is_set():
+            return
+        self._end_by = time.monotonic() + self._patience
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(self._patience + 1)
+        left = self.waiting
+        if left:
+            self.drop(left)
+            log.error("the audit lost %d records: the store could not be written until the end", left)
+        if self._finalize is not None:
+            self._finalize.cancel()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                # Runs at the end of a worker process too, where atexit does not.
+                self._finalize = Finalize(None, self.close, exitpriority=10)
+                self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._take()
+            if not self._taken and self._ending.is_set():
+                return
+            if self._taken and not self._wrote_all():
+                return
+            self._report()
+
+    def _take(self) -> None:
+        try:
+            self._taken.append(self._queue.get(timeout=0.2))
+            self._ending.wait(_LINGER)
+            while len(self._taken) < self._batch:
+                self._taken.append(self._queue.get_nowait())
+        except Empty:
+            return
+
+    def _wrote_all(self) -> bool:
+        """Write what was taken; False where time was up first."""
+        pause = 0.1
+        while self._taken:
+            try:
+                self._write(self._taken)
+                self._done(len(self._taken))
+            except Unavailable:
+                self._report()
+                if time.monotonic() + pause > self._end_by:
+                    return False
+                if self._ending.is_set():
+                    time.sleep(pause)
+                else:
+                    self._ending.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE if not self._ending.is_set() else 0.5)
+            except Exception as error:
+                self._one_by_one(error)
+        return True
+
+    def _one_by_one(self, error: Exception) -> None:
+        """One record that the store refuses must not take its neighbours with it."""
+        if len(self._taken) == 1:
+            log.error("the audit lost a record: %s", type(error).__name__)
+            self._taken.clear()
+            self.drop(1)
+            return
+        first, rest = self._taken[:1], self._taken[1:]
+        try:
+            self._write(first)
+            self._written += 1
+        except Unavailable:
+            return
+        except Exception as again:
+            log.error("the audit lost a record: %s", type(again).__name__)
+            self.drop(1)
+        self._taken = rest
+
+    def _done(self, count: int) -> None:
+        self._written += count
+        self._taken = []
+
+    def _report(self) -> None:
+        """Say now and then how many were lost; the counter has every one."""
+        said, when = self._reported
+        if self._dropped > said and time.monotonic() - when >= _REPORT_EVERY:
+            log.error("the audit has lost %d records since the start", self._dropped)
+            self._reported = (self._dropped, time.monotonic())

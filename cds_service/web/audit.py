@@ -1,0 +1,102 @@
+"""Records what was answered, and says which store it goes to: opened once for each worker."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from flask import Flask, Response, g
+
+from cds_service.audit import Audit, Call
+from cds_service.settings import Settings
+from cds_service.store import keys
+from cds_service.store.engines import StoreError, url_of
+from cds_service.store.migrate import migrate
+from cds_service.store.store import Store
+from cds_service.web import metrics, tenants
+from cds_service.web.deployment import Deployment
+from cds_service.web.observe import ready_if
+from cds_service.web.services import Invocation
+
+log = logging.getLogger("ketamine_cds")
+
+
+def open_audit(settings: Settings) -> Audit:
+    """The audit of these settings. A store that is away now is used once it is back; orders are judged meanwhile.
+
+    Raises StoreError or UnusableKey where the settings themselves are wrong.
+    """
+    if settings.store_url is None:
+        return Audit(None)
+    store = Store(settings.store_url)
+    key = keys.read(settings.store_key_file) if settings.store_key_file else None
+    try:
+        store.migrate()
+        # The first query is the slowest, and no clinician should be the one to wait for it.
+        store.overrides([""], "", datetime.now(UTC))
+    except StoreError as error:
+        log.error("the store is not ready: %s", type(error).__name__)
+    return Audit(store, key, lost=metrics.audit_dropped)
+
+
+def what_is_recorded(settings: Settings) -> str:
+    """Said at each start. Migrates the store, so that the workers need not wait for each other.
+
+    Raises StoreError or UnusableKey where the settings themselves are wrong; a store that is away may come back.
+    """
+    if settings.store_url is None:
+        said = "Nothing is recorded, and feedback is refused (KETAMINE_CDS_STORE is off)."
+    else:
+        url = url_of(settings.store_url)
+        where = url.render_as_string()  # without the password
+        try:
+            migrate(url)
+            said = f"Recorded in {where}"
+        except StoreError as error:
+            said = f"NOT RECORDED as long as {where} cannot be used: {error}"
+        if settings.store_key_file is None:
+            said += (
+                ", without patients and orders: no KETAMINE_CDS_STORE_KEY_FILE, so no override keeps a card quiet."
+            )
+        else:
+            keys.read(settings.store_key_file)
+    if settings.shadow == "on":
+        said += " SHADOW MODE: no card is sent to anyone."
+    return said
+
+
+def register(app: Flask, deployment: Deployment) -> None:
+    """After the answer is made and before it is sent, its record goes to the writer's queue."""
+    audit, shadow = deployment.audit, deployment.settings.shadow == "on"
+    if audit.store is None:
+        return
+    ready_if(app, "store", audit.store.reachable)
+
+    @app.before_request
+    def begin() -> None:
+        g.call_began = time.perf_counter()
+
+    @app.after_request
+    def record(sent: Response) -> Response:
+        made: Invocation | None = g.get("invocation")
+        if made is None:
+            return sent
+        tenant = tenants.current()
+        shown = {card.uuid for card in made.sent.cards}
+        advice = made.advice
+        if not shadow:  # a profile may have left cards out
+            composed = [each for each in advice.composed if each.card.uuid in shown]
+            advice = replace(advice, composed=composed)
+        call = Call(
+            service=made.service.id,
+            client=tenant.id,
+            hook_instance=made.request.hook_instance if made.request else None,
+            at=made.now,
+            microseconds=round((time.perf_counter() - g.call_began) * 1_000_000),
+            protocol=tenant.knowledge.protocol,
+            shadow=shadow,
+        )
+        audit.record(call, advice)
+        return sent

@@ -1,0 +1,52 @@
+"""The instruments that Prometheus reads. Import it through `metrics`, and only in a process that serves requests.
+
+When prometheus_client is imported it decides, by PROMETHEUS_MULTIPROC_DIR, whether processes share their figures; and
+a process that is forked keeps what its parent has decided.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Around what an answer takes (docs/performance.md), the fallback's deadline, and half a second (requirement 27)."""
+
+DURATION = Histogram(
+    "ketamine_cds_request_duration_seconds", "Time to an answer, by service.", ("service",), buckets=_SECONDS
+)
+REQUESTS = Counter("ketamine_cds_requests", "Answered requests.", ("service", "status"))
+CARDS = Counter("ketamine_cds_cards", "Cards, by their leading rule and their indicator.", ("rule", "severity"))
+COULD_NOT_TELL = Counter(
+    "ketamine_cds_could_not_tell", "Rules that could not be told, by what was missing.", ("fact",)
+)
+FETCHES = Counter(
+    "ketamine_cds_fallback_fetches", "Searches on the EHR's FHIR server, by how they ended.", ("result",)
+)
+AUTH_REFUSALS = Counter("ketamine_cds_auth_refusals", "Calls refused with 401, by what was wrong.", ("reason",))
+AUDIT_DROPS = Counter("ketamine_cds_audit_drops", "Invocations that could not be recorded.")
+FAILURES = Counter("ketamine_cds_failures", "Orders that were not checked because the service itself failed.")
+
+
+@lru_cache(maxsize=1024)
+def duration(service: str) -> Histogram:
+    return DURATION.labels(service)
+
+
+@lru_cache(maxsize=4096)
+def counted(counter: Counter, *labels: str) -> Counter:
+    """The counter for these labels; asking the library anew would cost more than counting."""
+    return counter.labels(*labels)
+
+
+def exposed(is_shared: bool) -> bytes:
+    """All figures in Prometheus' text format: of all workers, where they share a folder."""
+    if not is_shared:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)

@@ -1,0 +1,84 @@
+"""Logs as JSON lines on standard error, in which nothing can stand that came from a request.
+
+Of this service's own loggers the message is written; of all others only where they spoke: a library may put a URL
+with a patient's id, or a value, into its words. Of an error its type and place are written, never its message.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+
+import msgspec
+from flask import g, has_app_context
+
+from cds_service.web.wire import place
+
+OURS = "ketamine_cds"
+"""The logger under which everything of this service logs."""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """One line. `ms` is the time from the first look at a request to its answer, in milliseconds."""
+
+    time: str
+    level: str
+    logger: str
+    says: str | None = None
+    place: str | None = None
+    error: str | None = None
+    request: str | None = None
+    client: str | None = None
+    service: str | None = None
+    status: int | None = None
+    ms: float | None = None
+    cards: int | None = None
+    could_not_check: int | None = None
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """What the line of an answered request says; the rest of what is known of it is left out on purpose."""
+
+    client: str | None
+    service: str
+    status: int
+    ms: float
+    cards: int | None = None
+    could_not_check: int | None = None
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        is_ours = record.name == OURS or record.name.startswith(f"{OURS}.")
+        answered = getattr(record, "answered", None)
+        line = Line(
+            time=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            level=record.levelname,
+            logger=record.name,
+            says=record.getMessage() if is_ours else None,
+            place=None if is_ours else f"{record.module}:{record.lineno}",
+            error=f"{type(error).__name__} at {place(error)}" if error else None,
+            request=g.get("request_id") if has_app_context() else None,
+            **(msgspec.structs.asdict(answered) if isinstance(answered, Answered) else {}),
+        )
+        return msgspec.json.encode(line).decode()
+
+
+def to_stderr(level: str = "INFO") -> None:
+    """Log to standard error from `level` on; libraries from WARNING on. Nothing is printed beside these lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger(OURS).setLevel(level)
+    logging.raiseExceptions = False  # else a line that cannot be formatted is printed with its arguments
+    threading.excepthook = _ended
+
+
+def _ended(ended: threading.ExceptHookArgs) -> None:
+    """A thread that ended by an error: its type and place, where Python would print its message."""
+    error = ended.exc_value
+    where = place(error) if error else "?"
+    logging.getLogger(OURS).error("a thread ended: %s at %s", ended.exc_type.__name__, where)

@@ -1,0 +1,249 @@
+"""A faulty FHIR server, through the whole service: in time, dose judged, fault on a card, token at home."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+from flask.testing import FlaskClient
+
+from cards.model import EXTENSION
+from cds_service.advise import Knowledge
+from cds_service.settings import Settings
+from tests.hooks.client import Service, card, client, encoded
+from tests.hooks.conformance import decoded, faults
+from tests.scenarios.build import hook_request
+from tests.servers.local import FOREVER, LocalServer, Received, Reply, Script, local_server
+
+DEADLINE_MS = 400
+MARGIN = 0.1
+"""What an answer may take beyond the deadline, in seconds."""
+TRIES = 5
+TOKEN = "a-secret-token-of-the-ehr"
+ORDER = {"rate": "1.2 mg/kg/h"}
+"""Above the ceiling whatever the patient weighs."""
+LATE = f"the FHIR server did not answer within {DEADLINE_MS} ms"
+MEGABYTE = 1_000_000
+
+NOTHING = b'{"resourceType":"Bundle","type":"searchset","total":0}'
+PROBLEM = b'{"resourceType":"Condition","id":"c1","subject":{"reference":"Patient/p1"},"code":{"text":"asthma"}}'
+FORBIDDEN = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"forbidden"}]}'
+LOGIN = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+
+def _bundle(*resources: bytes, following: str = "") -> bytes:
+    entries = b",".join(b'{"resource":' + each + b"}" for each in resources)
+    link = f'"link":[{{"relation":"next","url":"{following}"}}],' if following else ""
+    return b'{"resourceType":"Bundle","type":"searchset",' + link.encode() + b'"entry":[' + entries + b"]}"
+
+
+def _everything(reply: Reply) -> Script:
+    return lambda request: reply
+
+
+def _problem_list(reply: Reply) -> Script:
+    """Only the search for conditions fails; all else is answered as by a server that knows nothing of the patient."""
+
+    def script(request: Received) -> Reply:
+        if "/Condition" in request.path:
+            return reply
+        if "?" in request.path:
+            return Reply(NOTHING)
+        kind, _, identifier = request.path.removeprefix("/fhir/").partition("/")
+        return Reply(msgspec.json.encode({"resourceType": kind, "id": identifier}))
+
+    return script
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How the server fails, given another host; what the card says; whether only the problem list is concerned."""
+
+    script: Callable[[LocalServer], Script]
+    says: str
+    of_all: bool = False
+
+
+def _all(reply: Reply, says: str) -> Fault:
+    return Fault(lambda other: _everything(reply), says, of_all=True)
+
+
+def _one(reply: Reply, says: str) -> Fault:
+    return Fault(lambda other: _problem_list(reply), f"problem list: {says}")
+
+
+def _paging_without_end(other: LocalServer) -> Script:
+    def following(request: Received) -> Reply:
+        page = int(request.path.rpartition("page=")[2]) if "page=" in request.path else 0
+        return Reply(_bundle(PROBLEM, following=f"Condition?page={page + 1}"))
+
+    def script(request: Received) -> Reply:
+        return following(request) if "/Condition" in request.path else _problem_list(Reply())(request)
+
+    return script
+
+
+FAULTS = {
+    "is slow": _all(Reply(NOTHING, wait=1.0), LATE),
+    "never answers": _all(Reply(wait=FOREVER), LATE),
+    "drips its answer": _all(Reply(NOTHING, pause=0.05), LATE),
+    "is slow with one search": _one(Reply(NOTHING, wait=1.0), LATE),
+    "cuts the body": _one(Reply(_bundle(PROBLEM), claims=10_000), "the FHIR server could not be reached"),
+    "hangs up": _one(Reply(instead=b""), "the FHIR server could not be reached"),
+    "sends a page for people": _one(
+        Reply(LOGIN, headers={"Content-Type": "text/html"}), "the answer is not readable as JSON"
+    ),
+    "sends invalid JSON": _one(Reply(_bundle(PROBLEM)[:-1]), "the answer is not readable as JSON"),
+    "sends JSON that is not FHIR": _one(Reply(b'{"error":"denied"}'), "the answer is not a FHIR resource"),
+    "puts an OperationOutcome into the Bundle": _one(
+        Reply(_bundle(PROBLEM, FORBIDDEN)), "the EHR answered with an error (forbidden)"
+    ),
+    "pages without end": Fault(_paging_without_end, "problem list: the FHIR server gave more than 20 pages"),
+    "sends 50 MB": _one(Reply(_bundle(PROBLEM) + b" " * (50 * MEGABYTE)), "the FHIR server's answer is too large"),
+    **{
+        f"answers {status} to everything": _all(Reply(FORBIDDEN, status), f"the FHIR server answered {status}")
+        for status in (401, 403, 404, 429, 500, 503)
+    },
+    **{
+        f"redirects to another host by {status}": Fault(
+            lambda other, status=status: _everything(  # type: ignore[misc]
+                Reply(status=status, headers={"Location": f"{other.base}/Condition?patient=p1"})
+            ),
+            f"the FHIR server answered {status}",
+            of_all=True,
+        )
+        for status in (301, 302, 303, 307, 308)
+    },
+    "names another host for the next page": Fault(
+        lambda other: _problem_list(Reply(_bundle(PROBLEM, following=f"{other.base}/Condition?page=2"))),
+        "problem list: the FHIR server's next page is not on that server",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[LocalServer]:
+    """A host that nobody has allowed."""
+    with local_server(Reply(_bundle(PROBLEM))) as server:
+        yield server
+
+
+def _service(knowledge: Knowledge, server: LocalServer) -> FlaskClient:
+    return client(knowledge, Settings(fhir_servers=(server.base,), fhir_deadline_ms=DEADLINE_MS))
+
+
+def _request(server: LocalServer) -> dict[str, Any]:
+    request = hook_request({"order": ORDER})
+    token = {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 300, "scope": "patient/*.read"}
+    authorization = token | {"subject": "ketamine-cds", "patient": "p1"}
+    return {**request, "prefetch": {}, "fhirServer": server.base, "fhirAuthorization": authorization}
+
+
+def _asked(http: FlaskClient, request: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """(answer, seconds)"""
+    start = time.perf_counter()
+    sent = http.post("/cds-services/ketamine-order-sign", data=encoded(request), content_type="application/json")
+    seconds = time.perf_counter() - start
+    assert sent.status_code == 200, sent.text
+    assert TOKEN not in sent.text
+    answer: dict[str, Any] = decoded(sent.data)
+    assert faults(answer) == []
+    return answer, seconds
+
+
+def _in_time(http: FlaskClient, request: dict[str, Any]) -> dict[str, Any]:
+    """The last of a few answers. The quickest must be in time: a busy machine may be late, the service may not."""
+    _asked(http, {**request, "fhirServer": None})  # a served application is warmed up too, before it listens
+    quickest = float("inf")
+    for _ in range(TRIES):
+        answer, seconds = _asked(http, request)
+        quickest = min(quickest, seconds)
+        if quickest < DEADLINE_MS / 1000 + MARGIN:
+            return answer
+    pytest.fail(f"the quickest of {TRIES} answers took {quickest:.3f} s")
+
+
+def _could_not_check(answer: dict[str, Any]) -> str:
+    detail: str = card(answer, "could-not-check")["detail"]
+    return detail
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_server_is_said_in_time_and_the_token_stays_there(
+    fault: str, knowledge: Knowledge, other: LocalServer
+) -> None:
+    described = FAULTS[fault]
+    with local_server(described.script(other)) as server:
+        answer = _in_time(_service(knowledge, server), _request(server))
+        assert server.received
+        assert {asked.headers["authorization"] for asked in server.received} == {f"Bearer {TOKEN}"}
+        assert not [asked.path for asked in server.received if TOKEN in asked.path]
+    assert (other.received, other.connections) == ([], [])
+    said = _could_not_check(answer)
+    assert described.says in said
+    for each in ("problem list", "allergy list", "vital signs") if described.of_all else ("problem list",):
+        assert f"{each}: {described.says.removeprefix('problem list: ')}" in said
+    assert ("allergy list" in said) is described.of_all
+    critical = [rule for rule in _fired(answer) if rule["severity"] == "critical"]
+    assert {"id": "rate-exceeds-ceiling", "severity": "critical"} in critical
+
+
+def _fired(answer: dict[str, Any]) -> list[dict[str, str]]:
+    return [rule for each in answer["cards"] for rule in each["extension"][EXTENSION]["rules"]]
+
+
+def test_what_the_server_has_of_another_patient_is_left_out_and_said(knowledge: Knowledge) -> None:
+    theirs = PROBLEM.replace(b"Patient/p1", b"Patient/somebody-else").replace(b"asthma", b"raised ICP")
+    with local_server(_problem_list(Reply(_bundle(theirs)))) as server:
+        answer = _in_time(_service(knowledge, server), _request(server))
+    with local_server(_problem_list(Reply(NOTHING))) as server:
+        without = _in_time(_service(knowledge, server), _request(server))
+    assert "1 Condition of another patient left out" in _could_not_check(answer)
+    assert "somebody-else" not in str(answer)
+    assert "ICP" not in str(answer)
+    assert _fired(answer) == _fired(without)
+
+
+def test_json_under_another_content_type_is_read(knowledge: Knowledge) -> None:
+    reply = Reply(_bundle(PROBLEM), headers={"Content-Type": "text/plain"})
+    with local_server(_problem_list(reply)) as server:
+        answer = _in_time(_service(knowledge, server), _request(server))
+    assert "problem list" not in _could_not_check(answer)
+
+
+def test_a_server_that_is_not_allowed_hears_nothing(knowledge: Knowledge, other: LocalServer) -> None:
+    with local_server(Reply(NOTHING)) as server:
+        answer = _in_time(_service(knowledge, server), _request(other))
+        assert server.received == []
+    assert (other.received, other.connections) == ([], [])
+    assert "not on the allowlist" in _could_not_check(answer)
+
+
+def test_the_answers_of_a_faulty_server_do_not_stay_for_the_next_call(knowledge: Knowledge) -> None:
+    """A thread that still waits for the last answer, or reads 50 MB, holds up nobody."""
+    fails = [True]
+
+    def script(request: Received) -> Reply:
+        return Reply(wait=FOREVER) if fails[0] else _problem_list(Reply(NOTHING))(request)
+
+    with local_server(script) as server:
+        http = _service(knowledge, server)
+        assert LATE in _could_not_check(_in_time(http, _request(server)))
+        fails[0] = False
+        assert LATE not in _could_not_check(_in_time(http, _request(server)))
+
+
+def test_a_card_about_a_faulty_server_is_told_from_a_patient_without_problems(knowledge: Knowledge) -> None:
+    """Silence of the server and an empty list must not read alike."""
+    with (
+        local_server(_problem_list(Reply(FORBIDDEN, 403))) as faulty,
+        local_server(_problem_list(Reply(NOTHING))) as fine,
+    ):
+        both = [_in_time(_service(knowledge, server), _request(server)) for server in (faulty, fine)]
+    checked = [{each["rule"] for each in answer["extension"][EXTENSION]["notChecked"]} for answer in both]
+    assert checked[1] < checked[0]
+    assert Service(knowledge).failed not in str(both)

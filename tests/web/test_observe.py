@@ -1,0 +1,448 @@
+"""Logs, figures, health and traces: what operators see of a request, and what nobody may ever see of a patient."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from cds_service.advise import Knowledge
+from cds_service.settings import Settings
+from cds_service.web import logs, metrics, observe, traces
+from cds_service.web.app import create_app
+from tests.fuzz.mutate import bases, case
+from tests.hooks.client import client, encoded
+from tests.scenarios.build import NOW, hook_request
+from tests.servers.local import Received, Reply, local_server
+from tests.web.test_server import PATIENCE, Running, started
+
+SIGN = "/cds-services/ketamine-order-sign"
+JSON = {"Content-Type": "application/json"}
+ORDER = {"order": {"rate": "1.2 mg/kg/h"}}
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def _samples(text: str) -> Samples:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+class Figures:
+    """What /metrics says more than when this was made."""
+
+    def __init__(self, http: FlaskClient) -> None:
+        self._http = http
+        self._before = _samples(http.get("/metrics").text)
+
+    def more(self, name: str, **labels: str) -> float:
+        key = (name, frozenset(labels.items()))
+        return _samples(self._http.get("/metrics").text).get(key, 0) - self._before.get(key, 0)
+
+
+@pytest.fixture(scope="module")
+def http(knowledge: Knowledge) -> FlaskClient:
+    return client(knowledge)
+
+
+@pytest.fixture
+def lines(http: FlaskClient) -> Iterator[list[dict[str, Any]]]:
+    """What this service's logger writes, as the lines that would stand on standard error."""
+    found: list[dict[str, Any]] = []
+
+    class Catching(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(json.loads(self.format(record)))
+
+    handler, ours = Catching(), logging.getLogger(logs.OURS)
+    handler.setFormatter(logs.JsonLines())
+    ours.addHandler(handler)
+    level = ours.level
+    ours.setLevel(logging.INFO)
+    yield found
+    ours.removeHandler(handler)
+    ours.setLevel(level)
+
+
+# Log lines ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_one_line_that_says_who_what_and_how_long(http: FlaskClient, lines: list[dict[str, Any]]) -> None:
+    request = hook_request(ORDER | {"patient": {"missing": ["conditions"]}})
+    sent = http.post(SIGN, data=encoded(request), headers={**JSON, "X-Request-ID": "ehr-4711.a:b"})
+    (line,) = lines
+    cards = sent.get_json()["cards"]
+    missing = sent.get_json()["extension"]["io.github.ketamine-cds"]["notChecked"]
+    assert missing
+    assert line["ms"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["time"])
+    assert {key: line[key] for key in line if key not in ("ms", "time")} == {
+        "level": "INFO",
+        "logger": "ketamine_cds",
+        "says": "answered",
+        "request": "ehr-4711.a:b",
+        "client": "anonymous",
+        "service": "ketamine-order-sign",
+        "status": 200,
+        "cards": len(cards),
+        "couldNotCheck": len(missing),
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "service", "status"),
+    [
+        ("GET", "/cds-services", "discover", 200),
+        ("POST", "/cds-services/Miller-1950", "unknown", 404),
+        ("GET", "/patients/Miller", "none", 404),
+        ("DELETE", SIGN, "none", 405),
+        ("GET", "/healthz", "healthz", 200),
+    ],
+)
+def test_a_path_is_logged_only_by_the_name_of_its_route(
+    method: str, path: str, service: str, status: int, http: FlaskClient, lines: list[dict[str, Any]]
+) -> None:
+    http.open(path, method=method, data=b"{}", content_type="application/json")
+    assert [(line["service"], line["status"]) for line in lines] == [(service, status)]
+    assert "Miller" not in str(lines)
+
+
+@pytest.mark.parametrize("given", ["a b", "x" * 65, "<script>", "née", "", "../etc", "-"])
+def test_a_request_id_that_is_no_plain_token_is_replaced(given: str, http: FlaskClient) -> None:
+    sent = http.get("/healthz", headers={"X-Request-ID": given.encode().decode("latin-1")})
+    assert re.fullmatch(r"[0-9a-f]{32}", sent.headers["X-Request-ID"])
+
+
+def test_every_answer_has_its_request_id_also_an_error(http: FlaskClient) -> None:
+    for path in ("/cds-services", "/nothing", "/healthz"):
+        assert http.get(path, headers={"X-Request-ID": "abc"}).headers["X-Request-ID"] == "abc"
+    assert http.get("/nothing").headers["X-Request-ID"] != http.get("/nothing").headers["X-Request-ID"]
+
+
+def _line(name: str, message: str, *arguments: object, error: BaseException | None = None) -> dict[str, Any]:
+    given = (type(error), error, error.__traceback__) if error else None
+    record = logging.LogRecord(name, logging.ERROR, "/a/module.py", 7, message, arguments, given)
+    written: dict[str, Any] = json.loads(logs.JsonLines().format(record))
+    return written
+
+
+def test_of_a_library_only_the_place_is_logged_where_it_spoke() -> None:
+    line = _line("urllib3.connectionpool", "Failed to parse headers (url=%s)", "https://ehr/Condition?patient=p1")
+    assert "patient" not in str(line)
+    assert line["place"] == "module:7"
+
+
+def test_of_an_error_its_type_and_place_are_logged_and_not_its_message() -> None:
+    try:
+        raise ValueError("weight of Miller")
+    except ValueError as error:
+        line = _line("ketamine_cds.store", "not written", error=error)
+    assert line["says"] == "not written"
+    assert line["error"].startswith("ValueError at ")
+    assert "Miller" not in str(line)
+
+
+PROGRAM = """
+import logging, threading
+from cds_service.web import logs
+logs.to_stderr("WARNING")
+logging.getLogger("ketamine_cds").info("too low")
+logging.getLogger("ketamine_cds").warning("wrong number of arguments: %d", "Miller")
+logging.getLogger("a.library").info("Miller")
+logging.getLogger("a.library").warning("Miller")
+def fail(): raise ValueError("Miller")
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+"""
+
+
+def test_standard_error_holds_json_lines_only_and_no_message_of_an_error() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0
+    written = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "Miller" not in done.stderr
+    assert [line["logger"] for line in written] == ["a.library", "ketamine_cds"]
+    assert written[1]["says"].startswith("a thread ended: ValueError at ")
+
+
+# Figures -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_counted_by_service_status_cards_and_missing_facts(http: FlaskClient) -> None:
+    figures = Figures(http)
+    request = hook_request(ORDER | {"patient": {"missing": ["conditions"]}})
+    answer = http.post(SIGN, data=encoded(request), headers=JSON).get_json()
+    http.post(SIGN, data=b"{", headers=JSON)
+    service = "ketamine-order-sign"
+    assert figures.more("ketamine_cds_requests_total", service=service, status="200") == 1
+    assert figures.more("ketamine_cds_requests_total", service=service, status="400") == 1
+    assert figures.more("ketamine_cds_request_duration_seconds_count", service=service) == 2
+    assert figures.more("ketamine_cds_request_duration_seconds_bucket", service=service, le="+Inf") == 2
+    for card in answer["cards"]:
+        topic = card["source"]["topic"]["code"]
+        assert figures.more("ketamine_cds_cards_total", rule=topic, severity=card["indicator"]) == 1
+    missing = len(answer["extension"]["io.github.ketamine-cds"]["notChecked"])
+    assert 0 < figures.more("ketamine_cds_could_not_tell_total", fact="conditions") <= missing
+    assert figures.more("ketamine_cds_failures_total") == 0
+
+
+def test_searches_on_a_fhir_server_are_counted_by_how_they_ended(knowledge: Knowledge) -> None:
+    nothing = b'{"resourceType":"Bundle","type":"searchset"}'
+    half = b'{"resourceType":"Bundle","type":"searchset","link":[{"relation":"next","url":"https://else.org/2"}]}'
+
+    def script(request: Received) -> Reply:
+        if "/Condition" in request.path:
+            return Reply(status=403)
+        return Reply(half if "/AllergyIntolerance" in request.path else nothing)
+
+    with local_server(script) as server:
+        http = client(knowledge, Settings(fhir_servers=(server.base,), fhir_deadline_ms=20_000))
+        figures = Figures(http)
+        request = hook_request(ORDER) | {"prefetch": {}, "fhirServer": server.base}
+        assert http.post(SIGN, data=encoded(request), headers=JSON).status_code == 200
+        asked = len(server.received)
+    ended = {
+        result: figures.more("ketamine_cds_fallback_fetches_total", result=result)
+        for result in ("complete", "partial", "failed")
+    }
+    assert ended["partial"] == 1
+    assert ended["failed"] >= 1
+    assert sum(ended.values()) == asked
+
+
+def test_without_a_fhir_server_no_search_is_counted(http: FlaskClient) -> None:
+    figures = Figures(http)
+    http.post(SIGN, data=encoded(hook_request(ORDER) | {"prefetch": {}}), headers=JSON)
+    for result in ("complete", "partial", "failed"):
+        assert figures.more("ketamine_cds_fallback_fetches_total", result=result) == 0
+
+
+def test_a_failure_of_the_service_is_counted(knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("cds_service.web.services.advice", fail)
+    http = client(knowledge)
+    figures = Figures(http)
+    assert http.post(SIGN, data=encoded(hook_request(ORDER)), headers=JSON).status_code == 200
+    assert figures.more("ketamine_cds_failures_total") == 1
+
+
+def test_a_label_is_always_a_word_that_the_service_knows(http: FlaskClient) -> None:
+    """Else a caller could fill the memory with labels, or write a name into the figures."""
+    for number in range(20):
+        http.get(f"/cds-services/Miller{number}")
+        http.post(f"/Miller{number}")
+        http.post(f"/cds-services/Miller{number}", data=b"{}", headers=JSON)
+    assert "Miller" not in http.get("/metrics").text
+
+
+def test_watching_a_request_costs_less_than_three_in_a_hundred(http: FlaskClient) -> None:
+    """The time of all counting of a call beside that of the call itself; the quickest of several rounds of each."""
+    body = encoded(hook_request(ORDER))
+
+    def call() -> None:
+        http.post(SIGN, data=body, headers=JSON)
+
+    def count() -> None:
+        metrics.answered("ketamine-order-sign", 200, 0.004)
+        metrics.carded([("rate-exceeds-ceiling", "critical"), ("could-not-check", "warning")])
+        metrics.could_not_tell(["conditions", "allergies", "weight"])
+        metrics.fetched("complete")
+
+    assert _quickest(count, 200) < 0.03 * _quickest(call, 5)
+
+
+def _quickest(act: Any, times: int) -> float:
+    """Seconds for one, of the quickest round."""
+    rounds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        for _ in range(times):
+            act()
+        rounds.append((time.perf_counter() - start) / times)
+    return min(rounds)
+
+
+# Health ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_service_is_well_and_ready(http: FlaskClient) -> None:
+    assert http.get("/healthz").get_json() == {"status": "ok", "checks": {}}
+    ready = http.get("/readyz")
+    assert (ready.status_code, ready.get_json()["status"]) == (200, "ready")
+    assert ready.get_json()["checks"]["protocol"] is True
+
+
+def _raise() -> bool:
+    raise ConnectionError("password of the store")
+
+
+@pytest.mark.parametrize("check", [lambda: False, _raise])
+def test_the_service_is_not_ready_while_a_check_does_not_hold(
+    check: observe.Check, knowledge: Knowledge, lines: list[dict[str, Any]]
+) -> None:
+    http = client(knowledge)
+    observe.ready_if(http.application, "store", check)
+    ready = http.get("/readyz")
+    assert ready.status_code == 503
+    assert ready.get_json() == {"status": "not ready", "checks": {"protocol": True, "store": False}}
+    assert http.get("/healthz").status_code == 200
+    assert "password" not in str(lines) + ready.text
+
+
+# Traces ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_being_asked_no_tracing_library_is_loaded(tmp_path: Path) -> None:
+    program = "import sys, cds_service.web.app; assert not [m for m in sys.modules if m.startswith('opentelemetry')]"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("variable", traces.ASKING)
+def test_asking_for_traces_without_the_extra_stops_the_start(variable: str, tmp_path: Path) -> None:
+    if all(map(traces._is_installed, traces.NEEDED)):
+        pytest.skip("the extra otel is installed")
+    with started(tmp_path, None, **{variable: "http://127.0.0.1:4318"}) as running:
+        assert running.process.wait(PATIENCE) == 3
+        assert running.said == (
+            f"ketamine-cds: {variable} asks for traces, and the extra otel is not installed: "
+            "install ketamine-cds[otel], or take the variable away\n"
+        )
+
+
+def test_an_application_that_cannot_trace_as_asked_is_not_made(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setattr(traces, "NEEDED", ("no.such.module",))
+    with pytest.raises(RuntimeError, match="the extra otel is not installed"):
+        create_app(Settings(), knowledge, clock=lambda: NOW)
+
+
+# A served run ------------------------------------------------------------------------------------------------------
+
+TOKEN = "secret-token-of-the-ehr-eyJhbGciOi"
+FUZZED = 300
+OUR_WORDS = {"ketamine"}
+"""Of the examples' words those that stand in our own names: the service's, the logger's."""
+
+
+def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """(key, string) of every text in a request."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _strings(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _secrets(request: Mapping[str, Any]) -> set[str]:
+    """What could tell of a patient: names, identifiers, references, tokens and every text in words."""
+    told = {"id", "reference", "patientId", "encounterId", "userId", "family", "given", "text", "display", "value"}
+    told |= {
+        "birthDate",
+        "hookInstance",
+        "access_token",
+        "fhirServer",
+        "patientInstruction",
+        "fullUrl",
+        "valueString",
+    }
+    return {text for key, text in _strings(request) if key in told and len(text) > 3}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with started(tmp_path_factory.mktemp("observed"), None, KETAMINE_CDS_WORKERS="2") as running:
+        running.wait_for("Listening on ")
+        yield running
+
+
+def test_nothing_of_a_patient_stands_in_the_logs_or_figures_of_a_served_run(served: Running) -> None:
+    """All examples, errors, a FHIR server that is asked for, and mutated bodies."""
+    secrets = {TOKEN, "Miller"}
+    rng, stock = random.Random(7), bases()
+    with requests.Session() as session:
+
+        def post(path: str, body: bytes, **headers: str) -> int:
+            return session.post(served.base + path, body, headers=JSON | headers, timeout=PATIENCE).status_code
+
+        for base in stock:
+            secrets |= _secrets(base.value)
+            authorization = {"access_token": TOKEN, "token_type": "Bearer"}
+            whole = base.value | {"fhirServer": "http://127.0.0.1:9/Miller", "fhirAuthorization": authorization}
+            status = post(f"/cds-services/{base.service}", encoded(whole), Authorization=f"Bearer {TOKEN}")
+            assert status in (200, 400, 412)
+        for number in range(FUZZED):
+            each = case(rng, stock)
+            assert post(f"/cds-services/{each.service}", each.body) < 500, f"number {number}: {each.kinds}"
+        assert post("/cds-services/Miller", b"{}") == 404
+        assert post("/Miller?patient=Miller", TOKEN.encode()) == 404
+        assert post(SIGN, b'{"hook":"Miller"}') == 400
+        figures = session.get(f"{served.base}/metrics", timeout=PATIENCE).text
+    lines = [line for line in served.said.splitlines() if line.startswith("{")]
+    assert len(lines) >= len(stock) + FUZZED + 3
+    assert "Traceback" not in served.said
+    written = "\n".join(lines)
+    for secret in secrets - OUR_WORDS:
+        assert secret not in written, f"{secret!r} stands in the logs"
+    labels = {value for _, of in _samples(figures) for _, value in of}
+    assert labels.isdisjoint(secrets)
+    assert not [value for value in labels if "Miller" in value or TOKEN in value]
+    assert not [value for value in labels if not re.fullmatch(r"[A-Za-z0-9/.+ -]{1,60}", value)]
+
+
+def test_the_figures_of_all_workers_are_added_up(served: Running) -> None:
+    """Connections that are opened anew meet both workers; each of them answers for both."""
+
+    def counted() -> float:
+        text = requests.get(f"{served.base}/metrics", timeout=PATIENCE).text
+        return _samples(text)["ketamine_cds_requests_total", frozenset({("service", "discover"), ("status", "200")})]
+
+    requests.get(f"{served.base}/cds-services", timeout=PATIENCE)
+    before = counted()
+    for _ in range(40):
+        requests.get(f"{served.base}/cds-services", timeout=PATIENCE)
+    assert {counted() for _ in range(10)} == {before + 40}
+
+
+def test_the_log_lines_of_a_served_run_are_json_with_a_request_id(served: Running) -> None:
+    sent = requests.get(f"{served.base}/cds-services", headers={"X-Request-ID": "from-a-test"}, timeout=PATIENCE)
+    assert sent.headers["X-Request-ID"] == "from-a-test"
+    end = time.monotonic() + PATIENCE
+    while "from-a-test" not in served.said and time.monotonic() < end:
+        time.sleep(0.05)
+    (line,) = [json.loads(line) for line in served.said.splitlines() if "from-a-test" in line]
+    assert (line["service"], line["status"], line["client"]) == ("discover", 200, "anonymous")
+
+
+def test_the_folder_of_the_figures_goes_with_the_service(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with started(tmp_path, None, TMPDIR=str(temporary)) as running:
+        running.wait_for("Listening on ")
+        assert list(temporary.glob("ketamine-cds-*/*.db"))
+        assert running.stop() == 0
+    assert list(temporary.glob("ketamine-cds-*")) == []
