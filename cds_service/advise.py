@@ -3,98 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cards import acknowledged as quiet
-from cards import compose, texts
+from cards import compose
 from cards.acknowledged import NOTHING, Acknowledged
-from cards.model import Coding, Response
-from cds_service import running_orders
+from cards.model import Response
+from cds_service import gather, running_orders
 from cds_service.chart.chart import Chart
-from cds_service.fhir import bundles, lenient
-from cds_service.fhir import queries as query_list
 from cds_service.fhir import records as reading
-from cds_service.fhir.bundles import Item, Page
+from cds_service.fhir.bundles import Page
 from cds_service.fhir.client import Source
-from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import Observation, subject_of
 from cds_service.hooks import response
 from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest
+from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
-from cds_service.orders.indication import Kinds
-from cds_service.protocol.limits import Limits
-from cds_service.protocol.model import Protocol
-from cds_service.protocol.overlay import load_with_overlay, texts_beside
-from cds_service.rules import judge
 from cds_service.rules.case import Case
 from cds_service.rules.judged import Judged, judged
-from cds_service.terminology import valuesets as terminology
-from cds_service.terminology.valuesets import ValueSets
-
-TOPIC_SYSTEM = "https://ketamine-cds.github.io/fhir/CodeSystem/rules"
-_OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """Everything that is loaded once: the protocol, the codes, the words, the queries."""
-
-    protocol: Protocol
-    valuesets: ValueSets
-    limits: Limits
-    texts: texts.Texts
-    queries: tuple[Query, ...]
-    indications: Mapping[str, Kinds]
-    override_reasons: tuple[Coding, ...]
-    public_url: str
-    site_products: Mapping[tuple[str, str], Fraction] = dataclasses.field(default_factory=dict)
-
-
-def load(
-    public_url: str = "http://127.0.0.1:8000", overlay: str | None = None, site_valuesets: str | None = None
-) -> Knowledge:
-    """Load and check it all, with a site's overlay file and its directory of value sets.
-
-    Raises ProtocolError, ValueSetError or TextError.
-    """
-    valuesets = terminology.load(Path(site_valuesets) if site_valuesets else None)
-    protocol = load_with_overlay(overlay, valuesets)
-    judge.check(protocol)
-    limits = Limits(protocol)
-    return Knowledge(
-        protocol=protocol,
-        valuesets=valuesets,
-        limits=limits,
-        texts=texts.load(
-            ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()), texts_beside(overlay)
-        ),
-        queries=query_list.load(valuesets),
-        indications={name: Kinds(i.sets, i.order_sets) for name, i in protocol.indications.items()},
-        override_reasons=tuple(
-            Coding(system=system, code=member.code, display=member.display)
-            for system, member in valuesets["override_reasons"].members
-        ),
-        public_url=public_url.rstrip("/"),
-        site_products=_site_products(protocol, limits),
-    )
-
-
-def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:
-    """mg of base per mL: a strength that is stated as salt is divided by the salt factor, and only that."""
-    factor = limits.book(protocol.drugs[0], protocol.date).number("salt-factor")
-    return {
-        (product.system, product.code): Fraction(product.mg_per_ml) / (factor if product.basis == "salt" else 1)
-        for product in protocol.products
-    }
 
 
 @dataclass(frozen=True)
@@ -135,7 +67,7 @@ def advice(
     composed = compose.compose(results, _setting(request, signing, knowledge, now), notes)
     extension = response.extension(results, knowledge.protocol.version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)
-    return Advice(answer, results, composed, _patient_id(request))
+    return Advice(answer, results, composed, gather.patient_id(request))
 
 
 def explain(
@@ -163,24 +95,24 @@ def _read_and_judge(
     if request.viewing:
         found, records, prefetched = running_orders.read(request, knowledge.queries, knowledge.valuesets, source)
     else:
-        found, records = _drafts(request, knowledge, source)
+        found, records = gather.read_drafts(request, knowledge, source)
     mine = [draft for draft in found if draft.identity is not None]
     doubtful = [draft for draft in found if draft.identity is None and draft.description.to_fetch]
-    ending = _ending(request, records, knowledge)
+    ending = gather.ending(request, records, knowledge)
     if not any(draft.selected for draft in (*mine, *doubtful, *ending)):
         if request.faults and not (mine or doubtful):
             raise Malformed("; ".join(request.faults))
         return None
     if prefetched is None:
         prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries)
-    _fetch_missing(request, records, prefetched, knowledge, source)
+    gather.fetch_missing(request, records, prefetched, knowledge, source)
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
     if not (mine or doubtful):
         return results, []  # an order that only ends needs nothing that could not be read
     notes = [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
-    notes += _draft_notes(doubtful, found, records, request)
+    notes += gather.draft_notes(doubtful, found, records, request)
     return results, list(dict.fromkeys(notes))
 
 
@@ -191,85 +123,6 @@ def failure(knowledge: Knowledge) -> Response:
     )
     version, site = knowledge.protocol.version, knowledge.protocol.site
     return Response(cards=[card], extension=response.extension([], version, site))
-
-
-def _drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> tuple[list[Draft], Records]:
-    """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched."""
-    records = Records(_patient_id(request))
-    records.add(Page(tuple(item for item in request.drafts if item.read.type in ("Medication", "Condition"))))
-    for item in request.drafts:
-        records.keep_order(item)
-
-    def read() -> list[Draft]:
-        return drafts.drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets)
-
-    found = read()
-    if not any(draft.identity is None and draft.description.to_fetch for draft in found):
-        return found, records
-    for raw in request.prefetch.values():
-        if b"Medication" in bytes(memoryview(raw)):
-            page = bundles.page_to_read(raw)
-            records.add(Page(tuple(item for item in page.items if item.read.type == "Medication")))
-    found = read()
-    wanted = [draft.description.to_fetch for draft in found if draft.identity is None]
-    urls = {url: url for url in wanted if url}
-    if not urls:
-        return found, records
-    for answer in source.fetch(urls).values():
-        for page in answer.pages:
-            records.add(page)
-    return read(), records
-
-
-def _ending(request: HookRequest, records: Records, knowledge: Knowledge) -> list[Draft]:
-    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged."""
-    found = drafts.drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets, ending=True)
-    return [draft for draft in found if draft.identity is not None and draft.selected]
-
-
-def _patient_id(request: HookRequest) -> str:
-    """The patient in context; where the request names none, the one that all drafts name."""
-    if request.patient_id is not None:
-        return request.patient_id
-    subjects = {
-        subject.reference.rpartition("/")[2]
-        for item in request.drafts
-        if item.read.resource is not None and (subject := subject_of(item.read.resource)) and subject.reference
-    }
-    return subjects.pop() if len(subjects) == 1 else ""
-
-
-def _fetch_missing(
-    request: HookRequest,
-    records: Records,
-    prefetched: reading.Prefetched,
-    knowledge: Knowledge,
-    source: Source,
-) -> None:
-    """All that the prefetch lacks, at once; what cannot be had is a gap."""
-    by_key = {query.key: query for query in knowledge.queries}
-    urls: dict[str, str] = dict(prefetched.next_links)
-    for query in knowledge.queries:
-        if query.key in prefetched.answered or (query.key in prefetched.assumed and source.why_not):
-            continue
-        url = query.url(request.context)
-        if url is not None:
-            urls[query.key] = url
-        elif query.key != "encounter":
-            records.gaps[query.key] = "the request does not say which patient"
-    if not urls:
-        return
-    # One Bundle under a foreign key may answer several queries, with one next page between them.
-    first_of = {url: key for key, url in reversed(urls.items())}
-    answers = source.fetch({key: url for url, key in first_of.items()})
-    for key, url in urls.items():
-        answer = answers[first_of[url]]
-        gap = answer.gap
-        if gap and key in prefetched.next_links:
-            gap = f"only its first page was sent, and {gap}"
-        if gap and key in prefetched.assumed:
-            continue
-        reading.add_answer(records, by_key[key], answer.pages, gap)
 
 
 def _judge(
@@ -294,7 +147,7 @@ def _judge(
         ]
         for each in (ours, ending)
     )
-    records.add(Page(tuple(_contained_weights(ours))))
+    records.add(Page(tuple(gather.contained_weights(ours))))
     tolerance = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("clock-tolerance", now)
     chart = Chart(
         records,
@@ -329,35 +182,6 @@ def _case(
         signing=signing,
         viewing=viewing,
     )
-
-
-def _contained_weights(ours: Sequence[Draft]) -> list[Item]:
-    """Observations that a ketamine order carries in itself."""
-    items = []
-    for draft in ours:
-        for raw in draft.request.contained:
-            read = lenient.decode(raw)
-            if isinstance(read.resource, Observation):
-                items.append(Item(read, raw))
-    return items
-
-
-def _draft_notes(
-    doubtful: Sequence[Draft], found: Sequence[Draft], records: Records, request: HookRequest
-) -> list[str]:
-    """What must be said of the drafts themselves."""
-    notes = [
-        "a draft order's medication is only referenced and could not be read: whether it is ketamine is not known"
-        for draft in doubtful
-        if draft.selected
-    ]
-    for draft in found:
-        if draft.identity is not None and drafts.is_other_patients(draft, records.patient_id):
-            notes.append("a ketamine draft names another patient and was not judged")
-        elif draft.identity is not None:
-            notes += draft.item.read.faults
-    notes += [fault for item in request.drafts if item.read.resource is None for fault in item.read.faults]
-    return notes
 
 
 def _setting(request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime) -> compose.Setting:

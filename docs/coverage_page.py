@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from tests.scenarios.coverage import Covered, Row, rows
 
 SHOWN = 2

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cds_service import settings
-from cds_service.advise import advise, load
+from cds_service.advise import advise
 from cds_service.commands.check import orders_of, table
 from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
+from cds_service.knowledge import load
 from docs import conformance, coverage_page, protocol_page, sandbox_page
 from tests import sandbox
 

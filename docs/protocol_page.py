@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from cards.wording import wording
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.protocol import evidence
 from cds_service.protocol.model import Limit, Rule
 from cds_service.protocol.words import Words

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from cds_service.advise import Knowledge, load
+from cds_service.knowledge import Knowledge, load
 from tests.conformance.watch import watching
 
 # A machine that is busy with something else makes no property false. The same examples every time, so that a change

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cds_service.advise import Knowledge, advise, explain
+from cds_service.advise import advise, explain
 from cds_service.fhir.client import NoSource
 from cds_service.fhir.queries import Query
 from cds_service.hooks.request import parse
+from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import Tier
 from cds_service.rules.outcome import Outcome
 from tests.hooks.client import encoded

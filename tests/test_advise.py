@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from cards.model import Response
-from cds_service.advise import Knowledge, advise, explain
+from cds_service.advise import advise, explain
 from cds_service.fhir import bundles
 from cds_service.fhir.client import Answer, NoSource
 from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest, parse
+from cds_service.knowledge import Knowledge
 from tests.scenarios.build import DRUGS, NOW, RXNORM, concept, hook_request
 
 NOT_FOUND = "the FHIR server answered 404"

@@ -13,7 +13,7 @@ import pytest
 
 from bench import bodies, client, noop, servers
 from bench.report import OURS, Lap
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from cards.model import EXTENSION, Card, Response
-from cds_service.advise import Knowledge, advise
+from cds_service.advise import advise
 from cds_service.fhir.client import Answer, NoSource, Source
 from cds_service.hooks.errors import Malformed, PreconditionFailed
 from cds_service.hooks.request import HookRequest, parse
+from cds_service.knowledge import Knowledge
 from tests.scenarios.build import NOW, hook_request
 from tests.test_advise import KETAMINE, MORPHINE, Ehr
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.protocol import model
 from cds_service.rules.outcome import Outcome
 from docs import sandbox_page

@@ -250,7 +250,8 @@ def test_loopback_is_known(host: str, loopback: bool) -> None:
         (Settings(state_dir="/var/lib/cds"), "sqlite:////var/lib/cds/store.sqlite"),
     ],
 )
-def test_the_store_is_the_one_that_is_named_or_a_file_in_the_state_folder(settings: Settings, url: str | None
+def test_the_store_is_the_one_that_is_named_or_a_file_in_the_state_folder(
+    settings: Settings, url: str | None
 ) -> None:
     assert settings.store_url == url
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TypeVar
@@ -25,6 +25,8 @@ _USABLE_OBSERVATION = frozenset({"final", "amended", "corrected", "preliminary",
 _USABLE_WEIGHT = frozenset({"final", "amended", "corrected", None})
 _NEVER_COUNTS = frozenset({"entered-in-error", "refuted"})
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
+EXPOSED = "exposure"
+"""Stands in `Chart.sets` where a drug that is judged was given."""
 _WEIGHT_SETS = {
     "obs_weight_measured": "measured",
     "obs_weight_stated": "stated",
@@ -69,6 +71,29 @@ class Chart:
 
     def gap(self, key: str) -> str | None:
         return self._records.gaps.get(key)
+
+    @property
+    def gaps(self) -> Collection[str]:
+        """The query keys whose lists are not complete."""
+        return self._records.gaps.keys()
+
+    @cached_property
+    def sets(self) -> Collection[str]:
+        """The value sets that anything here is in, or may be in; every other one is in no list that is complete.
+
+        May be in: by words without a code, where the set itself has no code yet, and where the query for its
+        observations was not fully answered.
+        """
+        by_set = (self.problems_by_set, self.allergies_by_set, self.acts_by_set, self.medicines_by_set)
+        found = set(self.valuesets.without_codes).union(self._measurements, *(facts.sets for facts in by_set))
+        for _, meanings in (*self.open_problems, *self.open_allergies):
+            found |= meanings
+        found.update(name for name, key in self._query_of.items() if key in self.gaps)
+        events = (event.event for event in self._records.of(resources.AdverseEvent))
+        found.update(self.members([*self._answers, *events]))
+        if any(medicine.given and medicine.identity is not None for medicine in self.medicines):
+            found.add(EXPOSED)
+        return found
 
     def when(self, text: str | None) -> When | None:
         return dates.parse(text, self.zone)
@@ -126,6 +151,13 @@ class Chart:
         for found in index.values():
             found.sort(key=lambda m: m.when.latest, reverse=True)
         return index
+
+    @property
+    def _answers(self) -> Iterator[CodeableConcept]:
+        """What observations have for a value where it is coded."""
+        for observation in self._records.of(resources.Observation):
+            if observation.value_codeable_concept is not None:
+                yield observation.value_codeable_concept
 
     def _coded_parts(self, observation: resources.Observation) -> list[_CodedPart]:
         """The observation and its components, once for each coding that a value set holds."""
@@ -292,6 +324,9 @@ class Chart:
     def _affirmed(self, observation: resources.Observation) -> Members:
         """What an observation says that the patient has: by its value, or by its code where no value denies it."""
         answer = observation.value_codeable_concept
+        said = self.members([observation.code])
+        if answer is None and not said:
+            return said
         found = dict(self.members([answer]))
         codings = answer.codes if answer else ()
         score = observation.value_quantity.value if observation.value_quantity else observation.value_integer
@@ -303,7 +338,7 @@ class Chart:
         if denied or (answer is not None and not self.valuesets.member("ans_positive", codings)):
             return found
         if observation.value_string is None:
-            found |= self.members([observation.code])
+            found |= said
         return found
 
     def reasons(self, order: resources.MedicationRequest) -> Members:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from fractions import Fraction
 from typing import Generic, Literal, TypeVar
@@ -136,6 +136,11 @@ class BySet(Generic[F]):
         for number, fact in enumerate(facts):
             for name in fact.members:
                 self._numbered.setdefault(name, []).append((number, fact))
+
+    @property
+    def sets(self) -> Collection[str]:
+        """The value sets that any of the facts is in."""
+        return self._numbered.keys()
 
     def of(self, references: Iterable[str]) -> list[F]:
         """Those in any of `references` (a set, or set/group such as enc_class/inpatient), in their order."""

@@ -12,7 +12,7 @@ import msgspec
 
 from cards.acknowledged import NOTHING, Acknowledged
 from cards.model import Card, Response
-from cds_service.advise import Knowledge, advise, load
+from cds_service.advise import advise
 from cds_service.advise import explain as explained
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
@@ -22,6 +22,7 @@ from cds_service.hooks import discovery
 from cds_service.hooks.errors import HookError
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
+from cds_service.knowledge import Knowledge, load
 from cds_service.orders import dosage, words
 from cds_service.protocol.loader import ProtocolError
 from cds_service.rules.judged import Judged

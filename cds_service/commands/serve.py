@@ -14,12 +14,12 @@ from typing import Any
 
 import requests
 
-from cds_service.advise import load
 from cds_service.commands.check import orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
 from cds_service.hooks.clients import ClientsError
+from cds_service.knowledge import load
 from cds_service.protocol.loader import ProtocolError
 from cds_service.settings import SettingError, Settings
 from cds_service.settings import load as load_settings

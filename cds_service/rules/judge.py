@@ -23,6 +23,7 @@ from cds_service.rules import (
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate
+from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.hold import HOLD, hold
 from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
 from cds_service.rules.outcome import Outcome, clear, could_not_tell
@@ -97,6 +98,8 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
     unknown: list[Verdict] = []
     for tier in rule.tiers:
         assert tier.when is not None
+        if is_absent(tier.when, case.chart):
+            continue
         verdict = evaluate(tier.when, case)
         if verdict.holds is None:
             unknown.append(verdict)

@@ -109,6 +109,7 @@ class ValueSets:
         self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
         self._questions = [(name, each.question_words) for name, each in self._sets.items() if each.question_words]
         self._cached = lru_cache(maxsize=16384)(self._members_of)
+        self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
 
     def _index(self, each: ValueSet) -> None:
         excluded = {(system, _spell(system, code)) for system, code in each.excluded}

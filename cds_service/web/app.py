@@ -11,8 +11,8 @@ from datetime import datetime
 
 from flask import Flask
 
-from cds_service.advise import Knowledge
 from cds_service.audit import Audit
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web import audit, errors, feedback, fhir, observe, openapi, pages, security, services, tenants
 from cds_service.web.deployment import Deployment

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from cds_service.advise import Knowledge
 from cds_service.audit import Audit
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.tenants import Tenants
 

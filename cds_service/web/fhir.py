@@ -14,8 +14,8 @@ import msgspec
 from flask import Flask, Response, request
 
 from cards.wording import wording
-from cds_service.advise import TOPIC_SYSTEM, Knowledge
 from cds_service.hooks.errors import operation_outcome
+from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.protocol import publish
 from cds_service.protocol.words import Words
 from cds_service.web.deployment import Deployment

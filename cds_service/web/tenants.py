@@ -11,14 +11,14 @@ import msgspec
 from flask import g
 from sqlalchemy.exc import SQLAlchemyError
 
-from cds_service.advise import Knowledge
-from cds_service.advise import load as load_knowledge
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.hooks import clients, discovery, keysets, profiles
 from cds_service.hooks.authentication import Authenticator, Keys
 from cds_service.hooks.clients import Client, ClientsError, RateLimit
 from cds_service.hooks.profiles import Profile, ProfileError
 from cds_service.hooks.replay import SqlReplayGuard
+from cds_service.knowledge import Knowledge
+from cds_service.knowledge import load as load_knowledge
 from cds_service.settings import SettingError, Settings
 from cds_service.web.rate import Bucket
 

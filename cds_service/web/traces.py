@@ -67,7 +67,7 @@ def _trace(app: Flask) -> None:
 
 
 def _withhold(span: Any, status: str, headers: list[tuple[str, str]]) -> None:
-    """Leave of the address in a span only the route. At the answer: the library writes its attributes after the start."""
+    """Leave of a span's address only the route. At the answer, because its attributes are written after its start."""
     if span is None or not span.is_recording():
         return
     rule = request.url_rule

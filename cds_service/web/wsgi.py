@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 from datetime import datetime
 
-from cds_service.advise import Knowledge, advise, load
+from cds_service.advise import advise
 from cds_service.fhir.client import NoSource
 from cds_service.hooks import discovery
 from cds_service.hooks.request import parse
+from cds_service.knowledge import Knowledge, load
 from cds_service.settings import load as load_settings
 from cds_service.web import logs
 from cds_service.web.app import create_app

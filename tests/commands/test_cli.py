@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cards.model import EXTENSION
-from cds_service import advise, cli
+from cds_service import cli, knowledge
 from cds_service.commands import check
 from cds_service.protocol.loader import load
 from cds_service.terminology import valuesets
@@ -28,7 +28,7 @@ AS_OF = ["--now", NOW.isoformat()]
 NONE, WARNING, CRITICAL = ({"order": {"rate": rate}} for rate in ("0.2 mg/kg/h", "0.6 mg/kg/h", "1.2 mg/kg/h"))
 
 
-loaded_once = functools.cache(advise.load)
+loaded_once = functools.cache(knowledge.load)
 
 
 @pytest.fixture(autouse=True)

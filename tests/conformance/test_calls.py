@@ -28,7 +28,9 @@ Request = Mapping[str, Any]
 
 
 def _summary(answer: Answer) -> list[tuple[Any, ...]]:
-    """What a card says to people, and about what."""
+    """What each card says to people; that there was not enough to go by is an answer too (54)."""
+    if answer.status == 412:
+        return [(412,)]
     assert answer.status == 200, answer.body[:300]
     return [(card.get("summary"), card.get("indicator"), card.get("detail")) for card in answer.content["cards"]]
 

@@ -302,10 +302,10 @@ def test_an_update_is_the_whole_order(exchanges: list[Exchange]) -> None:
     """Every element that R4 knows and that the draft had is there again, changed or not."""
     updated = 0
     for each in exchanges:
-        drafts = _drafts(each)
+        known_to_client = _sent(each)
         for resource in _updates(each):
             updated += 1
-            original = drafts[resource["resourceType"], resource["id"]]
+            original = known_to_client[resource["resourceType"], resource["id"]]
             known = set(get_fhir_model_class(resource["resourceType"]).model_fields)
             choices = ("medicationCodeableConcept", "medicationReference")
             left_out = {key for key in original if key in known and key not in resource and key not in choices}
@@ -313,9 +313,12 @@ def test_an_update_is_the_whole_order(exchanges: list[Exchange]) -> None:
     _used([None] * updated, "no action is an update")
 
 
-def _drafts(each: Exchange) -> dict[tuple[str, str], Element]:
-    entries = each.posed.body["context"].get("draftOrders", {}).get("entry", ())
-    return {(r["resourceType"], r["id"]): r for r in (entry["resource"] for entry in entries) if "id" in r}
+def _sent(each: Exchange) -> dict[tuple[str, str], Element]:
+    """The resources of the request, drafts and prefetched ones, by type and id."""
+    bundles = [each.posed.body["context"].get("draftOrders"), *(each.posed.body.get("prefetch") or {}).values()]
+    entries = [entry for bundle in bundles if isinstance(bundle, dict) for entry in bundle.get("entry", ())]
+    resources = [entry["resource"] for entry in entries if "id" in entry.get("resource", {})]
+    return {(resource["resourceType"], resource["id"]): resource for resource in resources}
 
 
 def _updates(each: Exchange) -> list[Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service.advise import load
+from cds_service.knowledge import load
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.fuzz.mutate import Case, bases, case
@@ -35,7 +35,7 @@ ALLOWED = {200, 400, 412, 413}
 Send = Callable[[Case], tuple[int, bytes]]
 
 
-class Hang(Exception):
+class Hang(BaseException):
     """No answer within BOUND."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from flask.testing import FlaskClient
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.hooks.conformance import decoded

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from tests.hooks.client import Service
 
 

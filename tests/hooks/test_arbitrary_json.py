@@ -312,7 +312,9 @@ def test_arbitrary_json_in_the_place_of_any_element_gives_a_valid_answer(
         request = mutated(request, path, how, operand)
     body = written(request).encode()
     viewing = BASES[number]["hook"] == "patient-view"
-    drafts_are_whole = not viewing and not any(_is_below(DRAFTS, path) or _is_below(path, DRAFTS) for path, *_ in changes)
+    drafts_are_whole = not viewing and not any(
+        _is_below(DRAFTS, path) or _is_below(path, DRAFTS) for path, *_ in changes
+    )
     is_readable = all(_depth(operand) <= READABLE for *_, operand in changes)
     check(service, body, BASES[number]["hook"], must_be_judged=drafts_are_whole and is_readable)
 

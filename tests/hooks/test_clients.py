@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cds_service.advise import Knowledge
 from cds_service.hooks import clients
 from cds_service.hooks.clients import Client, ClientsError, RateLimit
+from cds_service.knowledge import Knowledge
 from cds_service.settings import SettingError, Settings
 from cds_service.web import tenants
 from cds_service.web.tenants import Tenants

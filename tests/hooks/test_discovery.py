@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from tests.hooks.client import Service, client, encoded
 from tests.hooks.conformance import decoded
 from tests.scenarios.build import hook_request

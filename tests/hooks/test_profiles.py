@@ -13,7 +13,7 @@ from fhir.resources.R4B.medicationrequest import MedicationRequest
 from msgspec.structs import replace
 
 from cards.model import EXTENSION, Action, Card, Coding, Response, Source, Suggestion
-from cds_service.advise import Knowledge, advise, failure
+from cds_service.advise import advise, failure
 from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource
@@ -21,6 +21,7 @@ from cds_service.hooks import profiles
 from cds_service.hooks.profiles import Profile, ProfileError
 from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode
+from cds_service.knowledge import Knowledge
 from tests.hooks.conformance import decoded, faults
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.json"))

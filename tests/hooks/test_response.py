@@ -14,7 +14,7 @@ import pytest
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 
 from cards.model import EXTENSION
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.protocol.loader import parse_yaml
 from tests.hooks.client import Service, card, encoded, topics, updates
 from tests.hooks.conformance import INVARIANTS, decoded, faults

@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from cds_service.advise import Knowledge, advise, explain, load
+from cds_service.advise import advise, explain
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
+from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.model import SEVERITIES
 from cds_service.rules.judged import Judged
 from tests.scenarios.build import NOW, hook_request, observation

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cds_service import cli
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.protocol import evidence
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from cards.model import EXTENSION
 from cards.texts import TextError
-from cds_service.advise import Knowledge, advise, load
+from cds_service.advise import advise
 from cds_service.fhir.client import NoSource
+from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.loader import ProtocolError
 from tests.scenarios.build import NOW, sent
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.protocol import model
 from cds_service.protocol.loader import convert
 from cds_service.protocol.model import Rule

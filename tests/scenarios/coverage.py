@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from cds_service.advise import Knowledge, explain
+from cds_service.advise import explain
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.errors import HookError
 from cds_service.hooks.request import HookRequest
+from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import SEVERITIES, OrderIs, Rule
 from cds_service.rules.outcome import Outcome
 from tests.scenarios.build import NOW, scenarios, sent

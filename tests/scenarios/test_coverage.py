@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from tests.scenarios.build import scenarios
 from tests.scenarios.coverage import Covered, gaps, needs_an_order_set, rests_on_no_codes, rows
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from cards.model import EXTENSION, Card
-from cds_service.advise import Knowledge, advise, explain
+from cds_service.advise import advise, explain
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.response import encode
+from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import SEVERITIES
 from tests.scenarios.build import NOW, scenarios, sent
 

@@ -15,8 +15,8 @@ import requests
 from flask.testing import FlaskClient
 
 from cards.model import EXTENSION
-from cds_service.advise import Knowledge
 from cds_service.fhir import lenient
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.scenarios.build import NOW, medication_request

@@ -9,7 +9,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.hooks.client import encoded

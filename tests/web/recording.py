@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from werkzeug.test import TestResponse
 
-from cds_service.advise import Knowledge
 from cds_service.audit import Audit
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.store import engines, retention
 from cds_service.web.app import create_app

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web import pages, services
 from tests.hooks.client import client, encoded, topics

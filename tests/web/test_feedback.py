@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.hooks.client import client

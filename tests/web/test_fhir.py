@@ -15,7 +15,7 @@ import requests
 from fhir.resources.R4B import get_fhir_model_class
 from flask.testing import FlaskClient
 
-from cds_service.advise import TOPIC_SYSTEM, Knowledge, load
+from cds_service.knowledge import TOPIC_SYSTEM, Knowledge, load
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.hooks.client import client

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from cards.model import EXTENSION
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from tests.hooks.client import Service, card, client, encoded
 from tests.hooks.conformance import decoded, faults

@@ -16,7 +16,7 @@ from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 from schemathesis.schemas import BaseSchema
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.web import openapi
 from tests.hooks.client import client, encoded
 from tests.hooks.test_response import EXAMPLES

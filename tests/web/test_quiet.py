@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cards.model import EXTENSION
-from cds_service.advise import Knowledge
 from cds_service.cli import main
+from cds_service.knowledge import Knowledge
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
 from tests.web.recording import CODED, Recording, cards, recording

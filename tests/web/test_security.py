@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.rate import Bucket
 from tests.hooks.client import Service, client, encoded

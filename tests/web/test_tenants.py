@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.advise import Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from tests.hooks.client import client, encoded, topics
 from tests.hooks.conformance import decoded, faults

@@ -1,0 +1,77 @@
+"""What is loaded once and shared by all requests: protocol, codes, words, queries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from cards import texts
+from cards.model import Coding
+from cds_service.fhir import queries as query_list
+from cds_service.fhir.queries import Query
+from cds_service.orders.indication import Kinds
+from cds_service.protocol.limits import Limits
+from cds_service.protocol.model import Protocol
+from cds_service.protocol.overlay import load_with_overlay, texts_beside
+from cds_service.rules import judge
+from cds_service.terminology import valuesets as terminology
+from cds_service.terminology.valuesets import ValueSets
+
+TOPIC_SYSTEM = "https://ketamine-cds.github.io/fhir/CodeSystem/rules"
+_OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Everything that is loaded once: the protocol, the codes, the words, the queries."""
+
+    protocol: Protocol
+    valuesets: ValueSets
+    limits: Limits
+    texts: texts.Texts
+    queries: tuple[Query, ...]
+    indications: Mapping[str, Kinds]
+    override_reasons: tuple[Coding, ...]
+    public_url: str
+    site_products: Mapping[tuple[str, str], Fraction] = dataclasses.field(default_factory=dict)
+
+
+def load(
+    public_url: str = "http://127.0.0.1:8000", overlay: str | None = None, site_valuesets: str | None = None
+) -> Knowledge:
+    """Load and check it all, with a site's overlay file and its directory of value sets.
+
+    Raises ProtocolError, ValueSetError or TextError.
+    """
+    valuesets = terminology.load(Path(site_valuesets) if site_valuesets else None)
+    protocol = load_with_overlay(overlay, valuesets)
+    judge.check(protocol)
+    limits = Limits(protocol)
+    return Knowledge(
+        protocol=protocol,
+        valuesets=valuesets,
+        limits=limits,
+        texts=texts.load(
+            ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()), texts_beside(overlay)
+        ),
+        queries=query_list.load(valuesets),
+        indications={name: Kinds(i.sets, i.order_sets) for name, i in protocol.indications.items()},
+        override_reasons=tuple(
+            Coding(system=system, code=member.code, display=member.display)
+            for system, member in valuesets["override_reasons"].members
+        ),
+        public_url=public_url.rstrip("/"),
+        site_products=_site_products(protocol, limits),
+    )
+
+
+def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:
+    """mg of base per mL: a strength that is stated as salt is divided by the salt factor, and only that."""
+    factor = limits.book(protocol.drugs[0], protocol.date).number("salt-factor")
+    return {
+        (product.system, product.code): Fraction(product.mg_per_ml) / (factor if product.basis == "salt" else 1)
+        for product in protocol.products
+    }
