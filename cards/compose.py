@@ -64,7 +64,12 @@ class Finding:
 
     outcomes: tuple[Outcome, ...]
     judged: tuple[Judged, ...]
-    proposals: tuple[Proposal, ...]
+    offering: tuple[Outcome, ...]
+    """Those whose proposals the card offers: of an order's dose all, else the rule's for each order."""
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        return tuple(proposal for outcome in self.offering for proposal in outcome.proposals)
 
     @property
     def leading(self) -> Outcome:
@@ -167,15 +172,14 @@ def _findings(judged: Sequence[Judged]) -> list[Finding]:
         fired = [outcome for outcome in each.outcomes if outcome.status == "fired"]
         dose = sorted((o for o in fired if o.rule.card == "dose"), key=_severity)
         if dose:
-            proposals = tuple(proposal for outcome in dose for proposal in outcome.proposals)
-            findings.append(Finding(tuple(dose), (each,), proposals))
+            findings.append(Finding(tuple(dose), (each,), tuple(dose)))
         for outcome in fired:
             if outcome.rule.card == "own":
                 key = (outcome.rule.id, outcome.tier, outcome.facts, outcome.severity)
                 shared.setdefault(key, []).append((outcome, each))
     for group in shared.values():
-        proposals = tuple(proposal for outcome, _ in group for proposal in outcome.proposals)
-        findings.append(Finding((group[0][0],), tuple(each for _, each in group), proposals))
+        outcomes, of = zip(*group, strict=True)
+        findings.append(Finding((group[0][0],), of, outcomes))
     return findings
 
 

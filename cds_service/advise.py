@@ -26,7 +26,7 @@ from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
 from cds_service.rules.case import Case
-from cds_service.rules.judged import Judged, judged
+from cds_service.rules.judged import Judged, Note, judged
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,14 @@ def _judge(
         drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
     )
     case = partial(_case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge)
-    results = [judged(case(order, orders)) for order in orders if order.draft.selected]
-    results += [judged(dataclasses.replace(case(order, orders), stopping=True)) for order in ended]
+    most = int(knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).number("orders-at-once"))
+    selected = [order for order in orders if order.draft.selected]
+    results = [judged(case(order, orders)) for order in selected[:most]]
+    results += [judged(dataclasses.replace(case(order, orders), stopping=True)) for order in ended[:most]]
+    left = len(selected[most:]) + len(ended[most:])
+    if left and results:
+        more = Note("not-judged", str(left))
+        results[0] = dataclasses.replace(results[0], doubts=(*results[0].doubts, more))
     return results, chart
 
 

@@ -177,3 +177,15 @@ def test_a_faulty_request_without_ketamine_is_malformed(knowledge: Knowledge) ->
     for run in (advise, explain):
         with pytest.raises(Malformed, match="hookInstance is missing"):
             run(request, True, knowledge, NoSource(), NOW)  # type: ignore[operator]
+
+
+def test_of_very_many_orders_some_are_judged_and_the_card_says_how_many_were_not(knowledge: Knowledge) -> None:
+    request = hook_request({"order": {"rate": "1.2 mg/kg/h"}})
+    entries = request["context"]["draftOrders"]["entry"]
+    entries[:] = [{"resource": entries[0]["resource"] | {"id": f"o{number}"}} for number in range(53)]
+    body = msgspec.json.Encoder(decimal_format="number").encode(request)
+    cards = advise(parse(body, "order-sign"), True, knowledge, NoSource(), NOW).cards
+    (card,) = [c for c in cards if c.source.topic and c.source.topic.code == "could-not-check"]
+    assert card.indicator == "warning"
+    assert "3 more ketamine orders of this request were not judged" in (card.detail or "")
+    assert "3 more" not in "".join(c.detail or "" for c in cards if c is not card)

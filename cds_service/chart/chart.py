@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TypeVar
 
 from cds_service import units
-from cds_service.chart import medicines
+from cds_service.chart import medicines, observations
 from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Symptom, Weight
 from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
@@ -19,14 +19,12 @@ from cds_service.fhir.resources import CodeableConcept, Quantity
 from cds_service.terminology.valuesets import Member, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
-_CodedPart = tuple[resources.Observation | resources.ObservationComponent, tuple[str, str], Members]
 
-_USABLE_OBSERVATION = frozenset({"final", "amended", "corrected", "preliminary", None})
 _USABLE_WEIGHT = frozenset({"final", "amended", "corrected", None})
 _NEVER_COUNTS = frozenset({"entered-in-error", "refuted"})
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
 EXPOSED = "exposure"
-"""Stands in `Chart.sets` where a drug that is judged was given."""
+"""Stands in `Chart.on_record` where a drug that is judged was given."""
 _WEIGHT_SETS = {
     "obs_weight_measured": "measured",
     "obs_weight_stated": "stated",
@@ -55,6 +53,7 @@ class Chart:
         self._tolerance = clock_tolerance
         self._encounter_id = encounter_id
         self._drafted = drafted
+        self._dates: dict[str | None, When | None] = {}
         self._query_of = {name: query.key for query in queries for name in query.sets}
 
     @property
@@ -72,31 +71,34 @@ class Chart:
     def gap(self, key: str) -> str | None:
         return self._records.gaps.get(key)
 
-    @property
-    def gaps(self) -> Collection[str]:
-        """The query keys whose lists are not complete."""
-        return self._records.gaps.keys()
-
     @cached_property
-    def sets(self) -> Collection[str]:
-        """The value sets that anything here is in, or may be in; every other one is in no list that is complete.
+    def on_record(self) -> frozenset[str]:
+        """The value sets that anything here is in or may be in, and the query keys whose lists are not complete.
 
-        May be in: by words without a code, where the set itself has no code yet, and where the query for its
-        observations was not fully answered.
+        What is not among them is absent as recorded. May be in: by words without a code, where the set itself has no
+        code yet, and where the query for its observations was not fully answered.
         """
+        gaps = self._records.gaps
         by_set = (self.problems_by_set, self.allergies_by_set, self.acts_by_set, self.medicines_by_set)
-        found = set(self.valuesets.without_codes).union(self._measurements, *(facts.sets for facts in by_set))
-        for _, meanings in (*self.open_problems, *self.open_allergies):
-            found |= meanings
-        found.update(name for name, key in self._query_of.items() if key in self.gaps)
+        found = self.valuesets.without_codes.union(gaps, self._measurements, *(facts.sets for facts in by_set))
+        found = found.union(*(meanings for _, meanings in (*self.open_problems, *self.open_allergies)))
         events = (event.event for event in self._records.of(resources.AdverseEvent))
-        found.update(self.members([*self._answers, *events]))
+        found |= self.members([*observations.answers(self._records), *events]).keys()
+        if gaps:
+            found |= {name for name, key in self._query_of.items() if key in gaps}
         if any(medicine.given and medicine.identity is not None for medicine in self.medicines):
-            found.add(EXPOSED)
+            found |= {EXPOSED}
         return found
 
     def when(self, text: str | None) -> When | None:
-        return dates.parse(text, self.zone)
+        """A FHIR date. Most of a chart's dates are those of a few encounters, so each is parsed once."""
+        if text not in self._dates:
+            self._dates[text] = dates.parse(text, self.zone)
+        return self._dates[text]
+
+    def is_future(self, when: When) -> bool:
+        """Beyond what clocks may differ."""
+        return when.is_future(self.now, self._tolerance)
 
     def age_within(self, when: When, window: timedelta) -> bool:
         """Recent enough at the least favourable reading of its date."""
@@ -121,7 +123,7 @@ class Chart:
     def birth_date(self) -> When | None:
         """None when it is missing, partial or in the future: then the age cannot be told."""
         when = self.when(self.patient.birth_date) if self.patient else None
-        if when is None or when.earliest.date() != when.latest.date() or when.is_future(self.now, self._tolerance):
+        if when is None or when.earliest.date() != when.latest.date() or self.is_future(when):
             return None
         return when
 
@@ -143,91 +145,7 @@ class Chart:
 
     @cached_property
     def _measurements(self) -> Mapping[str, list[Measurement]]:
-        """By value set, and by set and group, newest first."""
-        index: dict[str, list[Measurement]] = {}
-        for observation in self._records.of(resources.Observation):
-            if observation.status in _USABLE_OBSERVATION and (coded := self._coded_parts(observation)):
-                self._index_observation(observation, coded, index)
-        for found in index.values():
-            found.sort(key=lambda m: m.when.latest, reverse=True)
-        return index
-
-    @property
-    def _answers(self) -> Iterator[CodeableConcept]:
-        """What observations have for a value where it is coded."""
-        for observation in self._records.of(resources.Observation):
-            if observation.value_codeable_concept is not None:
-                yield observation.value_codeable_concept
-
-    def _coded_parts(self, observation: resources.Observation) -> list[_CodedPart]:
-        """The observation and its components, once for each coding that a value set holds."""
-        parts: tuple[resources.Observation | resources.ObservationComponent, ...] = (
-            observation,
-            *observation.component,
-        )
-        members_of = self.valuesets.members_of
-        return [
-            (part, (coding.system, coding.code), members)
-            for part in parts
-            if part.code is not None
-            for coding in part.code.coding
-            if coding.system and coding.code and (members := members_of(coding.system, coding.code))
-        ]
-
-    def _index_observation(
-        self, observation: resources.Observation, coded: list[_CodedPart], index: dict[str, list[Measurement]]
-    ) -> None:
-        when = self._effective(observation)
-        if when is None:
-            self._note(f"an observation without a readable date was left out ({observation.reference})")
-            return
-        if when.is_future(self.now, self._tolerance):
-            self._note(f"an observation dated in the future was left out ({observation.reference})")
-            return
-        indexed: set[tuple[str, str]] = set()
-        reference = observation.reference
-        for part, coding, members in coded:
-            measurement = self._measurement(part, coding, when, reference)
-            for name, member in members.items():
-                if (name, coding[1]) not in indexed:
-                    indexed.add((name, coding[1]))
-                    index.setdefault(name, []).append(measurement)
-                    if member.group:
-                        index.setdefault(f"{name}/{member.group}", []).append(measurement)
-
-    def _effective(self, observation: resources.Observation) -> When | None:
-        period = observation.effective_period
-        for text in (
-            observation.effective_date_time,
-            observation.effective_instant,
-            period.end if period else None,
-            period.start if period else None,
-            observation.issued,
-        ):
-            if when := self.when(text):
-                return when
-        return None
-
-    def _measurement(
-        self,
-        part: resources.Observation | resources.ObservationComponent,
-        code: tuple[str, str],
-        when: When,
-        reference: str,
-    ) -> Measurement:
-        value_date = part.value_date_time if isinstance(part, resources.Observation) else None
-        return Measurement(
-            name=(part.code.name if part.code else None) or code[1],
-            code=code,
-            when=when,
-            reference=reference,
-            quantity=part.value_quantity,
-            number=part.value_integer,
-            answers=tuple(part.value_codeable_concept.codes) if part.value_codeable_concept else (),
-            interpretation=tuple(c for concept in part.interpretation for c in concept.codes),
-            ranges=tuple(part.reference_range),
-            date=self.when(value_date),
-        )
+        return observations.by_set(self, self._records)
 
     def measurements(self, name: str) -> list[Measurement]:
         """All of a value set, or of a group of it (obs_thyroid/tsh), newest first."""
@@ -239,8 +157,8 @@ class Chart:
 
         Of weights of one moment the lightest comes first, whatever order they were sent in.
         """
-        observations = self._records.of(resources.Observation)
-        unusable = {o.reference for o in observations if o.status not in _USABLE_WEIGHT}
+        sent = self._records.of(resources.Observation)
+        unusable = {o.reference for o in sent if o.status not in _USABLE_WEIGHT}
         for name, basis in _WEIGHT_SETS.items():
             found = [m for m in self.measurements(name) if m.reference not in unusable]
             if found:
@@ -285,8 +203,8 @@ class Chart:
         )
         onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
         when = self.when(onset) or self.when(condition.recorded_date)
-        if when is not None and when.is_future(self.now, self._tolerance):
-            self._note(f"a problem dated in the future was left out ({condition.reference})")
+        if when is not None and self.is_future(when):
+            self.note(f"a problem dated in the future was left out ({condition.reference})")
             return None
         return Problem(
             name=(condition.code.name if condition.code else None) or "problem without a name",
@@ -300,46 +218,7 @@ class Chart:
     @cached_property
     def symptoms(self) -> list[Symptom]:
         """Complaints that somebody affirmed: observations, active problems, adverse events that happened."""
-        found = [
-            Symptom(p.name, p.members, p.when, p.reference) for p in self.problems if p.active and p.when is not None
-        ]
-        for observation in self._records.of(resources.Observation):
-            members = self._affirmed(observation) if observation.status in _USABLE_OBSERVATION else {}
-            when = self._effective(observation) if members else None
-            if when is not None and not when.is_future(self.now, self._tolerance):
-                name = (observation.code.name if observation.code else None) or "finding"
-                found.append(Symptom(name, members, when, observation.reference))
-        for event in self._records.of(resources.AdverseEvent):
-            when = self.when(event.date) or self.when(event.recorded_date)
-            if (
-                event.event
-                and event.actuality != "potential"
-                and when
-                and not when.is_future(self.now, self._tolerance)
-            ):
-                name = event.event.name or "adverse event"
-                found.append(Symptom(name, self.members([event.event]), when, event.reference))
-        return found
-
-    def _affirmed(self, observation: resources.Observation) -> Members:
-        """What an observation says that the patient has: by its value, or by its code where no value denies it."""
-        answer = observation.value_codeable_concept
-        said = self.members([observation.code])
-        if answer is None and not said:
-            return said
-        found = dict(self.members([answer]))
-        codings = answer.codes if answer else ()
-        score = observation.value_quantity.value if observation.value_quantity else observation.value_integer
-        denied = (
-            observation.value_boolean is False
-            or bool(self.valuesets.member("ans_negative", codings))
-            or (score is not None and not score)
-        )
-        if denied or (answer is not None and not self.valuesets.member("ans_positive", codings)):
-            return found
-        if observation.value_string is None:
-            found |= said
-        return found
+        return observations.symptoms(self, self._records)
 
     def reasons(self, order: resources.MedicationRequest) -> Members:
         """Value sets of what an order is for."""
@@ -444,8 +323,8 @@ class Chart:
         """Active orders, the drafts of this session, what is taken, given or running; newest first."""
         found = []
         for medicine in medicines.of_chart(self, self._records, self._drafted):
-            if medicine.given and medicine.start and medicine.start.is_future(self.now, self._tolerance):
-                self._note(f"a medicine given in the future was left out ({medicine.reference})")
+            if medicine.given and medicine.start and self.is_future(medicine.start):
+                self.note(f"a medicine given in the future was left out ({medicine.reference})")
             else:
                 found.append(medicine)
         return sorted(found, key=_newest, reverse=True)
@@ -474,7 +353,8 @@ class Chart:
         """A MedicationRequest as it was sent, for a change of it; None where it is not at hand."""
         return self._records.order_json(reference)
 
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """For the card: what was left out, once."""
         if note not in self.notes:
             self.notes.append(note)
 

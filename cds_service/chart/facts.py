@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import Generic, Literal, TypeVar
@@ -11,7 +11,14 @@ import msgspec
 
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description
-from cds_service.fhir.resources import AdministrationDosage, Dosage, Quantity, Range
+from cds_service.fhir.resources import (
+    AdministrationDosage,
+    Dosage,
+    Observation,
+    ObservationComponent,
+    Quantity,
+    Range,
+)
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import Member
 
@@ -28,18 +35,41 @@ class Fact(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """One observed value: a number, coded answers, or a date."""
+    """One observed value: a number, coded answers, or a date. Few are asked for, so they are read when they are."""
 
-    name: str
+    part: Observation | ObservationComponent
     code: tuple[str, str]
     when: When
     reference: str
-    quantity: Quantity | None = None
-    number: int | None = None
-    answers: tuple[tuple[str, str], ...] = ()
-    interpretation: tuple[tuple[str, str], ...] = ()
-    ranges: tuple[Range, ...] = ()
-    date: When | None = None
+
+    @property
+    def name(self) -> str:
+        return (self.part.code.name if self.part.code else None) or self.code[1]
+
+    @property
+    def quantity(self) -> Quantity | None:
+        return self.part.value_quantity
+
+    @property
+    def number(self) -> int | None:
+        return self.part.value_integer
+
+    @property
+    def answers(self) -> Sequence[tuple[str, str]]:
+        return self.part.value_codeable_concept.codes if self.part.value_codeable_concept else ()
+
+    @property
+    def interpretation(self) -> Sequence[tuple[str, str]]:
+        return [coding for concept in self.part.interpretation for coding in concept.codes]
+
+    @property
+    def ranges(self) -> Sequence[Range]:
+        return self.part.reference_range
+
+    @property
+    def date(self) -> str | None:
+        """The value where it is a date, as it was written."""
+        return self.part.value_date_time if isinstance(self.part, Observation) else None
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
 import ssl
 import sys
@@ -30,6 +31,8 @@ from cds_service.web import audit, logs, metrics, tenants, traces
 from cds_service.web.app import now
 
 _PATIENCE = 30.0
+_STOPPING_SECONDS = 15
+"""A worker that has not ended by then, with its audit written, is killed."""
 
 
 def serve(example: str | None) -> int:
@@ -99,12 +102,15 @@ def run(application: str, host: str, port: int, workers: int, tls: tuple[Path, P
     from granian import Granian
     from granian.constants import Interfaces, SSLProtocols
 
+    # Not forked: a lock that any thread of this process holds at that moment (OpenSSL's, say) would never be let go.
+    multiprocessing.set_start_method("spawn", force=True)
     Granian(
         application,
         address=host,
         port=port,
         interface=Interfaces.WSGI,
         workers=workers,
+        workers_kill_timeout=_STOPPING_SECONDS,
         log_enabled=False,
         ssl_cert=tls[0] if tls else None,
         ssl_key=tls[1] if tls else None,

@@ -15,6 +15,9 @@ from fhir.resources.R4B.servicerequest import ServiceRequest
 from pydantic import ValidationError
 
 _ROUNDS = 4
+_LARGEST_INTEGER = 2**31 - 1
+"""R4's integer has 32 bits."""
+_LONGEST_NUMBER = 40
 _STU3_AMOUNTS = ("doseQuantity", "doseRange", "rateQuantity", "rateRange", "rateRatio")
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2}(?:\.\d+)?)?$")
 
@@ -36,8 +39,12 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
         except Exception:  # nested too deep, or a contained type that the library does not know (KeyError)
             return None
         else:
+            try:
+                typed: dict[str, Any] = _typed(repaired, read)
+            except _TooLarge:
+                return None
             # Without an id, nothing says which order is meant.
-            return _typed(repaired, read) if "id" in repaired else None
+            return typed if "id" in typed else None
     return None
 
 
@@ -79,8 +86,16 @@ def _without_empties(value: Any) -> Any:
     return value
 
 
+class _TooLarge(Exception):
+    """A number that R4 has no place for, or that JSON readers refuse."""
+
+
 def _typed(sent: Any, read: Any) -> Any:
     """The element with a number or a boolean where a text stands for it: the library reads both alike."""
+    if isinstance(read, int) and abs(read) > _LARGEST_INTEGER:
+        raise _TooLarge
+    if isinstance(sent, str) and isinstance(read, Decimal) and len(sent) > _LONGEST_NUMBER:
+        raise _TooLarge
     if isinstance(sent, dict):
         return {key: _typed(item, getattr(read, key, None)) for key, item in sent.items()}
     if isinstance(sent, list) and isinstance(read, list):

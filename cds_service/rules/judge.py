@@ -26,7 +26,7 @@ from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.hold import HOLD, hold
 from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
-from cds_service.rules.outcome import Outcome, clear, could_not_tell
+from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell
 from cds_service.rules.stop_time import stop_after
 
 Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
@@ -88,8 +88,8 @@ def _by_code(case: Case, rule: Rule) -> Outcome:
     severity, because = changed_severity(rule, outcome.tier, case)
     if severity is None:
         return replace(outcome, status="suppressed", severity=None, because=because)
-    offered = (*outcome.proposals, *proposals, *_suggested(case, rule, proposals))
-    return replace(outcome, severity=severity, because=because, proposals=offered)
+    offers = Offers(lambda: (*outcome.proposals, *proposals, *_suggested(case, rule, proposals)))
+    return replace(outcome, severity=severity, because=because, proposals=offers)
 
 
 def by_clauses(case: Case, rule: Rule) -> Outcome:
@@ -110,7 +110,8 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             return Outcome(rule, "suppressed", order, tier.name, because=because, facts=verdict.facts)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
-        return replace(outcome, severity=severity, because=because, proposals=tuple(_suggested(case, rule, [])))
+        offers = Offers(lambda: _suggested(case, rule, []))
+        return replace(outcome, severity=severity, because=because, proposals=offers)
     if unknown:
         return could_not_tell(rule, order, *(reason for verdict in unknown for reason in verdict.reasons))
     return clear(rule, order)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -23,6 +24,20 @@ class Reason(msgspec.Struct, frozen=True):
     says: str
 
 
+class Offers:
+    """Proposals that are made when they are first asked for: at order-sign much that only informs is never shown."""
+
+    def __init__(self, make: Callable[[], Iterable[Proposal]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> tuple[Proposal, ...]:
+        return tuple(self._make())
+
+    def __iter__(self) -> Iterator[Proposal]:
+        return iter(self._made)
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """One rule for one order. `values` fill the card text's placeholders."""
 
@@ -37,7 +52,7 @@ class Outcome(msgspec.Struct, frozen=True):
     reasons: tuple[Reason, ...] = ()
     because: str | None = None
     """What suppressed it or changed its severity."""
-    proposals: tuple[Proposal, ...] = ()
+    proposals: Iterable[Proposal] = ()
     figure: Fraction | None = None
     """The figure that passed a limit, in the rule's unit, where there is one."""
     lower_is_worse: bool = False

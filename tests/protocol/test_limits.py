@@ -143,6 +143,7 @@ PATIENT: dict[str, tuple[Numbers, str]] = {
     "liver-window": ("30", "d"),
     "hcg-window": ("14", "d"),
     "pregnancy-window": ("44", "wk"),
+    "orders-at-once": ("50", "1"),
     "interruptive-cards": ("3", "1"),
     "quiet-hours": ("24", "h"),
     "duplicate-window": ("24", "h"),

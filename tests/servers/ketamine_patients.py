@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from tests.scenarios.build import ACT_CODE, LOINC, MONITORING, RXNORM, SNOMED, UCUM, concept
+from tests.scenarios.build import ACT_CODE, LOINC, MONITORING, PARACETAMOL, RXNORM, SNOMED, UCUM, concept
 
 from .hapi import Bundle
 
@@ -77,6 +77,8 @@ def in_good_health(now: datetime) -> Bundle:
         _no_known_allergy(),
         *({"resourceType": "ServiceRequest", "status": "active", "intent": "order", "code": concept(SNOMED, code)}
           for code in MONITORING),
+        {"resourceType": "MedicationRequest", "status": "active", "intent": "order", "authoredOn": _ago(now, hours=20),
+         "medicationCodeableConcept": concept(RXNORM, PARACETAMOL, "acetaminophen")},
     )  # fmt: skip
 
 

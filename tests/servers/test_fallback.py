@@ -240,7 +240,9 @@ def test_what_stands_on_the_last_page_is_found_and_its_absence_from_a_cut_prefet
     assert _rules(fetched) == {
         "bp-uncontrolled": "critical",
         "duplicate-ketamine-esketamine": "critical",
+        "ae-hypertension-tachycardia": "warning",
         "heart-failure": "warning",
+        "monitoring-order-missing": "warning",
     }
     cut = _call(client, chart.request(order, prefetch=chart.first_pages))
     assert "heart-failure" not in _rules(cut)

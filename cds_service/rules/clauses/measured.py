@@ -148,16 +148,16 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) 
 def _measured(m: Measurement, case: Case) -> Verdict:
     """It holds, by this measurement."""
     figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
-    fact = Fact(f"{m.name}: {_value(m)} ({on(m.when, case.now)})", m.reference, figure)
+    fact = Fact(f"{m.name}: {_value(m, case)} ({on(m.when, case.now)})", m.reference, figure)
     return Verdict(True, facts=(fact,))
 
 
-def _value(m: Measurement) -> str:
+def _value(m: Measurement, case: Case) -> str:
     if m.quantity is not None:
         return written(m.quantity)
     if m.number is not None:
         return str(m.number)
-    return m.date.text if m.date else "as coded"
+    return date.text if (date := case.chart.when(m.date)) else "as coded"
 
 
 def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Fraction, Fraction]:
@@ -204,9 +204,10 @@ def _answer(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -
 
 
 def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
-    if m.date is None:
+    date = case.chart.when(m.date)
+    if date is None:
         return unknown("results", f"{m.name} of {on(m.when, case.now)}: it has no date")
-    ahead = m.date.latest.date() - case.now.date()
+    ahead = date.latest.date() - case.now.date()
     return _measured(m, case) if 0 <= ahead.days <= case.book.window(limit, case.now).days else NO
 
 

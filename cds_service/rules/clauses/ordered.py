@@ -116,7 +116,7 @@ def _planned_minutes(step: Step, case: Case) -> Fraction | None:
 
 
 def _has_no_end(step: Step, case: Case) -> bool:
-    return _planned_minutes(step, case) is None and step.written.repeat.count is None
+    return _planned_minutes(step, case) is None and step.written.repeat.count is None and not step.spoken
 
 
 def _cut_by(case: Case, limit: str) -> Verdict:
