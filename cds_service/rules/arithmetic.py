@@ -8,7 +8,7 @@ from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.dosage import Amount
 from cds_service.orders.regimen import Body, Step
-from cds_service.rules.dose import Finding
+from cds_service.rules.dose_finding import Finding
 
 
 def lines(finding: Finding, mg_per_ml: Fraction | None) -> list[str]:

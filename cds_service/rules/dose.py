@@ -4,93 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import msgspec
-
-from cds_service.orders.draft import KetamineOrder
-from cds_service.orders.regimen import Body, Step, mass, regimen
-from cds_service.protocol.model import SEVERITIES, Severity
+from cds_service.orders.regimen import Body, Step, mass
 from cds_service.rules.case import Case
-from cds_service.rules.dosing_weight import reading, steps_as
+from cds_service.rules.dose_finding import (
+    Doubt,
+    Finding,
+    Result,
+    Use,
+    View,
+    may_clear,
+    routed,
+    uses,
+    view,
+    why_unknown,
+)
+from cds_service.rules.dosing_weight import reading
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import (
     Placed,
     by_route,
     doses_within,
-    placed,
     running_together,
     starting_within,
     total,
 )
-
-Use = Literal["analgesic", "depression", "procedural"]
-NO_WEIGHT = Body.of(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One limit that one dose passes. `figure` and the limit are in `unit`."""
-
-    rule: str
-    tier: str
-    figure: Fraction | None
-    unit: str
-    limit: str | None
-    steps: tuple[Step, ...]
-    how: Literal["step", "sum", "repeats", "ideal-weight", "cap"] = "step"
-    body: Body = NO_WEIGHT
-    """The weights at which it was found."""
-
-    @property
-    def step(self) -> Step:
-        return self.steps[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Why a rule could not be told for a step."""
-
-    rule: str
-    reason: Reason
-
-
-class View(msgspec.Struct, frozen=True):
-    """An order group's steps at one body, for one use of the order."""
-
-    use: Use
-    body: Body
-    own: tuple[Placed, ...]
-    """The steps of the order that is judged."""
-    all: tuple[Placed, ...]
-    """Those of its whole group."""
-
-
-def uses(order: KetamineOrder) -> list[Use]:
-    """As what an order is judged; pain and depression together as both."""
-    if order.indication.is_procedural:
-        return ["procedural"]
-    found: list[Use] = []
-    if order.indication.is_analgesic:
-        found.append("analgesic")
-    if order.indication.is_depression:
-        found.append("depression")
-    return found
-
-
-def view(case: Case, use: Use, body: Body) -> View:
-    own: list[Placed] = []
-    everything: list[Placed] = []
-    for order in case.group:
-        if order is case.order:
-            own = placed(order, steps_as(case, body, use == "depression"))
-            everything += own
-        else:
-            everything += placed(order, regimen(order.written, reading(case, order, body, use == "depression")))
-    return View(use, body, tuple(own), tuple(everything))
 
 
 def findings(case: Case, body: Body) -> tuple[list[Finding], list[Doubt]]:
@@ -108,38 +50,6 @@ def findings(case: Case, body: Body) -> tuple[list[Finding], list[Doubt]]:
     return found, doubts
 
 
-Result = Finding | Doubt
-
-
-def why_unknown(step: Step, case: Case) -> Reason:
-    """Why a figure of a step could not be computed."""
-    if step.why_unknown is not None:
-        return Reason("weight" if "weight" in step.why_unknown else "dose", step.why_unknown)
-    amounts = [amount for amount in (step.dose, step.rate) if amount is not None]
-    if case.order.concentration.mg_per_ml is None and any(a.dimension.startswith("volume") for a in amounts):
-        return Reason("concentration", case.order.concentration.problem or "no strength is given")
-    return Reason("weight", "there is no usable weight")
-
-
-def _may_clear(step: Step, case: Case) -> Reason | None:
-    """Why a step that passes may still not be called clear: words only raise."""
-    if step.spoken:
-        return Reason("dose", "the dose stands in words alone")
-    if case.order.concentration.by == "name" and any(
-        amount is not None and amount.dimension.startswith("volume") for amount in (step.dose, step.rate)
-    ):
-        return Reason("concentration", "the strength stands in words alone")
-    if any(amount is not None and amount.open_ended for amount in (step.dose, step.rate)):
-        return Reason("dose", "the range has no upper end")
-    return None
-
-
-def _routed(case: Case, limit: str, steps: Sequence[Placed]) -> list[Placed]:
-    """The steps by a route that the limit applies to."""
-    routes = case.limit(limit).routes
-    return [each for each in steps if each.step.route.kind in routes]
-
-
 def _judged_as_antidepressant(step: Step, case: Case) -> bool:
     """Rows 9-10 judge finite doses up to a length; longer ones are judged by their rate."""
     return step.finite and (step.minutes is None or step.minutes <= case.number("depression-minutes-longest"))
@@ -155,7 +65,7 @@ def _rates(case: Case, here: View) -> Iterator[Result]:
     def judged(steps: Sequence[Placed]) -> list[Placed]:
         return [
             each
-            for each in _routed(case, "rate-warn", steps)
+            for each in routed(case, "rate-warn", steps)
             if not (here.use == "depression" and _judged_as_antidepressant(each.step, case))
         ]
 
@@ -186,7 +96,7 @@ def _rate(
         yield Finding("rate-exceeds-ceiling", "above-critical", rate, "mg/kg/h", "rate-critical", steps, how)
     elif rate > case.number("rate-warn"):
         yield Finding("rate-exceeds-protocol-max", "above-warn", rate, "mg/kg/h", "rate-warn", steps, how)
-    elif reason := _may_clear(steps[0], case):
+    elif reason := may_clear(steps[0], case):
         yield from _doubtful_rate(reason)
 
 
@@ -215,7 +125,7 @@ def _boluses(case: Case, here: View) -> Iterator[Result]:
                 yield Doubt(rule, why_unknown(each.step, case))
         elif each.step.kind in ("bolus", "short"):
             yield from _anaesthetic(case, here.use, each.step)
-            if here.use == "analgesic" and _routed(case, "bolus-warn", [each]):
+            if here.use == "analgesic" and routed(case, "bolus-warn", [each]):
                 yield from _bolus(case, each.step.mg_per_kg, (each.step,), "step")
     finite = [each for each in here.all if each.step.kind in ("bolus", "short")]
     hour = case.number("together-minutes")
@@ -235,7 +145,7 @@ def _boluses_together(case: Case, use: Use, together: Sequence[Placed]) -> Itera
         yield Finding("bolus-anaesthetic-range", "above-label", dose, "mg/kg", label, steps, "sum")
     elif use == "analgesic" and start is not None and dose >= case.number(start):
         yield _induction(dose, start, steps, "sum")
-    elif use == "analgesic" and _routed(case, "bolus-warn", together):
+    elif use == "analgesic" and routed(case, "bolus-warn", together):
         yield from _bolus(case, dose, steps, "sum")
 
 
@@ -249,7 +159,7 @@ def _bolus(
     )
     if dose is not None and dose >= case.number("bolus-anaesthetic"):
         return
-    reason = why_unknown(steps[0], case) if dose is None else _may_clear(steps[0], case)
+    reason = why_unknown(steps[0], case) if dose is None else may_clear(steps[0], case)
     for limit, rule, tier in tiers:
         if dose is not None and dose > case.number(limit):
             yield Finding(rule, tier, dose, "mg/kg", limit, steps, how)
@@ -270,7 +180,7 @@ def _anaesthetic(case: Case, use: Use, step: Step) -> Iterator[Result]:
         yield Finding("bolus-anaesthetic-range", "above-label", dose, "mg/kg", label, (step,))
     elif dose >= case.number(start) and (use == "analgesic" or (use == "depression" and is_stated_push(step, case))):
         yield _induction(dose, start, (step,), "step")
-    elif reason := _may_clear(step, case):
+    elif reason := may_clear(step, case):
         yield Doubt("bolus-anaesthetic-range", reason)
 
 
@@ -296,7 +206,7 @@ def is_stated_push(step: Step, case: Case) -> bool:
 def _pushes(case: Case, here: View) -> Iterator[Result]:
     if here.use != "analgesic":
         return
-    for each in _routed(case, "push-dose", here.own):
+    for each in routed(case, "push-dose", here.own):
         step = each.step
         if step.kind not in ("bolus", "short"):
             continue
@@ -320,8 +230,8 @@ def _antidepressant(case: Case, here: View) -> Iterator[Result]:
         return
 
     def judged(steps: Sequence[Placed]) -> list[Placed]:
-        routed = _routed(case, "depression-dose-warn", steps)
-        return [each for each in routed if _judged_as_antidepressant(each.step, case)]
+        by_vein = routed(case, "depression-dose-warn", steps)
+        return [each for each in by_vein if _judged_as_antidepressant(each.step, case)]
 
     own, everything = judged(here.own), judged(here.all)
     for each in own:
@@ -332,7 +242,7 @@ def _antidepressant(case: Case, here: View) -> Iterator[Result]:
         count = sum(doses_within(each.step, span) for each in together)
         if count > 1 and doses is not None and any(each in own for each in together):
             yield from _antidepressant_dose(case, doses, tuple(each.step for each in together), "sum")
-    for each in _routed(case, "depression-minutes", here.own):
+    for each in routed(case, "depression-minutes", here.own):
         yield from _antidepressant_time(case, each.step)
 
 
@@ -346,7 +256,7 @@ def _antidepressant_dose(
         yield Finding(rule, "above-critical", dose, "mg/kg", "depression-dose-critical", steps, how)
     elif dose > case.number("depression-dose-warn"):
         yield Finding(rule, "above-studied", dose, "mg/kg", "depression-dose-warn", steps, how)
-    elif reason := _may_clear(steps[0], case):
+    elif reason := may_clear(steps[0], case):
         yield Doubt(rule, reason)
 
 
@@ -360,7 +270,7 @@ def _antidepressant_time(case: Case, step: Step) -> Iterator[Result]:
         yield Finding(rule, "much-too-fast", step.minutes, "min", "depression-minutes-critical", (step,))
     elif step.minutes < case.number("depression-minutes"):
         yield Finding(rule, "too-fast", step.minutes, "min", "depression-minutes", (step,))
-    elif reason := _may_clear(step, case):
+    elif reason := may_clear(step, case):
         yield Doubt(rule, reason)
 
 
@@ -369,7 +279,7 @@ def _antidepressant_time(case: Case, step: Step) -> Iterator[Result]:
 
 def _caps(case: Case, here: View) -> Iterator[Result]:
     rule = "uncapped-order"
-    for each in _routed(case, "uncapped-hour", here.own):
+    for each in routed(case, "uncapped-hour", here.own):
         step = each.step
         cap = _cap(case, step, here.body)
         worst = _worst_hour(case, step, cap)
@@ -427,22 +337,3 @@ def _cap_contradicts(step: Step, cap: _Cap) -> bool:
         if rate is not None and most is not None:
             return rate * hours > most
     return False
-
-
-# The worst of several readings ------------------------------------------------------------------------------------
-
-
-def worst(found: Sequence[Finding], severity: Callable[[Finding], Severity]) -> dict[str, Finding]:
-    """One finding per rule: the most severe, then the largest figure, then a single step before a sum."""
-    best: dict[str, Finding] = {}
-    for finding in found:
-        held = best.get(finding.rule)
-        if held is None or _rank(finding, severity) < _rank(held, severity):
-            best[finding.rule] = finding
-    return best
-
-
-def _rank(finding: Finding, severity: Callable[[Finding], Severity]) -> tuple[int, Fraction, int]:
-    figure = finding.figure if finding.figure is not None else Fraction(0)
-    direction = 1 if finding.unit == "min" else -1
-    return SEVERITIES.index(severity(finding)), direction * figure, 0 if finding.how == "step" else 1

@@ -16,7 +16,8 @@ from cds_service.protocol.model import Rule, Severity
 from cds_service.rules import arithmetic, obesity
 from cds_service.rules.case import Case, once
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.dose import Doubt, Finding, findings, worst
+from cds_service.rules.dose import findings
+from cds_service.rules.dose_finding import Doubt, Finding, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_as, steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.repair import changed_order, edits_for, repaired, with_edits

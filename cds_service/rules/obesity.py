@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from cds_service.orders.regimen import Body, Step
 from cds_service.rules.case import Case
-from cds_service.rules.dose import Finding, uses, view
+from cds_service.rules.dose_finding import Finding, uses, view
 from cds_service.rules.dosing_weight import DosingWeight, IdealWeight, ideal_weight
 from cds_service.rules.outcome import Reason
 

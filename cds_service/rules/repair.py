@@ -19,7 +19,7 @@ from cds_service.orders.dosage import DOSE_DIMENSIONS, RATE_DIMENSIONS, Amount
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.rules.case import Case
-from cds_service.rules.dose import Finding
+from cds_service.rules.dose_finding import Finding
 from cds_service.rules.dosing_weight import reading, steps_at_every_weight
 
 MAX_ROUNDS = 6

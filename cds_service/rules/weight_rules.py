@@ -10,7 +10,8 @@ from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.dose import findings, worst
+from cds_service.rules.dose import findings
+from cds_service.rules.dose_finding import worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
 from cds_service.rules.order_rules import NASAL, fired
 from cds_service.rules.outcome import Outcome, clear

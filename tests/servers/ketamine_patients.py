@@ -77,8 +77,8 @@ def in_good_health(now: datetime) -> Bundle:
         _no_known_allergy(),
         *({"resourceType": "ServiceRequest", "status": "active", "intent": "order", "code": concept(SNOMED, code)}
           for code in MONITORING),
-        {"resourceType": "MedicationRequest", "status": "active", "intent": "order", "authoredOn": _ago(now, hours=20),
-         "medicationCodeableConcept": concept(RXNORM, PARACETAMOL, "acetaminophen")},
+        {"resourceType": "MedicationRequest", "status": "active", "intent": "order",
+         "authoredOn": _ago(now, hours=20), "medicationCodeableConcept": concept(RXNORM, PARACETAMOL)},
     )  # fmt: skip
 
 
