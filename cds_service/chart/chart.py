@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TypeVar
 
 from cds_service import units
 from cds_service.chart import medicines, observations
 from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Symptom, Weight
+from cds_service.chart.reading import Reading
 from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import contained_resource
@@ -32,7 +33,7 @@ _WEIGHT_SETS = {
 }
 
 
-class Chart:
+class Chart(Reading):
     """One patient's facts. `gap(key)` says why the list behind a query key is not complete."""
 
     def __init__(
@@ -45,15 +46,9 @@ class Chart:
         encounter_id: str | None = None,
         drafted: Sequence[resources.Resource] = (),
     ) -> None:
-        self.now = now
-        self.zone = now.tzinfo or UTC
-        self.valuesets = valuesets
-        self.notes: list[str] = []
-        self._records = records
-        self._tolerance = clock_tolerance
+        super().__init__(records, valuesets, now, clock_tolerance)
         self._encounter_id = encounter_id
         self._drafted = drafted
-        self._dates: dict[str | None, When | None] = {}
         self._query_of = {name: query.key for query in queries for name in query.sets}
 
     @property
@@ -88,29 +83,6 @@ class Chart:
             found |= {name for name, key in self._query_of.items() if key in gaps}
         if any(medicine.given and medicine.identity is not None for medicine in self.medicines):
             found |= {EXPOSED}
-        return found
-
-    def when(self, text: str | None) -> When | None:
-        """A FHIR date. Most of a chart's dates are those of a few encounters, so each is parsed once."""
-        if text not in self._dates:
-            self._dates[text] = dates.parse(text, self.zone)
-        return self._dates[text]
-
-    def is_future(self, when: When) -> bool:
-        """Beyond what clocks may differ."""
-        return when.is_future(self.now, self._tolerance)
-
-    def age_within(self, when: When, window: timedelta) -> bool:
-        """Recent enough at the least favourable reading of its date."""
-        return when.age_at_most(self.now) <= window
-
-    def members(self, concepts: Iterable[CodeableConcept | None]) -> Members:
-        """The value sets that any coding of the concepts is in."""
-        found: dict[str, Member] = {}
-        for concept in concepts:
-            if concept is not None:
-                for system, code in concept.codes:
-                    found.update(self.valuesets.members_of(system, code))
         return found
 
     # Patient ----------------------------------------------------------------------------------------------
@@ -218,11 +190,7 @@ class Chart:
     @cached_property
     def symptoms(self) -> list[Symptom]:
         """Complaints that somebody affirmed: observations, active problems, adverse events that happened."""
-        return observations.symptoms(self, self._records)
-
-    def reasons(self, order: resources.MedicationRequest) -> Members:
-        """Value sets of what an order is for."""
-        return self.members([*order.reason_code, *self._codes_of(order.reason_reference)])
+        return observations.symptoms(self, self._records, self.problems)
 
     @cached_property
     def allergies(self) -> list[Allergy]:
@@ -333,30 +301,15 @@ class Chart:
     def medicines_by_set(self) -> BySet[Medicine]:
         return BySet(self.medicines)
 
-    def _codes_of(self, references: Iterable[resources.Reference]) -> Iterator[CodeableConcept | None]:
-        """The codes of the problems that references point to."""
-        for reference in references:
-            problem = self._records.resolve(reference)
-            if isinstance(problem, resources.Condition):
-                yield problem.code
-
     def ordered_services(self) -> list[Members]:
         """Active service requests and those drafted in this session."""
         requests = [r for r in self._records.of(resources.ServiceRequest) if r.status in ("active", None)]
         requests += [r for r in self._drafted if isinstance(r, resources.ServiceRequest)]
         return [self.members([r.code]) for r in requests if not r.do_not_perform]
 
-    def resolve(self, reference: resources.Reference | None) -> resources.Resource | None:
-        return self._records.resolve(reference)
-
     def order_json(self, reference: str) -> bytes | None:
         """A MedicationRequest as it was sent, for a change of it; None where it is not at hand."""
         return self._records.order_json(reference)
-
-    def note(self, note: str) -> None:
-        """For the card: what was left out, once."""
-        if note not in self.notes:
-            self.notes.append(note)
 
 
 def _code(concept: CodeableConcept | None) -> str | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from cds_service.chart.facts import Medicine
+from cds_service.chart.reading import Reading
 from cds_service.fhir import resources
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import describe
@@ -15,16 +15,13 @@ from cds_service.fhir.records import Records
 from cds_service.terminology import drugs
 from cds_service.terminology.medicines import medicines
 
-if TYPE_CHECKING:
-    from cds_service.chart.chart import Chart
-
 _Resource = resources.MedicationRequest | resources.MedicationStatement | resources.MedicationAdministration
 _NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})
 _NOT_GIVEN = frozenset({"entered-in-error", "not-done", "unknown"})
 _TAKEN = frozenset({"active", "intended", None})
 
 
-def of_chart(chart: Chart, records: Records, drafted: Iterable[resources.Resource]) -> Iterator[Medicine]:
+def of_chart(chart: Reading, records: Records, drafted: Iterable[resources.Resource]) -> Iterator[Medicine]:
     """Active orders, the drafts of this session, what the patient is recorded to take, what was given or runs.
 
     Whether a date lies in the future is left to the chart, which knows how far clocks may differ.
@@ -46,7 +43,7 @@ def of_chart(chart: Chart, records: Records, drafted: Iterable[resources.Resourc
 
 
 class _Reader:
-    def __init__(self, chart: Chart, records: Records) -> None:
+    def __init__(self, chart: Reading, records: Records) -> None:
         self._chart = chart
         self._records = records
         self._medicines = medicines(chart.valuesets)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
 
-from cds_service.chart.facts import Measurement, Members, Symptom
+from cds_service.chart.facts import Measurement, Members, Problem, Symptom
+from cds_service.chart.reading import Reading
 from cds_service.fhir import resources
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
-
-if TYPE_CHECKING:
-    from cds_service.chart.chart import Chart
 
 _Part = resources.Observation | resources.ObservationComponent
 _Coded = list[tuple[_Part, tuple[str, str], Members]]
@@ -19,7 +16,7 @@ _Coded = list[tuple[_Part, tuple[str, str], Members]]
 _USABLE = frozenset({"final", "amended", "corrected", "preliminary", None})
 
 
-def by_set(chart: Chart, records: Records) -> Mapping[str, list[Measurement]]:
+def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
     """By value set, and by set and group (obs_thyroid/tsh), newest first."""
     index: dict[str, list[Measurement]] = {}
     for observation in records.of(resources.Observation):
@@ -36,7 +33,7 @@ def by_set(chart: Chart, records: Records) -> Mapping[str, list[Measurement]]:
     return index
 
 
-def _coded_parts(observation: resources.Observation, chart: Chart) -> _Coded:
+def _coded_parts(observation: resources.Observation, chart: Reading) -> _Coded:
     """The observation and its components, once for each coding that a value set holds."""
     found: _Coded = []
     parts: tuple[_Part, ...] = (observation, *observation.component)
@@ -61,7 +58,7 @@ def _index(coded: _Coded, when: When, reference: str, index: dict[str, list[Meas
                     index.setdefault(f"{name}/{member.group}", []).append(measurement)
 
 
-def _effective(observation: resources.Observation, chart: Chart) -> When | None:
+def _effective(observation: resources.Observation, chart: Reading) -> When | None:
     period = observation.effective_period
     for text in (
         observation.effective_date_time,
@@ -82,11 +79,9 @@ def answers(records: Records) -> Iterator[resources.CodeableConcept]:
             yield observation.value_codeable_concept
 
 
-def symptoms(chart: Chart, records: Records) -> list[Symptom]:
+def symptoms(chart: Reading, records: Records, problems: Iterable[Problem]) -> list[Symptom]:
     """Complaints that somebody affirmed: observations, active problems, adverse events that happened."""
-    found = [
-        Symptom(p.name, p.members, p.when, p.reference) for p in chart.problems if p.active and p.when is not None
-    ]
+    found = [Symptom(p.name, p.members, p.when, p.reference) for p in problems if p.active and p.when is not None]
     for observation in records.of(resources.Observation):
         members = _affirmed(observation, chart) if observation.status in _USABLE else {}
         when = _effective(observation, chart) if members else None
@@ -101,7 +96,7 @@ def symptoms(chart: Chart, records: Records) -> list[Symptom]:
     return found
 
 
-def _affirmed(observation: resources.Observation, chart: Chart) -> Members:
+def _affirmed(observation: resources.Observation, chart: Reading) -> Members:
     """What an observation says that the patient has: by its value, or by its code where no value denies it."""
     answer = observation.value_codeable_concept
     said = chart.members([observation.code])

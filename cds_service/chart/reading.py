@@ -1,0 +1,68 @@
+"""How a chart reads: dates in its zone and parsed once, codes to value sets, references, and notes for the card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from cds_service.chart.facts import Members
+from cds_service.fhir import dates, resources
+from cds_service.fhir.dates import When
+from cds_service.fhir.records import Records
+from cds_service.fhir.resources import CodeableConcept
+from cds_service.terminology.valuesets import Member, ValueSets
+
+
+class Reading:
+    """What every part of a chart needs to read one patient's records at a moment."""
+
+    def __init__(self, records: Records, valuesets: ValueSets, now: datetime, clock_tolerance: timedelta) -> None:
+        self.now = now
+        self.zone = now.tzinfo or UTC
+        self.valuesets = valuesets
+        self.notes: list[str] = []
+        self._records = records
+        self._tolerance = clock_tolerance
+        self._dates: dict[str | None, When | None] = {}
+
+    def when(self, text: str | None) -> When | None:
+        """A FHIR date. Most of a chart's dates are those of a few encounters, so each is parsed once."""
+        if text not in self._dates:
+            self._dates[text] = dates.parse(text, self.zone)
+        return self._dates[text]
+
+    def is_future(self, when: When) -> bool:
+        """Beyond what clocks may differ."""
+        return when.is_future(self.now, self._tolerance)
+
+    def age_within(self, when: When, window: timedelta) -> bool:
+        """Recent enough at the least favourable reading of its date."""
+        return when.age_at_most(self.now) <= window
+
+    def members(self, concepts: Iterable[CodeableConcept | None]) -> Members:
+        """The value sets that any coding of the concepts is in."""
+        found: dict[str, Member] = {}
+        for concept in concepts:
+            if concept is not None:
+                for system, code in concept.codes:
+                    found.update(self.valuesets.members_of(system, code))
+        return found
+
+    def reasons(self, order: resources.MedicationRequest) -> Members:
+        """Value sets of what an order is for."""
+        return self.members([*order.reason_code, *self._codes_of(order.reason_reference)])
+
+    def _codes_of(self, references: Iterable[resources.Reference]) -> Iterator[CodeableConcept | None]:
+        """The codes of the problems that references point to."""
+        for reference in references:
+            problem = self._records.resolve(reference)
+            if isinstance(problem, resources.Condition):
+                yield problem.code
+
+    def resolve(self, reference: resources.Reference | None) -> resources.Resource | None:
+        return self._records.resolve(reference)
+
+    def note(self, note: str) -> None:
+        """For the card: what was left out, once."""
+        if note not in self.notes:
+            self.notes.append(note)
