@@ -14,6 +14,7 @@ from cds_service.advise import Advice, advice, failure
 from cds_service.hooks import discovery
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.errors import HookError, UnknownService
+from cds_service.hooks.profiles import Profile
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import EMPTY, encode
 from cds_service.web import tenants
@@ -68,7 +69,15 @@ def register(app: Flask, deployment: Deployment) -> None:
             log.error("the check failed: %s at %s", type(error).__name__, place(error))
             failed = failure(tenant.knowledge)
             made = Advice(failed, composed=[Composed(card, ()) for card in failed.cards], failed=True)
-            sent = EMPTY if shadow else failed
+            sent = EMPTY if shadow else _in_form(tenant.profile, failed)
             written = encode(sent)
         g.invocation = Invocation(service, hook_request, made.response, sent, now, made)
         return answer(written)
+
+
+def _in_form(profile: Profile, failed: HookResponse) -> HookResponse:
+    """The card of a failure as the client wants it, unless the profile is what failed."""
+    try:
+        return profile.apply(failed)
+    except Exception:
+        return failed
