@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from cds_service.knowledge import Knowledge, load
 from tests.conformance.watch import watching
+from tests.quiet_logs import looked_through
 
 # A machine that is busy with something else makes no property false. The same examples every time, so that a change
 # is judged by its own faults; KETAMINE_TEST_PROPERTY_EXAMPLES asks for many and for new ones.
@@ -16,14 +17,15 @@ searching = "KETAMINE_TEST_PROPERTY_EXAMPLES" in os.environ
 settings.register_profile("ketamine-cds", deadline=None, derandomize=not searching, print_blob=searching)
 settings.load_profile("ketamine-cds")
 
+_SHARED = Path(os.environ.get("KETAMINE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of the research material and sandbox patients, which is not part of this repository."""
-    folder = Path(os.environ.get("KETAMINE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"no folder {folder}; point KETAMINE_TEST_SHARED at the folder with the research material")
-    return folder
+    if not _SHARED.is_dir():
+        pytest.skip(f"no folder {_SHARED}; point KETAMINE_TEST_SHARED at the folder with the research material")
+    return _SHARED
 
 
 @pytest.fixture(scope="session")
@@ -35,4 +37,13 @@ def knowledge() -> Knowledge:
 @pytest.fixture(scope="session", autouse=True)
 def _invariants_of_every_response() -> Iterator[None]:
     with watching():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_of_a_patient_in_any_log() -> Iterator[None]:
+    """Over the whole suite; the names are those of the sandbox patients, where they are at hand."""
+    charts = (_SHARED / "sandbox-patients").glob("*.json")
+    names = {name for chart in charts for name in chart.stem.split("_")[:2] if len(name) > 3}
+    with looked_through(names):
         yield
