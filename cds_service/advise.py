@@ -159,15 +159,28 @@ def _judge(
         drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
     )
     case = partial(_case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge)
-    most = int(knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).number("orders-at-once"))
-    selected = [order for order in orders if order.draft.selected]
-    results = [judged(case(order, orders)) for order in selected[:most]]
-    results += [judged(dataclasses.replace(case(order, orders), stopping=True)) for order in ended[:most]]
-    left = len(selected[most:]) + len(ended[most:])
+    kept = _bounded(orders, knowledge, now)
+    results = [judged(case(order, kept)) for order in kept if order.draft.selected]
+    ends = _bounded(ended, knowledge, now)
+    results += [judged(dataclasses.replace(case(order, kept), stopping=True)) for order in ends]
+    left = len(orders) + len(ended) - len(kept) - len(ends)
     if left and results:
         more = Note("not-judged", str(left))
         results[0] = dataclasses.replace(results[0], doubts=(*results[0].doubts, more))
     return results, chart
+
+
+def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:
+    """As many as are judged, the selected ones first: adding their doses up grows with the square of their number."""
+    book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
+    kept: list[KetamineOrder] = []
+    steps = 0
+    for order in sorted(orders, key=lambda order: not order.draft.selected):
+        steps += max(len(order.written), 1)
+        if len(kept) >= book.number("orders-at-once") or (kept and steps > book.number("steps-at-once")):
+            break
+        kept.append(order)
+    return [order for order in orders if any(order is each for each in kept)]
 
 
 def _case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -182,10 +183,20 @@ def test_a_faulty_request_without_ketamine_is_malformed(knowledge: Knowledge) ->
 def test_of_very_many_orders_some_are_judged_and_the_card_says_how_many_were_not(knowledge: Knowledge) -> None:
     request = hook_request({"order": {"rate": "1.2 mg/kg/h"}})
     entries = request["context"]["draftOrders"]["entry"]
-    entries[:] = [{"resource": entries[0]["resource"] | {"id": f"o{number}"}} for number in range(53)]
+    entries[:] = [{"resource": entries[0]["resource"] | {"id": f"o{number}"}} for number in range(28)]
     body = msgspec.json.Encoder(decimal_format="number").encode(request)
     cards = advise(parse(body, "order-sign"), True, knowledge, NoSource(), NOW).cards
     (card,) = [c for c in cards if c.source.topic and c.source.topic.code == "could-not-check"]
     assert card.indicator == "warning"
     assert "3 more ketamine orders of this request were not judged" in (card.detail or "")
     assert "3 more" not in "".join(c.detail or "" for c in cards if c is not card)
+
+
+def test_of_very_many_steps_some_are_judged_and_the_card_says_that_the_rest_was_not(knowledge: Knowledge) -> None:
+    request = hook_request({"order": {"steps": [{"dose": "0.6 mg/kg", "over": "40 min"}] * 2_000}})
+    body = msgspec.json.Encoder(decimal_format="number").encode(request)
+    started = time.process_time()
+    cards = advise(parse(body, "order-sign"), True, knowledge, NoSource(), NOW).cards
+    assert time.process_time() - started < 3
+    said = "".join(card.detail or "" for card in cards)
+    assert "only the first 25 of 2000 steps were read" in said

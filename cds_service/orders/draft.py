@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ from cds_service.fhir.resources import (
 )
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
-from cds_service.orders.dosage import Written
+from cds_service.orders.dosage import Problem, Written
 from cds_service.orders.indication import Indication, Kinds
 from cds_service.orders.route import UNSTATED
 from cds_service.terminology import drugs
@@ -30,6 +30,8 @@ from cds_service.terminology.valuesets import ValueSets
 NASAL = frozenset({"nasal"})
 _MAY_BE_NASAL = NASAL | {UNSTATED}
 _ENDING = frozenset({"cancelled", "stopped", "completed"})
+MOST_STEPS = 25
+"""Of one order: the work of adding doses up grows with the square of their number."""
 _NEVER_JUDGED = _ENDING | {"entered-in-error"}
 
 
@@ -141,7 +143,7 @@ def read(
     """The order behind a draft whose identity is known."""
     assert draft.identity is not None
     request = draft.request
-    written = tuple(dosage.read(d, i, valuesets, zone) for i, d in enumerate(request.dosage_instruction))
+    written = read_steps(request, valuesets, zone)
     kinds = {w.route.kind for w in written}
     product_is_nasal = valuesets.member("esketamine_drug/nasal", draft.identity.codings) is not None
     is_nasal = kinds <= _MAY_BE_NASAL if product_is_nasal else bool(kinds) and kinds <= NASAL
@@ -155,6 +157,16 @@ def read(
         faults=draft.item.read.faults,
         labelled_nasal=draft.identity.drug == "esketamine" and is_nasal,
     )
+
+
+def read_steps(request: MedicationRequest, valuesets: ValueSets, zone: tzinfo) -> tuple[Written, ...]:
+    """The dosage instructions as written; of very many the first, and the last of those says so."""
+    given = request.dosage_instruction
+    written = tuple(dosage.read(d, i, valuesets, zone) for i, d in enumerate(given[:MOST_STEPS]))
+    if len(given) <= MOST_STEPS:
+        return written
+    problem = Problem("dosageInstruction", f"only the first {MOST_STEPS} of {len(given)} steps were read")
+    return (*written[:-1], replace(written[-1], problems=(*written[-1].problems, problem)))
 
 
 def _group_of(request: MedicationRequest) -> str | None:

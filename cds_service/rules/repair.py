@@ -14,8 +14,9 @@ from cds_service import units
 from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.resources import MedicationRequest
-from cds_service.orders import dosage, words
+from cds_service.orders import words
 from cds_service.orders.dosage import DOSE_DIMENSIONS, RATE_DIMENSIONS, Amount
+from cds_service.orders.draft import read_steps
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.rules.case import Case
@@ -57,9 +58,7 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     read = lenient.decode(raw)
     if not isinstance(read.resource, MedicationRequest):
         return None
-    written = tuple(
-        dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(read.resource.dosage_instruction)
-    )
+    written = read_steps(read.resource, case.valuesets, case.chart.zone)
     draft = dataclasses.replace(case.order.draft, request=read.resource, item=Item(read, raw))
     order = dataclasses.replace(case.order, draft=draft, written=written)
     companions = [order if other is case.order else other for other in case.companions]
