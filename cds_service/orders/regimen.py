@@ -207,7 +207,7 @@ def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[A
     """The amount that counts: the first one, or the highest where two statements of it disagree."""
     if not amounts:
         return None, ()
-    pairs = [_comparable(a, b, reading) for a, b in combinations(amounts, 2)]
+    pairs = [_comparable(a, b, reading) for a, b in combinations(_extremes(amounts), 2)]
     if all(pair is None or _close(*pair, reading.conventions.tolerance) for pair in pairs):
         return amounts[0], ()
     highest = amounts[0]
@@ -215,6 +215,15 @@ def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[A
         pair = _comparable(highest, other, reading)
         highest = other if pair is not None and pair[1] > pair[0] else highest
     return highest, (f"the ordered and the calculated {what} differ; the higher is judged",)
+
+
+def _extremes(amounts: tuple[Amount, ...]) -> list[Amount]:
+    """The least and the most of each kind of unit: where these agree, all do."""
+    if len(amounts) <= 2:
+        return list(amounts)
+    kinds = dict.fromkeys(amount.dimension for amount in amounts)
+    of_kind = [[amount for amount in amounts if amount.dimension == kind] for kind in kinds]
+    return [end(some, key=lambda amount: amount.value) for some in of_kind for end in (min, max)]
 
 
 def _comparable(a: Amount, b: Amount, reading: Reading) -> tuple[Fraction, Fraction] | None:
