@@ -79,5 +79,6 @@ def _in_form(profile: Profile, failed: HookResponse) -> HookResponse:
     """The card of a failure as the client wants it, unless the profile is what failed."""
     try:
         return profile.apply(failed)
-    except Exception:
+    except Exception as error:
+        log.error("the client's profile failed: %s at %s", type(error).__name__, place(error))
         return failed
