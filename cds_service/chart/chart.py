@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import TypeVar
 
 from cds_service import units
@@ -17,6 +16,7 @@ from cds_service.fhir.medication import contained_resource
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import CodeableConcept, Quantity
+from cds_service.lazy import cached_property
 from cds_service.terminology.valuesets import Member, ValueSets
 
 F = TypeVar("F", Problem, Allergy)

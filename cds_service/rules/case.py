@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cds_service.chart.chart import Chart
+from cds_service.lazy import cached_property
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Conventions
 from cds_service.protocol.limits import LimitBook, Limits

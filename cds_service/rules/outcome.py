@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from fractions import Fraction
-from functools import cached_property
 from typing import Literal
 
 import msgspec
 
 from cds_service.chart.facts import Fact
+from cds_service.lazy import cached_property
 from cds_service.orders.proposal import Proposal
 from cds_service.protocol.model import Limit, Rule, Severity
 
