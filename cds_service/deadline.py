@@ -28,10 +28,6 @@ class Deadline:
     def after(cls, seconds: float) -> Deadline:
         return cls(time.monotonic() + seconds)
 
-    def within(self, seconds: float) -> Deadline:
-        """One for a part of the work: `seconds` from now on, and never beyond this one."""
-        return Deadline(min(self.until, time.monotonic() + seconds))
-
     @property
     def left(self) -> float:
         """Seconds, not below 0."""

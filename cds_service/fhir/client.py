@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -13,6 +15,15 @@ from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
 from cds_service.transport import Budget
+
+_ID = r"[A-Za-z0-9.-]{1,64}"
+"""An identifier of FHIR R4."""
+MOST_REFERENCES = 25
+"""Resources that are read one by one because others name them, at one step of a call."""
+KEPT_FOR_JUDGING = 0.05
+"""Seconds before an answer's deadline at which searches end: a slow server must not cost the dose its check."""
+MAX_TOKEN = 16_384
+"""Characters of an access token: servers take no longer head, and 15 searches would send each megabyte 15 times."""
 
 
 @dataclass(slots=True)
@@ -48,19 +59,36 @@ class NoSource:
         return {key: Answer(gap=self.why_not) for key in urls}
 
 
+def read_named(source: Source, kind: str, references: Iterable[str | None]) -> Iterator[Page]:
+    """What references to a `kind` of resource name, read one by one; of very many the first.
+
+    A reference that is none to such a resource is not read: it could be any path below the server's base. What is
+    not read stays unknown, and whoever asks says so.
+    """
+    named = re.compile(rf"(?:.*/)?{kind}/{_ID}(?:/_history/{_ID})?")
+    wanted = dict.fromkeys(each for each in references if each and named.fullmatch(each))
+    urls = {each: each for each in islice(wanted, MOST_REFERENCES)}
+    if urls and source.why_not is None:
+        for answer in source.fetch(urls).values():
+            yield from answer.pages
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds on what a server may cost one call. `deadline` is in seconds and covers all searches together."""
 
     deadline: float = 0.4
+    """Less where the answer must be ready before."""
     max_bytes: int = 8_000_000
     """Of one page."""
     max_total_bytes: int = 16_000_000
     """Of all pages of all searches."""
     max_pages: int = 20
     """Of one search."""
-    max_references: int = 25
-    """Resources that are read one by one because something names them, at each of the steps that do so."""
+
+    @property
+    def milliseconds(self) -> int:
+        return round(self.deadline * 1000)
 
 
 def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
@@ -117,6 +145,8 @@ class FhirServers:
         if not base:
             return NoSource()
         allowed = next((each for each in self.allowed if is_below(base, each)), None)
+        if token and len(token) > MAX_TOKEN:
+            return NoSource("it was not sent, and the access token of the request is too long to be sent on")
         if allowed is None:
             return NoSource("it was not sent, and the FHIR server that the request names is not on the allowlist")
         return _FhirServer(self, self._pools[allowed], base.rstrip("/") + "/", token, deadline)
@@ -143,10 +173,10 @@ class _FhirServer:
         self._headers = {"Accept": "application/fhir+json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._deadline = deadline.within(self._limits.deadline)
-        has_all = self._deadline.until < deadline.until
-        time = f"within {round(self._limits.deadline * 1000)} ms" if has_all else "in time"
-        self._late = f"the FHIR server did not answer {time}"
+        seconds = min(self._limits.deadline, deadline.left - KEPT_FOR_JUDGING)
+        self._deadline = Deadline.after(seconds)
+        in_time = "in time" if seconds < 0.9 * self._limits.deadline else f"within {self._limits.milliseconds} ms"
+        self._late = f"the FHIR server did not answer {in_time}"
         self._budget = Budget(self._limits.max_total_bytes)
 
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
