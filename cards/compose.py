@@ -145,14 +145,14 @@ def _distinct(cards: Sequence[Composed]) -> list[Composed]:
 
 
 def not_checked_at_all(
-    texts: Texts, protocol: Protocol, topic_system: str, source_url: str, override_reasons: Sequence[Coding]
+    why: str, texts: Texts, protocol: Protocol, topic_system: str, source_url: str, override_reasons: Sequence[Coding]
 ) -> Card:
-    """The card of a service that failed."""
+    """The card of a service that failed, or was late; `why` names its words."""
     words = texts.words
     return Card(
         uuid=str(uuid4()),
-        summary=words.say("failed"),
-        detail=words.say("failed-body"),
+        summary=words.say(why),
+        detail=words.say(f"{why}-body"),
         indicator="warning",
         source=Source(
             label=f"{protocol.title} {protocol.version}",

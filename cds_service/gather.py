@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cds_service.deadline import Deadline
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
-from cds_service.fhir.client import Source
+from cds_service.fhir.client import Source, read_named
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import Observation, subject_of
 from cds_service.hooks.request import HookRequest
@@ -15,37 +16,43 @@ from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
 
 
-def read_drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> tuple[list[Draft], Records]:
-    """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched."""
+def read_drafts(
+    request: HookRequest, knowledge: Knowledge, source: Source, deadline: Deadline
+) -> tuple[list[Draft], Records]:
+    """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched.
+
+    Raises Late.
+    """
     records = Records(patient_id(request))
     records.add(Page(tuple(item for item in request.drafts if item.read.type in ("Medication", "Condition"))))
     for item in request.drafts:
         records.keep_order(item)
 
     def read() -> list[Draft]:
-        return drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets)
+        return drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets, deadline=deadline)
 
     found = read()
     if not any(draft.identity is None and draft.description.to_fetch for draft in found):
         return found, records
-    for raw in request.prefetch.values():
+    for raw in deadline.each(request.prefetch.values(), "prefetch"):
         if b"Medication" in bytes(memoryview(raw)):
             page = bundles.page_to_read(raw)
             records.add(Page(tuple(item for item in page.items if item.read.type == "Medication")))
     found = read()
-    wanted = [draft.description.to_fetch for draft in found if draft.identity is None]
-    urls = {url: url for url in wanted if url}
-    if not urls:
-        return found, records
-    for answer in source.fetch(urls).values():
-        for page in answer.pages:
-            records.add(page)
+    unknown = sorted((draft for draft in found if draft.identity is None), key=lambda draft: not draft.selected)
+    for page in read_named(source, "Medication", (draft.description.to_fetch for draft in unknown)):
+        records.add(page)
     return read(), records
 
 
-def ending(request: HookRequest, records: Records, knowledge: Knowledge) -> list[Draft]:
-    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged."""
-    found = drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets, ending=True)
+def ending(request: HookRequest, records: Records, knowledge: Knowledge, deadline: Deadline) -> list[Draft]:
+    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged.
+
+    Raises Late.
+    """
+    found = drafts(
+        request.drafts, request.selections, records.resolve, knowledge.valuesets, ending=True, deadline=deadline
+    )
     return [draft for draft in found if draft.identity is not None and draft.selected]
 
 

@@ -113,9 +113,19 @@ class Settings:
     fhir_servers: tuple[str, ...] = _setting(
         (), _urls, "base URLs of the FHIR servers that may be asked, separated by commas; none by default"
     )
-    fhir_deadline_ms: int = _setting(400, _whole(10, 60_000), "time for all fallback searches of a request together")
+    answer_deadline_ms: int = _setting(
+        450,
+        _whole(0, 60_000),
+        "time for an answer, once the request has come; what is not checked by then is said on a card; 0 is no limit",
+    )
+    fhir_deadline_ms: int = _setting(
+        400, _whole(10, 60_000), "time for all fallback searches of a request together, within that for the answer"
+    )
     fhir_threads: int = _setting(32, _whole(1, 512), "fallback searches at once, over all requests of a worker")
     fhir_max_bytes: int = _setting(8_000_000, _whole(1_000, 1_000_000_000), "largest page of a FHIR server")
+    fhir_max_total_bytes: int = _setting(
+        16_000_000, _whole(1_000, 1_000_000_000), "all pages of FHIR servers for one request together"
+    )
     fhir_ca_bundle: str | None = _setting(
         None, _file, "file with the certificate authorities of FHIR servers and of clients' key servers"
     )
@@ -163,6 +173,11 @@ class Settings:
     log_level: str = _setting(
         "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
     )
+
+    @property
+    def answer_seconds(self) -> float | None:
+        """Time for an answer; None is no limit."""
+        return self.answer_deadline_ms / 1000 or None
 
     @property
     def state_folder(self) -> Path:

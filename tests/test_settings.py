@@ -21,9 +21,11 @@ GOOD: dict[str, tuple[str, Any]] = {
         "https://a.example.org/r4/ , http://[::1]:8080/fhir,",
         ("https://a.example.org/r4", "http://[::1]:8080/fhir"),
     ),
+    "ANSWER_DEADLINE_MS": ("60000", 60_000),
     "FHIR_DEADLINE_MS": ("10", 10),
     "FHIR_THREADS": ("512", 512),
     "FHIR_MAX_BYTES": ("1000", 1000),
+    "FHIR_MAX_TOTAL_BYTES": ("1000", 1000),
     "FHIR_CA_BUNDLE": (__file__, __file__),
     "MAX_BODY_BYTES": ("1000000000", 1_000_000_000),
     "OVERLAY": ("site.yaml", "site.yaml"),
@@ -49,9 +51,11 @@ DEFAULTS = Settings(
     workers=2,
     public_url=None,
     fhir_servers=(),
+    answer_deadline_ms=450,
     fhir_deadline_ms=400,
     fhir_threads=32,
     fhir_max_bytes=8_000_000,
+    fhir_max_total_bytes=16_000_000,
     fhir_ca_bundle=None,
     max_body_bytes=16_000_000,
     overlay=None,
@@ -70,7 +74,7 @@ DEFAULTS = Settings(
     tls_certificate=None,
     tls_key=None,
 )
-MAY_BE_ZERO = ("CLOCK_SKEW_SECONDS", "RATE_LIMIT")
+MAY_BE_ZERO = ("ANSWER_DEADLINE_MS", "CLOCK_SKEW_SECONDS", "RATE_LIMIT")
 NUMBERS = [name for name, (_, value) in GOOD.items() if isinstance(value, int)]
 URLS = ("PUBLIC_URL", "FHIR_SERVERS")
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.queries import Query
@@ -117,14 +118,16 @@ class Prefetched:
     """The answers that were cut at a page."""
 
 
-def from_prefetch(records: Records, prefetch: Mapping[str, msgspec.Raw], queries: Sequence[Query]) -> Prefetched:
+def from_prefetch(
+    records: Records, prefetch: Mapping[str, msgspec.Raw], queries: Sequence[Query], deadline: Deadline = NEVER
+) -> Prefetched:
     """Take over what the client prefetched, whatever its keys are called.
 
     A key that is not sent stays unanswered; null and an empty Bundle are complete answers without data; an
-    OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch).
+    OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch). Raises Late.
     """
     result = Prefetched()
-    for key, raw in prefetch.items():
+    for key, raw in deadline.each(prefetch.items(), "prefetch"):
         page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw)
         for query in _recognise(key, page, queries):
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):

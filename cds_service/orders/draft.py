@@ -8,6 +8,7 @@ from datetime import tzinfo
 from fractions import Fraction
 
 from cds_service import units
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.medication import Description, describe
 from cds_service.fhir.records import same_patient
@@ -99,11 +100,13 @@ def drafts(
     resolve: Callable[[Reference | None], Resource | None],
     valuesets: ValueSets,
     ending: bool = False,
+    deadline: Deadline = NEVER,
 ) -> list[Draft]:
     """The MedicationRequests among the drafts that are orders at all, with what drug they are; or, with `ending`,
     those that end an order.
 
     `selections` (order-select) marks those that are judged; None, or selections that name no draft, mark all.
+    Raises Late.
     """
     requests = [(item, item.read.resource) for item in items if isinstance(item.read.resource, MedicationRequest)]
     orders = [
@@ -117,7 +120,7 @@ def drafts(
     if chosen is not None and not chosen.intersection(_identifier(r.reference) for _, r in requests):
         chosen = None
     found = []
-    for item, request in orders:
+    for item, request in deadline.each(orders, "drafts"):
         description = describe(
             request.medication_codeable_concept, request.medication_reference, request.contained, resolve
         )

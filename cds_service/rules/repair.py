@@ -47,8 +47,10 @@ def repaired(case: Case, judge: Judge) -> Case | None:
 def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     """The case with its order changed, read again from JSON as it would come back.
 
-    None where that fails, and where floored figures would no longer fit each other.
+    None where that fails, and where floored figures would no longer fit each other. Raises Late: every offer that has
+    to be tried passes here.
     """
+    case.deadline.check("offer")
     try:
         resource = lenient.untyped(case.order.draft.item.raw)
         make_edits(resource, edits)

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -26,6 +34,12 @@ COULD_NOT_TELL = Counter(
 )
 FETCHES = Counter(
     "ketamine_cds_fallback_fetches", "Searches on the EHR's FHIR server, by how they ended.", ("result",)
+)
+FHIR_THREADS = Gauge(
+    "ketamine_cds_fhir_threads_held", "Threads that wait for a FHIR server now.", multiprocess_mode="livesum"
+)
+LATE_ANSWERS = Counter(
+    "ketamine_cds_late_answers", "Answers that were not complete in time, by the step that was not done.", ("step",)
 )
 AUTH_REFUSALS = Counter("ketamine_cds_auth_refusals", "Calls refused with 401, by what was wrong.", ("reason",))
 AUDIT_DROPS = Counter("ketamine_cds_audit_drops", "Invocations that could not be recorded.")

@@ -65,6 +65,17 @@ def fetched(result: str) -> None:
     of.counted(of.FETCHES, result).inc()
 
 
+def fhir_thread(change: int) -> None:
+    """A thread began (1) or ended (-1) to wait for a FHIR server."""
+    _instruments().FHIR_THREADS.inc(change)
+
+
+def late(step: str) -> None:
+    """An answer was not complete in time; the step that was not done is a word from a closed list."""
+    of = _instruments()
+    of.counted(of.LATE_ANSWERS, step).inc()
+
+
 def refused(reason: str) -> None:
     """A call without a token, or with one that cannot be accepted; the reason is a word from a closed list."""
     of = _instruments()

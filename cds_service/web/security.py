@@ -15,7 +15,7 @@ from importlib import resources
 from flask import Flask, Response, g, request
 
 from cds_service.hooks.errors import TooManyRequests, Unauthenticated
-from cds_service.web import metrics
+from cds_service.web import deadlines, metrics
 from cds_service.web.deployment import Deployment
 
 log = logging.getLogger("ketamine_cds")
@@ -30,6 +30,8 @@ _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 def register(app: Flask, deployment: Deployment) -> None:
     policy = _content_policy()
     is_https = deployment.settings.base_url.startswith("https://")
+    if deployment.tenants.authenticator is not None:
+        deployment.tenants.authenticator.read_keys()
 
     @app.before_request
     def admit() -> Response | None:
@@ -38,7 +40,9 @@ def register(app: Flask, deployment: Deployment) -> None:
         if request.method == "OPTIONS":
             return _preflight() if "Access-Control-Request-Method" in request.headers else None
         try:
-            g.tenant = deployment.tenants.of(request.headers.get("Authorization"), request.path, deployment.clock())
+            g.tenant = deployment.tenants.of(
+                request.headers.get("Authorization"), request.path, deployment.clock(), deadlines.current()
+            )
         except Unauthenticated as error:
             log.info("a call was refused: %s", error.reason)
             metrics.refused(error.reason)

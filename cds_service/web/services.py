@@ -11,13 +11,14 @@ from flask import Flask, Response, g
 from cards.compose import Composed
 from cards.model import Response as HookResponse
 from cds_service.advise import Advice, advice, failure
+from cds_service.deadline import Deadline
 from cds_service.hooks import discovery
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.errors import HookError, UnknownService
 from cds_service.hooks.profiles import Profile
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import EMPTY, encode
-from cds_service.web import tenants
+from cds_service.web import deadlines, metrics, tenants
 from cds_service.web.deployment import Deployment
 from cds_service.web.metrics import Counted
 from cds_service.web.wire import answer, place, read_body
@@ -54,13 +55,15 @@ def register(app: Flask, deployment: Deployment) -> None:
         if service is None:
             raise UnknownService(f"there is no service of that id; known are {', '.join(discovery.BY_ID)}")
         tenant, now, hook_request = tenants.current(), deployment.clock(), None
-        body = read_body(deployment.settings.max_body_bytes)
+        with deadlines.standing_still():
+            body = read_body(deployment.settings.max_body_bytes)
+        deadline = deadlines.current()
         try:
             hook_request = parse(body, service.hook)
-            source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token))
-            made = advice(
-                hook_request, service.signing, tenant.knowledge, source, now, deployment.audit.acknowledged(tenant.id)
-            )
+            source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline))
+            acknowledged = deployment.audit.acknowledged(tenant.id, deadline)
+            made = advice(hook_request, service.signing, tenant.knowledge, source, now, acknowledged, deadline)
+            _tell_if_late(deadline)
             sent = EMPTY if shadow else tenant.profile.apply(made.response)
             written = encode(sent)
         except HookError:
@@ -73,6 +76,12 @@ def register(app: Flask, deployment: Deployment) -> None:
             written = encode(sent)
         g.invocation = Invocation(service, hook_request, made.response, sent, now, made)
         return answer(written)
+
+
+def _tell_if_late(deadline: Deadline) -> None:
+    if deadline.missed is not None:
+        log.warning("an answer was not complete in time: %s", deadline.missed)
+        metrics.late(deadline.missed)
 
 
 def _in_form(profile: Profile, failed: HookResponse) -> HookResponse:
