@@ -8,6 +8,7 @@ from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.client import Source
+from cds_service.fhir.medication import to_read
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import Observation, subject_of
 from cds_service.hooks.request import HookRequest
@@ -34,7 +35,8 @@ def read_drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> t
             records.add(Page(tuple(item for item in page.items if item.read.type == "Medication")))
     found = read()
     wanted = [draft.description.to_fetch for draft in found if draft.identity is None]
-    urls = {url: url for url in wanted if url}
+    reads = [to_read(reference, "Medication", request.fhir_server) for reference in wanted if reference]
+    urls = {url: url for url in reads if url}
     if not urls:
         return found, records
     for answer in source.fetch(urls).values():
@@ -112,7 +114,12 @@ def draft_notes(
     notes = [
         "a draft order's medication is only referenced and could not be read: whether it is ketamine is not known"
         for draft in doubtful
-        if draft.selected
+        if draft.selected and draft.description.to_fetch
+    ]
+    notes += [
+        f"a draft order holds more than is read, and whether it is ketamine is not known: {draft.item.read.faults[0]}"
+        for draft in doubtful
+        if draft.selected and not draft.description.to_fetch
     ]
     for draft in found:
         if draft.identity is not None and is_other_patients(draft, records.patient_id):

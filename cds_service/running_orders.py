@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from fractions import Fraction
@@ -16,7 +16,7 @@ from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.client import Source
-from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.medication import Description, describe, to_read
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Prefetched, Records
 from cds_service.fhir.resources import MedicationAdministration, MedicationRequest
@@ -67,9 +67,9 @@ def read(
     gap = records.gaps.get(_KEY)
     if gap is not None and not records.of(MedicationAdministration):
         raise PreconditionFailed(f"what the patient is given is not known: {gap}")
-    _fetch_medications(records, valuesets, source)
+    _fetch_medications(request, records, valuesets, source)
     running = _newest_of_each([each for each in _in_progress(records, valuesets) if each.identity is not None])
-    _keep_orders(running, request.prefetch, records, source)
+    _keep_orders(running, request, records, source)
     return [_draft(each, records, valuesets) for each in running], records, prefetched
 
 
@@ -111,14 +111,14 @@ def _identity(description: Description, valuesets: ValueSets) -> Identity | None
     return drugs.identify(description.all_codings, description.all_texts, valuesets)
 
 
-def _fetch_medications(records: Records, valuesets: ValueSets, source: Source) -> None:
+def _fetch_medications(request: HookRequest, records: Records, valuesets: ValueSets, source: Source) -> None:
     """What is running and is named by a reference alone."""
     unnamed = [each.description.to_fetch for each in _in_progress(records, valuesets)]
-    _add(records, source, [url for url in unnamed if url])
+    _add(records, source, [to_read(each, "Medication", request.fhir_server) for each in unnamed if each])
 
 
-def _add(records: Records, source: Source, urls: Iterable[str]) -> None:
-    wanted = {url: url for url in urls}
+def _add(records: Records, source: Source, urls: Iterable[str | None]) -> None:
+    wanted = {url: url for url in urls if url}
     if not wanted or source.why_not:
         return
     for answer in source.fetch(wanted).values():
@@ -136,17 +136,16 @@ def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
     return list(newest.values())
 
 
-def _keep_orders(
-    running: Sequence[_Running], prefetch: Mapping[str, msgspec.Raw], records: Records, source: Source
-) -> None:
+def _keep_orders(running: Sequence[_Running], request: HookRequest, records: Records, source: Source) -> None:
     """The orders behind, with their whole JSON: a suggestion sends it back."""
     wanted = [reference for each in running if (reference := each.order)]
     if not wanted:
         return
-    for raw in prefetch.values():
+    for raw in request.prefetch.values():
         if b"MedicationRequest" in bytes(memoryview(raw)):
             _keep(records, bundles.page(raw))
-    _add(records, source, [reference for reference in wanted if records.order_json(_bare(reference)) is None])
+    unread = [reference for reference in wanted if records.order_json(_bare(reference)) is None]
+    _add(records, source, [to_read(each, "MedicationRequest", request.fhir_server) for each in unread])
 
 
 def _keep(records: Records, page: Page) -> None:
