@@ -20,7 +20,9 @@ ENTRIES = 10_000
 DRAFTS = 500
 NESTING = 64
 COPY = 100_000
+WEIGHTS = 50
 SHOWN = 200
+REFERENCE = 300
 LINES = 30
 
 
@@ -95,10 +97,22 @@ TABLE = (
         "the change is not offered",
     ),
     Bound(
+        "WEIGHTS",
+        "weights that are tried where the newest is doubted, each against all before it",
+        "two or three are ever needed",
+        "no weight is believed: doses per kg are judged, doses in mg could not be checked",
+    ),
+    Bound(
         "SHOWN",
         "characters that a card shows of a text from outside",
         "two lines; the chart has the rest",
         "its middle is left out, with … in its place",
+    ),
+    Bound(
+        "REFERENCE",
+        "characters of an order's or a weight's reference in an extension, and of one that a suggestion removes",
+        "Epic's identifiers have 190; R4 allows 64",
+        "its middle is left out, and the removal is not offered",
     ),
     Bound(
         "LINES",
