@@ -11,7 +11,7 @@ from cds_service.fhir.client import Source
 from cds_service.fhir.medication import to_read
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import Observation, subject_of
-from cds_service.hooks.request import HookRequest
+from cds_service.hooks.request import HookRequest, is_identifier
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
 
@@ -60,7 +60,8 @@ def patient_id(request: HookRequest) -> str:
         for item in request.drafts
         if item.read.resource is not None and (subject := subject_of(item.read.resource)) and subject.reference
     }
-    return subjects.pop() if len(subjects) == 1 else ""
+    named = subjects.pop() if len(subjects) == 1 else ""
+    return named if is_identifier(named) else ""
 
 
 def fetch_missing(

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service import units
+from cds_service import bounds, units
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
@@ -69,6 +69,9 @@ def read(
         raise PreconditionFailed(f"what the patient is given is not known: {gap}")
     _fetch_medications(request, records, valuesets, source)
     running = _newest_of_each([each for each in _in_progress(records, valuesets) if each.identity is not None])
+    if len(running) > bounds.DRAFTS:
+        records.notes.append(f"only the newest {bounds.DRAFTS} of {len(running)} running infusions were read")
+        running = running[-bounds.DRAFTS :]
     _keep_orders(running, request, records, source)
     return [_draft(each, records, valuesets) for each in running], records, prefetched
 

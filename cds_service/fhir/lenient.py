@@ -56,7 +56,7 @@ _ANY = msgspec.json.Decoder(float_hook=_number)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
 _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
-_MOST_MARKS = 200_000
+_MOST_MARKS = 500_000
 """Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
 TOO_MUCH = Read(None, None, (f"a resource of more than {bounds.VALUES} values, which was not read",), is_cut=True)
 TOO_DEEP = Read(None, None, ("a resource that is nested too deep",), is_cut=True)
@@ -240,7 +240,7 @@ def _primitive(value: Any, info: inspect.Type) -> Any:
     if not bounds.is_figure(number):
         return _NOTHING
     if isinstance(info, inspect.IntType):
-        whole = number == number.to_integral_value() and -(2**63) <= number < 2**64
+        whole = number == number.to_integral_value() and -(2**63) <= number < 2**63
         return int(number) if whole else _NOTHING
     return number
 

@@ -10,9 +10,11 @@ import msgspec
 from cds_service import bounds
 
 T = TypeVar("T")
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(max_length=bounds.CHARACTERS)]
 Many = Annotated[list[T], msgspec.Meta(max_length=bounds.MEMBERS)]
-"""Every string and list that is read has one of these types: what is longer is read with `lenient`, and cut."""
+"""Every whole number, string and list that is read has one of these types. What is beyond them is read by `lenient`,
+and cut there."""
 
 
 def _within_bounds(*numbers: Decimal | None) -> None:
@@ -103,13 +105,13 @@ class TimingRepeat(Element, frozen=True):
     bounds_duration: Quantity | None = None
     bounds_range: Range | None = None
     bounds_period: Period | None = None
-    count: int | None = None
-    count_max: int | None = None
+    count: Whole | None = None
+    count_max: Whole | None = None
     duration: Decimal | None = None
     duration_max: Decimal | None = None
     duration_unit: Text | None = None
-    frequency: int | None = None
-    frequency_max: int | None = None
+    frequency: Whole | None = None
+    frequency_max: Whole | None = None
     period: Decimal | None = None
     period_max: Decimal | None = None
     period_unit: Text | None = None
@@ -137,7 +139,7 @@ class DoseAndRate(Element, frozen=True):
 
 
 class Dosage(Element, frozen=True):
-    sequence: int | None = None
+    sequence: Whole | None = None
     text: Text | None = None
     patient_instruction: Text | None = None
     additional_instruction: Many[CodeableConcept] = []
@@ -183,7 +185,7 @@ class ObservationComponent(Element, frozen=True):
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_string: Text | None = None
-    value_integer: int | None = None
+    value_integer: Whole | None = None
     data_absent_reason: CodeableConcept | None = None
     interpretation: Many[CodeableConcept] = []
     reference_range: Many[Range] = []
@@ -200,7 +202,7 @@ class Observation(Resource, frozen=True, kw_only=True):
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_string: Text | None = None
-    value_integer: int | None = None
+    value_integer: Whole | None = None
     value_boolean: bool | None = None
     value_date_time: Text | None = None
     interpretation: Many[CodeableConcept] = []

@@ -110,7 +110,7 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         hook=named,
         hook_instance=instance,
         patient_id=_patient_id(context, faults),
-        encounter_id=_string(context.encounter_id),
+        encounter_id=_identifier(context.encounter_id),
         selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
         drafts=drafts,
         prefetch=_prefetch(envelope, notes),
@@ -184,6 +184,17 @@ def _string(raw: msgspec.Raw) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _identifier(raw: msgspec.Raw) -> str | None:
+    """A string that can be an id: it stands in searches and in the orders of suggestions."""
+    value = _string(raw)
+    return value if value is not None and is_identifier(value) else None
+
+
+def is_identifier(text: str) -> bool:
+    """Whether it has only visible characters, and no more than the longest id that is known."""
+    return text.isprintable() and len(text) <= bounds.REFERENCE
+
+
 def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
     try:
         return _CONTEXT.decode(raw)
@@ -194,7 +205,7 @@ def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
 
 def _patient_id(context: _Context, faults: list[str]) -> str | None:
     """The bare id; a sender that writes Patient/123 is understood."""
-    patient_id = _string(context.patient_id)
+    patient_id = _identifier(context.patient_id)
     if patient_id is None:
         faults.append("context.patientId is missing or not a string")
         return None
