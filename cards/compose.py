@@ -13,7 +13,8 @@ import msgspec
 from cards import could_not_check, detail
 from cards.model import EXTENSION, Card, Coding, Link, Source
 from cards.suggestions import are_alternatives, suggestions
-from cards.texts import Text, Texts, escaped, one_line
+from cards.texts import Text, Texts, as_markdown, one_line, plain
+from cds_service import bounds
 from cds_service.chart.facts import Weight
 from cds_service.figures import show
 from cds_service.orders.proposal import Proposal
@@ -212,7 +213,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
 
 
 def _bullets(outcomes: Sequence[Outcome], texts: Texts) -> list[str]:
-    return [f"**{escaped(detail.summary(o, texts))}.** {detail.body(o, texts)}" for o in outcomes]
+    return [f"**{as_markdown(detail.summary(o, texts))}.** {detail.body(o, texts)}" for o in outcomes]
 
 
 def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Composed:
@@ -242,7 +243,8 @@ def _could_not_check(
     gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
 ) -> Composed:
     words, shown = setting.texts.words, {id(outcome) for outcome in fired}
-    paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {gap.says}" for gap in gaps)]
+    lines = detail.limited([gap.says for gap in gaps], words)
+    paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {line}" for line in lines)]
     paragraphs += detail.evidence(
         [outcome for outcome in fired if outcome.limits], (), setting.texts, setting.protocol, setting.now.date()
     )
@@ -314,7 +316,7 @@ def _extension(outcomes: Sequence[Outcome], judged: Sequence[Judged], setting: S
         "limits": [_limit(limit, setting, day) for limit in limits.values()],
     }
     if leading is not None:
-        data["order"] = leading.order
+        data["order"] = plain(leading.order, bounds.REFERENCE)
         data["regimen"] = [_step(number, step) for number, step in enumerate(leading.steps, 1)]
         if leading.weight is not None:
             data["weight"] = _weight(leading.weight)
@@ -348,5 +350,5 @@ def _weight(weight: Weight) -> dict[str, Any]:
         "kg": show(weight.kg) if weight.kg is not None else None,
         "basis": weight.basis,
         "date": weight.when.latest.date().isoformat(),
-        "reference": weight.reference,
+        "reference": plain(weight.reference, bounds.REFERENCE),
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cards.texts import Texts, escaped, one_line
+from cards.detail import limited
+from cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.clauses import QUESTION, SETTING
 from cds_service.rules.judged import Judged
@@ -45,7 +46,7 @@ def gaps(
                     missing.setdefault((reason.fact, reason.says))
         for doubt in each.doubts:
             says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
-            found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), escaped(says)))
+            found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), as_markdown(says)))
     for fact, says in missing:
         found[f"{fact} {says}"] = _of_fact(fact, says, texts, data)
     for note in notes:
@@ -57,8 +58,11 @@ def gaps(
 def _of_rule(outcome: Outcome, texts: Texts) -> Gap:
     text = texts.by_rule[outcome.rule.id]
     assert outcome.severity is not None
-    lines = [f"**{escaped(text.summary(outcome.tier, outcome.values))}**", text.detail(outcome.tier, outcome.values)]
-    lines += [escaped(fact.says) for fact in outcome.facts]
+    lines = [
+        f"**{as_markdown(text.summary(outcome.tier, outcome.values))}**",
+        text.detail(outcome.tier, outcome.values),
+    ]
+    lines += limited([escaped(fact.says) for fact in outcome.facts], texts.words)
     return Gap(outcome.severity, text.short, ". ".join(line.rstrip(".") for line in lines if line) + ".")
 
 
@@ -66,7 +70,7 @@ def _of_fact(fact: str, says: str, texts: Texts, data: Mapping[str, str]) -> Gap
     if fact in _ALWAYS_SAID:
         return Gap("info", texts.words.say(f"short-{fact}"), escaped(says))
     name = data.get(fact, fact)
-    return Gap("warning", name, escaped(texts.words.say("missing-data", name=name, why=says)))
+    return Gap("warning", name, as_markdown(texts.words.say("missing-data", name=name, why=says)))
 
 
 def summary(found: Sequence[Gap], texts: Texts) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from cards.texts import Texts, escaped
+from cards.texts import Texts, Words, as_markdown, escaped
+from cds_service import bounds
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import Limit, Protocol
 from cds_service.rules.judged import Note
@@ -25,23 +26,29 @@ def evidence(
 ) -> list[str]:
     """The sections that every card has, as Markdown paragraphs. Sections without content are left out."""
     words = texts.words
-    facts = dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts)
+    facts = list(dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts))
     sums = dict.fromkeys(
         escaped(line) for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n") if line
     )
     limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits}
-    said = [escaped(words.say(f"note-{note.key}", value=note.value)) for note in notes]
+    said = [as_markdown(words.say(f"note-{note.key}", value=note.value)) for note in notes]
     changed = dict.fromkeys(
-        escaped(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
+        as_markdown(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
     )
     sections = [
-        _section(words.say("heading-patient"), facts),
-        _section(words.say("heading-arithmetic"), sums),
+        _section(words.say("heading-patient"), limited(facts, words)),
+        _section(words.say("heading-arithmetic"), limited(list(sums), words)),
         _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
-        _section(words.say("heading-notes"), [*said, *changed]),
+        _section(words.say("heading-notes"), limited([*said, *changed], words)),
         _sources(outcomes, texts, protocol),
     ]
     return [section for section in sections if section]
+
+
+def limited(lines: Sequence[str], words: Words) -> list[str]:
+    """As many lines as anybody reads, and how many more there are."""
+    more = len(lines) - bounds.LINES
+    return [*lines[: bounds.LINES], as_markdown(words.say("more-lines", count=more))] if more > 0 else list(lines)
 
 
 def _section(heading: str, lines: Iterable[str] | Mapping[str, object]) -> str:
@@ -55,14 +62,14 @@ def _limit(limit: Limit, texts: Texts, day: date) -> str:
     line = texts.words.say("limit", **values, status=limit.status)
     if limit.site is not None:
         line = f"{line}; {texts.words.say('limit-site', owner=limit.site.owner, date=str(limit.site.date))}"
-    return escaped(line)
+    return as_markdown(line)
 
 
 def _sources(outcomes: Sequence[Outcome], texts: Texts, protocol: Protocol) -> str:
     """The citations of the rules, and the statements of the two source documents that they carry."""
     citations = dict.fromkeys(c for outcome in outcomes for c in outcome.rule.citations)
     statements = dict.fromkeys(k for outcome in outcomes for k in outcome.rule.statements)
-    lines = [escaped(protocol.evidence[c].citation) for c in citations if c in protocol.evidence]
+    lines = [as_markdown(protocol.evidence[c].citation) for c in citations if c in protocol.evidence]
     if statements:
-        lines.append(escaped(texts.words.say("statements", ids=", ".join(statements))))
+        lines.append(as_markdown(texts.words.say("statements", ids=", ".join(statements))))
     return _section(texts.words.say("heading-sources"), lines)

@@ -14,34 +14,77 @@ import yaml
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from cds_service import bounds
+
 SUMMARY_LIMIT = 140
 """A summary must be shorter than this (CDS Hooks 2.0, requirement 83)."""
 
+_TAIL = 60
+"""Of a text that is too long so much of its end is shown: dates and states stand there."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#])")
+_BLOCK = re.compile(r"^(?:([-+=])(?=[-+=\s]|$)|(\d+)([.)])(?=\s|$))")
+"""What begins a list, a line or a heading at the start of a line."""
 _SCHEME = re.compile(r"(?<=:)//|(?<=www)\.", re.IGNORECASE)
+_MAIL = re.compile(r"(?<=\S)@(?=\S)")
+_ESCAPED = re.compile(r"\\([\\`*_\[\]<>|~#/.)=+-])")
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Letters and marks that show nothing; controls, joiners and overrides of direction are not printable at all."""
 
 
 class TextError(Exception):
     """A card text that cannot be used; the service does not start with it."""
 
 
-def escaped(text: str) -> str:
-    """Text from outside, so that no Markdown renderer takes it for markup, a link or HTML."""
+def visible(text: str) -> str:
+    """The text without what is not seen: control characters, overrides of direction, joiners, fillers."""
+    if text.isascii() and text.isprintable():
+        return text
+    seen = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+    return _UNSEEN.sub("", seen)
+
+
+def plain(text: str, longest: int = bounds.SHOWN) -> str:
+    """Text from outside, as a label or a description shows it: one line of visible characters, at most `longest`.
+
+    Everything of a request that reaches an answer goes through here: as the value of a placeholder, or as a whole
+    line that a rule made of it.
+    """
+    if len(text) > 4 * longest:
+        text = f"{text[: 2 * longest]}…{text[-2 * longest :]}"
+    text = " ".join(visible(text).split())
+    if len(text) > longest:
+        text = f"{text[: longest - _TAIL - 1].rstrip()}…{text[-_TAIL:].lstrip()}"
+    return text
+
+
+def as_markdown(text: str) -> str:
+    """One line of plain text, so that no Markdown renderer takes it for markup, a link or HTML."""
     text = " ".join(text.split()).replace("&", "&amp;")
     text = _MARKDOWN.sub(r"\\\1", text)
-    return _SCHEME.sub(lambda match: "​" + match.group(0), text)
+    text = _BLOCK.sub(lambda begun: f"\\{begun[1]}" if begun[1] else f"{begun[2]}\\{begun[3]}", text)
+    return _MAIL.sub(" @ ", _SCHEME.sub(lambda found: found[0].replace("/", "\\/").replace(".", "\\."), text))
+
+
+def escaped(text: str) -> str:
+    """Text from outside, as a detail shows it."""
+    return as_markdown(plain(text))
+
+
+def unescaped(text: str) -> str:
+    """What `as_markdown` was given, for those who show no Markdown."""
+    return _ESCAPED.sub(r"\1", text).replace("&amp;", "&")
 
 
 def one_line(text: str) -> str:
-    """A summary: one line, shorter than 140 characters, without control characters."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """A summary: one line, shorter than 140 characters."""
+    text = " ".join(visible(text).split())
     return text if len(text) < SUMMARY_LIMIT else text[: SUMMARY_LIMIT - 2].rstrip() + "…"
 
 
 _DETAIL = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=lambda v: escaped(str(v))
 )
-_PLAIN = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+_PLAIN = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=lambda v: plain(str(v)))
 for _environment in (_DETAIL, _PLAIN):
     _environment.globals.clear()  # no text calls range() and the like; without them each is filled in half the time
 

@@ -9,12 +9,11 @@ from datetime import date
 
 from jinja2 import UndefinedError
 
-from cards.texts import Text
+from cards.texts import Text, unescaped
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import Protocol, Rule
 
 _MISSING = re.compile(r"'(\w+)' is undefined")
-_ESCAPED = re.compile(r"\\([\\`*_\[\]<>|~#])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ def wording(rule: Rule, tier: str, text: Text, protocol: Protocol, day: date) ->
         values |= {"limit": as_written(limits[0], day), "unit": limits[0].unit}
     summary = _filled(lambda known: text.summary(tier, known), values)
     detail = _filled(lambda known: text.detail(tier, known), values)
-    return Wording(summary, " ".join(_ESCAPED.sub(r"\1", detail).replace("&amp;", "&").split()))
+    return Wording(summary, " ".join(unescaped(detail).split()))
 
 
 def _filled(render: Callable[[dict[str, str]], str], values: dict[str, str]) -> str:

@@ -118,9 +118,11 @@ def _read_and_judge(
     else:
         found, records = gather.read_drafts(request, knowledge, source, deadline)
     mine = [draft for draft in found if draft.identity is not None]
-    doubtful = [draft for draft in found if draft.identity is None and draft.description.to_fetch]
+    doubtful = [
+        draft for draft in found if draft.identity is None and (draft.description.to_fetch or draft.item.read.is_cut)
+    ]
     ending = gather.ending(request, records, knowledge, deadline)
-    if not any(draft.selected for draft in (*mine, *doubtful, *ending)):
+    if not any(draft.selected for draft in (*mine, *doubtful, *ending)) and not request.drafts_cut:
         if request.faults and not (mine or doubtful):
             raise Malformed("; ".join(request.faults))
         return None
@@ -130,7 +132,7 @@ def _read_and_judge(
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now, deadline)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
-    if not (mine or doubtful):
+    if not (mine or doubtful or request.drafts_cut):
         return results, []  # an order that only ends needs nothing that could not be read
     notes = [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
     notes += gather.draft_notes(doubtful, found, records, request)

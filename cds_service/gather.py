@@ -11,7 +11,7 @@ from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.client import Source, read_named
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import Observation, subject_of
-from cds_service.hooks.request import HookRequest
+from cds_service.hooks.request import HookRequest, is_identifier
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
 
@@ -40,7 +40,8 @@ def read_drafts(
             records.add(Page(tuple(item for item in page.items if item.read.type == "Medication")))
     found = read()
     unknown = sorted((draft for draft in found if draft.identity is None), key=lambda draft: not draft.selected)
-    for page in read_named(source, "Medication", (draft.description.to_fetch for draft in unknown)):
+    named = [draft.description.to_fetch for draft in unknown]
+    for page in read_named(source, "Medication", named, request.fhir_server):
         records.add(page)
     return read(), records
 
@@ -65,7 +66,8 @@ def patient_id(request: HookRequest) -> str:
         for item in request.drafts
         if item.read.resource is not None and (subject := subject_of(item.read.resource)) and subject.reference
     }
-    return subjects.pop() if len(subjects) == 1 else ""
+    named = subjects.pop() if len(subjects) == 1 else ""
+    return named if is_identifier(named) else ""
 
 
 def fetch_missing(
@@ -119,7 +121,12 @@ def draft_notes(
     notes = [
         "a draft order's medication is only referenced and could not be read: whether it is ketamine is not known"
         for draft in doubtful
-        if draft.selected
+        if draft.selected and draft.description.to_fetch
+    ]
+    notes += [
+        f"a draft order holds more than is read, and whether it is ketamine is not known: {draft.item.read.faults[0]}"
+        for draft in doubtful
+        if draft.selected and not draft.description.to_fetch
     ]
     for draft in found:
         if draft.identity is not None and is_other_patients(draft, records.patient_id):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from fractions import Fraction
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service import units
+from cds_service import bounds, units
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
@@ -72,10 +72,13 @@ def read(
     gap = records.gaps.get(_KEY)
     if gap is not None and not records.of(MedicationAdministration):
         raise PreconditionFailed(f"what the patient is given is not known: {gap}")
-    _fetch_medications(records, valuesets, source, deadline)
+    _fetch_medications(request, records, valuesets, source, deadline)
     in_progress = _in_progress(records, valuesets, deadline)
     running = _newest_of_each([each for each in in_progress if each.identity is not None])
-    _keep_orders(running, request.prefetch, records, source)
+    if len(running) > bounds.DRAFTS:
+        records.notes.append(f"only the newest {bounds.DRAFTS} of {len(running)} running infusions were read")
+        running = running[-bounds.DRAFTS :]
+    _keep_orders(running, request, records, source)
     return [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")], records, prefetched
 
 
@@ -117,14 +120,16 @@ def _identity(description: Description, valuesets: ValueSets) -> Identity | None
     return drugs.identify(description.all_codings, description.all_texts, valuesets)
 
 
-def _fetch_medications(records: Records, valuesets: ValueSets, source: Source, deadline: Deadline) -> None:
+def _fetch_medications(
+    request: HookRequest, records: Records, valuesets: ValueSets, source: Source, deadline: Deadline
+) -> None:
     """What is running and is named by a reference alone."""
     unnamed = [each.description.to_fetch for each in _in_progress(records, valuesets, deadline)]
-    _add(records, source, "Medication", unnamed)
+    _add(request, records, source, "Medication", unnamed)
 
 
-def _add(records: Records, source: Source, kind: str, references: Iterable[str | None]) -> None:
-    for page in read_named(source, kind, references):
+def _add(request: HookRequest, records: Records, source: Source, kind: str, references: Iterable[str | None]) -> None:
+    for page in read_named(source, kind, references, request.fhir_server):
         records.add(page)
         _keep(records, page)
 
@@ -138,18 +143,16 @@ def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
     return list(newest.values())
 
 
-def _keep_orders(
-    running: Sequence[_Running], prefetch: Mapping[str, msgspec.Raw], records: Records, source: Source
-) -> None:
+def _keep_orders(running: Sequence[_Running], request: HookRequest, records: Records, source: Source) -> None:
     """The orders behind, with their whole JSON: a suggestion sends it back."""
     wanted = [reference for each in running if (reference := each.order)]
     if not wanted:
         return
-    for raw in prefetch.values():
+    for raw in request.prefetch.values():
         if b"MedicationRequest" in bytes(memoryview(raw)):
             _keep(records, bundles.page(raw))
     unread = [reference for reference in wanted if records.order_json(_bare(reference)) is None]
-    _add(records, source, "MedicationRequest", unread)
+    _add(request, records, source, "MedicationRequest", unread)
 
 
 def _keep(records: Records, page: Page) -> None:

@@ -10,8 +10,7 @@ from importlib import resources
 
 import msgspec
 
-MAX_DIGITS = 40
-"""Numbers written with more digits, or with an exponent beyond this, are refused: no clinician wrote them."""
+from cds_service import bounds
 
 
 class UnitError(ValueError):
@@ -110,7 +109,7 @@ def exact(number: Decimal | int | str) -> Fraction:
         raise UnreadableNumber(f"{number!r} is not a number") from error
     if not value.is_finite():
         raise UnreadableNumber(f"{number} is not a number")
-    if len(value.as_tuple().digits) > MAX_DIGITS or abs(value.adjusted()) > MAX_DIGITS:
+    if not bounds.is_figure(value):
         raise UnreadableNumber("the number is too long to be a clinical figure")
     return Fraction(value)
 

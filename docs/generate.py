@@ -9,7 +9,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cds_service import settings
+from cds_service import bounds, settings
 from cds_service.advise import advise
 from cds_service.commands.check import orders_of, table
 from cds_service.commands.examples import AS_OF, read
@@ -76,6 +76,21 @@ def settings_page() -> str:
     )
 
 
+def bounds_page() -> str:
+    """docs/bounds.md."""
+    rows = "\n".join(f"| {each.value:,} | {each.of} | {each.why} | {each.above} |" for each in bounds.TABLE)
+    return (
+        "# Bounds\n\nWhat one request may hold, from `cds_service/bounds.py`; `tests/test_bounds.py` tests each at "
+        "the bound and one above it.\n\n"
+        "A body of more bytes than `KETAMINE_CDS_MAX_BODY_BYTES` is refused before it is read. All else that is over "
+        "a bound is left out and said on a card. An order is then judged as far as it is read, and no suggestion "
+        "changes it. A list of the chart that was cut is not complete: nothing is absent from it for certain. Within "
+        "the bounds the work grows no faster than the request (`tests/properties/test_growth.py`). How many orders "
+        "and steps are added up is a limit of the protocol (`orders-at-once`, `steps-at-once`).\n\n"
+        f"| bound | of what | why so wide | what is over it |\n|---|---|---|---|\n{rows}\n"
+    )
+
+
 def protocol() -> str:
     """docs/protocol.md."""
     return protocol_page.protocol(load(), AS_OF.date())
@@ -90,6 +105,7 @@ PAGES = {
     "docs/conformance.md": conformance.page,
     "docs/examples.md": examples,
     "docs/settings.md": settings_page,
+    "docs/bounds.md": bounds_page,
     "docs/protocol.md": protocol,
     "docs/coverage.md": coverage,
 }

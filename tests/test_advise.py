@@ -199,4 +199,5 @@ def test_of_very_many_steps_some_are_judged_and_the_card_says_that_the_rest_was_
     cards = advise(parse(body, "order-sign"), True, knowledge, NoSource(), NOW).cards
     assert time.process_time() - started < 3
     said = "".join(card.detail or "" for card in cards)
-    assert "only the first 25 of 2000 steps were read" in said
+    assert "only the first 25 of 200 steps were read" in said
+    assert "MedicationRequest.dosageInstruction has more than 200 members; the rest was not read" in said

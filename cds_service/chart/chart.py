@@ -13,7 +13,7 @@ from cds_service.chart.reading import Reading
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
-from cds_service.fhir.medication import contained_resource
+from cds_service.fhir.medication import Contained
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import CodeableConcept, Quantity
@@ -272,11 +272,11 @@ class Chart(Reading):
         encounter_class = self.encounter.encounter_class
         if encounter_class and encounter_class.system and encounter_class.code:
             found.update(self.valuesets.members_of(encounter_class.system, encounter_class.code))
+        contained = Contained(self.encounter.contained)
         for place in self.encounter.location:
             if place.status not in ("active", None) or (place.period and place.period.end):
                 continue
-            location = contained_resource(self.encounter.contained, place.location)
-            location = location or self._records.resolve(place.location)
+            location = contained.find(place.location) or self._records.resolve(place.location)
             types = location.type if isinstance(location, resources.Location) else []
             found.update(self.members([*types, place.physical_type]))
         return found

@@ -30,7 +30,7 @@ class Reading:
         self.now = now
         self.zone = now.tzinfo or UTC
         self.valuesets = valuesets
-        self.notes: list[str] = []
+        self._notes: dict[str, None] = {}
         self._records = records
         self._tolerance = clock_tolerance
         self._dates: dict[str | None, When | None] = {}
@@ -76,5 +76,8 @@ class Reading:
 
     def note(self, note: str) -> None:
         """For the card: what was left out, once."""
-        if note not in self.notes:
-            self.notes.append(note)
+        self._notes[note] = None
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self._notes)

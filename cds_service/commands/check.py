@@ -12,6 +12,7 @@ import msgspec
 
 from cards.acknowledged import NOTHING, Acknowledged
 from cards.model import Card, Response
+from cards.texts import visible
 from cds_service.advise import advise
 from cds_service.advise import explain as explained
 from cds_service.commands.refused import Refused
@@ -67,7 +68,7 @@ def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, clien
     for each in judged:
         print(_explained(each))
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {visible(note)}")
     if not judged:
         print("no ketamine or esketamine order is to be judged")
     return 0
@@ -171,7 +172,7 @@ def _card(card: Card) -> str:
 
 def _plain(markdown: str) -> str:
     """A detail without its markup, and without what keeps text from becoming markup."""
-    for mark, stands_for in (("**", ""), ("\\", ""), ("\u200b", ""), ("&amp;", "&")):
+    for mark, stands_for in (("**", ""), ("\\", ""), ("&amp;", "&")):
         markdown = markdown.replace(mark, stands_for)
     return markdown
 
@@ -185,7 +186,7 @@ def _explained(each: Judged) -> str:
         tier = f" {outcome.severity} ({outcome.tier})" if outcome.status == "fired" else ""
         lines.append(f"  {outcome.rule.row:3} {outcome.rule.id:40} {status}{tier}")
         lines += [f"      {line}" for line in _because(outcome)]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _because(outcome: Outcome) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cds_service import bounds
 from cds_service.fhir import lenient
 from cds_service.fhir.resources import AnyResource, OperationOutcome, Resource
 
@@ -41,8 +42,13 @@ class _ReadBundle(msgspec.Struct, frozen=True):
     link: list[_Link] | None = None
 
 
+class _RawBundle(msgspec.Struct, frozen=True):
+    entry: msgspec.Raw = msgspec.Raw(b"")
+
+
 _DECODER = msgspec.json.Decoder(_Bundle)
 _QUICK_DECODER = msgspec.json.Decoder(_ReadBundle)
+_RAW_DECODER = msgspec.json.Decoder(_RawBundle)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -62,6 +68,8 @@ class Page:
     self: str | None = None
     error: str | None = None
     is_bundle: bool = False
+    cut: str | None = None
+    """Why it holds more than its items."""
 
     @property
     def resources(self) -> list[Resource]:
@@ -72,32 +80,61 @@ class Page:
         return [fault for item in self.items for fault in item.read.faults]
 
 
-def page(raw: msgspec.Raw | bytes) -> Page:
-    """The page in `raw`. Never raises; what cannot be read is in `error` or in the items' faults."""
+def page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES) -> Page:
+    """The page in `raw`, with at most so many entries.
+
+    Never raises; what cannot be read is in `error` or in the items' faults.
+    """
+    if bounds.holds_too_much(raw):
+        return Page(error=f"the answer has more than {bounds.VALUES} values and was not read")
     try:
         bundle = _DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return _single(raw) or _slow_page(raw)
-    entries = [(entry.resource, entry.full_url) for entry in bundle.entry or ()]
+        return _single(raw) or _slow_page(raw, most)
+    sent = bundle.entry or ()
+    entries = [(entry.resource, entry.full_url) for entry in sent[:most]]
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = tuple(Item(lenient.decode(r), r, url) for r, url in entries if not _is_null(r))
-    return _page(items, links, missing=len(entries) - len(items))
+    return _page(items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most))
 
 
-def page_to_read(raw: msgspec.Raw | bytes) -> Page:
+def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES) -> Page:
     """As `page`, for those who send nothing back: where all is in order, the items' JSON is left out."""
+    if bounds.holds_too_much(raw):
+        return page(raw, most)
     try:
         bundle = _QUICK_DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return _single(raw) or page(raw)
-    entries = bundle.entry or ()
+        return _single(raw) or page(raw, most)
+    sent = bundle.entry or ()
+    entries = sent[:most]
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = tuple(
         Item(lenient.Read(resource, type(resource).__name__), b"", entry.full_url)
         for entry in entries
         if (resource := entry.resource) is not None
     )
-    return _page(items, links, missing=len(entries) - len(items))
+    return _page(items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most))
+
+
+def _cut(sent: int, most: int) -> str | None:
+    return f"only the first {most} of its {sent} entries were read" if sent > most else None
+
+
+def first_entries(raw: msgspec.Raw | bytes, most: int) -> bytes:
+    """A Bundle of the first entries of one that holds too much to be decoded: they are found, not decoded."""
+    try:
+        entries = bytes(_RAW_DECODER.decode(raw).entry)
+    except lenient.UNREADABLE:
+        entries = bytes(raw)
+    end = found = 0
+    for mark, depth in lenient.marks(entries):
+        if depth == 1 and mark[0] == b",":
+            end, found = mark.start(), found + 1
+        if found == most:
+            break
+    listed = entries[:end] + b"]" if entries.startswith(b"[") and end else b"[]"
+    return b'{"resourceType":"Bundle","entry":' + listed + b"}"
 
 
 def _single(raw: msgspec.Raw | bytes) -> Page | None:
@@ -112,7 +149,7 @@ def _is_null(raw: msgspec.Raw) -> bool:
     return bytes(memoryview(raw)[:4]) in (b"", b"null")
 
 
-def _slow_page(raw: msgspec.Raw | bytes) -> Page:
+def _slow_page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES) -> Page:
     try:
         value = lenient.untyped(raw)
     except lenient.UNREADABLE:
@@ -126,12 +163,13 @@ def _slow_page(raw: msgspec.Raw | bytes) -> Page:
         if item.read.type is None:
             return Page(error="the answer is not a FHIR resource")
         return _page((item,), [], missing=0, is_bundle=False)
-    entries = [entry if isinstance(entry, dict) else {} for entry in _listed(value.get("entry"))]
+    sent = _listed(value.get("entry"))
+    entries = [entry if isinstance(entry, dict) else {} for entry in sent[:most]]
     links = [link for link in _listed(value.get("link")) if isinstance(link, dict)]
     pairs = [(str(link.get("relation")), link.get("url")) for link in links]
     full = [(e["resource"], e.get("fullUrl")) for e in entries if e.get("resource") is not None]
     items = tuple(_item(resource, url if isinstance(url, str) else None) for resource, url in full)
-    return _page(items, pairs, missing=len(entries) - len(items))
+    return _page(items, pairs, missing=len(entries) - len(items), cut=_cut(len(sent), most))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -145,10 +183,16 @@ def _item(value: Any, full_url: str | None = None) -> Item:
     try:
         return Item(lenient.read(value), lenient.encode(value), full_url)
     except RecursionError:
-        return Item(lenient.Read(None, None, ("a resource that is nested too deep",)), b"null", full_url)
+        return Item(lenient.TOO_DEEP, b"null", full_url)
 
 
-def _page(items: tuple[Item, ...], links: list[tuple[Any, Any]], missing: int, is_bundle: bool = True) -> Page:
+def _page(
+    items: tuple[Item, ...],
+    links: list[tuple[Any, Any]],
+    missing: int,
+    is_bundle: bool = True,
+    cut: str | None = None,
+) -> Page:
     if missing:
         empty = lenient.Read(None, None, ("an entry without a resource",))
         items = (*items, *(Item(empty, b"null") for _ in range(missing)))
@@ -159,6 +203,7 @@ def _page(items: tuple[Item, ...], links: list[tuple[Any, Any]], missing: int, i
         self=by_relation.get("self"),
         error=_outcome_error(items, is_bundle),
         is_bundle=is_bundle,
+        cut=cut,
     )
 
 

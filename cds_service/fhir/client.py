@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -14,10 +13,9 @@ from cds_service import transport
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
+from cds_service.fhir.medication import to_read
 from cds_service.transport import Budget
 
-_ID = r"[A-Za-z0-9.-]{1,64}"
-"""An identifier of FHIR R4."""
 MOST_REFERENCES = 25
 """Resources that are read one by one because others name them, at one step of a call."""
 KEPT_FOR_JUDGING = 0.05
@@ -59,14 +57,12 @@ class NoSource:
         return {key: Answer(gap=self.why_not) for key in urls}
 
 
-def read_named(source: Source, kind: str, references: Iterable[str | None]) -> Iterator[Page]:
-    """What references to a `kind` of resource name, read one by one; of very many the first.
+def read_named(source: Source, kind: str, references: Iterable[str | None], server: str | None) -> Iterator[Page]:
+    """What references to a `kind` of resource on `server` name, read one by one; of very many the first.
 
-    A reference that is none to such a resource is not read: it could be any path below the server's base. What is
-    not read stays unknown, and whoever asks says so.
+    What is not read stays unknown, and whoever asks says so.
     """
-    named = re.compile(rf"(?:.*/)?{kind}/{_ID}(?:/_history/{_ID})?")
-    wanted = dict.fromkeys(each for each in references if each and named.fullmatch(each))
+    wanted = dict.fromkeys(url for each in references if each and (url := to_read(each, kind, server)))
     urls = {each: each for each in islice(wanted, MOST_REFERENCES)}
     if urls and source.why_not is None:
         for answer in source.fetch(urls).values():

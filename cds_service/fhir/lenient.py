@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Any
+from itertools import islice
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import inspect
 
+from cds_service import bounds
 from cds_service.fhir.resources import TYPES, AnyResource, CodeableConcept, Quantity, Reference, Resource
 
 MAX_FAULTS = 8
@@ -21,14 +27,25 @@ class Read(msgspec.Struct, frozen=True, gc=False):
     resource: Resource | None
     type: str | None
     faults: tuple[str, ...] = ()
+    is_cut: bool = False
+    """It holds more than is read: nothing is absent from it for certain."""
 
 
 def _number(text: str) -> Decimal | str:
-    """As text where the exponent is beyond even a Decimal; it is then named as unreadable where it stands."""
+    """As text where it is out of bounds; it is then named as unreadable where it stands."""
     try:
-        return Decimal(text)
-    except InvalidOperation:
+        number = Decimal(text)
+    except InvalidOperation:  # an exponent beyond even a Decimal
         return text
+    return number if bounds.is_figure(number) else text
+
+
+def _whole_number(text: str) -> int | str:
+    return int(text) if len(text) <= bounds.DIGITS else text
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
 
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
@@ -38,6 +55,11 @@ _STRICT = msgspec.json.Decoder(AnyResource)
 _ANY = msgspec.json.Decoder(float_hook=_number)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
+_MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
+_MOST_MARKS = 500_000
+"""Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
+TOO_MUCH = Read(None, None, (f"a resource of more than {bounds.VALUES} values, which was not read",), is_cut=True)
+TOO_DEEP = Read(None, None, ("a resource that is nested too deep",), is_cut=True)
 
 # A bare string in the place of these is what the sender meant by one of their fields.
 _FROM_STRING = {CodeableConcept: "text", Reference: "reference"}
@@ -48,8 +70,12 @@ def decode(raw: msgspec.Raw | bytes) -> Read:
     resource = in_order(raw)
     if resource is not None:
         return Read(resource, type(resource).__name__)
+    if bounds.holds_too_much(raw):
+        return TOO_MUCH
     try:
-        return read(_ANY.decode(raw))
+        return read(untyped(raw))
+    except RecursionError:
+        return TOO_DEEP
     except UNREADABLE:
         return Read(None, None, ("a resource that is not readable JSON",))
 
@@ -63,9 +89,39 @@ def in_order(raw: msgspec.Raw | bytes) -> Resource | None:
     return resource
 
 
+def marks(raw: bytes) -> Iterator[tuple[re.Match[bytes], int]]:
+    """The strings, brackets and commas of JSON, as far as _MOST_MARKS of them, with the depth after each."""
+    depth = 0
+    for mark in islice(_MARK.finditer(raw), _MOST_MARKS):
+        if mark[0] in (b"[", b"{"):
+            depth += 1
+        elif mark[0] in (b"]", b"}"):
+            depth -= 1
+        yield mark, depth
+
+
+def without_depths(raw: bytes) -> bytes:
+    """JSON with a text, which no reader takes for the value, in the place of what is nested deeper than NESTING."""
+    kept: list[bytes] = []
+    start, here = 0, 0
+    for mark, depth in marks(raw):
+        if depth == bounds.NESTING + 1 and here == bounds.NESTING:
+            kept.append(raw[start : mark.start()])
+        elif depth == bounds.NESTING and here == bounds.NESTING + 1:
+            kept.append(b'"nested too deep"')
+            start = mark.end()
+        here = depth
+    return b"".join((*kept, raw[start:]))
+
+
 def untyped(raw: msgspec.Raw | bytes) -> Any:
     """The JSON in `raw` with exact decimals. Raises one of UNREADABLE."""
-    return _ANY.decode(raw)
+    try:
+        return _ANY.decode(raw)
+    except msgspec.ValidationError:  # a whole number of thousands of digits, which the decoder refuses
+        text = str(memoryview(raw), "utf-8")
+        value = json.loads(text, parse_float=_number, parse_int=_whole_number, parse_constant=_no_number)
+        return _ANY.decode(encode(value))
 
 
 def read(value: Any) -> Read:
@@ -78,12 +134,28 @@ def read(value: Any) -> Read:
         if isinstance(name, str):
             return Read(None, name)
         return Read(None, None, ("a resource without resourceType",))
-    faults: list[str] = []
+    faults = _Faults([])
     try:
         resource = msgspec.convert(_struct(value, _info(cls), cls.__name__, faults), cls)
+    except RecursionError:
+        return TOO_DEEP
     except UNREADABLE:
         return Read(None, cls.__name__, (f"{cls.__name__} could not be read",))
-    return Read(resource, cls.__name__, tuple(faults[:MAX_FAULTS]))
+    return Read(resource, cls.__name__, tuple(faults.named[:MAX_FAULTS]), faults.is_cut)
+
+
+@dataclass(slots=True)
+class _Faults:
+    named: list[str]
+    is_cut: bool = False
+
+    def unreadable(self, path: str) -> None:
+        self.named.append(f"{path} could not be read")
+
+    def cut(self, path: str, length: int, what: str) -> None:
+        """First of all that is named: what could not be read at all is less than what was not looked at."""
+        self.named.insert(0, f"{path} has more than {length} {what}; the rest was not read")
+        self.is_cut = True
 
 
 @cache
@@ -93,7 +165,7 @@ def _info(cls: type[Any]) -> inspect.StructType:
     return info
 
 
-def _struct(value: dict[str, Any], info: inspect.StructType, path: str, faults: list[str]) -> dict[str, Any]:
+def _struct(value: dict[str, Any], info: inspect.StructType, path: str, faults: _Faults) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     if info.tag_field:
         kept[info.tag_field] = info.tag
@@ -110,11 +182,14 @@ def _struct(value: dict[str, Any], info: inspect.StructType, path: str, faults: 
     return kept
 
 
-def _element(value: Any, info: inspect.Type, path: str, faults: list[str]) -> Any:
+def _element(value: Any, info: inspect.Type, path: str, faults: _Faults) -> Any:
     if isinstance(info, inspect.UnionType):
         info = next(t for t in info.types if not isinstance(t, inspect.NoneType))
     if isinstance(info, inspect.ListType):
         items = value if isinstance(value, list) else [value]
+        if info.max_length is not None and len(items) > info.max_length:
+            faults.cut(path, info.max_length, "members")
+            items = items[: info.max_length]
         read_items = (
             _element(item, info.item_type, f"{path}[{i}]", faults) for i, item in enumerate(items) if item is not None
         )
@@ -127,25 +202,28 @@ def _element(value: Any, info: inspect.Type, path: str, faults: list[str]) -> An
         return msgspec.Raw(encode(value))
     read_value = _primitive(value, info)
     if read_value is _NOTHING:
-        faults.append(f"{path} could not be read")
+        faults.unreadable(path)
+    elif isinstance(info, inspect.StrType) and info.max_length is not None and len(read_value) > info.max_length:
+        faults.cut(path, info.max_length, "characters")
+        return read_value[: info.max_length]
     return read_value
 
 
-def _object(value: Any, info: inspect.StructType, path: str, faults: list[str]) -> Any:
+def _object(value: Any, info: inspect.StructType, path: str, faults: _Faults) -> Any:
     if isinstance(value, dict):
         return _struct(value, info, path, faults)
     if isinstance(value, str) and info.cls in _FROM_STRING:
-        return {_FROM_STRING[info.cls]: value}
+        return _struct({_FROM_STRING[info.cls]: value}, info, path, faults)
     if info.cls is Quantity and isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        return {"value": value}
-    faults.append(f"{path} could not be read")
+        return _struct({"value": value}, info, path, faults)
+    faults.unreadable(path)
     return _NOTHING
 
 
 def _primitive(value: Any, info: inspect.Type) -> Any:
     if isinstance(info, inspect.StrType):
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-            return str(value)
+            return str(value) if bounds.is_figure(value) else _NOTHING
         return value if isinstance(value, str) else _NOTHING
     if isinstance(info, inspect.BoolType):
         return (
@@ -159,8 +237,10 @@ def _primitive(value: Any, info: inspect.Type) -> Any:
         number = Decimal(value)
     except InvalidOperation:
         return _NOTHING
+    if not bounds.is_figure(number):
+        return _NOTHING
     if isinstance(info, inspect.IntType):
-        whole = number.is_finite() and number == number.to_integral_value() and -(2**63) <= number < 2**64
+        whole = number == number.to_integral_value() and -(2**63) <= number < 2**63
         return int(number) if whole else _NOTHING
     return number
 

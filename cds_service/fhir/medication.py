@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from cds_service.fhir.resources import (
 )
 
 Resolve = Callable[[Reference | None], Resource | None]
+
+_ID = r"(?!\.+(?:/|$))[A-Za-z0-9\-.]{1,64}"
+_READ = re.compile(rf"([A-Za-z]+)/{_ID}(?:/_history/{_ID})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,23 @@ class Description:
         return next(iter(self.all_texts), None) or next((code for _, code in self.codings), "medication")
 
 
-def contained_resource(contained: Sequence[msgspec.Raw], reference: Reference | None) -> Resource | None:
-    """The `#id` resource of a reference. An order has few contained resources, so they are decoded on demand."""
-    if reference is None or not reference.reference or not reference.reference.startswith("#"):
-        return None
-    wanted = reference.reference[1:]
-    for raw in contained:
-        resource = lenient.decode(raw).resource
-        if resource is not None and resource.id is not None and resource.id.lstrip("#") == wanted:
-            return resource
-    return None
+class Contained:
+    """The contained resources of one resource by `#id`; they are decoded once, when the first is asked for."""
+
+    def __init__(self, contained: Sequence[msgspec.Raw]) -> None:
+        self._contained = contained
+        self._by_id: dict[str, Resource] | None = None
+
+    def find(self, reference: Reference | None) -> Resource | None:
+        """The `#id` resource of a reference; of several with one id the first."""
+        if reference is None or not reference.reference or not reference.reference.startswith("#"):
+            return None
+        if self._by_id is None:
+            resources = (lenient.decode(raw).resource for raw in reversed(self._contained))
+            self._by_id = {
+                each.id.lstrip("#"): each for each in resources if each is not None and each.id is not None
+            }
+        return self._by_id.get(reference.reference[1:])
 
 
 def describe(
@@ -78,14 +89,15 @@ def describe(
     if reference is None:
         return Description()
 
+    inside = Contained(contained)
+
     def find(ref: Reference | None) -> Resource | None:
-        return contained_resource(contained, ref) or resolve(ref)
+        return inside.find(ref) or resolve(ref)
 
     words = (reference.display,) if reference.display else ()
     medication = find(reference)
     if not isinstance(medication, Medication):
-        unnamed = not words and reference.reference and not reference.reference.startswith("#")
-        return Description(texts=words, to_fetch=reference.reference if unnamed else None)
+        return Description(texts=words, to_fetch=None if words else _elsewhere(reference))
     code = medication.code or CodeableConcept()
     return Description(
         codings=tuple(code.codes),
@@ -95,6 +107,22 @@ def describe(
         ),
         amount=medication.amount,
     )
+
+
+def to_read(reference: str, kind: str, server: str | None) -> str | None:
+    """The relative URL of a reference that is a read of one resource of `kind`, on the server or relative to it.
+
+    None for all else: searches, operations and other resources are not what a reference is for, and they would be
+    asked for with the clinician's token.
+    """
+    relative = reference.removeprefix(f"{server.rstrip('/')}/") if server else reference
+    read = _READ.fullmatch(relative)
+    return relative if read and read[1] == kind else None
+
+
+def _elsewhere(reference: Reference) -> str | None:
+    """A reference to what is not in the resource itself."""
+    return reference.reference if reference.reference and not reference.reference.startswith("#") else None
 
 
 def _ingredient(

@@ -10,25 +10,36 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 from fhir.resources.R4B.servicerequest import ServiceRequest
 from pydantic import ValidationError
 
+from cds_service import bounds
+from cds_service.fhir import lenient
+
 _ROUNDS = 4
 _LARGEST_INTEGER = 2**31 - 1
 """R4's integer has 32 bits."""
-_LONGEST_NUMBER = 40
 _STU3_AMOUNTS = ("doseQuantity", "doseRange", "rateQuantity", "rateRange", "rateRatio")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""R4's string has no place for them."""
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2}(?:\.\d+)?)?$")
 
 
 def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime) -> dict[str, Any] | None:
-    """The order as valid R4, or None where its faults are not of the usual kinds.
+    """The order as valid R4, or None where its faults are not of the usual kinds, or it holds more than was judged.
 
     Repaired are: an object where a list belongs, missing intent, status or subject, a dose on the dosage itself
-    (STU3), times without a zone, numbers as text, nulls and empty elements, and elements that R4 does not know.
+    (STU3), times without a zone, numbers as text, nulls and empty elements, control characters, and elements that R4
+    does not know.
     """
     repaired = dict(order)
+    try:
+        if len(lenient.encode(repaired)) > bounds.COPY:
+            return None
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
     for _ in range(_ROUNDS):
         try:
             repaired = _without_empties(repaired)
@@ -41,7 +52,7 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
         else:
             try:
                 typed: dict[str, Any] = _typed(repaired, read)
-            except _TooLarge:
+            except _OutOfBounds:
                 return None
             # Without an id, nothing says which order is meant.
             return typed if "id" in typed else None
@@ -82,20 +93,26 @@ def _without_empties(value: Any) -> Any:
         kept = {key: _without_empties(item) for key, item in value.items()}
         return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
     if isinstance(value, list):
+        if len(value) > bounds.MEMBERS:
+            raise _OutOfBounds
         return [item for item in map(_without_empties, value) if item not in (None, "", [], {})]
+    if isinstance(value, str):
+        if len(value) > bounds.CHARACTERS:
+            raise _OutOfBounds
+        return _CONTROLS.sub("", value)
     return value
 
 
-class _TooLarge(Exception):
-    """A number that R4 has no place for, or that JSON readers refuse."""
+class _OutOfBounds(Exception):
+    """An element that is not read as a whole, and so was not judged; or a number that JSON readers refuse."""
 
 
 def _typed(sent: Any, read: Any) -> Any:
     """The element with a number or a boolean where a text stands for it: the library reads both alike."""
     if isinstance(read, int) and abs(read) > _LARGEST_INTEGER:
-        raise _TooLarge
-    if isinstance(sent, str) and isinstance(read, Decimal) and len(sent) > _LONGEST_NUMBER:
-        raise _TooLarge
+        raise _OutOfBounds
+    if isinstance(read, (int, Decimal)) and not bounds.is_figure(read):
+        raise _OutOfBounds
     if isinstance(sent, dict):
         return {key: _typed(item, getattr(read, key, None)) for key, item in sent.items()}
     if isinstance(sent, list) and isinstance(read, list):

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from cds_service import bounds
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Item, Page
@@ -127,8 +128,10 @@ def from_prefetch(
     OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch). Raises Late.
     """
     result = Prefetched()
+    room = bounds.ENTRIES
     for key, raw in deadline.each(prefetch.items(), "prefetch"):
-        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw)
+        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, room)
+        room -= len(page.items) if page is not None else 0
         for query in _recognise(key, page, queries):
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):
                 result.answered.add(query.key)
@@ -142,6 +145,8 @@ def from_prefetch(
                 records.gaps.setdefault(
                     query.key, f"the answer is neither a Bundle nor a resource of type {query.type}"
                 )
+            elif page.cut is not None:
+                records.gaps.setdefault(query.key, page.cut)
             if page.next:
                 result.next_links[query.key] = page.next
             _note_faults(records, query.key, [page])
@@ -201,8 +206,7 @@ def add_answer(records: Records, query: Query, pages: Iterable[Page], gap: str |
     pages = list(pages)
     for page in pages:
         records.add(page)
-        if page.error:
-            gap = gap or page.error
+        gap = gap or page.error or page.cut
     _note_faults(records, query.key, pages)
     if gap is not None:
         records.gaps[query.key] = gap
@@ -212,7 +216,11 @@ def _note_faults(records: Records, key: str, pages: list[Page]) -> None:
     """An entry that could not be read leaves its list incomplete: nothing is absent from it for certain."""
     faulty = [item.read for page in pages for item in page.items if item.read.faults]
     unreadable = sum(1 for read in faulty if not read.resource)
+    cut = next((read.faults[0] for read in faulty if read.is_cut), None)
     partly = [fault for read in faulty if read.resource for fault in read.faults]
     if unreadable:
         records.gaps.setdefault(key, f"{unreadable} of its entries could not be read")
-    records.notes += [note for note in dict.fromkeys(partly) if note not in records.notes]
+    if cut is not None:
+        records.gaps.setdefault(key, f"one of its entries holds more than is read: {cut}")
+    known = set(records.notes)
+    records.notes += [note for note in dict.fromkeys(partly) if note not in known]

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import get_args
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
+
+from cds_service import bounds
+
+T = TypeVar("T")
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Text = Annotated[str, msgspec.Meta(max_length=bounds.CHARACTERS)]
+Many = Annotated[list[T], msgspec.Meta(max_length=bounds.MEMBERS)]
+"""Every whole number, string and list that is read has one of these types. What is beyond them is read by `lenient`,
+and cut there."""
+
+
+def _within_bounds(*numbers: Decimal | None) -> None:
+    """Raises ValueError, after which the resource is read element by element, and the number is named."""
+    if not all(number is None or bounds.is_figure(number) for number in numbers):
+        raise ValueError("the number is too long to be a clinical figure")
 
 
 class Element(msgspec.Struct, rename="camel", frozen=True, gc=False):
@@ -13,14 +28,14 @@ class Element(msgspec.Struct, rename="camel", frozen=True, gc=False):
 
 
 class Coding(Element, frozen=True):
-    system: str | None = None
-    code: str | None = None
-    display: str | None = None
+    system: Text | None = None
+    code: Text | None = None
+    display: Text | None = None
 
 
 class CodeableConcept(Element, frozen=True):
-    coding: list[Coding] = []
-    text: str | None = None
+    coding: Many[Coding] = []
+    text: Text | None = None
 
     @property
     def codes(self) -> list[tuple[str, str]]:
@@ -45,27 +60,30 @@ class CodeableConcept(Element, frozen=True):
 
 
 class Reference(Element, frozen=True):
-    reference: str | None = None
-    display: str | None = None
-    type: str | None = None
+    reference: Text | None = None
+    display: Text | None = None
+    type: Text | None = None
 
 
 class Identifier(Element, frozen=True):
-    system: str | None = None
-    value: str | None = None
+    system: Text | None = None
+    value: Text | None = None
 
 
 class Period(Element, frozen=True):
-    start: str | None = None
-    end: str | None = None
+    start: Text | None = None
+    end: Text | None = None
 
 
 class Quantity(Element, frozen=True):
     value: Decimal | None = None
-    comparator: str | None = None
-    unit: str | None = None
-    system: str | None = None
-    code: str | None = None
+    comparator: Text | None = None
+    unit: Text | None = None
+    system: Text | None = None
+    code: Text | None = None
+
+    def __post_init__(self) -> None:
+        _within_bounds(self.value)
 
     @property
     def unit_text(self) -> str | None:
@@ -87,23 +105,26 @@ class TimingRepeat(Element, frozen=True):
     bounds_duration: Quantity | None = None
     bounds_range: Range | None = None
     bounds_period: Period | None = None
-    count: int | None = None
-    count_max: int | None = None
+    count: Whole | None = None
+    count_max: Whole | None = None
     duration: Decimal | None = None
     duration_max: Decimal | None = None
-    duration_unit: str | None = None
-    frequency: int | None = None
-    frequency_max: int | None = None
+    duration_unit: Text | None = None
+    frequency: Whole | None = None
+    frequency_max: Whole | None = None
     period: Decimal | None = None
     period_max: Decimal | None = None
-    period_unit: str | None = None
-    day_of_week: list[str] = []
-    time_of_day: list[str] = []
-    when: list[str] = []
+    period_unit: Text | None = None
+    day_of_week: Many[Text] = []
+    time_of_day: Many[Text] = []
+    when: Many[Text] = []
+
+    def __post_init__(self) -> None:
+        _within_bounds(self.duration, self.duration_max, self.period, self.period_max)
 
 
 class Timing(Element, frozen=True):
-    event: list[str] = []
+    event: Many[Text] = []
     repeat: TimingRepeat | None = None
     code: CodeableConcept | None = None
 
@@ -118,16 +139,16 @@ class DoseAndRate(Element, frozen=True):
 
 
 class Dosage(Element, frozen=True):
-    sequence: int | None = None
-    text: str | None = None
-    patient_instruction: str | None = None
-    additional_instruction: list[CodeableConcept] = []
+    sequence: Whole | None = None
+    text: Text | None = None
+    patient_instruction: Text | None = None
+    additional_instruction: Many[CodeableConcept] = []
     timing: Timing | None = None
     as_needed_boolean: bool | None = None
     as_needed_codeable_concept: CodeableConcept | None = None
     route: CodeableConcept | None = None
     method: CodeableConcept | None = None
-    dose_and_rate: list[DoseAndRate] = []
+    dose_and_rate: Many[DoseAndRate] = []
     max_dose_per_period: Ratio | None = None
     max_dose_per_administration: Quantity | None = None
     # STU3 put dose and rate on the dosage itself; some senders still do.
@@ -139,7 +160,7 @@ class Dosage(Element, frozen=True):
 
 
 class Meta(Element, frozen=True):
-    last_updated: str | None = None
+    last_updated: Text | None = None
 
 
 class Resource(
@@ -147,7 +168,7 @@ class Resource(
 ):
     """Base of all resources; `resourceType` is the class name."""
 
-    id: str | None = None
+    id: Text | None = None
 
     @property
     def reference(self) -> str:
@@ -155,39 +176,39 @@ class Resource(
 
 
 class Patient(Resource, frozen=True, kw_only=True):
-    birth_date: str | None = None
-    gender: str | None = None
+    birth_date: Text | None = None
+    gender: Text | None = None
 
 
 class ObservationComponent(Element, frozen=True):
     code: CodeableConcept | None = None
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
-    value_string: str | None = None
-    value_integer: int | None = None
+    value_string: Text | None = None
+    value_integer: Whole | None = None
     data_absent_reason: CodeableConcept | None = None
-    interpretation: list[CodeableConcept] = []
-    reference_range: list[Range] = []
+    interpretation: Many[CodeableConcept] = []
+    reference_range: Many[Range] = []
 
 
 class Observation(Resource, frozen=True, kw_only=True):
-    status: str | None = None
+    status: Text | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
-    effective_date_time: str | None = None
+    effective_date_time: Text | None = None
     effective_period: Period | None = None
-    effective_instant: str | None = None
-    issued: str | None = None
+    effective_instant: Text | None = None
+    issued: Text | None = None
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
-    value_string: str | None = None
-    value_integer: int | None = None
+    value_string: Text | None = None
+    value_integer: Whole | None = None
     value_boolean: bool | None = None
-    value_date_time: str | None = None
-    interpretation: list[CodeableConcept] = []
+    value_date_time: Text | None = None
+    interpretation: Many[CodeableConcept] = []
     body_site: CodeableConcept | None = None
-    reference_range: list[Range] = []
-    component: list[ObservationComponent] = []
+    reference_range: Many[Range] = []
+    component: Many[ObservationComponent] = []
 
 
 class Condition(Resource, frozen=True, kw_only=True):
@@ -195,39 +216,39 @@ class Condition(Resource, frozen=True, kw_only=True):
     verification_status: CodeableConcept | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
-    onset_date_time: str | None = None
+    onset_date_time: Text | None = None
     onset_period: Period | None = None
-    abatement_date_time: str | None = None
+    abatement_date_time: Text | None = None
     abatement_period: Period | None = None
-    abatement_string: str | None = None
+    abatement_string: Text | None = None
     abatement_boolean: bool | None = None
-    recorded_date: str | None = None
+    recorded_date: Text | None = None
 
 
 class AdverseEvent(Resource, frozen=True, kw_only=True):
-    actuality: str | None = None
+    actuality: Text | None = None
     event: CodeableConcept | None = None
     subject: Reference | None = None
-    date: str | None = None
-    recorded_date: str | None = None
+    date: Text | None = None
+    recorded_date: Text | None = None
 
 
 class AllergyReaction(Element, frozen=True):
     substance: CodeableConcept | None = None
-    manifestation: list[CodeableConcept] = []
-    severity: str | None = None
+    manifestation: Many[CodeableConcept] = []
+    severity: Text | None = None
 
 
 class AllergyIntolerance(Resource, frozen=True, kw_only=True):
     clinical_status: CodeableConcept | None = None
     verification_status: CodeableConcept | None = None
-    type: str | None = None
-    criticality: str | None = None
+    type: Text | None = None
+    criticality: Text | None = None
     code: CodeableConcept | None = None
     patient: Reference | None = None
-    recorded_date: str | None = None
-    onset_date_time: str | None = None
-    reaction: list[AllergyReaction] = []
+    recorded_date: Text | None = None
+    onset_date_time: Text | None = None
+    reaction: Many[AllergyReaction] = []
 
 
 class MedicationIngredient(Element, frozen=True):
@@ -238,10 +259,10 @@ class MedicationIngredient(Element, frozen=True):
 
 
 class Medication(Resource, frozen=True, kw_only=True):
-    status: str | None = None
+    status: Text | None = None
     code: CodeableConcept | None = None
     amount: Ratio | None = None
-    ingredient: list[MedicationIngredient] = []
+    ingredient: Many[MedicationIngredient] = []
 
 
 class Substance(Resource, frozen=True, kw_only=True):
@@ -253,32 +274,32 @@ class DispenseRequest(Element, frozen=True):
 
 
 class MedicationRequest(Resource, frozen=True, kw_only=True):
-    status: str | None = None
+    status: Text | None = None
     status_reason: CodeableConcept | None = None
-    intent: str | None = None
+    intent: Text | None = None
     do_not_perform: bool | None = None
-    category: list[CodeableConcept] = []
+    category: Many[CodeableConcept] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     subject: Reference | None = None
     encounter: Reference | None = None
-    authored_on: str | None = None
-    reason_code: list[CodeableConcept] = []
-    reason_reference: list[Reference] = []
-    instantiates_canonical: list[str] = []
-    instantiates_uri: list[str] = []
-    based_on: list[Reference] = []
+    authored_on: Text | None = None
+    reason_code: Many[CodeableConcept] = []
+    reason_reference: Many[Reference] = []
+    instantiates_canonical: Many[Text] = []
+    instantiates_uri: Many[Text] = []
+    based_on: Many[Reference] = []
     group_identifier: Identifier | None = None
-    dosage_instruction: list[Dosage] = []
+    dosage_instruction: Many[Dosage] = []
     dispense_request: DispenseRequest | None = None
     prior_prescription: Reference | None = None
-    replaces: list[Reference] = []
-    supporting_information: list[Reference] = []
-    contained: list[msgspec.Raw] = []
+    replaces: Many[Reference] = []
+    supporting_information: Many[Reference] = []
+    contained: Many[msgspec.Raw] = []
 
 
 class AdministrationDosage(Element, frozen=True):
-    text: str | None = None
+    text: Text | None = None
     route: CodeableConcept | None = None
     method: CodeableConcept | None = None
     dose: Quantity | None = None
@@ -287,91 +308,91 @@ class AdministrationDosage(Element, frozen=True):
 
 
 class MedicationAdministration(Resource, frozen=True, kw_only=True):
-    status: str | None = None
-    status_reason: list[CodeableConcept] = []
+    status: Text | None = None
+    status_reason: Many[CodeableConcept] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     subject: Reference | None = None
-    effective_date_time: str | None = None
+    effective_date_time: Text | None = None
     effective_period: Period | None = None
     request: Reference | None = None
-    reason_code: list[CodeableConcept] = []
+    reason_code: Many[CodeableConcept] = []
     dosage: AdministrationDosage | None = None
-    contained: list[msgspec.Raw] = []
+    contained: Many[msgspec.Raw] = []
 
 
 class MedicationStatement(Resource, frozen=True, kw_only=True):
-    status: str | None = None
-    based_on: list[Reference] = []
-    derived_from: list[Reference] = []
+    status: Text | None = None
+    based_on: Many[Reference] = []
+    derived_from: Many[Reference] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     subject: Reference | None = None
-    effective_date_time: str | None = None
+    effective_date_time: Text | None = None
     effective_period: Period | None = None
-    date_asserted: str | None = None
-    reason_code: list[CodeableConcept] = []
-    dosage: list[Dosage] = []
-    contained: list[msgspec.Raw] = []
+    date_asserted: Text | None = None
+    reason_code: Many[CodeableConcept] = []
+    dosage: Many[Dosage] = []
+    contained: Many[msgspec.Raw] = []
 
 
 class Procedure(Resource, frozen=True, kw_only=True):
-    status: str | None = None
+    status: Text | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
     encounter: Reference | None = None
-    performed_date_time: str | None = None
+    performed_date_time: Text | None = None
     performed_period: Period | None = None
 
 
 class EncounterLocation(Element, frozen=True):
     location: Reference | None = None
-    status: str | None = None
+    status: Text | None = None
     physical_type: CodeableConcept | None = None
     period: Period | None = None
 
 
 class Encounter(Resource, frozen=True, kw_only=True):
-    status: str | None = None
+    status: Text | None = None
     # `class` is a Python word; the JSON name is set below.
     encounter_class: Coding | None = msgspec.field(default=None, name="class")
     subject: Reference | None = None
     period: Period | None = None
-    location: list[EncounterLocation] = []
-    contained: list[msgspec.Raw] = []
+    location: Many[EncounterLocation] = []
+    contained: Many[msgspec.Raw] = []
 
 
 class Location(Resource, frozen=True, kw_only=True):
-    type: list[CodeableConcept] = []
+    type: Many[CodeableConcept] = []
 
 
 class ServiceRequest(Resource, frozen=True, kw_only=True):
-    status: str | None = None
-    intent: str | None = None
+    status: Text | None = None
+    intent: Text | None = None
     do_not_perform: bool | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
-    authored_on: str | None = None
+    authored_on: Text | None = None
 
 
 class RequestGroupAction(Element, frozen=True):
     resource: Reference | None = None
-    action: list[RequestGroupAction] = []
+    action: Many[RequestGroupAction] = []
 
 
 class RequestGroup(Resource, frozen=True, kw_only=True):
-    status: str | None = None
+    status: Text | None = None
     subject: Reference | None = None
-    action: list[RequestGroupAction] = []
+    action: Many[RequestGroupAction] = []
 
 
 class OutcomeIssue(Element, frozen=True):
-    severity: str | None = None
-    code: str | None = None
+    severity: Text | None = None
+    code: Text | None = None
 
 
 class OperationOutcome(Resource, frozen=True, kw_only=True):
-    issue: list[OutcomeIssue] = []
+    issue: Many[OutcomeIssue] = []
 
 
 AnyResource = (

@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cards.model import EXTENSION, Action, Card, Response, Suggestion
-from cards.texts import escaped
+from cards.texts import as_markdown
 
 STANDARD = "standard"
 _LONGEST_SUMMARY = 139
@@ -201,7 +201,7 @@ def _saying(card: Card, labels: Sequence[str], profile: Profile) -> Card:
 
 
 def _section(heading: str, lines: Iterable[str]) -> str:
-    return "\n".join([f"**{heading}**", "", *(f"- {escaped(line)}" for line in lines)])
+    return "\n".join([f"**{heading}**", "", *(f"- {as_markdown(line)}" for line in lines)])
 
 
 def _named(card: Card, profile: Profile) -> Card:

@@ -6,10 +6,12 @@ import codecs
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from cds_service import bounds
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir.bundles import Item
 from cds_service.hooks.errors import Malformed
@@ -77,6 +79,8 @@ class HookRequest:
     """Faults that are survived, for the "could not check" card."""
     viewing: bool = False
     """patient-view: there are no drafts; what is running is judged."""
+    drafts_cut: bool = False
+    """More drafts were sent than are read: whether an order of ketamine is among the rest is not known."""
 
     @property
     def context(self) -> dict[str, str]:
@@ -101,12 +105,12 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         faults.append("hookInstance is missing or not a string")
     context = _context(envelope.context, faults)
     viewing = hook == VIEWING
-    drafts = () if viewing else _drafts(context.draft_orders, faults)
+    drafts, drafts_cut = ((), False) if viewing else _drafts(context.draft_orders, faults, notes)
     return HookRequest(
         hook=named,
         hook_instance=instance,
         patient_id=_patient_id(context, faults),
-        encounter_id=_string(context.encounter_id),
+        encounter_id=_identifier(context.encounter_id),
         selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
         drafts=drafts,
         prefetch=_prefetch(envelope, notes),
@@ -115,6 +119,7 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         faults=tuple(faults),
         notes=tuple(notes),
         viewing=viewing,
+        drafts_cut=drafts_cut,
     )
 
 
@@ -124,21 +129,35 @@ def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
     valid = body if _is_utf8(body) else body.decode(errors="replace").encode()
     try:
         envelope = _parts(valid)
-    except (msgspec.DecodeError, RecursionError):
+    except RecursionError:
+        return _shallow(valid, notes)
+    except msgspec.DecodeError:
         valid = _SURROGATES.sub(lambda found: found[0] if found[2] else found[1] + rb"\ufffd", valid)
         try:
             envelope = _parts(valid)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except RecursionError:
+            return _shallow(valid, notes)
+        except msgspec.DecodeError as error:
             raise Malformed("the body is not a JSON object") from error
     if valid != body:
         notes.append("characters of the request that could not be read were replaced")
     return envelope
 
 
+def _shallow(body: bytes, notes: list[str]) -> _Usual | _Unusual:
+    """The parts of a request that is nested deeper than can be followed, without what lies so deep."""
+    try:
+        envelope = _parts(lenient.without_depths(body))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed("the body is not a JSON object, or nested too deep") from error
+    notes.append(f"what is nested deeper than {bounds.NESTING} levels was not read")
+    return envelope
+
+
 def _parts(body: bytes) -> _Usual | _Unusual:
     try:
-        return _USUAL.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+        return (_UNUSUAL if bounds.holds_too_much(body) else _USUAL).decode(body)
+    except msgspec.DecodeError:
         return _UNUSUAL.decode(body)
 
 
@@ -150,7 +169,7 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def _given(raw: msgspec.Raw) -> Any:
+def _given(raw: msgspec.Raw | bytes) -> Any:
     """The value of a small element; None where it is missing, null or unreadable."""
     if not len(memoryview(raw)):
         return None
@@ -165,6 +184,17 @@ def _string(raw: msgspec.Raw) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _identifier(raw: msgspec.Raw) -> str | None:
+    """A string that can be an id: it stands in searches and in the orders of suggestions."""
+    value = _string(raw)
+    return value if value is not None and is_identifier(value) else None
+
+
+def is_identifier(text: str) -> bool:
+    """Whether it has only visible characters, and no more than the longest id that is known."""
+    return text.isprintable() and len(text) <= bounds.REFERENCE
+
+
 def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
     try:
         return _CONTEXT.decode(raw)
@@ -175,22 +205,30 @@ def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
 
 def _patient_id(context: _Context, faults: list[str]) -> str | None:
     """The bare id; a sender that writes Patient/123 is understood."""
-    patient_id = _string(context.patient_id)
+    patient_id = _identifier(context.patient_id)
     if patient_id is None:
         faults.append("context.patientId is missing or not a string")
         return None
     return patient_id.removeprefix("Patient/")
 
 
-def _drafts(raw: msgspec.Raw, faults: list[str]) -> Sequence[Item]:
+def _drafts(raw: msgspec.Raw, faults: list[str], notes: list[str]) -> tuple[Sequence[Item], bool]:
+    """The drafts, and whether there may be more orders than these; more drafts than are read are noted."""
     if not len(memoryview(raw)):
         faults.append("context.draftOrders is missing")
-        return ()
-    page = bundles.page(raw)
-    if page.is_bundle and page.error is None:
-        return page.items
-    faults.append("context.draftOrders is not a Bundle")
-    return page.items or bundles.page(_as_bundle(_given(raw))).items
+        return (), False
+    is_cut = bounds.holds_too_much(raw)
+    given = bundles.first_entries(raw, bounds.DRAFTS) if is_cut else raw
+    page = bundles.page(given, bounds.DRAFTS)
+    if not page.is_bundle or page.error is not None:
+        faults.append("context.draftOrders is not a Bundle")
+        page = page if page.items else bundles.page(_as_bundle(_given(given)), bounds.DRAFTS)
+    is_cut = is_cut or page.cut is not None
+    if is_cut:
+        notes.append(
+            f"only the first {bounds.DRAFTS} drafts of very many were read: what the others are is not known"
+        )
+    return page.items, is_cut or any(item.read.resource is None and item.read.is_cut for item in page.items)
 
 
 def _as_bundle(value: Any) -> bytes:
@@ -213,14 +251,25 @@ def _selections(raw: msgspec.Raw, notes: list[str]) -> Sequence[str] | None:
 
 def _prefetch(envelope: _Usual | _Unusual, notes: list[str]) -> Mapping[str, msgspec.Raw]:
     if isinstance(envelope, _Usual):
-        return envelope.prefetch
-    if bytes(memoryview(envelope.prefetch)) in (b"", b"null"):
+        return _first_keys(envelope.prefetch, notes)
+    if bytes(memoryview(envelope.prefetch)[:5]) in (b"", b"null"):
+        return {}
+    if bounds.holds_too_much(envelope.prefetch):
+        notes.append(f"the prefetch has more than {bounds.VALUES} values and was not read")
         return {}
     try:
-        return _PREFETCH.decode(envelope.prefetch)  # the second of two that stand under the same key
+        # the second of two that stand under the same key
+        return _first_keys(_PREFETCH.decode(envelope.prefetch), notes)
     except (msgspec.DecodeError, RecursionError):
         notes.append("the prefetch could not be read")
         return {}
+
+
+def _first_keys(prefetch: dict[str, msgspec.Raw], notes: list[str]) -> Mapping[str, msgspec.Raw]:
+    if len(prefetch) <= bounds.KEYS:
+        return prefetch
+    notes.append(f"only the first {bounds.KEYS} of {len(prefetch)} keys of the prefetch were read")
+    return dict(islice(prefetch.items(), bounds.KEYS))
 
 
 def _token(raw: msgspec.Raw) -> str | None:

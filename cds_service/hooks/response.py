@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from cards.model import EXTENSION, Response
+from cards.texts import plain
+from cds_service import bounds
 from cds_service.protocol.model import Rule
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import NOT_IN_TIME
@@ -24,13 +27,21 @@ def not_checked(judged: Sequence[Judged]) -> list[dict[str, str]]:
             if outcome.status == "could-not-tell":
                 says = reasons.setdefault(outcome.rule.id, {})
                 says |= dict.fromkeys(reason.says for reason in outcome.reasons)
-    return [{"rule": rule, "reason": "; ".join(says)} for rule, says in reasons.items()]
+    return [{"rule": rule, "reason": "; ".join(_shown(says))} for rule, says in reasons.items()]
+
+
+def _shown(says: dict[str, None]) -> list[str]:
+    return [plain(each) for each in islice(says, bounds.LINES)]
 
 
 def quiet(judged: Sequence[Judged]) -> list[dict[str, str]]:
     """Each rule that is quiet for an order because it was overridden with a reason."""
     return [
-        {"rule": outcome.rule.id, "order": each.order, "reason": outcome.because or ""}
+        {
+            "rule": outcome.rule.id,
+            "order": plain(each.order, bounds.REFERENCE),
+            "reason": plain(outcome.because or ""),
+        }
         for each in judged
         for outcome in each.outcomes
         if outcome.status == "suppressed" and outcome.overridden is not None

@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal, assert_never
 
+from cds_service import bounds
 from cds_service.orders.dosage import Amount, Path
 
 ActionType = Literal["create", "update", "delete"]
@@ -36,7 +37,7 @@ class Proposal:
 
 def deletion(reference: str, name: str) -> list[Proposal]:
     """Taking an order out; none where it has no id by which the client could find it."""
-    if not _RELATIVE.fullmatch(reference):
+    if not _RELATIVE.fullmatch(reference) or not reference.isprintable() or len(reference) > bounds.REFERENCE:
         return []
     return [Proposal("delete", (Action("delete", resource_id=reference),), {"order": name})]
 

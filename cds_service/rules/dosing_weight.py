@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
 
-from cds_service import units
+from cds_service import bounds, units
 from cds_service.chart.facts import Weight, on
 from cds_service.figures import show
 from cds_service.lazy import cached_property
@@ -63,7 +63,8 @@ def dosing_weight(case: Case) -> DosingWeight:
     doubt = _doubt(newest, usable[1:], case)
     previous = None
     if doubt is not None:
-        previous = next((w for i, w in enumerate(usable[1:], 2) if _doubt(w, usable[i:], case) is None), None)
+        tried = enumerate(usable[1 : bounds.WEIGHTS + 1], 2)
+        previous = next((w for i, w in tried if _doubt(w, usable[i:], case) is None), None)
     return DosingWeight(newest, doubt, previous, unreadable)
 
 

@@ -188,6 +188,7 @@ def _is_ingredient_name(name: str) -> bool:
 
 def _contradiction(coded: Sequence[_Reading], in_text: Sequence[_Reading]) -> str | None:
     """Between two codings of one thing, or between its codings and what it is called."""
+    coded, in_text = _different(coded), _different(in_text)
     for number, one in enumerate(coded):
         for other in coded[number + 1 :]:
             if one.contradicts(other):
@@ -197,6 +198,12 @@ def _contradiction(coded: Sequence[_Reading], in_text: Sequence[_Reading]) -> st
         if coded and all(text.contradicts(each) and text.shares_no_set(each) for each in coded):
             return f"it is coded as {coded[0].name} and called {text.name}"
     return None
+
+
+def _different(readings: Sequence[_Reading]) -> list[_Reading]:
+    """One of those that contradict the same others. Of so few ingredients and sets there are never many, of one
+    thing: the first two that contradict each other end the search."""
+    return list({(each.ingredients, *sorted(each.members)): each for each in reversed(readings)}.values())[::-1]
 
 
 def _form(readings: Iterable[_Reading], texts: Iterable[str]) -> str | None:

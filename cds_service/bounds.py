@@ -1,0 +1,143 @@
+"""What one request may hold: each bound, what it is of, why it is so wide, and what becomes of the rest.
+
+The bounds are technical; none is clinical. What is over one is left out and said on a card: it is no error, and it is
+never silent. docs/bounds.md is written from `TABLE`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import msgspec
+
+DIGITS = 40
+CHARACTERS = 20_000
+MEMBERS = 200
+VALUES = 1_000_000
+KEYS = 100
+ENTRIES = 10_000
+DRAFTS = 500
+NESTING = 64
+COPY = 100_000
+WEIGHTS = 50
+SHOWN = 200
+REFERENCE = 300
+LINES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One row of the table: what is bounded, at how much, why that is wide enough, and what happens above it."""
+
+    name: str
+    of: str
+    why: str
+    above: str
+
+    @property
+    def value(self) -> int:
+        found: int = globals()[self.name]
+        return found
+
+
+TABLE = (
+    Bound(
+        "DIGITS",
+        "digits of a number, and places between its first digit and its point",
+        "no clinician writes a millionth of that; doubles have 17",
+        "could not be read, as any number that is none; an order that carries one is not changed by a suggestion",
+    ),
+    Bound(
+        "CHARACTERS",
+        "characters of a string that is read",
+        "a long report has some 10,000; a name, a code or a date never 200",
+        "the rest is left out",
+    ),
+    Bound(
+        "MEMBERS",
+        "members of a list inside a resource: codings, contained resources, dosage instructions, ingredients …",
+        "a parenteral nutrition has 50 ingredients, a large panel 60 components",
+        "the rest is left out",
+    ),
+    Bound(
+        "VALUES",
+        "JSON values (objects, lists and their members) of a request, or of a page of a FHIR server",
+        "16 MB of an ordinary chart, without blanks, have 920,000",
+        "the prefetch, or the page, is not read; of the drafts the first are",
+    ),
+    Bound(
+        "KEYS",
+        "keys of the prefetch",
+        "this service asks for fewer than 20; a client may send what others ask for",
+        "the rest is left out",
+    ),
+    Bound(
+        "ENTRIES",
+        "entries of a page of a FHIR server, and of all prefetched Bundles together",
+        "two weeks of intensive care have some 5,000 observations",
+        "the rest is left out",
+    ),
+    Bound(
+        "DRAFTS",
+        "draft orders of a request; running infusions of ketamine at patient-view",
+        "a large order set has 100; fewer ketamine orders still are judged (`orders-at-once` of the protocol)",
+        "the rest is left out, and whether ketamine is among it is not known",
+    ),
+    Bound(
+        "NESTING",
+        "levels of a request that is nested deeper than the interpreter follows (some 1,000 levels)",
+        "R4 resources have some 20",
+        "what lies deeper is left out",
+    ),
+    Bound(
+        "COPY",
+        "bytes of an order that a suggestion sends back changed",
+        "an ordinary order has 5,000",
+        "the change is not offered",
+    ),
+    Bound(
+        "WEIGHTS",
+        "weights that are tried where the newest is doubted, each against all before it",
+        "two or three are ever needed",
+        "no weight is believed: doses per kg are judged, doses in mg could not be checked",
+    ),
+    Bound(
+        "SHOWN",
+        "characters that a card shows of a text from outside",
+        "two lines; the chart has the rest",
+        "its middle is left out, with … in its place",
+    ),
+    Bound(
+        "REFERENCE",
+        "characters of a patient's or an encounter's id, and of the reference of an order or a weight in an answer",
+        "Epic's identifiers have 190; R4 allows 64",
+        "the id counts as missing; of a reference the middle is left out, and the order's removal is not offered",
+    ),
+    Bound(
+        "LINES",
+        "lines in a section of a card",
+        "nobody reads more",
+        "the last line says how many more there are",
+    ),
+)
+
+
+_LARGEST: int = 10**DIGITS
+
+
+def is_figure(number: Decimal | int) -> bool:
+    """Whether a number is finite and within DIGITS: at once, however it is written."""
+    if isinstance(number, int):
+        return abs(number) < _LARGEST
+    if not number.is_finite() or not -DIGITS <= number.adjusted() <= DIGITS:
+        return False
+    return len(str(number)) <= DIGITS or len(number.as_tuple().digits) <= DIGITS
+
+
+def holds_too_much(raw: msgspec.Raw | bytes) -> bool:
+    """Whether JSON has more than VALUES: each costs some hundred bytes once it is decoded, however short it is."""
+    if len(memoryview(raw)) <= VALUES:
+        return False
+    given = bytes(raw)
+    return sum(map(given.count, (b",", b"{", b"["))) > VALUES
