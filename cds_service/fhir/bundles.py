@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
 from cds_service.fhir.resources import AnyResource, OperationOutcome, Resource
 
@@ -72,24 +73,24 @@ class Page:
         return [fault for item in self.items for fault in item.read.faults]
 
 
-def page(raw: msgspec.Raw | bytes) -> Page:
-    """The page in `raw`. Never raises; what cannot be read is in `error` or in the items' faults."""
+def page(raw: msgspec.Raw | bytes, deadline: Deadline = NEVER) -> Page:
+    """The page in `raw`. What cannot be read is in `error` or in the items' faults. Raises nothing but Late."""
     try:
         bundle = _DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return _single(raw) or _slow_page(raw)
+        return _single(raw) or _slow_page(raw, deadline)
     entries = [(entry.resource, entry.full_url) for entry in bundle.entry or ()]
     links = [(link.relation, link.url) for link in bundle.link or ()]
-    items = tuple(Item(lenient.decode(r), r, url) for r, url in entries if not _is_null(r))
+    items = tuple(Item(lenient.decode(r), r, url) for r, url in deadline.each(entries, "page") if not _is_null(r))
     return _page(items, links, missing=len(entries) - len(items))
 
 
-def page_to_read(raw: msgspec.Raw | bytes) -> Page:
+def page_to_read(raw: msgspec.Raw | bytes, deadline: Deadline = NEVER) -> Page:
     """As `page`, for those who send nothing back: where all is in order, the items' JSON is left out."""
     try:
         bundle = _QUICK_DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return _single(raw) or page(raw)
+        return _single(raw) or page(raw, deadline)
     entries = bundle.entry or ()
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = tuple(
@@ -112,7 +113,7 @@ def _is_null(raw: msgspec.Raw) -> bool:
     return bytes(memoryview(raw)[:4]) in (b"", b"null")
 
 
-def _slow_page(raw: msgspec.Raw | bytes) -> Page:
+def _slow_page(raw: msgspec.Raw | bytes, deadline: Deadline) -> Page:
     try:
         value = lenient.untyped(raw)
     except lenient.UNREADABLE:
@@ -130,7 +131,9 @@ def _slow_page(raw: msgspec.Raw | bytes) -> Page:
     links = [link for link in _listed(value.get("link")) if isinstance(link, dict)]
     pairs = [(str(link.get("relation")), link.get("url")) for link in links]
     full = [(e["resource"], e.get("fullUrl")) for e in entries if e.get("resource") is not None]
-    items = tuple(_item(resource, url if isinstance(url, str) else None) for resource, url in full)
+    items = tuple(
+        _item(resource, url if isinstance(url, str) else None) for resource, url in deadline.each(full, "page")
+    )
     return _page(items, pairs, missing=len(entries) - len(items))
 
 

@@ -128,7 +128,7 @@ def from_prefetch(
     """
     result = Prefetched()
     for key, raw in deadline.each(prefetch.items(), "prefetch"):
-        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw)
+        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, deadline)
         for query in _recognise(key, page, queries):
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):
                 result.answered.add(query.key)
