@@ -36,7 +36,7 @@ def read_drafts(
         return found, records
     for raw in deadline.each(request.prefetch.values(), "prefetch"):
         if b"Medication" in bytes(memoryview(raw)):
-            page = bundles.page_to_read(raw)
+            page = bundles.page_to_read(raw, deadline=deadline)
             records.add(Page(tuple(item for item in page.items if item.read.type == "Medication")))
     found = read()
     unknown = sorted((draft for draft in found if draft.identity is None), key=lambda draft: not draft.selected)

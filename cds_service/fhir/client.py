@@ -10,7 +10,7 @@ from typing import Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from cds_service import transport
-from cds_service.deadline import NEVER, Deadline
+from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.medication import to_read
@@ -208,7 +208,10 @@ class _FhirServer:
                 return
             seen.add(absolute)
             try:
-                page = bundles.page_to_read(self._read(absolute))
+                page = bundles.page_to_read(self._read(absolute), deadline=self._deadline)
+            except Late:
+                answer.gap = self._late
+                return
             except transport.Failure as failure:
                 answer.gap = self._says(failure)
                 return

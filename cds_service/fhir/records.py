@@ -130,7 +130,7 @@ def from_prefetch(
     result = Prefetched()
     room = bounds.ENTRIES
     for key, raw in deadline.each(prefetch.items(), "prefetch"):
-        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, room)
+        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, room, deadline=deadline)
         room -= len(page.items) if page is not None else 0
         for query in _recognise(key, page, queries):
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):
