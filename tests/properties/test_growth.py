@@ -332,7 +332,7 @@ def test_a_loop_over_pairs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def pairs(request: Any, *rest: Any) -> list[str]:
         codings = request.drafts[0].read.resource.medication_codeable_concept.coding
-        return [str(a) for a in codings for b in codings if repr(b)]
+        return [str(a) for a in codings for b in codings for _ in range(9) if repr(b)]
 
     judge = line.gather.ending
     monkeypatch.setattr(line.gather, "ending", lambda request, *rest: pairs(request) and judge(request, *rest))
