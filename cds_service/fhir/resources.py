@@ -252,6 +252,10 @@ class DispenseRequest(Element, frozen=True):
     expected_supply_duration: Quantity | None = None
 
 
+class Annotation(Element, frozen=True):
+    text: str | None = None
+
+
 class MedicationRequest(Resource, frozen=True, kw_only=True):
     status: str | None = None
     status_reason: CodeableConcept | None = None
@@ -269,6 +273,7 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     instantiates_uri: list[str] = []
     based_on: list[Reference] = []
     group_identifier: Identifier | None = None
+    note: list[Annotation] = []
     dosage_instruction: list[Dosage] = []
     dispense_request: DispenseRequest | None = None
     prior_prescription: Reference | None = None
