@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from cds_service.fhir import bundles, lenient
+from cds_service.fhir import drafts, lenient
 from cds_service.fhir.bundles import Item
+from cds_service.fhir.records import bare_id
 from cds_service.hooks.errors import Malformed
 
 
@@ -59,6 +60,9 @@ _SURROGATES = re.compile(
 )
 
 
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+
 @dataclass(frozen=True, slots=True)
 class HookRequest:
     """`faults` name what the specification requires and the request lacks; without ketamine they are an error."""
@@ -101,14 +105,14 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         faults.append("hookInstance is missing or not a string")
     context = _context(envelope.context, faults)
     viewing = hook == VIEWING
-    drafts = () if viewing else _drafts(context.draft_orders, faults)
+    found = () if viewing else _drafts(context.draft_orders, faults)
     return HookRequest(
         hook=named,
         hook_instance=instance,
         patient_id=_patient_id(context, faults),
         encounter_id=_string(context.encounter_id),
         selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
-        drafts=drafts,
+        drafts=found,
         prefetch=_prefetch(envelope, notes),
         fhir_server=_string(envelope.fhir_server),
         access_token=_token(envelope.fhir_authorization),
@@ -129,10 +133,22 @@ def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
         try:
             envelope = _parts(valid)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Malformed("the body is not a JSON object") from error
+            raise Malformed(f"the body is not a JSON object{_place(error, valid)}") from error
     if valid != body:
         notes.append("characters of the request that could not be read were replaced")
     return envelope
+
+
+def _place(error: Exception, body: bytes) -> str:
+    """Line and column at which JSON breaks off or goes wrong, and nothing of what stands there."""
+    text = str(error)
+    found = _BYTE.search(text)
+    if found is None and "truncated" not in text:
+        return ""
+    at = min(int(found[1]), len(body)) if found else len(body)
+    line = body.count(b"\n", 0, at) + 1
+    column = len(body[body.rfind(b"\n", 0, at) + 1 : at].decode(errors="replace")) + 1
+    return f": it goes wrong at line {line}, column {column}"
 
 
 def _parts(body: bytes) -> _Usual | _Unusual:
@@ -174,31 +190,22 @@ def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
 
 
 def _patient_id(context: _Context, faults: list[str]) -> str | None:
-    """The bare id; a sender that writes Patient/123 is understood."""
+    """The bare id; a sender that writes Patient/123, or the whole address, is understood."""
     patient_id = _string(context.patient_id)
     if patient_id is None:
         faults.append("context.patientId is missing or not a string")
         return None
-    return patient_id.removeprefix("Patient/")
+    return bare_id(patient_id) or None
 
 
 def _drafts(raw: msgspec.Raw, faults: list[str]) -> Sequence[Item]:
     if not len(memoryview(raw)):
         faults.append("context.draftOrders is missing")
         return ()
-    page = bundles.page(raw)
-    if page.is_bundle and page.error is None:
-        return page.items
-    faults.append("context.draftOrders is not a Bundle")
-    return page.items or bundles.page(_as_bundle(_given(raw))).items
-
-
-def _as_bundle(value: Any) -> bytes:
-    """The Bundle that was meant by a list of orders or entries, or by a Bundle that does not say that it is one."""
-    entries = value.get("entry") if isinstance(value, dict) else value
-    listed = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    entries = [entry if "resource" in entry else {"resource": entry} for entry in listed]
-    return lenient.encode({"resourceType": "Bundle", "entry": entries})
+    items, as_asked = drafts.read(raw)
+    if not as_asked:
+        faults.append("context.draftOrders is not a Bundle")
+    return items
 
 
 def _selections(raw: msgspec.Raw, notes: list[str]) -> Sequence[str] | None:

@@ -26,18 +26,18 @@ _VOLUME = {"L": 1000, "mL": 1, "ml": 1, "uL": Fraction(1, 1000)}
 _MINUTES = {"s": Fraction(1, 60), "min": 1, "h": 60, "d": 1440, "wk": 10080}
 _SPELT = {
     "mcg": "ug", "\u00b5g": "ug", "\u03bcg": "ug", "microgram": "ug", "micrograms": "ug", "Mikrogramm": "ug",
-    "microgrammes": "ug", "milligram": "mg", "Milligramm": "mg", "miligramos": "mg", "hr": "h", "hrs": "h", "hour": "h",
-    "hours": "h", "Std": "h", "Stunde": "h", "heure": "h", "minute": "min", "minutes": "min", "mins": "min", "day": "d",
-    "days": "d", "Tag": "d", "24h": "d", "24 h": "d", "kgs": "kg", "kilogram": "kg", "kg KG": "kg", "l": "L",
-    "millilitres": "mL",
+    "microgrammes": "ug", "milligram": "mg", "Milligramm": "mg", "miligramos": "mg", "hr": "h", "hrs": "h",
+    "hour": "h", "hours": "h", "Std": "h", "Stunde": "h", "heure": "h", "minute": "min", "minutes": "min",
+    "mins": "min", "day": "d", "days": "d", "Tag": "d", "24h": "d", "24 h": "d", "kgs": "kg", "kilogram": "kg",
+    "kg KG": "kg", "millilitres": "mL",
 }  # fmt: skip
 SPELLINGS = [
-    "mcg", "mcg/kg", "mcg/kg/min", "mcg/kg/minute", "mcg/kg/hr", "mcg/min", "mcg/hour", "\u00b5g", "\u00b5g/kg/min",
-    "\u03bcg/kg/h", "\u03bcg/min", "mg/kg/hr", "mg/kg/hour", "mg/kg/minute", "mg/kg/day", "mg/hr", "mg/minute", "mg/day",
-    "mg/24h", "mg/24 h", "mg/h/kg", "mg/(h.kg)", "ug.kg-1.min-1", "ug/kg.min", "mg.h-1", "mL/hr", "ml/hour", "ml/min",
-    "ml/Std", "mL/kg/hr", "ml/kg/h", "Milligramm", "micrograms per kilogram per minute", "Mikrogramm/kg KG/Stunde",
-    "milligram per kilogram", "microgrammes/kg/heure", "miligramos", "millilitres per hour", "mg per Tag", "minute",
-    "minutes", "mins", "hr", "hrs", "hour", "hours", "day", "days", "Stunde", "kgs",
+    "mcg", "mcg/kg", "mcg/kg/min", "mcg/kg/minute", "mcg/kg/hr", "mcg/min", "\u00b5g", "\u00b5g/kg/min",
+    "\u03bcg/kg/h", "mg/kg/hr", "mg/kg/hour", "mg/kg/minute", "mg/kg/day", "mg/hr", "mg/minute", "mg/day", "mg/24h",
+    "mg/24 h", "mg/h/kg", "mg/(h.kg)", "ug.kg-1.min-1", "ug/kg.min", "mL/hr", "ml/hour", "ml/Std", "ml/kg/h",
+    "Milligramm", "micrograms per kilogram per minute", "Mikrogramm/kg KG/Stunde", "milligram per kilogram",
+    "microgrammes/kg/heure", "miligramos", "millilitres per hour", "minute", "minutes", "mins", "hr", "hrs", "hour",
+    "hours", "day", "days", "Stunde", "kgs",
 ]  # fmt: skip
 """Some of the ways in which people write the units of the table."""
 WEIGHTS = {
@@ -60,7 +60,9 @@ class Unit:
 
 def unit(text: str) -> Unit:
     """The unit as its spelling says. Raises KeyError for a part that this file does not know."""
-    parts = text.replace("(", "").replace(")", "").replace("-1", "").replace(".", "/").replace(" per ", "/").split("/")
+    parts = (
+        text.replace("(", "").replace(")", "").replace("-1", "").replace(".", "/").replace(" per ", "/").split("/")
+    )
     first, *below = [_SPELT.get(part, part) for part in parts]
     times = [part for part in below if part != "kg"]
     per_hour = Fraction(60) / Fraction(_MINUTES[times[0]]) if times else Fraction(1)
