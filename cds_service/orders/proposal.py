@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal, assert_never
 
+from cds_service.orders import often
 from cds_service.orders.dosage import Amount, Path
 from cds_service.orders.text import states_an_amount
 
@@ -176,22 +177,27 @@ def make_edits(order: dict[str, Any], edits: Sequence[Edit]) -> None:
 
 def _drop_words(dosage: dict[str, Any]) -> None:
     """Take out what states the old figures in words."""
-    for name in ("text", "patientInstruction"):
-        dosage.pop(name, None)
+    dosage.pop("text", None)
+    if _states_a_dose(str(dosage.get("patientInstruction", ""))):
+        del dosage["patientInstruction"]
     given = dosage.get("additionalInstruction")
     if given is not None:
-        kept = [each for each in (given if isinstance(given, list) else [given]) if not _states_an_amount(each)]
+        kept = [each for each in (given if isinstance(given, list) else [given]) if not _tells_a_dose(each)]
         dosage["additionalInstruction"] = kept
         if not kept:
             del dosage["additionalInstruction"]
 
 
-def _states_an_amount(concept: Any) -> bool:
+def _states_a_dose(text: str) -> bool:
+    return states_an_amount(text) or often.interval(text) is not None
+
+
+def _tells_a_dose(concept: Any) -> bool:
     if not isinstance(concept, dict):
-        return states_an_amount(str(concept))
+        return _states_a_dose(str(concept))
     codings = concept.get("coding") or []
     shown = [each.get("display") for each in codings if isinstance(each, dict)] if isinstance(codings, list) else []
-    return any(states_an_amount(str(text)) for text in (concept.get("text"), *shown) if text)
+    return any(_states_a_dose(str(text)) for text in (concept.get("text"), *shown) if text)
 
 
 def _set_product(order: dict[str, Any], edit: SetProduct) -> None:

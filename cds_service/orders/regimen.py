@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from cds_service import units
 from cds_service.orders import text, words
 from cds_service.orders.dosage import Amount, Written
 from cds_service.orders.measure import RATE_DIMENSIONS
@@ -94,15 +95,15 @@ def regimen(written: Sequence[Written], reading: Reading) -> tuple[Step, ...]:
 
     Words may raise a step or add one, never lower or remove one.
     """
-    structured = {each.index: _step(each, reading) for each in written if each.has_amount}
-    known = [amount for step in structured.values() for amount in _stated_by(step, reading)]
+    structured = [[_step(way, reading) for way in _ways(each)] for each in written]
+    known = [amount for ways in structured for step in ways for amount in _stated_by(step, reading)]
     steps: list[Step] = []
-    for each in written:
-        if each.has_amount:
-            raised, beside = _with_words(structured[each.index], known, reading)
+    for each, ways in zip(written, structured, strict=True):
+        for step in ways:
+            raised, beside = _with_words(step, known, reading)
             steps += [raised, *beside]
             known += [amount for step in beside for amount in _stated_by(step, reading)]
-        elif each.words:
+        if not ways and each.words:
             steps += _spoken(each, reading)
     return tuple(steps)
 
@@ -121,6 +122,13 @@ def mass(amount: Amount, reading: Reading) -> tuple[Fraction | None, Fraction | 
             return mg, value
         return mg, mg / judged_by
     return value, value / judged_by if judged_by is not None else None
+
+
+def _ways(written: Written) -> list[Written]:
+    """An instruction with an amount; twice where one quantity may be a dose and may be a rate."""
+    if {amount.path for amount in written.dose} & {amount.path for amount in written.rate}:
+        return [dataclasses.replace(written, dose=()), dataclasses.replace(written, rate=())]
+    return [written] if written.has_amount else []
 
 
 def _step(written: Written, reading: Reading) -> Step:
@@ -163,8 +171,8 @@ def _beside_rate(step: Step, dose: Amount | None, rate: Amount, reading: Reading
     if dose is not None and reading.container_is_dose and written.minutes is None:
         return _mass_beside_rate(step, mass(dose, reading), per_hour, reading)
     minutes = written.minutes
-    if minutes is None and dose is None and rate.per_minutes is not None and _is_repeated(written):
-        minutes = rate.per_minutes  # 21 mg in 20 min, every 6 h: a dose that is repeated
+    if minutes is None and dose is None and _is_repeated_dose(written, rate):
+        minutes = rate.per_minutes
     elif minutes is None and not is_volume:
         minutes = written.bounds_minutes
     if minutes is None:
@@ -174,8 +182,18 @@ def _beside_rate(step: Step, dose: Amount | None, rate: Amount, reading: Reading
     return _classed(_finite(step, (given[0], given[1]), minutes), reading)
 
 
-def _is_repeated(written: Written) -> bool:
-    return written.repeat.interval is not None or written.repeat.count is not None
+_ONE = frozenset(units.find(code, "time").factor for code in ("s", "min", "h", "d", "wk"))
+"""Minutes: a ratio to one of these is a speed."""
+
+
+def _is_repeated_dose(written: Written, rate: Amount) -> bool:
+    """21 mg in 20 min, every 6 h, for 3 days: no infusion of three days. 500 mg in 24 h every day is one."""
+    interval, bounds = written.repeat.interval, written.bounds_minutes
+    if rate.per_minutes is None or rate.per_minutes in _ONE:
+        return False
+    if interval is None:
+        return written.repeat.count is not None and bounds is None
+    return rate.per_minutes < interval and (bounds is None or bounds > interval)
 
 
 def _mass_beside_rate(
@@ -248,6 +266,8 @@ def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[A
     for other in amounts[1:]:
         pair = _comparable(highest, other, reading)
         highest = other if pair is not None and pair[1] > pair[0] else highest
+    if len({amount.path for amount in amounts}) == 1:
+        return highest, ()  # how one quantity contradicts itself is said already
     return highest, (f"two statements of the {what} differ; the higher is judged",)
 
 

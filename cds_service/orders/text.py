@@ -85,7 +85,8 @@ def states_an_amount(text: str) -> bool:
 
 def _unit(spelling: str) -> units.Unit | None:
     """In running text capitals are capitals: MG is a milligram there."""
-    for text in (spelling, spelling.lower()):
+    bare = spelling if "(" in spelling else spelling.rstrip(")")
+    for text in (bare, bare.lower()):
         try:
             return units.find(text, *RATE_DIMENSIONS, *DOSE_DIMENSIONS)
         except units.UnknownUnit:

@@ -335,7 +335,7 @@ def products(draw: st.DrawFn, drug: str, mg_per_ml: Fraction) -> dict[str, Any]:
 
 
 def has_volume(dosage: dict[str, Any]) -> bool:
-    return any(f"'{text}" in str(dosage) for text in _VOLUME)
+    return any(f"'{text}" in str(dosage) for text in (*_VOLUME, "millilitre"))
 
 
 @st.composite
