@@ -100,8 +100,8 @@ class Composed:
     stands_for: tuple[tuple[Judged, Outcome], ...]
 
 
-def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = ()) -> list[Composed]:
-    """The cards of a response, worst first.
+def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str | Note] = ()) -> list[Composed]:
+    """The cards of a response, worst first. A Note among the `notes` is a doubt, and warns.
 
     Every critical one is shown; of the others as many interrupt as there is room for, and the rest share one card.
     At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a

@@ -94,7 +94,8 @@ def explain(
     acknowledged: Acknowledged = NOTHING,
 ) -> tuple[list[Judged], list[str]]:
     """Every rule's outcome for each ketamine order, and the notes on what was read."""
-    return _read_and_judge(request, signing, knowledge, source, now, acknowledged, NEVER) or ([], [])
+    results, notes = _read_and_judge(request, signing, knowledge, source, now, acknowledged, NEVER) or ([], [])
+    return results, [note.value if isinstance(note, Note) else note for note in notes]
 
 
 def _read_and_judge(
@@ -105,7 +106,7 @@ def _read_and_judge(
     now: datetime,
     acknowledged: Acknowledged,
     deadline: Deadline,
-) -> tuple[list[Judged], list[str]] | None:
+) -> tuple[list[Judged], list[str | Note]] | None:
     """The outcomes and notes; None where no order is, or may be, ketamine.
 
     Raises Late where that is not known in time; afterwards each rule says for itself whether it was reached.
@@ -122,7 +123,10 @@ def _read_and_judge(
         draft for draft in found if draft.identity is None and (draft.description.to_fetch or draft.item.read.is_cut)
     ]
     ending = gather.ending(request, records, knowledge, deadline)
+    unjudged = gather.unjudged(found, request, records, knowledge)
     if not any(draft.selected for draft in (*mine, *doubtful, *ending)) and not request.drafts_cut:
+        if unjudged:
+            return [], list(unjudged)
         if request.faults and not (mine or doubtful):
             raise Malformed("; ".join(request.faults))
         return None
@@ -132,10 +136,11 @@ def _read_and_judge(
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now, deadline)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
+    notes: list[str | Note] = [*unjudged]
     if not (mine or doubtful or request.drafts_cut):
-        return results, []  # an order that only ends needs nothing that could not be read
-    notes = [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
-    notes += gather.draft_notes(doubtful, found, records, request)
+        return results, notes  # an order that only ends needs nothing that could not be read
+    notes += [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
+    notes += gather.draft_faults(found, request, records)
     return results, list(dict.fromkeys(notes))
 
 

@@ -200,7 +200,7 @@ def _at_running_rate(
 ) -> Item:
     """The order with its one rate replaced; one of several rates, or none, is left as it was ordered."""
     given = running.administration.dosage
-    rate = dosage.read_rate(given.rate_quantity, given.rate_ratio, UTC) if given else None
+    rate = dosage.read_rate(given.rate_quantity, given.rate_ratio) if given else None
     written = [dosage.read(d, i, valuesets, UTC) for i, d in enumerate(order.dosage_instruction)]
     rates = [(each.index, each.rate[0]) for each in written if each.rate]
     if rate is None or len(rates) != 1:

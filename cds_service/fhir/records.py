@@ -32,13 +32,18 @@ def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
         return None
     if reference.reference == f"Patient/{patient_id}":
         return True
-    if reference.reference.startswith("#"):
+    target = reference.reference.strip().partition("/_history/")[0].partition("|")[0].rstrip("/")
+    if target.startswith("#") or "?" in target:
         return None
-    target = reference.reference.partition("/_history/")[0]
-    if target.startswith("urn:"):
-        return target.rpartition(":")[2] == patient_id
-    kind, _, identifier = target.rpartition("/")
-    return identifier == patient_id and kind.rpartition("/")[2] in ("Patient", "")
+    same = bare_id(target).casefold() == bare_id(patient_id).casefold()
+    kind = target.rpartition("/")[0].rpartition("/")[2]
+    return same and (kind in ("Patient", "") or target.startswith("urn:"))
+
+
+def bare_id(text: str) -> str:
+    """The id in `Patient/123`, in an address with or without a version, in a URN."""
+    target = text.strip().partition("/_history/")[0].partition("|")[0].rstrip("/")
+    return target.rpartition(":" if target.startswith("urn:") else "/")[2]
 
 
 @dataclass(slots=True)

@@ -116,7 +116,7 @@ class Authenticator:
 
     def _is_for_us(self, audience: Any, client: Client, path: str) -> bool:
         bases = [self._public_url, *(alias.rstrip("/") for alias in client.audience)]
-        accepted = {*bases, *(base + path for base in bases)}
+        accepted = {*bases, *(base + path.rstrip("/") for base in bases)}
         named = audience if isinstance(audience, list) else [audience]
         return any(isinstance(each, str) and each.rstrip("/") in accepted for each in named)
 

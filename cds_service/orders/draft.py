@@ -13,6 +13,7 @@ from cds_service.fhir.bundles import Item
 from cds_service.fhir.medication import Description, describe
 from cds_service.fhir.records import same_patient
 from cds_service.fhir.resources import (
+    Dosage,
     MedicationRequest,
     Reference,
     RequestGroup,
@@ -21,9 +22,11 @@ from cds_service.fhir.resources import (
 )
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
-from cds_service.orders.dosage import Problem, Written
+from cds_service.orders.dosage import Written
 from cds_service.orders.indication import Indication, Kinds
 from cds_service.orders.route import UNSTATED
+from cds_service.orders.text import states_an_amount
+from cds_service.orders.timing import Problem
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
@@ -131,7 +134,7 @@ def drafts(
 
 
 def _identifier(reference: str) -> str:
-    return reference.partition("/_history/")[0].rsplit("/", 1)[-1]
+    return reference.partition("/_history/")[0].rsplit("/", 1)[-1].lstrip("#")
 
 
 def read(
@@ -165,7 +168,11 @@ def read(
 def read_steps(request: MedicationRequest, valuesets: ValueSets, zone: tzinfo) -> tuple[Written, ...]:
     """The dosage instructions as written; of very many the first, and the last of those says so."""
     given = request.dosage_instruction
-    written = tuple(dosage.read(d, i, valuesets, zone) for i, d in enumerate(given[:MOST_STEPS]))
+    notes = [note.text for note in request.note if note.text]
+    if not given and any(states_an_amount(note) for note in notes):
+        given = [Dosage(text="; ".join(notes))]
+        notes = []
+    written = tuple(dosage.read(d, i, valuesets, zone, () if i else notes) for i, d in enumerate(given[:MOST_STEPS]))
     if len(given) <= MOST_STEPS:
         return written
     problem = Problem("dosageInstruction", f"only the first {MOST_STEPS} of {len(given)} steps were read")

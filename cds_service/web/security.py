@@ -23,7 +23,7 @@ log = logging.getLogger("ketamine_cds")
 _PREFLIGHT_SECONDS = "7200"
 """For how long a browser may remember a preflight: the most that Chromium keeps."""
 _METHODS = "GET, POST, OPTIONS"
-_HEADERS = "authorization, content-type"
+_HEADERS = "authorization, content-type, content-encoding"
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 

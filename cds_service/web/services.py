@@ -45,11 +45,11 @@ class Invocation:
 def register(app: Flask, deployment: Deployment) -> None:
     shadow = deployment.settings.shadow == "on"
 
-    @app.get("/cds-services")
+    @app.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
         return answer(tenants.current().discovery)
 
-    @app.post("/cds-services/<service_id>")
+    @app.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
         service = discovery.BY_ID.get(service_id)
         if service is None:

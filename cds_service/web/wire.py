@@ -8,11 +8,15 @@ import msgspec
 from flask import Response, request
 
 from cds_service.hooks.errors import NotJson, TooLarge, operation_outcome
+from cds_service.web import bodies
 
 
 def read_body(limit: int) -> bytes:
-    """The request's body, at most `limit` bytes. Raises NotJson or TooLarge."""
-    if request.mimetype and not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
+    """The request's body in UTF-8, at most `limit` bytes before and after it is decompressed.
+
+    Raises NotJson, TooLarge, or Malformed where it cannot be decompressed or decoded.
+    """
+    if not bodies.is_json(request.mimetype):
         raise NotJson("the body must be application/json")
     length = request.content_length
     if length is None:
@@ -24,7 +28,8 @@ def read_body(limit: int) -> bytes:
         body = request.environ["wsgi.input"].read(length)
     if len(body) > limit:
         raise TooLarge(f"the body is larger than {limit} bytes")
-    return body
+    encoding, charset = request.headers.get("Content-Encoding", ""), request.mimetype_params.get("charset", "")
+    return bodies.plain(body, encoding, charset, limit)
 
 
 def answer(body: bytes, status: int = 200) -> Response:

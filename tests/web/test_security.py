@@ -52,7 +52,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_without_a_token(
     answer = preflight(http, path, ORIGIN)
     assert (answer.status_code, answer.data) == (204, b"")
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
-    assert answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type"
+    assert answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type, content-encoding"
     assert {"GET", "POST"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
     assert int(answer.headers["Access-Control-Max-Age"]) > 0
     assert "Origin" in answer.headers["Vary"]
