@@ -452,19 +452,21 @@ class Asked:
         ("Medication?code=1&_count=100000", False), ("Medication/1?x=y", False), ("Medication/1/$everything", False),
         ("Medication/1#x", False), ("Medication/1/", False), ("Medication/a b", False), ("Medication/\n1", False),
         ("urn:uuid:1", False), ("", False), (None, False), ("x-Medication/1", False), ("Medication/%2e%2e", False),
+        ("https://other.example/fhir/Medication/1", False), ("$export/Medication/1", False),
     ],
 )  # fmt: skip
 def test_a_reference_is_read_only_where_it_names_such_a_resource(reference: str | None, is_read: bool) -> None:
     asked = Asked()
-    assert list(read_named(asked, "Medication", [reference])) == []
-    assert asked.urls == ([reference] if is_read else [])
+    assert list(read_named(asked, "Medication", [reference], "https://e.example/fhir")) == []
+    read = (reference or "").removeprefix("https://e.example/fhir/")
+    assert asked.urls == ([read] if is_read else [])
 
 
 @pytest.mark.parametrize("more", [0, 1, 2000])
 def test_of_many_references_the_first_are_read_each_once(more: int) -> None:
     asked = Asked()
     references = [f"Medication/{i}" for i in range(MOST_REFERENCES + more) for _ in range(2)]
-    list(read_named(asked, "Medication", references))
+    list(read_named(asked, "Medication", references, None))
     assert asked.urls == [f"Medication/{i}" for i in range(MOST_REFERENCES)]
 
 
