@@ -145,14 +145,19 @@ def _distinct(cards: Sequence[Composed]) -> list[Composed]:
 
 
 def not_checked_at_all(
-    texts: Texts, protocol: Protocol, topic_system: str, source_url: str, override_reasons: Sequence[Coding]
+    texts: Texts,
+    protocol: Protocol,
+    topic_system: str,
+    source_url: str,
+    override_reasons: Sequence[Coding],
+    why: str = "failed",
 ) -> Card:
-    """The card of a service that failed."""
+    """The card of a service that failed, or (`why`: busy) had no time."""
     words = texts.words
     return Card(
         uuid=str(uuid4()),
-        summary=words.say("failed"),
-        detail=words.say("failed-body"),
+        summary=words.say(why),
+        detail=words.say(f"{why}-body"),
         indicator="warning",
         source=Source(
             label=f"{protocol.title} {protocol.version}",

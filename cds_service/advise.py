@@ -116,10 +116,10 @@ def _read_and_judge(
     return results, list(dict.fromkeys(notes))
 
 
-def failure(knowledge: Knowledge) -> Response:
-    """The answer when the service itself fails: the order was not checked, and the card says so."""
+def failure(knowledge: Knowledge, why: str = "failed") -> Response:
+    """The answer when the service itself fails, or is busy: the order was not checked, and the card says so."""
     card = compose.not_checked_at_all(
-        knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons
+        knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons, why
     )
     version, site = knowledge.protocol.version, knowledge.protocol.site
     return Response(cards=[card], extension=response.extension([], version, site))
