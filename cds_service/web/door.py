@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
@@ -40,7 +41,10 @@ class Body:
     def __init__(self, protocol: Any, loop: asyncio.AbstractEventLoop, seconds: float, has_length: bool) -> None:
         self.grow: Callable[[int], None] = lambda count: None
         """Told of the bytes of each piece of a body without a length; it may raise to stop the reading."""
+        self.comes_on = True
+        """Whether more of it may come that is worth waiting for."""
         self._protocol = protocol
+        self._pieces = self._arriving()
         self._loop = loop
         self._seconds = seconds
         self._has_length = has_length
@@ -54,22 +58,37 @@ class Body:
         try:
             return reading.result()
         except TimeoutError as error:
+            self.comes_on = False
             raise TooSlow(f"the body did not arrive within {self._seconds:g} s") from error
         except ProtocolClosed as error:
             raise Malformed("the body broke off") from error
 
+    async def pass_over(self, seconds: float) -> None:
+        """Let go by what is still sent: a sender that is cut off in the middle never reads why it was refused."""
+        with suppress(TimeoutError, ProtocolClosed):
+            async with asyncio.timeout(seconds):
+                async for _ in self._pieces:
+                    pass
+
+    async def _arriving(self) -> AsyncIterator[bytes]:
+        async for piece in self._protocol:
+            yield piece
+
     async def _read(self, size: int) -> bytes:
         if self._has_length:  # the server holds the sender to it
             whole: bytes = await self._protocol()
+            self.comes_on = False
             return whole[: size if size >= 0 else None]
         pieces: list[bytes] = []
         length = 0
-        async for piece in self._protocol:
+        async for piece in self._pieces:
             pieces.append(piece)
             length += len(piece)
             self.grow(len(piece))
             if 0 <= size <= length:
                 break
+        else:
+            self.comes_on = False
         return b"".join(pieces)[: size if size >= 0 else None]
 
 
@@ -94,11 +113,14 @@ class Door:
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         assert self._loop is not None
-        await self._loop.run_in_executor(self._threads, self._answer, scope, protocol)
+        has_length = scope.headers.get("content-length") is not None
+        body = Body(protocol, self._loop, self._bounds.body_seconds, has_length)
+        await self._loop.run_in_executor(self._threads, self._answer, scope, protocol, body)
+        if scope.method not in _NO_BODY and body.comes_on:
+            await body.pass_over(_LINGER)
 
-    def _answer(self, scope: Any, protocol: Any) -> None:
+    def _answer(self, scope: Any, protocol: Any, read: Body) -> None:
         """In a thread. Whatever the application does, the caller is told something."""
-        assert self._loop is not None
         status, headers = HTTPStatus.INTERNAL_SERVER_ERROR.value, [("content-length", "0")]
         body = b""
 
@@ -107,9 +129,7 @@ class Door:
             status, headers = int(line[:3]), given
 
         try:
-            has_length = scope.headers.get("content-length") is not None
-            environ = _environ(scope, Body(protocol, self._loop, self._bounds.body_seconds, has_length))
-            answered = self._application(environ, start)
+            answered = self._application(_environ(scope, read), start)
             try:
                 body = b"".join(answered)
             finally:
@@ -119,6 +139,8 @@ class Door:
             protocol.response_bytes(status, headers, body)
 
 
+_LINGER = 1.0
+"""Seconds for which the rest of a body is taken that was refused unread."""
 _NO_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
