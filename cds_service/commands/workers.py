@@ -102,6 +102,11 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
+def pause_after(failures: int) -> float:
+    """Seconds until the next try, after so many early ends before this one."""
+    return min(0.25 * 2 ** min(failures, 20), _LONGEST_PAUSE) if failures else 0.0
+
+
 # In the parent ----------------------------------------------------------------------------------------------------
 
 
@@ -247,10 +252,9 @@ class Supervisor(MPServer):
         self._say(worker, why)
 
     def _failed(self, now: float) -> None:
-        """An early end: each further one in a row makes the next try wait twice as long."""
-        pause = min(0.25 * 2**self._failures, _LONGEST_PAUSE) if self._failures else 0.0
+        """An early end: each further one in a row makes the next try wait longer."""
+        self._not_before = now + pause_after(self._failures)
         self._failures += 1
-        self._not_before = now + pause
 
     def _say(self, worker: _Worker, why: str) -> None:
         log.error("worker %s was lost (%s) and is replaced", worker.pid, why)

@@ -29,13 +29,14 @@ def check(settings: Settings) -> tuple[Path, Path] | None:
 
 def _check_pair(certificate: Path, key: Path) -> None:
     named = f"{PREFIX}TLS_CERTIFICATE: {certificate}"
+    written, written_key = _read("TLS_CERTIFICATE", certificate), _read("TLS_KEY", key)
     try:
-        chain = x509.load_pem_x509_certificates(_read("TLS_CERTIFICATE", certificate))
+        chain = x509.load_pem_x509_certificates(written)
     except ValueError as error:
         raise SettingError(f"{named} holds no certificate in PEM form") from error
     named_key = f"{PREFIX}TLS_KEY: {key}"
     try:
-        private = serialization.load_pem_private_key(_read("TLS_KEY", key), None)
+        private = serialization.load_pem_private_key(written_key, None)
     except TypeError as error:
         raise SettingError(f"{named_key} is encrypted; the service needs it without a password") from error
     except Exception as error:  # ValueError, and what cryptography raises for algorithms that it does not know
