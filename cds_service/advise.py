@@ -144,9 +144,9 @@ def _read_and_judge(
     return results, list(dict.fromkeys(notes))
 
 
-def failure(knowledge: Knowledge) -> Response:
-    """The answer when the service itself fails: the order was not checked, and the card says so."""
-    return _not_checked("failed", knowledge, [])
+def failure(knowledge: Knowledge, why: str = "failed") -> Response:
+    """The answer when the service itself fails, or is busy: the order was not checked, and the card says so."""
+    return _not_checked(why, knowledge, [])
 
 
 def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge) -> Advice:

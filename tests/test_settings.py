@@ -28,6 +28,15 @@ GOOD: dict[str, tuple[str, Any]] = {
     "FHIR_MAX_TOTAL_BYTES": ("1000", 1000),
     "FHIR_CA_BUNDLE": (__file__, __file__),
     "MAX_BODY_BYTES": ("1000000000", 1_000_000_000),
+    "CALLS_AT_ONCE": ("10000", 10_000),
+    "BYTES_IN_FLIGHT": ("1000", 1_000),
+    "JUDGED_AT_ONCE": ("1000", 1_000),
+    "HEADER_SECONDS": ("300", 300),
+    "BODY_SECONDS": ("300", 300),
+    "CONNECTIONS": ("16", 16),
+    "BACKLOG": ("65535", 65_535),
+    "HUNG_SECONDS": ("300", 300),
+    "SPARE_WORKERS": ("8", 8),
     "OVERLAY": ("site.yaml", "site.yaml"),
     "VALUESETS": (str(Path(__file__).parent), str(Path(__file__).parent)),
     "AUTH": ("required", "required"),
@@ -58,6 +67,15 @@ DEFAULTS = Settings(
     fhir_max_total_bytes=16_000_000,
     fhir_ca_bundle=None,
     max_body_bytes=16_000_000,
+    calls_at_once=128,
+    bytes_in_flight=64_000_000,
+    judged_at_once=16,
+    header_seconds=10,
+    body_seconds=5,
+    connections=1024,
+    backlog=1024,
+    hung_seconds=5,
+    spare_workers=1,
     overlay=None,
     valuesets=None,
     auth=None,
@@ -74,7 +92,7 @@ DEFAULTS = Settings(
     tls_certificate=None,
     tls_key=None,
 )
-MAY_BE_ZERO = ("ANSWER_DEADLINE_MS", "CLOCK_SKEW_SECONDS", "RATE_LIMIT")
+MAY_BE_ZERO = ("ANSWER_DEADLINE_MS", "CLOCK_SKEW_SECONDS", "RATE_LIMIT", "SPARE_WORKERS")
 NUMBERS = [name for name, (_, value) in GOOD.items() if isinstance(value, int)]
 URLS = ("PUBLIC_URL", "FHIR_SERVERS")
 

@@ -386,10 +386,10 @@ def test_a_text_that_is_no_decimal_number_is_refused_like_any_other_unreadable_n
     ids=lambda number: f"{number!s:.15}",
 )  # fmt: skip
 def test_an_absurd_number_is_refused_at_once(number: Decimal | int | str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(UnreadableNumber, match="too long"):
         units.quantity(number, "mg/kg/h")
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("number", ["1e40", "9" * 40, "0." + "9" * 39, "1e-40", "0", "-0", "0.00", 0, 2**63])

@@ -22,6 +22,7 @@ from cds_service.web import (
     fhir,
     observe,
     openapi,
+    overload,
     pages,
     security,
     services,
@@ -47,6 +48,7 @@ def create_app(
     # Before a request the parts run from the top down, after it from the bottom up: the first sees everything.
     observe.register(app, deployment)
     deadlines.register(app, deployment)
+    overload.register(app, deployment)
     security.register(app, deployment)
     audit.register(app, deployment)
     services.register(app, deployment)

@@ -10,6 +10,8 @@ from cds_service.hooks.errors import Malformed, NotJson, TooLarge
 _JSON = frozenset({"application/json", "text/json", "application/json+fhir", "application/x-json", "text/x-json"})
 """Beside everything that ends in `+json`. The third is what DSTU2 called FHIR's JSON."""
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_MEMBERS = 16
+"""Of one gzip file: what is left after each is copied."""
 _GZIP = b"\x1f\x8b"
 """No JSON begins so."""
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"{\0": "utf-16-le", b"\0{": "utf-16-be"}
@@ -45,7 +47,7 @@ def _inflated(body: bytes, window: int, limit: int) -> bytes:
     found: list[bytes] = []
     left = limit + 1
     try:
-        while True:
+        for _ in range(_MEMBERS):
             reader = zlib.decompressobj(window)
             part = reader.decompress(body, left)
             found.append(part)
@@ -56,10 +58,10 @@ def _inflated(body: bytes, window: int, limit: int) -> bytes:
                 raise Malformed("the compressed body is cut off")
             body = reader.unused_data.lstrip(b"\0")  # a further member of gzip, or padding
             if not body:
-                break
+                return b"".join(found)
     except zlib.error as error:
         raise Malformed("the body is not compressed as its Content-Encoding says") from error
-    return b"".join(found)
+    raise Malformed(f"the compressed body has more than {_MEMBERS} members")
 
 
 def _has_header(body: bytes) -> bool:

@@ -17,7 +17,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -45,6 +45,14 @@ AUTH_REFUSALS = Counter("ketamine_cds_auth_refusals", "Calls refused with 401, b
 AUDIT_DROPS = Counter("ketamine_cds_audit_drops", "Invocations that could not be recorded.")
 FAILURES = Counter("ketamine_cds_failures", "Orders that were not checked because the service itself failed.")
 
+SHED = Counter("ketamine_cds_shed", "Calls that were not judged because the service was busy.", ("why",))
+CALLS = Gauge("ketamine_cds_calls_in_progress", "Calls in progress.", multiprocess_mode="livesum")
+BYTES = Gauge("ketamine_cds_bytes_in_flight", "Bytes of bodies in progress.", multiprocess_mode="livesum")
+THREADS = Gauge("ketamine_cds_threads", "Threads, as of the last call.", multiprocess_mode="livesum")
+WORKER_RESTARTS = Counter(
+    "ketamine_cds_worker_restarts", "Workers that were replaced, by how they were lost.", ("reason",)
+)
+
 
 @lru_cache(maxsize=1024)
 def duration(service: str) -> Histogram:
@@ -64,3 +72,8 @@ def exposed(is_shared: bool) -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def forget(pid: int) -> None:
+    """Take the gauges of a process that has ended out of the sums."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

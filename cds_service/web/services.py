@@ -18,9 +18,11 @@ from cds_service.hooks.errors import HookError, UnknownService
 from cds_service.hooks.profiles import Profile
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import EMPTY, encode
-from cds_service.web import deadlines, metrics, tenants
+from cds_service.terminology.glance import may_concern
+from cds_service.web import deadlines, metrics, overload, tenants
 from cds_service.web.deployment import Deployment
 from cds_service.web.metrics import Counted
+from cds_service.web.tenants import Tenant
 from cds_service.web.wire import answer, place, read_body
 
 log = logging.getLogger("ketamine_cds")
@@ -58,6 +60,8 @@ def register(app: Flask, deployment: Deployment) -> None:
         with deadlines.standing_still():
             body = read_body(deployment.settings.max_body_bytes)
         deadline = deadlines.current()
+        if not overload.held().turn():
+            return answer(_busy(service, tenant, body, now, shadow))
         try:
             hook_request = parse(body, service.hook)
             source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline))
@@ -82,6 +86,17 @@ def _tell_if_late(deadline: Deadline) -> None:
     if deadline.missed is not None:
         log.warning("an answer was not complete in time: %s", deadline.missed)
         metrics.late(deadline.missed)
+
+
+def _busy(service: Service, tenant: Tenant, body: bytes, now: datetime, shadow: bool) -> bytes:
+    """The answer of a service that has no time to read the call: a warning where it may concern a judged drug."""
+    if not may_concern(body, tenant.knowledge.valuesets):
+        return encode(EMPTY)
+    says = failure(tenant.knowledge, "busy")
+    made = Advice(says, composed=[Composed(card, ()) for card in says.cards], failed=True)
+    sent = EMPTY if shadow else _in_form(tenant.profile, says)
+    g.invocation = Invocation(service, None, says, sent, now, made)
+    return encode(sent)
 
 
 def _in_form(profile: Profile, failed: HookResponse) -> HookResponse:
