@@ -6,9 +6,7 @@ Patients, orders and facts become keyed digests here; nothing else of them leave
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -19,6 +17,7 @@ from cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Said, ide
 from cards.compose import Composed
 from cds_service.advise import Advice
 from cds_service.orders.exposure import Exposure
+from cds_service.patience import Asking, Unanswered
 from cds_service.protocol.model import Protocol
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome
@@ -31,8 +30,6 @@ log = logging.getLogger("ketamine_cds")
 
 LOOK_UP_SECONDS = 0.15
 """So long an answer waits for the overrides of its orders; later, nothing is quiet."""
-_PAUSE = 3.0
-"""Seconds without another try after a look-up that failed, so that a store that is away delays few answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +45,40 @@ class Call:
     shadow: bool = False
 
 
-class Audit:
-    """The store as one worker uses it. Without a store nothing is recorded or remembered, without a key no order is.
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told how the store fares; nobody by default."""
 
-    `lost` is told how many records were dropped, as soon as they are.
+    lost: Callable[[int], None] = lambda count: None
+    """How many records were dropped, as soon as they are."""
+    waits: Callable[[int, float], None] = lambda count, age: None
+    """How many records are not written yet, and the age of the oldest in seconds."""
+    unanswered: Callable[[], None] = lambda: None
+    """Each look-up of overrides without an answer in time."""
+    held: Callable[[int], None] = lambda count: None
+    """How many threads are held by such a look-up."""
+
+
+UNWATCHED = Watch()
+
+
+class Audit:
+    """The store as one worker uses it.
+
+    Without a store nothing is recorded or remembered, without a key no order is.
     """
 
-    def __init__(
-        self, store: Store | None, key: Key | None = None, lost: Callable[[int], None] = lambda count: None
-    ) -> None:
+    def __init__(self, store: Store | None, key: Key | None = None, watch: Watch = UNWATCHED) -> None:
         self.store = store
         self._key = key
-        self.writer = Writer(store.write, lost=lost) if store is not None else None
-        self.looking = Looking(store) if store is not None and key is not None else None
+        self.writer = Writer(store.write, lost=watch.lost, waits=watch.waits) if store is not None else None
+        self.looking = Looking(store, watch) if store is not None and key is not None else None
+
+    def is_well(self) -> bool:
+        """Whether what is answered now can be recorded. Takes as long as the store does."""
+        if self.store is None or self.writer is None:
+            return True
+        return not self.writer.is_away and self.store.reachable()
 
     def acknowledged(self, client: str) -> Acknowledged:
         """What clinicians of this client overrode."""
@@ -187,22 +205,16 @@ class _Digests:
 class Looking:
     """Look-ups that take no longer than an answer can wait, whatever the store does."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, watch: Watch = UNWATCHED) -> None:
         self.patience = LOOK_UP_SECONDS
         self._store = store
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="overrides")
-        self._not_before = 0.0
+        self._asking = Asking("overrides", LOOK_UP_SECONDS, failed=watch.unanswered, held=watch.held)
 
     def overrides(self, orders: Sequence[str], client: str, since: datetime) -> list[records.Override]:
-        """As the store has it; nothing where it is late, away or was so just now."""
-        if time.monotonic() < self._not_before:
-            return []
+        """As the store has it; nothing where it is late, away or was so just now: nothing is quiet then."""
         try:
-            asked = self._threads.submit(self._store.overrides, orders, client, since)
-            return asked.result(self.patience)
-        except Exception as error:  # nothing is quiet then, which is the safe side
-            self._not_before = time.monotonic() + _PAUSE
-            log.warning("overrides could not be looked up: %s", type(error).__name__)
+            return self._asking.ask(lambda: self._store.overrides(orders, client, since), self.patience)
+        except Unanswered:
             return []
 
 

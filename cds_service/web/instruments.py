@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -29,6 +37,21 @@ FETCHES = Counter(
 )
 AUTH_REFUSALS = Counter("ketamine_cds_auth_refusals", "Calls refused with 401, by what was wrong.", ("reason",))
 AUDIT_DROPS = Counter("ketamine_cds_audit_drops", "Invocations that could not be recorded.")
+AUDIT_WAITING = Gauge(
+    "ketamine_cds_audit_waiting", "Records that are not written yet, in all workers.", multiprocess_mode="livesum"
+)
+AUDIT_OLDEST = Gauge(
+    "ketamine_cds_audit_oldest_seconds",
+    "Since when the oldest record that is not written yet has been waiting.",
+    multiprocess_mode="livemax",
+)
+UNANSWERED = Counter("ketamine_cds_unanswered", "Questions to a database without an answer in time.", ("asked",))
+HELD = Gauge(
+    "ketamine_cds_threads_held",
+    "Threads that wait for a database longer than anyone waits for them.",
+    ("asked",),
+    multiprocess_mode="livesum",
+)
 FAILURES = Counter("ketamine_cds_failures", "Orders that were not checked because the service itself failed.")
 
 

@@ -7,7 +7,7 @@ each can answer for all. `serve` makes such a folder; an application in one proc
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,6 +73,32 @@ def refused(reason: str) -> None:
 
 def audit_dropped(records: int) -> None:
     _instruments().AUDIT_DROPS.inc(records)
+
+
+def audit_waits(count: int, age: float) -> None:
+    """Records that this worker has not written yet, and the age of the oldest in seconds."""
+    of = _instruments()
+    of.AUDIT_WAITING.set(count)
+    of.AUDIT_OLDEST.set(age)
+
+
+def unanswered(asked: str) -> Callable[[], None]:
+    """Counts a question that had no answer in time; `asked` is what it was about."""
+
+    def count() -> None:
+        of = _instruments()
+        of.counted(of.UNANSWERED, asked).inc()
+
+    return count
+
+
+def held(asked: str) -> Callable[[int], None]:
+    """Takes how many threads such questions hold in this worker."""
+
+    def tell(count: int) -> None:
+        _instruments().HELD.labels(asked).set(count)
+
+    return tell
 
 
 def failed() -> None:

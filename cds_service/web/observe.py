@@ -91,7 +91,7 @@ def register(app: Flask, deployment: Deployment) -> None:
     traces.start(app)
 
 
-def ready_if(app: Flask, name: str, check: Check) -> None:
+def ready_if(app: Flask, name: str, check: Check, degrades: bool = False) -> None:
     """The service is ready only while `check` holds; any part of the application may add one."""
     app.extensions.setdefault(_CHECKS, {})[name] = check
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 from flask import g
-from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.hooks import clients, discovery, keysets, profiles
@@ -20,6 +19,8 @@ from cds_service.hooks.replay import SqlReplayGuard
 from cds_service.knowledge import Knowledge
 from cds_service.knowledge import load as load_knowledge
 from cds_service.settings import SettingError, Settings
+from cds_service.store.engines import StoreError
+from cds_service.web import metrics
 from cds_service.web.rate import Bucket
 
 ANONYMOUS = "anonymous"
@@ -146,9 +147,11 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
 
 def _authenticator(settings: Settings, callers: Sequence[Client], clock: Callable[[], datetime]) -> Authenticator:
     try:
-        replay = SqlReplayGuard(replay_url(settings), clock)
-    except SQLAlchemyError as error:
-        raise SettingError(f"the database of used tokens cannot be opened: {type(error).__name__}") from error
+        replay = SqlReplayGuard(
+            replay_url(settings), clock, failed=metrics.unanswered("used tokens"), held=metrics.held("used tokens")
+        )
+    except StoreError as error:
+        raise SettingError(f"KETAMINE_CDS_REPLAY_URL cannot be used: {error}") from error
     return Authenticator(
         [(entry, _keys(entry, settings)) for entry in callers],
         settings.base_url,
@@ -158,15 +161,8 @@ def _authenticator(settings: Settings, callers: Sequence[Client], clock: Callabl
 
 
 def replay_url(settings: Settings) -> str:
-    """Where used tokens are kept. Makes the folder. Raises SettingError."""
-    if settings.replay_url:
-        return settings.replay_url
-    folder = settings.state_folder
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingError(f"{folder} cannot be made; KETAMINE_CDS_STATE_DIR names another folder") from error
-    return f"sqlite:///{folder / 'used-tokens.sqlite3'}"
+    """Where used tokens are kept."""
+    return settings.replay_url or f"sqlite:///{settings.state_folder / 'used-tokens.sqlite3'}"
 
 
 def _keys(entry: Client, settings: Settings) -> Keys:
