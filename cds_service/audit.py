@@ -208,7 +208,9 @@ class Looking:
     def __init__(self, store: Store, watch: Watch = UNWATCHED) -> None:
         self.patience = LOOK_UP_SECONDS
         self._store = store
-        self._asking = Asking("overrides", LOOK_UP_SECONDS, failed=watch.unanswered, held=watch.held)
+        self._asking = Asking(
+            "overrides cannot be looked up", LOOK_UP_SECONDS, failed=watch.unanswered, held=watch.held
+        )
 
     def overrides(self, orders: Sequence[str], client: str, since: datetime) -> list[records.Override]:
         """As the store has it; nothing where it is late, away or was so just now: nothing is quiet then."""

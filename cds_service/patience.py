@@ -35,18 +35,19 @@ class Asking:
 
     def __init__(
         self,
-        whom: str,
+        trouble: str,
         patience: float,
         pause: float = 3.0,
         threads: int = 2,
         failed: Callable[[], None] = lambda: None,
         held: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """`whom` stands in the log. `failed` is told of each question without an answer, `held` how many threads
-        are held whenever that changes.
+        """`trouble` stands in the log, before the reason.
+
+        `failed` is told of each question without an answer, `held` how many threads are held whenever that changes.
         """
         self.patience = patience
-        self._whom = whom
+        self._trouble = trouble
         self._pause = pause
         self._threads = threads
         self._failed = failed
@@ -72,14 +73,15 @@ class Asking:
     def ask(self, question: Callable[[], T], patience: float | None = None) -> T:
         """What `question` returns. Raises Unanswered: it failed, it is late, or the last one failed just now.
 
-        A question that is given up is not stopped: it must end by itself, and may still do what it was to do.
+        A question that is given up is not stopped: it must end by itself, and may still do what it was to do. Where
+        the caller has less `patience` than is usual here, being late is no fault of who is asked, and no outage.
         """
         wait = self.patience if patience is None else patience
         until = time.monotonic() + wait
         if time.monotonic() < self._not_before:
-            raise Unanswered(f"{self._whom}: no answer just now")
-        if not self._free.acquire(timeout=wait):
-            raise self._gave_up("every thread is held by an earlier question")
+            raise Unanswered(f"{self._trouble}: no answer just now")
+        if not self._free.acquire(timeout=max(0.0, wait)):
+            raise self._late(wait, "every thread is held by an earlier question")
         answer: Future[T] = Future()
         self._start()
         self._questions.put((question, answer))
@@ -87,7 +89,7 @@ class Asking:
             error = answer.exception(max(0.0, until - time.monotonic()))
         except Late:
             self._hold(answer)
-            raise self._gave_up(f"no answer within {round(wait * 1000)} ms") from None
+            raise self._late(wait, f"no answer within {round(wait * 1000)} ms") from None
         if error is not None:
             raise self._gave_up(str(error) if isinstance(error, SaysWhy) else type(error).__name__)
         self._answered()
@@ -100,7 +102,7 @@ class Asking:
             if not self._started:
                 self._started = True
                 for _ in range(self._threads):
-                    threading.Thread(target=self._put, name=f"asks {self._whom}", daemon=True).start()
+                    threading.Thread(target=self._put, name="asks", daemon=True).start()
 
     def _put(self) -> None:
         while True:
@@ -124,15 +126,18 @@ class Asking:
             self._held += more
             self._tell_held(self._held)
 
+    def _late(self, wait: float, why: str) -> Unanswered:
+        return self._gave_up(why) if wait >= self.patience else Unanswered(f"{self._trouble}: {why}")
+
     def _gave_up(self, why: str) -> Unanswered:
         with self._lock:
             now = time.monotonic()
             self._not_before = now + self._pause
             is_new, self._away_since = self._away_since is None, self._away_since or now
         if is_new:
-            log.warning("%s cannot be asked: %s; tried again every %g s", self._whom, why, self._pause)
+            log.warning("%s: %s", self._trouble, why)
         self._failed()
-        return Unanswered(f"{self._whom}: {why}")
+        return Unanswered(f"{self._trouble}: {why}")
 
     def _answered(self) -> None:
         if self._away_since is None:
@@ -140,4 +145,4 @@ class Asking:
         with self._lock:
             since, self._away_since = self._away_since, None
         if since is not None:
-            log.info("%s can be asked again, after %d s", self._whom, time.monotonic() - since)
+            log.info("no longer, after %d s: %s", time.monotonic() - since, self._trouble)

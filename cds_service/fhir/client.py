@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,7 +20,10 @@ from urllib3.exceptions import TimeoutError as LateError
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
 
+log = logging.getLogger("ketamine_cds")
+
 _CHUNK = 65536
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,100}")
 
 
 @dataclass(slots=True)
@@ -115,6 +120,7 @@ class FhirServers:
             return NoSource()
         allowed = next((each for each in self.allowed if is_below(base, each)), None)
         if allowed is None:
+            log.warning("a request names a FHIR server that is not on its client's list: %s", _host(base))
             return NoSource("it was not sent, and the FHIR server that the request names is not on the allowlist")
         return _FhirServer(self, self._pools[allowed], base.rstrip("/") + "/", token)
 
@@ -158,6 +164,15 @@ class FhirServers:
         return f"the FHIR server did not answer within {round(self.limits.deadline * 1000)} ms"
 
 
+def _host(url: str) -> str:
+    """The host of a URL for the log; of what is none, nothing."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        host = ""
+    return host if _HOST.fullmatch(host) else "no host"
+
+
 class _Failed(Exception):
     pass
 
@@ -171,6 +186,7 @@ class _FhirServer:
         self._servers = servers
         self._pool = pool
         self._base = base
+        self.host = _host(base)
         self._token = token
         self._until = time.monotonic() + servers.limits.deadline
 

@@ -47,6 +47,10 @@ class ReplayGuard(Protocol):
         """True once for each (issuer, jti). From `expires` on the token is refused anyway, and may be forgotten."""
         ...
 
+    def reachable(self) -> bool:
+        """Whether it can remember for whoever shares it. May take a while."""
+        ...
+
 
 class _Forgetting:
     """When used tokens may go, by a clock that may be set forward and back while the service runs.
@@ -97,6 +101,9 @@ class MemoryReplayGuard:
             self._used[token] = _second_after(expires)
             return is_new
 
+    def reachable(self) -> bool:
+        return True
+
 
 class SqlReplayGuard:
     """For all processes that share the database at `url` (SQLite or PostgreSQL).
@@ -115,29 +122,30 @@ class SqlReplayGuard:
         held: Callable[[int], None] = lambda count: None,
     ) -> None:
         """`failed` and `held`: see patience.Asking."""
+        self.patience = PATIENCE_SECONDS
         self._database = Database(engines.url_of(url), _set_up)
-        self._asking = Asking("used tokens", PATIENCE_SECONDS, _PAUSE_SECONDS, threads=4, failed=failed, held=held)
+        trouble = "used tokens are not shared by the workers, each remembers its own"
+        self._asking = Asking(trouble, PATIENCE_SECONDS, _PAUSE_SECONDS, threads=4, failed=failed, held=held)
         self._memory = MemoryReplayGuard(clock, elapsed)
         self._forgetting = _Forgetting(clock, elapsed)
         self._owed: dict[str, int] = {}
         try:
             self._database.open()
         except StoreError as error:
-            log.error("used tokens are not shared by the workers for now: %s", error)
+            log.error("%s: %s", trouble, error)
 
     def first_use(self, issuer: str, jti: str, expires: datetime) -> bool:
         if not self._memory.first_use(issuer, jti, expires):
             return False
         token, until = _digest(issuer, jti), _second_after(expires)
         try:
-            return self._asking.ask(lambda: self._is_new(token, until))
+            return self._asking.ask(lambda: self._is_new(token, until), self.patience)
         except Unanswered:
             if len(self._owed) < _MOST_IN_MEMORY:
                 self._owed[token] = until
             return True
 
     def reachable(self) -> bool:
-        """Whether a token could be written now. Takes as long as the database does."""
         try:
             with self._database.transaction(engines.TOKENS) as connection:
                 connection.execute(sa.select(_USED.c.token).limit(1)).all()

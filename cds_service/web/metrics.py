@@ -6,7 +6,9 @@ each can answer for all. `serve` makes such a folder; an application in one proc
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,11 @@ from types import ModuleType
 
 from cds_service.fhir.client import Answer, Source
 
+log = logging.getLogger("ketamine_cds")
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+NO_CLIENT = "none"
+"""The label of a call that is nobody's: of health or a page, or without a token that could be read."""
 
 
 @contextmanager
@@ -38,11 +44,18 @@ def start() -> None:
     _instruments()
 
 
-def answered(service: str, status: int, seconds: float) -> None:
-    """One answered request. `service` is an id from discovery or the name of a route."""
+def answered(service: str, status: int, seconds: float, client: str | None = None) -> None:
+    """One answered request. `service` is an id from discovery or the name of a route, `client` a configured id."""
     of = _instruments()
     of.duration(service).observe(seconds)
-    of.counted(of.REQUESTS, service, str(status)).inc()
+    of.counted(of.REQUESTS, service, str(status), client or NO_CLIENT).inc()
+    if client is not None:
+        of.gauge(of.LAST_CALL, client).set_to_current_time()
+
+
+def judged() -> None:
+    """An order was judged now."""
+    _instruments().LAST_JUDGED.set_to_current_time()
 
 
 def carded(cards: Iterable[tuple[str, str]]) -> None:
@@ -65,10 +78,13 @@ def fetched(result: str) -> None:
     of.counted(of.FETCHES, result).inc()
 
 
-def refused(reason: str) -> None:
-    """A call without a token, or with one that cannot be accepted; the reason is a word from a closed list."""
+def refused(reason: str, client: str | None = None) -> None:
+    """A call without a token, or with one that cannot be accepted; the reason is a word from a closed list.
+
+    `client` is the configured id of whom the token says that it is from; nothing proves that.
+    """
     of = _instruments()
-    of.counted(of.AUTH_REFUSALS, reason).inc()
+    of.counted(of.AUTH_REFUSALS, reason, client or NO_CLIENT).inc()
 
 
 def audit_dropped(records: int) -> None:
@@ -96,7 +112,8 @@ def held(asked: str) -> Callable[[int], None]:
     """Takes how many threads such questions hold in this worker."""
 
     def tell(count: int) -> None:
-        _instruments().HELD.labels(asked).set(count)
+        of = _instruments()
+        of.gauge(of.HELD, asked).set(count)
 
     return tell
 
@@ -127,6 +144,10 @@ class Counted:
         if self.source.why_not is None:
             for each in answers.values():
                 fetched("complete" if each.gap is None else "partial" if each.pages else "failed")
+            gaps = Counter(each.gap for each in answers.values() if each.gap is not None)
+            for gap, count in gaps.items():  # in words of ours, which a clinician reads too
+                host = getattr(self.source, "host", "the FHIR server")
+                log.warning("%d of %d searches on %s: %s", count, len(answers), host, gap)
         return answers
 
 
