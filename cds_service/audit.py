@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any, cast
@@ -201,6 +201,10 @@ class _Digests:
     def overridden(self, orders: Sequence[str], since: datetime) -> Mapping[str, Sequence[Acknowledgement]]:
         return {}
 
+    @property
+    def former(self) -> Acknowledged | None:
+        return None
+
 
 class Looking:
     """Look-ups that take no longer than an answer can wait, whatever the store does."""
@@ -234,6 +238,10 @@ class Remembered(_Digests):
                 remembered = Acknowledgement(_said(finding), override.received_at)
                 found.setdefault(finding.order, []).append(remembered)
         return found
+
+    @property
+    def former(self) -> Acknowledged | None:
+        return None if self.key.former is None else replace(self, key=self.key.former)
 
 
 def _said(finding: records.Finding) -> Said:

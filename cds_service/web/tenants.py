@@ -100,6 +100,13 @@ def _check(settings: Settings, required: bool, callers: Sequence[Client]) -> Non
         raise SettingError("KETAMINE_CDS_FHIR_SERVERS is not used where clients sign in; each entry names its own")
     if settings.public_url is None and settings.host in ("0.0.0.0", "::"):
         raise SettingError("KETAMINE_CDS_PUBLIC_URL must say for which URL the tokens of clients are made")
+    for entry in callers:
+        public = clients.signed_by_anyone(entry)
+        if public is not None and not settings.is_reached_on_loopback:
+            raise ClientsError(
+                f"client {entry.id}: anyone can sign as {public}, whose private key is published; "
+                f"it may only call where the public URL is on loopback, and that is {settings.base_url}"
+            )
 
 
 def _knowledges(settings: Settings, knowledge: Knowledge, callers: Sequence[Client]) -> dict[str | None, Knowledge]:

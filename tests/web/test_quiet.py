@@ -259,3 +259,19 @@ def test_explain_shows_what_is_quiet_for_a_client(
     assert said[at].endswith(" suppressed")
     assert any("overridden 3 h ago with a reason" in line for line in said[at : at + 12])
     assert not any("overridden" in line for line in [*explained(), *explained("--client", "another")])
+
+
+def test_an_override_survives_a_change_of_the_key_while_the_former_key_is_kept(
+    knowledge: Knowledge, tmp_path: Path
+) -> None:
+    """The new key writes, both are looked up; without the former one what was overridden is forgotten."""
+    new = "another key that is long enough too"
+    with recording(knowledge, tmp_path) as service:
+        service.override(service.call(WARNED))
+    with recording(knowledge, tmp_path, key=f"{new}\n{SECRET}") as service:
+        assert cards(service.call(WARNED)) == []
+        assert cards(service.call(CRITICAL))[0][0] == "critical"
+        service.override(service.call(CRITICAL))
+    with recording(knowledge, tmp_path, key=new) as service:
+        assert cards(service.call(WARNED)) != []
+        assert cards(service.call(CRITICAL)) == [("info", CEILING)]
