@@ -67,6 +67,8 @@ class Database:
         except StoreError as error:
             self._failed = (self._failed[0] + 1, str(error))
             raise
+        if self._file is not None:
+            self._file.watch()
         self._is_open = True
 
     def _prepare(self) -> None:
@@ -78,9 +80,8 @@ class Database:
     def transaction(self, purpose: Purpose) -> Iterator[sa.Connection]:
         """A transaction, committed when it is left. Raises StoreError, and then nothing counts as written."""
         self.open()
-        if self._file is not None and not self._file.is_there:
-            self._start_anew(f"{self.where} was deleted or replaced; it is made anew")
-            self.open()
+        self._look_at_file()
+        self.open()
         try:
             with told(self.where), self._engine(purpose).begin() as connection:
                 yield connection
@@ -93,9 +94,21 @@ class Database:
             raise
         if self._file is not None and not purpose.reads_only:
             self._file.committed()
-            if not self._file.is_there:
-                self._start_anew(f"{self.where} was deleted while it was written; it is made anew")
-                raise Unavailable(f"{self.where} cannot be used: the file was deleted")
+            fault = self._look_at_file()
+            if fault:
+                raise Unavailable(f"{self.where} cannot be used: {fault}")
+
+    def _look_at_file(self) -> str | None:
+        """What has happened to the file, after which the next use makes it anew; None where nothing has."""
+        if self._file is None:
+            return None
+        if not self._file.is_there:
+            self._start_anew(f"{self.where} was deleted or replaced; it is opened anew")
+            return "the file was deleted or replaced"
+        if self._file.is_damaged and self._file.set_aside(f"{self.where} cannot be used: it was written over"):
+            self._start_anew(None)
+            return "the file was written over"
+        return None
 
     def _start_anew(self, says: str | None) -> None:
         with self._lock:
@@ -112,6 +125,8 @@ class Database:
         """Let go of all connections; the next use makes new ones."""
         for engine in list(self._engines.values()):
             engine.dispose()
+        if self._file is not None:
+            self._file.unwatch()
 
 
 def new(connection: sa.Connection, table: sa.Table) -> Any:

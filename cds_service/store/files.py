@@ -20,6 +20,7 @@ log = logging.getLogger("ketamine_cds")
 
 _LOCK_SECONDS = 3
 _OTHERS = 0o077
+_MAGIC = b"SQLite format 3\x00"
 _BESIDE = ("-wal", "-shm")
 """Files that SQLite keeps beside its own; the first holds what was committed last."""
 _MOST_SET_ASIDE = 5
@@ -33,6 +34,7 @@ class SqliteFile:
         self.path = path
         self._opened: tuple[int, int] | None = None
         self._log: tuple[int, int] | None = None
+        self._head: int | None = None
 
     def prepare(self) -> None:
         """Make the folder and the file where there is none, readable by their owner alone. Raises Unavailable.
@@ -41,7 +43,9 @@ class SqliteFile:
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            # Not opened where it is there: closing it would let go of this process' locks on it.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._opened, self._log = _identity(self.path), None
             self._tighten()
             self._write_ahead()
@@ -53,6 +57,28 @@ class SqliteFile:
     def committed(self) -> None:
         """Remember the write-ahead log of a commit. Whoever deletes it deletes what was committed last."""
         self._log = self._log or _identity(self._beside("-wal"))
+
+    def watch(self) -> None:
+        """Keep the file open, to look at it without SQLite, which believes what it has read before."""
+        self.unwatch()
+        with suppress(OSError):
+            self._head = os.open(self.path, os.O_RDONLY)
+
+    def unwatch(self) -> None:
+        if self._head is not None:
+            os.close(self._head)
+            self._head = None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something was written over the beginning of the file."""
+        head = self._head
+        if head is None:
+            return False
+        try:
+            return os.pread(head, len(_MAGIC), 0) != _MAGIC
+        except OSError:  # another thread has just let go of it
+            return False
 
     @property
     def is_there(self) -> bool:

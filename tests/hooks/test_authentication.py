@@ -295,7 +295,7 @@ def test_a_moment_of_any_size_is_refused_and_nothing_else(name: str, value: floa
     assert refused(signer.token(NOW, **{name: value}), authenticator(signer)) == "malformed"
 
 
-@pytest.mark.parametrize("text", [b"1e400", b"-1e400", b"1" + b"0" * 5000, b"1e-400", b"NaN", b"Infinity"])
+@pytest.mark.parametrize("text", [b"1e400", b"-1e400", b"1" + b"0" * 5000, b"-1", b"NaN", b"Infinity"])
 @pytest.mark.parametrize("name", [b"exp", b"iat", b"nbf"])
 def test_a_moment_written_in_any_way_is_refused_and_nothing_else(name: bytes, text: bytes, signer: Signer) -> None:
     payload = json.dumps(claims(NOW, **{name.decode(): None})).encode()[:-1] + b',"%b":%b}' % (name, text)

@@ -74,7 +74,9 @@ def test_of_two_lines_the_first_is_the_key_and_the_second_was_it_before(tmp_path
     assert key.former.digest("a") == Key(OLD.encode()).digest("a")
 
 
-@pytest.mark.parametrize("content", [b"\x00line\n" + bytes(range(100, 140)) + b"ZQ\n!a9", (NEW + "\nshort").encode()])
+@pytest.mark.parametrize(
+    "content", [random.Random(1).randbytes(40) + b"\n" + random.Random(2).randbytes(40), (NEW + "\nshort").encode()]
+)
 def test_what_is_no_text_or_has_a_short_line_is_one_key(content: bytes, tmp_path: Path) -> None:
     """Random bytes may hold line breaks, and a long text may be wrapped."""
     key = read(_file(tmp_path, content))

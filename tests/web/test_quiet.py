@@ -14,7 +14,7 @@ from cds_service.cli import main
 from cds_service.knowledge import Knowledge
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
-from tests.web.recording import CODED, Recording, cards, recording
+from tests.web.recording import CODED, SECRET, Recording, cards, recording
 
 RATE = "rate-exceeds-protocol-max"
 CEILING = "rate-exceeds-ceiling"
