@@ -55,6 +55,11 @@ class Acknowledged(Protocol):
         """By order (digest of its identity), newest first. Never raises: what cannot be looked up is not quiet."""
         ...
 
+    @property
+    def former(self) -> Acknowledged | None:
+        """The same memory, by the digests that were made before the key was changed."""
+        ...
+
 
 class _Nothing:
     def digest(self, kind: str, *parts: str) -> str:
@@ -62,6 +67,8 @@ class _Nothing:
 
     def overridden(self, orders: Sequence[str], since: datetime) -> Mapping[str, Sequence[Acknowledgement]]:
         return {}
+
+    former: Acknowledged | None = None
 
 
 NOTHING: Acknowledged = _Nothing()
@@ -72,6 +79,8 @@ def quieted(
     results: Sequence[Judged], patient: str, acknowledged: Acknowledged, window: timedelta, now: datetime
 ) -> list[Judged]:
     """The outcomes after the policy: what was overridden is suppressed, and if it is critical, it informs."""
+    if acknowledged.former is not None:
+        results = quieted(results, patient, acknowledged.former, window, now)
     if acknowledged is NOTHING or not patient or not any(_may_be_quiet(o) for each in results for o in each.outcomes):
         return list(results)
     keys = [identity(each, patient, acknowledged) for each in results]
@@ -129,7 +138,7 @@ def no_worse(now: Said, then: Said) -> bool:
 
 
 def _may_be_quiet(outcome: Outcome) -> bool:
-    return outcome.status == "fired" and outcome.rule.card != NEVER_QUIET
+    return outcome.status == "fired" and outcome.rule.card != NEVER_QUIET and outcome.overridden is None
 
 
 def _quieted(

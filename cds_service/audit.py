@@ -6,10 +6,8 @@ Patients, orders and facts become keyed digests here; nothing else of them leave
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any, cast
@@ -20,6 +18,7 @@ from cards.compose import Composed
 from cds_service.advise import Advice
 from cds_service.deadline import NEVER, Deadline
 from cds_service.orders.exposure import Exposure
+from cds_service.patience import Asking, Unanswered
 from cds_service.protocol.model import Protocol
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome
@@ -32,8 +31,6 @@ log = logging.getLogger("ketamine_cds")
 
 LOOK_UP_SECONDS = 0.15
 """So long an answer waits for the overrides of its orders; later, nothing is quiet."""
-_PAUSE = 3.0
-"""Seconds without another try after a look-up that failed, so that a store that is away delays few answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +46,40 @@ class Call:
     shadow: bool = False
 
 
-class Audit:
-    """The store as one worker uses it. Without a store nothing is recorded or remembered, without a key no order is.
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told how the store fares; nobody by default."""
 
-    `lost` is told how many records were dropped, as soon as they are.
+    lost: Callable[[int], None] = lambda count: None
+    """How many records were dropped, as soon as they are."""
+    waits: Callable[[int, float], None] = lambda count, age: None
+    """How many records are not written yet, and the age of the oldest in seconds."""
+    unanswered: Callable[[], None] = lambda: None
+    """Each look-up of overrides without an answer in time."""
+    held: Callable[[int], None] = lambda count: None
+    """How many threads are held by such a look-up."""
+
+
+UNWATCHED = Watch()
+
+
+class Audit:
+    """The store as one worker uses it.
+
+    Without a store nothing is recorded or remembered, without a key no order is.
     """
 
-    def __init__(
-        self, store: Store | None, key: Key | None = None, lost: Callable[[int], None] = lambda count: None
-    ) -> None:
+    def __init__(self, store: Store | None, key: Key | None = None, watch: Watch = UNWATCHED) -> None:
         self.store = store
         self._key = key
-        self.writer = Writer(store.write, lost=lost) if store is not None else None
-        self.looking = Looking(store) if store is not None and key is not None else None
+        self.writer = Writer(store.write, lost=watch.lost, waits=watch.waits) if store is not None else None
+        self.looking = Looking(store, watch) if store is not None and key is not None else None
+
+    def is_well(self) -> bool:
+        """Whether what is answered now can be recorded. Takes as long as the store does."""
+        if self.store is None or self.writer is None:
+            return True
+        return not self.writer.is_away and self.store.reachable()
 
     def acknowledged(self, client: str, deadline: Deadline = NEVER) -> Acknowledged:
         """What clinicians of this client overrode, as far as that can be looked up by the deadline."""
@@ -184,30 +202,29 @@ class _Digests:
     def overridden(self, orders: Sequence[str], since: datetime) -> Mapping[str, Sequence[Acknowledgement]]:
         return {}
 
+    @property
+    def former(self) -> Acknowledged | None:
+        return None
+
 
 class Looking:
     """Look-ups that take no longer than an answer can wait, whatever the store does."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, watch: Watch = UNWATCHED) -> None:
         self.patience = LOOK_UP_SECONDS
         self._store = store
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="overrides")
-        self._not_before = 0.0
+        self._asking = Asking(
+            "overrides cannot be looked up", LOOK_UP_SECONDS, failed=watch.unanswered, held=watch.held
+        )
 
     def overrides(
         self, orders: Sequence[str], client: str, since: datetime, deadline: Deadline = NEVER
     ) -> list[records.Override]:
-        """As the store has it; nothing where it is late, away or was so just now, or there is no time to look."""
-        if time.monotonic() < self._not_before:
-            return []
+        """As the store has it; nothing where it is late, away or was so just now: nothing is quiet then."""
         seconds = min(self.patience, deadline.left)
         try:
-            asked = self._threads.submit(self._store.overrides, orders, client, since)
-            return asked.result(seconds)
-        except Exception as error:  # nothing is quiet then, which is the safe side
-            if seconds == self.patience:  # else it was the answer that could not wait
-                self._not_before = time.monotonic() + _PAUSE
-            log.warning("overrides could not be looked up: %s", type(error).__name__)
+            return self._asking.ask(lambda: self._store.overrides(orders, client, since), seconds)
+        except Unanswered:
             return []
 
 
@@ -226,6 +243,10 @@ class Remembered(_Digests):
                 remembered = Acknowledgement(_said(finding), override.received_at)
                 found.setdefault(finding.order, []).append(remembered)
         return found
+
+    @property
+    def former(self) -> Acknowledged | None:
+        return None if self.key.former is None else replace(self, key=self.key.former)
 
 
 def _said(finding: records.Finding) -> Said:

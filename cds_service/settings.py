@@ -231,6 +231,11 @@ class Settings:
         return _is_loopback(self.host)
 
     @property
+    def is_reached_on_loopback(self) -> bool:
+        """Whether the URL for which tokens are made is on this machine."""
+        return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can call: listening on loopback, and no proxy before it makes it public."""
         return self.is_loopback and (

@@ -12,7 +12,7 @@ from cds_service.commands.refused import Refused
 from cds_service.settings import SettingError
 from cds_service.settings import load as load_settings
 from cds_service.store import retention
-from cds_service.store.engines import StoreError, url_of
+from cds_service.store.engines import StoreError, shown, url_of
 from cds_service.store.migrate import HEAD, migrate
 
 _MOST_DAYS = 36_500
@@ -26,7 +26,7 @@ def run(given: argparse.Namespace) -> int:
             raise Refused("the store is off (KETAMINE_CDS_STORE)")
         url = url_of(settings.store_url)
         if given.action == "migrate":
-            print(f"{url.render_as_string()}: at {HEAD}, before it was at {migrate(url)}")
+            print(f"{shown(url)}: at {HEAD}, before it was at {migrate(url)}")
         elif given.action == "prune":
             days = settings.retention_days if given.days is None else given.days
             if not 0 <= days <= _MOST_DAYS:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -79,20 +79,40 @@ class Authenticator:
         """
         token = _token(authorization)
         header, claims = _parts(token)
-        algorithm, kid = _header(header)
         client, keys = self._claimed(claims)
+        with _claimed_by(client.id):
+            self._check(token, header, claims, client, keys, path, now, deadline)
+        return client
+
+    def remembers(self) -> bool:
+        """Whether used tokens are remembered for all workers now. Takes as long as their database does."""
+        return self._replay.reachable()
+
+    def _check(
+        self,
+        token: str,
+        header: Mapping[str, Any],
+        claims: Mapping[str, Any],
+        client: Client,
+        keys: Keys,
+        path: str,
+        now: datetime,
+        deadline: Deadline,
+    ) -> None:
+        """All that the token of this client must fulfil. Raises Unauthenticated."""
+        algorithm, kid = _header(header)
         if algorithm not in client.algorithms:
             _refuse("algorithm", "the token is signed with an algorithm that is not allowed")
         _verify(token, keys, header.get("jku"), kid, algorithm, deadline)
         expires = self._times(claims, client, now)
         if not self._is_for_us(claims.get("aud"), client, path):
-            _refuse("audience", "the token's audience is not the URL that was called")
+            bases = ", ".join([self._public_url, *client.audience])
+            _refuse("audience", "the token's audience is not the URL that was called", expected=bases)
         jti = claims.get("jti")
         if not isinstance(jti, str) or not jti:
             _refuse("malformed", "the token has no jti")
         if not self._replay.first_use(str(claims["iss"]), jti, expires + self._tolerance):
             _refuse("replayed", "the token was used before")
-        return client
 
     def _claimed(self, claims: Mapping[str, Any]) -> tuple[Client, Keys]:
         """The client that the token says it is from, not yet believed."""
@@ -121,8 +141,20 @@ class Authenticator:
         return any(isinstance(each, str) and each.rstrip("/") in accepted for each in named)
 
 
-def _refuse(reason: str, says: str) -> NoReturn:
-    raise Unauthenticated(reason, says)
+def _refuse(reason: str, says: str, expected: str = "") -> NoReturn:
+    error = Unauthenticated(reason, says)
+    error.expected = expected
+    raise error
+
+
+@contextmanager
+def _claimed_by(client: str) -> Iterator[None]:
+    """Let a refusal say whose token it seemed to be."""
+    try:
+        yield
+    except Unauthenticated as error:
+        error.client = client
+        raise
 
 
 def _token(authorization: str | None) -> str:
@@ -197,7 +229,7 @@ def _verify(token: str, keys: Keys, jku: Any, kid: str, algorithm: str, deadline
 
 def _moment(claims: Mapping[str, Any], name: str) -> datetime:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         _refuse("malformed", f"the token's {name} is not a number of seconds")
     if not 0 <= value <= _LAST_MOMENT:
         _refuse("malformed", f"the token's {name} is no moment")

@@ -25,6 +25,10 @@ class ClientsError(Exception):
     """A file of clients that cannot be used; the message names the file, the place and what is expected."""
 
 
+_SANDBOX = "sandbox.cds-hooks.org"
+"""The public sandbox of CDS Hooks. Its private key is published with its source: anyone can sign as the sandbox."""
+
+
 class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A token bucket, in each worker process: `burst` calls at once, refilled by `per_second`."""
 
@@ -75,6 +79,19 @@ def load(path: Path) -> tuple[Client, ...]:
     if faults:
         raise ClientsError(f"{path}: " + "; ".join(faults))
     return tuple(_located(client, path.parent) for client in clients)
+
+
+def signed_by_anyone(client: Client) -> str | None:
+    """The issuer or key URL of an entry whose private key is public; None where there is none."""
+    return next((each for each in (*client.issuers, *client.jku) if _is_sandbox(each)), None)
+
+
+def _is_sandbox(text: str) -> bool:
+    try:
+        host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
+    except ValueError:
+        return False
+    return host.rstrip(".").lower() == _SANDBOX
 
 
 def _located(client: Client, folder: Path) -> Client:

@@ -35,6 +35,10 @@ class Unauthenticated(HookError):
         self.reason = reason
         described = f', error="{error}", error_description="{says}"' if error else ""
         self.headers = {"WWW-Authenticate": f'Bearer realm="cds-services"{described}'}
+        self.client: str | None = None
+        """The configured id of whom the token says that it is from; nothing proves that."""
+        self.expected = ""
+        """What the token should have said, for the log."""
 
 
 class UnknownService(HookError):

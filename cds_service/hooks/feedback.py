@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -19,7 +19,11 @@ _MOST_REASONS = 20
 _MOST_SUGGESTIONS = 100
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 _CODE = re.compile(r"[!-~]{1,100}")
-_SYSTEM = re.compile(r"[!-~]{1,300}")
+OTHER = (None, "other")
+"""Stands for a code that was not among the reasons that the card offered: it may be any word, and is not kept."""
+
+Reason = tuple[str | None, str]
+"""(system, code)"""
 
 
 class NotStored(HookError):
@@ -37,8 +41,8 @@ class Entry:
     outcome: Literal["accepted", "overridden"]
     suggestions: tuple[str, ...]
     """Identifiers of the suggestions that were accepted."""
-    reasons: tuple[tuple[str | None, str], ...]
-    """(system, code) of each reason."""
+    reasons: tuple[Reason, ...]
+    """Of those that were offered, else OTHER."""
     commented: bool
     at: str | None
     """outcomeTimestamp as it was written."""
@@ -56,8 +60,8 @@ class _Refused(Exception):
     pass
 
 
-def parse(body: bytes) -> tuple[list[Entry], list[Refusal]]:
-    """The entries that say something, and why the others do not.
+def parse(body: bytes, offered: Collection[Reason]) -> tuple[list[Entry], list[Refusal]]:
+    """The entries that say something, and why the others do not. `offered`: the reasons that stand on cards.
 
     Raises Malformed (not JSON, or without an array `feedback`) or TooLarge (more than MOST_ENTRIES).
     """
@@ -79,7 +83,7 @@ def parse(body: bytes) -> tuple[list[Entry], list[Refusal]]:
     refusals: list[Refusal] = []
     for number, item in enumerate(listed):
         try:
-            entries.append(_entry(item))
+            entries.append(_entry(item, offered))
         except _Refused as refused:
             refusals.append(Refusal(f"feedback[{number}]", str(refused)))
     return entries, refusals
@@ -101,14 +105,14 @@ def outcome(stored: int, refusals: Sequence[Refusal]) -> dict[str, Any]:
     return {"resourceType": "OperationOutcome", "issue": said}
 
 
-def _entry(item: Any) -> Entry:
+def _entry(item: Any, offered: Collection[Reason]) -> Entry:
     """One entry. What identifies the card and what became of it must be there; the rest may be missing."""
     if not isinstance(item, dict):
         raise _Refused("the entry is not an object")
     kind = item.get("outcome")
     if kind not in _OUTCOMES:
         raise _Refused("outcome is neither accepted nor overridden")
-    reasons, commented = _reasons(item)
+    reasons, commented = _reasons(item, offered)
     return Entry(
         card=_uuid(item.get("card"), "card"),
         outcome=kind,
@@ -146,12 +150,12 @@ def _timestamp(value: Any) -> str | None:
     return value
 
 
-def _reasons(item: dict[str, Any]) -> tuple[tuple[tuple[str | None, str], ...], bool]:
+def _reasons(item: dict[str, Any], offered: Collection[Reason]) -> tuple[tuple[Reason, ...], bool]:
     """The coded reasons, and whether there was one in words: a comment, or a reason that is no code.
 
     Clients send an object or a list of them, and the coding in `reason` or in the object's own place.
     """
-    found: dict[tuple[str | None, str], None] = {}
+    found: dict[Reason, None] = {}
     in_words = _says_something(item.get("userComment"))
     given = [each for name in _REASONS for each in _listed(item.get(name))]
     if len(given) > _MOST_REASONS:
@@ -162,7 +166,7 @@ def _reasons(item: dict[str, Any]) -> tuple[tuple[tuple[str | None, str], ...], 
             continue
         in_words = in_words or _says_something(each.get("userComment"))
         for one in _listed(each.get("reason", each)):
-            coding = _coding(one)
+            coding = _coding(one, offered)
             if coding is not None:
                 found.setdefault(coding)
             else:
@@ -179,9 +183,11 @@ def _says_something(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _coding(value: Any) -> tuple[str | None, str] | None:
-    """(system, code); None for what is no code and may be free text, which is not kept."""
+def _coding(value: Any, offered: Collection[Reason]) -> Reason | None:
+    """The reason that was chosen; None for what is no code and may be free text, of which only that it was there is
+    kept. A code without a system is that of the offered reason.
+    """
     code, system = (value.get("code"), value.get("system")) if isinstance(value, dict) else (None, None)
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         return None
-    return (system if isinstance(system, str) and _SYSTEM.fullmatch(system) else None), code
+    return next((each for each in offered if each[1] == code and system in (each[0], None)), OTHER)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from cds_service.patience import SaysWhy
 
 
-class StoreError(Exception):
+class StoreError(SaysWhy):
     """The store cannot be used as it is asked to; the message holds no record and no password."""
 
 
@@ -26,15 +26,40 @@ class Unavailable(StoreError):
     """The store cannot be reached, or is locked or full: the same call may succeed later."""
 
 
+class Broken(Unavailable):
+    """The file is no database, or a damaged one."""
+
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 @contextmanager
-def told() -> Iterator[None]:
-    """Errors of the database as errors of the store: never with the statement, whose values are records."""
+def told(where: str) -> Iterator[None]:
+    """Errors of the database as errors of the store: never with the statement, whose values are records.
+
+    What the database says of a record may hold its values; what it says of itself may be repeated.
+    """
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable(f"the store cannot be reached or written: {_kind(error)}") from None
+    except (IntegrityError, DataError) as error:
+        raise StoreError(f"{where}: a record is refused ({_kind(error)})") from None
     except SQLAlchemyError as error:
-        raise StoreError(f"the store cannot be used: {_kind(error)}") from None
+        kind = Broken if is_damage(getattr(error, "orig", None)) else Unavailable
+        raise kind(f"{where} cannot be used: {_reason(error)}") from None
+
+
+def is_damage(error: object) -> bool:
+    """Whether SQLite says that the file is not, or no longer, a database."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in _DAMAGED
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """The driver's words where they are about the database itself, else the kind of error alone."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    if original is None or getattr(original, "sqlstate", None):
+        return " ".join(filter(None, (_kind(error), getattr(original, "sqlstate", None))))
+    return (str(original).splitlines() or [_kind(error)])[0]
 
 
 def _kind(error: SQLAlchemyError) -> str:
@@ -56,10 +81,15 @@ class Purpose:
 AUDIT = Purpose(waits_ms=5_000)
 FEEDBACK = Purpose(waits_ms=5_000, durable=True)
 LOOK_UP = Purpose(waits_ms=100, reads_only=True)
+TOKENS = Purpose(waits_ms=1_000)
+"""Used tokens. Without a sync at each: what a power failure takes is less than a token's life."""
+VERSION = Purpose(waits_ms=3_000, reads_only=True)
 UPKEEP = Purpose(waits_ms=60_000, durable=True)
 """Migrations, prune and export."""
 
 _CONNECT_SECONDS = 3
+_GRACE_SECONDS = 1.0
+"""PostgreSQL ends a statement that takes too long; a server that is silent cannot, and then this side hangs up."""
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 
@@ -68,13 +98,20 @@ def url_of(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise StoreError("the store's URL cannot be read") from None
+        raise StoreError("its URL cannot be read") from None
     driver = _DRIVERS.get(url.get_backend_name())
     if driver is None:
-        raise StoreError("the store's URL must start with sqlite:/// or postgresql://")
+        raise StoreError("its URL must start with sqlite:/// or postgresql://")
     if driver.startswith("sqlite") and not url.database:
-        raise StoreError("the store's URL names no file")
+        raise StoreError("its URL names no file")
     return url.set(drivername=driver)
+
+
+def shown(url: URL) -> str:
+    """Where the store is, for people: the path of a file, or the URL without password, options and driver."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername=url.get_backend_name(), password=None, query={}).render_as_string()
 
 
 def engine(url: URL, purpose: Purpose) -> sa.Engine:
@@ -93,7 +130,7 @@ def engine(url: URL, purpose: Purpose) -> sa.Engine:
         "-c timezone=UTC",
     ]
     # One that the server closed meanwhile is noticed and replaced before it is used.
-    return sa.create_engine(
+    made = sa.create_engine(
         url,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
@@ -105,42 +142,47 @@ def engine(url: URL, purpose: Purpose) -> sa.Engine:
         pool_timeout=purpose.waits_ms / 1000,
         pool_pre_ping=True,
     )
+    event.listen(made, "do_connect", _connected(purpose.waits_ms / 1000 + _GRACE_SECONDS))
+    return made
 
 
-def prepare(url: URL) -> None:
-    """Make the folder and the file of a SQLite store, readable by their owner alone. Raises StoreError.
+def _connected(seconds: float) -> Any:
+    def connect(dialect: object, record: object, given: Any, named: Any) -> Any:
+        connection = _bounded().connect(*given, **named)
+        connection.answers_within = seconds
+        return connection
 
-    A write-ahead log, once set, stays set: readers then wait for no writer.
-    """
-    if url.get_backend_name() != "sqlite" or url.database is None:
-        return
-    path = Path(url.database)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        _write_ahead(path)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
-    except sqlite3.OperationalError as error:
-        raise Unavailable(f"{path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path}: {error}") from error
+    return connect
 
 
-def _write_ahead(path: Path) -> None:
-    """SQLite does not wait for the lock that this change needs: workers that start together would fail."""
-    connection = sqlite3.connect(path, timeout=_CONNECT_SECONDS)
-    try:
-        end = time.monotonic() + _CONNECT_SECONDS
-        while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+@lru_cache(maxsize=1)
+def _bounded() -> Any:
+    """psycopg's connection, which by itself waits without end for a server that keeps silent."""
+    import psycopg
+
+    class Bounded(psycopg.Connection[Any]):
+        answers_within: float = _CONNECT_SECONDS
+
+        def wait(self, gen: Generator[Any, Any, Any], *given: Any, **named: Any) -> Any:
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.02)
-    finally:
-        connection.close()
+                return super().wait(_until(gen, time.monotonic() + self.answers_within), *given, **named)
+            except TimeoutError:
+                self.pgconn.finish()  # its answer, should it come, would be taken for that of the next question
+                raise psycopg.OperationalError(f"no answer within {self.answers_within:g} s") from None
+
+    return Bounded
+
+
+def _until(steps: Generator[Any, Any, Any], end: float) -> Generator[Any, Any, Any]:
+    """The same steps until `end` (monotonic). Raises TimeoutError at the first that comes later."""
+    ready = None
+    try:
+        while True:
+            ready = yield steps.send(ready)
+            if not ready and time.monotonic() > end:
+                raise TimeoutError
+    except StopIteration as ended:
+        return ended.value
 
 
 def _sqlite_set_up(purpose: Purpose) -> Any:

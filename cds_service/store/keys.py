@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import zlib
+from itertools import pairwise
 from pathlib import Path
 
 SHORTEST = 32
 _HEX_DIGITS = 32
+_OTHERS = 0o077
+_LEAST_COMPRESSED = 22
+"""Bytes. 32 random ones, or what `openssl rand` writes of them, take more; what repeats or counts takes fewer."""
 
 
 class UnusableKey(Exception):
@@ -14,12 +19,18 @@ class UnusableKey(Exception):
 
 
 class Key:
-    """A site's secret. Another key makes other digests: records of before and after no longer meet."""
+    """A site's secret. Another key makes other digests: records of before and after no longer meet.
 
-    def __init__(self, secret: bytes) -> None:
+    `former` is the key that was in use before, where one is given: what it made is still found.
+    """
+
+    def __init__(self, secret: bytes, former: Key | None = None) -> None:
         if len(secret) < SHORTEST:
             raise UnusableKey(f"the key is shorter than {SHORTEST} bytes")
+        if _is_guessable(secret):
+            raise UnusableKey("the key can be guessed, since it repeats itself; openssl rand -base64 48 makes one")
         self._secret = secret
+        self.former = former
 
     def digest(self, kind: str, *parts: str) -> str:
         """128 bits of HMAC-SHA-256 as hexadecimal digits. `kind` keeps digests of different things apart."""
@@ -29,8 +40,34 @@ class Key:
 
 
 def read(path: str) -> Key:
-    """The key in a file, without the line break at its end. Raises UnusableKey."""
+    """The key in a file, without the line break at its end. Raises UnusableKey.
+
+    A text of two lines, each long enough for a key, is two keys: the first is used, the second was used before.
+    """
+    file = Path(path)
     try:
-        return Key(Path(path).read_bytes().strip())
+        if file.stat().st_mode & _OTHERS:
+            raise UnusableKey(f"others than its owner can read it; chmod 600 {path}")
+        first, *former = _secrets(file.read_bytes().strip())
+        if len(former) > 1:
+            raise UnusableKey(f"it holds {1 + len(former)} keys, and two are the most: the new one and the former")
+        return Key(first, Key(former[0]) if former else None)
     except OSError as error:
         raise UnusableKey(f"{path}: {error.strerror}") from error
+    except UnusableKey as error:
+        raise UnusableKey(f"{path}: {error}") from None
+
+
+def _secrets(content: bytes) -> list[bytes]:
+    """One secret a line, or all of it: bytes that are no text may hold line breaks, and so may one wrapped text."""
+    lines = [line.strip() for line in content.splitlines()]
+    is_text = content.isascii() and all(line.decode("ascii").isprintable() for line in lines)
+    return lines if is_text and lines and all(len(line) >= SHORTEST for line in lines) else [content]
+
+
+def _is_guessable(secret: bytes) -> bool:
+    """Whether it, or the steps from byte to byte, are mostly one pattern."""
+    steps = bytes((after - before) % 256 for before, after in pairwise(secret))
+    # What compression adds to every text, however short, does not count.
+    overhead = len(zlib.compress(b"", 9))
+    return any(len(zlib.compress(each, 9)) - overhead < _LEAST_COMPRESSED for each in (secret, steps))

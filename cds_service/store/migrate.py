@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from cds_service.store import engines
-from cds_service.store.engines import StoreError, told
+from cds_service.store.engines import Unavailable, told
+from cds_service.store.files import file_of
 
 HEAD = "0001"
 """The newest migration; a test holds it against the folder."""
@@ -18,20 +19,23 @@ _LOCK = 7_302_145_511_008_264_113
 def migrate(url: URL) -> str:
     """Bring the tables to HEAD and return the version they had before ("nothing" for an empty store).
 
-    Raises StoreError: it cannot be reached or written, or a newer version of this service made it.
+    Raises Unavailable: it cannot be reached or written, or a newer version of this service made it.
     """
-    engines.prepare(url)
-    engine = engines.engine(url, engines.UPKEEP)
+    file = file_of(url)
+    if file is not None:
+        file.prepare()
+    reading, writing = engines.engine(url, engines.VERSION), engines.engine(url, engines.UPKEEP)
     try:
-        with told():
-            before = version(engine)
+        with told(engines.shown(url)):
+            before = version(reading)
             if before != HEAD:
-                with engine.begin() as connection:  # for SQLite this takes the lock
+                with writing.begin() as connection:  # for SQLite this takes the lock
                     if connection.dialect.name == "postgresql":
                         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-                    _upgrade(connection)
+                    _upgrade(connection, engines.shown(url))
     finally:
-        engine.dispose()
+        reading.dispose()
+        writing.dispose()
     return before or "nothing"
 
 
@@ -44,7 +48,7 @@ def version(engine: sa.Engine) -> str | None:
         return found
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def _upgrade(connection: sa.Connection, where: str) -> None:
     # Alembic is asked for only where there is something to migrate: its import takes longer than most starts.
     from alembic import command
     from alembic.config import Config
@@ -56,4 +60,4 @@ def _upgrade(connection: sa.Connection) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise StoreError("the store was made by a newer version of this service") from error
+        raise Unavailable(f"{where} cannot be used: a newer version of this service made it") from error

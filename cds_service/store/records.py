@@ -1,7 +1,9 @@
 """What the store keeps: one record for each invocation with its cards and outcomes, and the feedback on cards.
 
-Nothing here knows medicine or CDS Hooks. Whatever could lead to a patient (the patient, the order, what was read of
-them) stands here only as a keyed digest; there are no names and no free text.
+Nothing here knows medicine or CDS Hooks. The patient, the order and the facts that were read of the patient stand
+here only as keyed digests; there are no names and no free text. Two things are kept in clear, because a later call
+must be compared with them: the figure that passed a limit and the amounts of the dose. They are data about treatment,
+and tell more than the dose: 56 mg/h beside 4/5 mg/kg/h is a weight of 70 kg.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     """outcomeTimestamp as the client wrote it."""
     received_at: datetime
     reasons: list[list[str | None]] = []
-    """[system, code] of each override reason."""
+    """[system, code] of each override reason that the card offered; of any other [None, "other"]."""
     commented: bool = False
     """The clinician wrote a comment; the comment itself is not kept."""
     suggestions: list[str] = []

@@ -25,7 +25,7 @@ def prune(url: URL, before: datetime) -> tuple[int, int]:
     engine = engines.engine(url, engines.UPKEEP)
     invocations, said = tables.invocations.c, tables.feedback.c
     try:
-        with told():
+        with told(engines.shown(url)):
             return (
                 _delete(engine, sa.select(invocations.id).where(invocations.at < before), _invocations),
                 _delete(engine, sa.select(said.id).where(said.received_at < before), _feedback),
@@ -63,7 +63,7 @@ def export(url: URL, since: datetime | None = None) -> Iterator[dict[str, Any]]:
     migrate(url)
     engine = engines.engine(url, engines.UPKEEP)
     try:
-        with told():
+        with told(engines.shown(url)):
             yield from _invocation_records(engine, since)
             yield from _feedback_records(engine, since)
     finally:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.store import engines, tables
-from cds_service.store.engines import StoreError, told
+from cds_service.store.database import Database, new
+from cds_service.store.engines import StoreError
 from cds_service.store.migrate import migrate
 from cds_service.store.records import Feedback, Finding, Invocation, Override
 
@@ -32,47 +29,40 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = engines.url_of(url)
-        self._audit = engines.engine(self.url, engines.AUDIT)
-        self._feedback = engines.engine(self.url, engines.FEEDBACK)
-        self._look_up = engines.engine(self.url, engines.LOOK_UP)
-        self._migrated = False
-        self._migrating = threading.Lock()
+        self._database = Database(self.url, migrate)
 
     def migrate(self) -> None:
         """Bring the tables up to date, once. Raises StoreError."""
-        if not self._migrated:
-            with self._migrating:
-                if not self._migrated:
-                    migrate(self.url)
-                    self._migrated = True
+        self._database.open()
 
     def reachable(self) -> bool:
         """Whether a statement gets an answer now."""
         try:
-            self.migrate()
-            with self._look_up.connect() as connection:
+            with self._database.transaction(engines.LOOK_UP) as connection:
                 connection.execute(sa.select(tables.invocations.c.id).limit(1)).all()
-        except (StoreError, SQLAlchemyError):
+        except StoreError:
             return False
         return True
 
     def close(self) -> None:
-        for engine in (self._audit, self._feedback, self._look_up):
-            engine.dispose()
+        self._database.close()
 
     # Audit ------------------------------------------------------------------------------------------------------
 
     def write(self, records: Sequence[Invocation]) -> None:
-        """Add invocations with their cards and findings, all or none. Raises StoreError."""
+        """Add invocations with their cards and findings, all or none. Raises StoreError.
+
+        What is there already is passed over: a commit whose answer was lost is tried again.
+        """
         uuids = [card.uuid for record in records for card in record.cards]
-        with self._transaction(self._audit) as connection:
-            connection.execute(sa.insert(tables.invocations), [_invocation_row(record) for record in records])
-            cards = [row for record in records for row in _card_rows(record)]
-            if cards:
-                connection.execute(sa.insert(tables.cards), cards)
-            found = [row for record in records for row in _finding_rows(record)]
-            if found:
-                connection.execute(sa.insert(tables.findings), found)
+        with self._database.transaction(engines.AUDIT) as connection:
+            for table, rows in (
+                (tables.invocations, [_invocation_row(record) for record in records]),
+                (tables.cards, [row for record in records for row in _card_rows(record)]),
+                (tables.findings, [row for record in records for row in _finding_rows(record)]),
+            ):
+                if rows:
+                    connection.execute(new(connection, table), rows)
             # Feedback may overtake the record of its card.
             late = tables.feedback.c
             for start in range(0, len(uuids), _CHUNK):
@@ -91,12 +81,11 @@ class Store:
         """
         if not entries:
             return 0
-        with self._transaction(self._feedback) as connection:
+        with self._database.transaction(engines.FEEDBACK) as connection:
             known = self._known(connection, {entry.card for entry in entries})
-            insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
             before = connection.execute(sa.select(sa.func.max(tables.feedback.c.id))).scalar() or 0
             rows = [_feedback_row(entry, entry.card in known) for entry in entries]
-            connection.execute(insert(tables.feedback).on_conflict_do_nothing(index_elements=["digest"]), rows)
+            connection.execute(new(connection, tables.feedback), rows)
             digests = {row["digest"] for row in rows}
             return _count_new(connection, digests, before)
 
@@ -117,29 +106,15 @@ class Store:
         Raises StoreError.
         """
         asked = {"orders": list(orders), "client": client, "since": since}
-        self.migrate()
         newest: dict[tuple[Any, ...], Override] = {}
         shown: dict[tuple[int, str], str] = {}
-        with self._reading(self._look_up) as connection:
+        with self._database.transaction(engines.LOOK_UP) as connection:
             for row in connection.execute(_OVERRIDES, asked).mappings():
                 seen = shown.setdefault((row["feedback_id"], row["card_uuid"]), row["invocation_id"])
                 if seen == row["invocation_id"]:
                     override = Override(received_at=row["received_at"], finding=_finding(row))
                     newest.setdefault((row["order_key"], row["invocation_id"], row["number"]), override)
         return list(newest.values())
-
-    # Connections ------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _transaction(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        self.migrate()
-        with told(), engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _reading(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        with told(), engine.connect() as connection:
-            yield connection
 
 
 def _count_new(connection: sa.Connection, digests: set[str], before: int) -> int:

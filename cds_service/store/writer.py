@@ -16,8 +16,10 @@ log = logging.getLogger("ketamine_cds")
 
 _LINGER = 0.05
 """Seconds that the thread waits for more to write with the first, and lets the answer leave."""
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 2.0
+"""Seconds between two tries while the store is away: so soon it is used again."""
 _REPORT_EVERY = 60.0
+_TELL_EVERY = 1.0
 
 
 class Writer:
@@ -34,18 +36,24 @@ class Writer:
         batch: int = 50,
         patience: float = 5.0,
         lost: Callable[[int], None] = lambda count: None,
+        waits: Callable[[int, float], None] = lambda count, age: None,
     ) -> None:
         """`write` raises Unavailable where trying again makes sense; `patience`: seconds for the rest at the end.
 
-        `lost` is told each time how many records were dropped.
+        `lost` is told each time how many records were dropped; `waits`, about once a second, how many records are
+        not written yet and for how many seconds the oldest has been waiting.
         """
         self._lost = lost
+        self._waits = waits
+        self._told_waits = (float("-inf"), 0)
         self._write = write
         self._capacity = capacity
         self._batch = batch
         self._patience = patience
-        self._queue: SimpleQueue[Invocation] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[float, Invocation]] = SimpleQueue()
         self._taken: list[Invocation] = []
+        self._oldest: float | None = None
+        self._away_since: float | None = None
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._end_by = float("inf")
@@ -70,12 +78,24 @@ class Writer:
         """Records that are in neither."""
         return self._queue.qsize() + len(self._taken)
 
+    @property
+    def age(self) -> float:
+        """Seconds since the oldest record that is not written was handed over; 0 where there is none."""
+        oldest = self._oldest
+        return 0.0 if oldest is None else time.monotonic() - oldest
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store could not be written when it was last tried."""
+        return self._away_since is not None
+
     def put(self, record: Invocation) -> None:
         """Hand over a record."""
+        self._tell_waits()
         if self._ending.is_set() or self._queue.qsize() >= self._capacity:
             self.drop(1)
             return
-        self._queue.put(record)
+        self._queue.put((time.monotonic(), record))
         if self._thread is None:
             self._start()
 
@@ -111,6 +131,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             self._take()
+            self._tell_waits()
             if not self._taken and self._ending.is_set():
                 return
             if self._taken and not self._wrote_all():
@@ -119,10 +140,11 @@ class Writer:
 
     def _take(self) -> None:
         try:
-            self._taken.append(self._queue.get(timeout=0.2))
+            self._oldest, first = self._queue.get(timeout=0.2)
+            self._taken.append(first)
             self._ending.wait(_LINGER)
             while len(self._taken) < self._batch:
-                self._taken.append(self._queue.get_nowait())
+                self._taken.append(self._queue.get_nowait()[1])
         except Empty:
             return
 
@@ -133,8 +155,10 @@ class Writer:
             try:
                 self._write(self._taken)
                 self._done(len(self._taken))
-            except Unavailable:
+            except Unavailable as error:
+                self._note_away(error)
                 self._report()
+                self._tell_waits()
                 if time.monotonic() + pause > self._end_by:
                     return False
                 if self._ending.is_set():
@@ -150,7 +174,7 @@ class Writer:
         """One record that the store refuses must not take its neighbours with it."""
         if len(self._taken) == 1:
             log.error("the audit lost a record: %s", type(error).__name__)
-            self._taken.clear()
+            self._taken, self._oldest = [], None
             self.drop(1)
             return
         first, rest = self._taken[:1], self._taken[1:]
@@ -167,6 +191,26 @@ class Writer:
     def _done(self, count: int) -> None:
         self._written += count
         self._taken = []
+        self._oldest = None
+        self._note_back()
+
+    def _note_away(self, error: Unavailable) -> None:
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+            log.warning("the audit cannot be written, and records wait: %s", error)
+
+    def _note_back(self) -> None:
+        since, self._away_since = self._away_since, None
+        if since is not None:
+            log.info("the audit is written again, after %d s", time.monotonic() - since)
+
+    def _tell_waits(self) -> None:
+        """Whoever comes first: records go on arriving while the thread is held by a write."""
+        when, before = self._told_waits
+        now, count = time.monotonic(), self.waiting
+        if now - when >= _TELL_EVERY or (count == 0) != (before == 0):
+            self._told_waits = (now, count)
+            self._waits(count, self.age)
 
     def _report(self) -> None:
         """Say now and then how many were lost; the counter has every one."""

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 
 from flask import Flask, Response, g
 
-from cds_service.audit import Audit, Call
+from cds_service.audit import Audit, Call, Watch
 from cds_service.settings import Settings
 from cds_service.store import keys
-from cds_service.store.engines import StoreError, url_of
-from cds_service.store.migrate import migrate
+from cds_service.store.engines import StoreError, shown
 from cds_service.store.store import Store
 from cds_service.web import metrics, tenants
 from cds_service.web.deployment import Deployment
@@ -21,6 +20,13 @@ from cds_service.web.observe import ready_if
 from cds_service.web.services import Invocation
 
 log = logging.getLogger("ketamine_cds")
+
+_WATCH = Watch(
+    lost=metrics.audit_dropped,
+    waits=metrics.audit_waits,
+    unanswered=metrics.unanswered("overrides"),
+    held=metrics.held("overrides"),
+)
 
 
 def open_audit(settings: Settings) -> Audit:
@@ -30,15 +36,22 @@ def open_audit(settings: Settings) -> Audit:
     """
     if settings.store_url is None:
         return Audit(None)
-    store = Store(settings.store_url)
+    store = _store(settings.store_url)
     key = keys.read(settings.store_key_file) if settings.store_key_file else None
     try:
         store.migrate()
         # The first query is the slowest, and no clinician should be the one to wait for it.
         store.overrides([""], "", datetime.now(UTC))
     except StoreError as error:
-        log.error("the store is not ready: %s", type(error).__name__)
-    return Audit(store, key, lost=metrics.audit_dropped)
+        log.error("nothing is recorded for now: %s", error)
+    return Audit(store, key, _WATCH)
+
+
+def _store(url: str) -> Store:
+    try:
+        return Store(url)
+    except StoreError as error:
+        raise StoreError(f"KETAMINE_CDS_STORE cannot be used: {error}") from error
 
 
 def what_is_recorded(settings: Settings) -> str:
@@ -49,13 +62,14 @@ def what_is_recorded(settings: Settings) -> str:
     if settings.store_url is None:
         said = "Nothing is recorded, and feedback is refused (KETAMINE_CDS_STORE is off)."
     else:
-        url = url_of(settings.store_url)
-        where = url.render_as_string()  # without the password
+        store = _store(settings.store_url)
         try:
-            migrate(url)
-            said = f"Recorded in {where}"
+            store.migrate()
+            said = f"Recorded in {shown(store.url)}"
         except StoreError as error:
-            said = f"NOT RECORDED as long as {where} cannot be used: {error}"
+            said = f"NOT RECORDED as long as {error}"
+        finally:
+            store.close()
         if settings.store_key_file is None:
             said += (
                 ", without patients and orders: no KETAMINE_CDS_STORE_KEY_FILE, so no override keeps a card quiet."
@@ -72,7 +86,7 @@ def register(app: Flask, deployment: Deployment) -> None:
     audit, shadow = deployment.audit, deployment.settings.shadow == "on"
     if audit.store is None:
         return
-    ready_if(app, "store", audit.store.reachable)
+    ready_if(app, "store", audit.is_well, degrades=True)
 
     @app.before_request
     def begin() -> None:

@@ -27,7 +27,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 DURATION = Histogram(
     "ketamine_cds_request_duration_seconds", "Time to an answer, by service.", ("service",), buckets=_SECONDS
 )
-REQUESTS = Counter("ketamine_cds_requests", "Answered requests.", ("service", "status"))
+REQUESTS = Counter("ketamine_cds_requests", "Answered requests.", ("service", "status", "client"))
 CARDS = Counter("ketamine_cds_cards", "Cards, by their leading rule and their indicator.", ("rule", "severity"))
 COULD_NOT_TELL = Counter(
     "ketamine_cds_could_not_tell", "Rules that could not be told, by what was missing.", ("fact",)
@@ -41,8 +41,33 @@ FHIR_THREADS = Gauge(
 LATE_ANSWERS = Counter(
     "ketamine_cds_late_answers", "Answers that were not complete in time, by the step that was not done.", ("step",)
 )
-AUTH_REFUSALS = Counter("ketamine_cds_auth_refusals", "Calls refused with 401, by what was wrong.", ("reason",))
+AUTH_REFUSALS = Counter(
+    "ketamine_cds_auth_refusals",
+    "Calls refused with 401, by what was wrong and whose they claim to be.",
+    ("reason", "client"),
+)
 AUDIT_DROPS = Counter("ketamine_cds_audit_drops", "Invocations that could not be recorded.")
+AUDIT_WAITING = Gauge(
+    "ketamine_cds_audit_waiting", "Records that are not written yet, in all workers.", multiprocess_mode="livesum"
+)
+AUDIT_OLDEST = Gauge(
+    "ketamine_cds_audit_oldest_seconds",
+    "Since when the oldest record that is not written yet has been waiting.",
+    multiprocess_mode="livemax",
+)
+UNANSWERED = Counter("ketamine_cds_unanswered", "Questions to a database without an answer in time.", ("asked",))
+HELD = Gauge(
+    "ketamine_cds_threads_held",
+    "Threads that wait for a database longer than anyone waits for them.",
+    ("asked",),
+    multiprocess_mode="livesum",
+)
+LAST_CALL = Gauge(
+    "ketamine_cds_last_call_timestamp_seconds", "When each client last called.", ("client",), multiprocess_mode="max"
+)
+LAST_JUDGED = Gauge(
+    "ketamine_cds_last_judged_timestamp_seconds", "When an order was last judged.", multiprocess_mode="max"
+)
 FAILURES = Counter("ketamine_cds_failures", "Orders that were not checked because the service itself failed.")
 
 SHED = Counter("ketamine_cds_shed", "Calls that were not judged because the service was busy.", ("why",))
@@ -63,6 +88,11 @@ def duration(service: str) -> Histogram:
 def counted(counter: Counter, *labels: str) -> Counter:
     """The counter for these labels; asking the library anew would cost more than counting."""
     return counter.labels(*labels)
+
+
+@lru_cache(maxsize=1024)
+def gauge(gauge: Gauge, *labels: str) -> Gauge:
+    return gauge.labels(*labels)
 
 
 def exposed(is_shared: bool) -> bytes:

@@ -54,6 +54,7 @@ class JsonLines(logging.Formatter):
         error = record.exc_info[1] if record.exc_info else None
         is_ours = record.name == OURS or record.name.startswith(f"{OURS}.")
         answered = getattr(record, "answered", None)
+        tenant = g.get("tenant") if has_app_context() else None
         line = Line(
             time=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             level=record.levelname,
@@ -62,7 +63,11 @@ class JsonLines(logging.Formatter):
             place=None if is_ours else f"{record.module}:{record.lineno}",
             error=f"{type(error).__name__} at {place(error)}" if error else None,
             request=g.get("request_id") if has_app_context() else None,
-            **(msgspec.structs.asdict(answered) if isinstance(answered, Answered) else {}),
+            **(
+                msgspec.structs.asdict(answered)
+                if isinstance(answered, Answered)
+                else {"client": tenant.id if tenant else None}
+            ),
         )
         return msgspec.json.encode(line).decode()
 

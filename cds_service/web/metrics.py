@@ -7,10 +7,12 @@ each can answer for all. `serve` makes such a folder; an application in one proc
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +22,11 @@ from types import ModuleType
 
 from cds_service.fhir.client import Answer, Source
 
+log = logging.getLogger("ketamine_cds")
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+NO_CLIENT = "none"
+"""The label of a call that is nobody's: of health or a page, or without a token that could be read."""
 
 
 @contextmanager
@@ -71,11 +77,18 @@ def start() -> None:
     _instruments()
 
 
-def answered(service: str, status: int, seconds: float) -> None:
-    """One answered request. `service` is an id from discovery or the name of a route."""
+def answered(service: str, status: int, seconds: float, client: str | None = None) -> None:
+    """One answered request. `service` is an id from discovery or the name of a route, `client` a configured id."""
     of = _instruments()
     of.duration(service).observe(seconds)
-    of.counted(of.REQUESTS, service, str(status)).inc()
+    of.counted(of.REQUESTS, service, str(status), client or NO_CLIENT).inc()
+    if client is not None:
+        of.gauge(of.LAST_CALL, client).set_to_current_time()
+
+
+def judged() -> None:
+    """An order was judged now."""
+    _instruments().LAST_JUDGED.set_to_current_time()
 
 
 def carded(cards: Iterable[tuple[str, str]]) -> None:
@@ -109,14 +122,44 @@ def late(step: str) -> None:
     of.counted(of.LATE_ANSWERS, step).inc()
 
 
-def refused(reason: str) -> None:
-    """A call without a token, or with one that cannot be accepted; the reason is a word from a closed list."""
+def refused(reason: str, client: str | None = None) -> None:
+    """A call without a token, or with one that cannot be accepted; the reason is a word from a closed list.
+
+    `client` is the configured id of whom the token says that it is from; nothing proves that.
+    """
     of = _instruments()
-    of.counted(of.AUTH_REFUSALS, reason).inc()
+    of.counted(of.AUTH_REFUSALS, reason, client or NO_CLIENT).inc()
 
 
 def audit_dropped(records: int) -> None:
     _instruments().AUDIT_DROPS.inc(records)
+
+
+def audit_waits(count: int, age: float) -> None:
+    """Records that this worker has not written yet, and the age of the oldest in seconds."""
+    of = _instruments()
+    of.AUDIT_WAITING.set(count)
+    of.AUDIT_OLDEST.set(age)
+
+
+def unanswered(asked: str) -> Callable[[], None]:
+    """Counts a question that had no answer in time; `asked` is what it was about."""
+
+    def count() -> None:
+        of = _instruments()
+        of.counted(of.UNANSWERED, asked).inc()
+
+    return count
+
+
+def held(asked: str) -> Callable[[int], None]:
+    """Takes how many threads such questions hold in this worker."""
+
+    def tell(count: int) -> None:
+        of = _instruments()
+        of.gauge(of.HELD, asked).set(count)
+
+    return tell
 
 
 def failed() -> None:
@@ -171,6 +214,10 @@ class Counted:
         if self.source.why_not is None:
             for each in answers.values():
                 fetched("complete" if each.gap is None else "partial" if each.pages else "failed")
+            gaps = Counter(each.gap for each in answers.values() if each.gap is not None)
+            for gap, count in gaps.items():  # in words of ours, which a clinician reads too
+                host = getattr(self.source, "host", "the FHIR server")
+                log.warning("%d of %d searches on %s: %s", count, len(answers), host, gap)
         return answers
 
 

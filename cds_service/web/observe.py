@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from uuid import uuid4
 
 import msgspec
@@ -18,7 +18,9 @@ from cds_service.hooks import discovery
 from cds_service.web import metrics, traces
 from cds_service.web.deployment import Deployment
 from cds_service.web.logs import OURS, Answered
-from cds_service.web.wire import answer, place
+from cds_service.web.readiness import PATIENCE_SECONDS, Check, Health, Readiness
+from cds_service.web.synthetic import is_judged
+from cds_service.web.wire import answer
 
 REQUEST_ID = "X-Request-ID"
 """Taken over from the caller where it is a plain token; else made; always sent back."""
@@ -27,22 +29,22 @@ log = logging.getLogger(OURS)
 
 _SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 _CHECKS = "ketamine-cds.ready"
-
-Check = Callable[[], bool]
-"""Whether something that the service needs is there. It may raise: then it is not."""
-
-
-class Health(msgspec.Struct, frozen=True):
-    """The answer of /healthz and /readyz. `checks` says of each named check whether it held."""
-
-    status: str
-    checks: Mapping[str, bool] = {}
+_JUDGING_SECONDS = 1.0
+"""For the synthetic order: far longer than it takes, and less than whoever asks waits."""
 
 
 def register(app: Flask, deployment: Deployment) -> None:
     """Before all other parts, so that their refusals are seen as well."""
     failed = deployment.knowledge.texts.words.say("failed")
+    app.extensions[_CHECKS] = Readiness()
     ready_if(app, "protocol", lambda: bool(deployment.knowledge.protocol.rules))
+    known = (deployment.knowledge, *deployment.tenants.sites.values())
+    ready_if(
+        app, "order", lambda: all(is_judged(each, deployment.clock()) for each in known), patience=_JUDGING_SECONDS
+    )
+    authenticator = deployment.tenants.authenticator
+    if authenticator is not None:
+        ready_if(app, "used-tokens", authenticator.remembers, degrades=True)
 
     @app.before_request
     def begin() -> None:
@@ -56,11 +58,12 @@ def register(app: Flask, deployment: Deployment) -> None:
         seconds = time.perf_counter() - g.began
         service, tenant, invocation = _service(), g.get("tenant"), g.get("invocation")
         made: HookResponse | None = invocation.response if invocation else None
-        metrics.answered(service, sent.status_code, seconds)
+        client = tenant.id if tenant else None
+        metrics.answered(service, sent.status_code, seconds, client)
         if invocation is not None:
             _count(invocation.advice, failed)
         line = Answered(
-            client=tenant.id if tenant else None,
+            client=client,
             service=service,
             status=sent.status_code,
             ms=round(seconds * 1000, 2),
@@ -76,11 +79,9 @@ def register(app: Flask, deployment: Deployment) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        checks = {name: _holds(name, check) for name, check in app.extensions[_CHECKS].items()}
-        is_ready = all(checks.values())
-        return answer(
-            msgspec.json.encode(Health("ready" if is_ready else "not ready", checks)), 200 if is_ready else 503
-        )
+        readiness: Readiness = app.extensions[_CHECKS]
+        health = readiness.now()
+        return answer(msgspec.json.encode(health), 503 if health.status == "not ready" else 200)
 
     @app.get("/metrics")
     def exposed() -> Response:
@@ -91,17 +92,14 @@ def register(app: Flask, deployment: Deployment) -> None:
     traces.start(app)
 
 
-def ready_if(app: Flask, name: str, check: Check) -> None:
-    """The service is ready only while `check` holds; any part of the application may add one."""
-    app.extensions.setdefault(_CHECKS, {})[name] = check
+def ready_if(app: Flask, name: str, check: Check, degrades: bool = False, patience: float = PATIENCE_SECONDS) -> None:
+    """The service is ready only while `check` holds; any part of the application may add one.
 
-
-def _holds(name: str, check: Check) -> bool:
-    try:
-        return check()
-    except Exception as error:  # whatever it is, what was looked for is not there
-        log.warning("not ready: %s: %s at %s", name, type(error).__name__, place(error))
-        return False
+    One that `degrades` is of something beside the orders: without it they are judged all the same. `patience`:
+    seconds, after which the check does not hold.
+    """
+    readiness: Readiness = app.extensions[_CHECKS]
+    readiness.add(name, check, degrades, patience)
 
 
 def _service() -> str:
@@ -120,6 +118,8 @@ def _count(advice: Advice, failed: str) -> None:
     cards = advice.response.cards
     if not cards and not advice.judged:
         return
+    if advice.judged and not advice.failed:
+        metrics.judged()
     metrics.carded((card.source.topic.code if card.source.topic else "none", card.indicator) for card in cards)
     metrics.could_not_tell(
         fact

@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 from cards.model import Response as HookResponse
 from cds_service.hooks import discovery
 from cds_service.web.deployment import Deployment
-from cds_service.web.observe import Health
+from cds_service.web.readiness import Health
 from cds_service.web.wire import answer
 
 OPENAPI = "3.1.0"

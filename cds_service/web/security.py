@@ -45,8 +45,7 @@ def register(app: Flask, deployment: Deployment) -> None:
                 request.headers.get("Authorization"), request.path, deployment.clock(), deadlines.current()
             )
         except Unauthenticated as error:
-            log.info("a call was refused: %s", error.reason)
-            metrics.refused(error.reason)
+            _tell(error)
             raise
         wait = g.tenant.bucket.wait() if g.tenant.bucket else 0
         if wait:
@@ -72,6 +71,13 @@ def read_keys(app: Flask) -> None:
     authenticator: Authenticator | None = app.extensions[_AUTHENTICATOR]
     if authenticator is not None:
         authenticator.read_keys()
+
+
+def _tell(error: Unauthenticated) -> None:
+    """Whose token it seemed to be and what was wrong with it, in words of ours: nothing of the token itself."""
+    expected = f"; expected is {error.expected}" if error.expected else ""
+    log.warning("a call was refused: %s (%s)%s; client: %s", error.reason, error, expected, error.client or "unknown")
+    metrics.refused(error.reason, error.client)
 
 
 def _is_ours(path: str) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 from flask import g
-from sqlalchemy.exc import SQLAlchemyError
 
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.client import FhirServers, Limits
@@ -21,6 +20,7 @@ from cds_service.hooks.replay import SqlReplayGuard
 from cds_service.knowledge import Knowledge
 from cds_service.knowledge import load as load_knowledge
 from cds_service.settings import SettingError, Settings
+from cds_service.store.engines import StoreError
 from cds_service.web import metrics
 from cds_service.web.rate import Bucket
 
@@ -101,6 +101,13 @@ def _check(settings: Settings, required: bool, callers: Sequence[Client]) -> Non
         raise SettingError("KETAMINE_CDS_FHIR_SERVERS is not used where clients sign in; each entry names its own")
     if settings.public_url is None and settings.host in ("0.0.0.0", "::"):
         raise SettingError("KETAMINE_CDS_PUBLIC_URL must say for which URL the tokens of clients are made")
+    for entry in callers:
+        public = clients.signed_by_anyone(entry)
+        if public is not None and not settings.is_reached_on_loopback:
+            raise ClientsError(
+                f"client {entry.id}: anyone can sign as {public}, whose private key is published; "
+                f"it may only call where the public URL is on loopback, and that is {settings.base_url}"
+            )
 
 
 def _knowledges(settings: Settings, knowledge: Knowledge, callers: Sequence[Client]) -> dict[str | None, Knowledge]:
@@ -153,9 +160,11 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
 
 def _authenticator(settings: Settings, callers: Sequence[Client], clock: Callable[[], datetime]) -> Authenticator:
     try:
-        replay = SqlReplayGuard(replay_url(settings), clock)
-    except SQLAlchemyError as error:
-        raise SettingError(f"the database of used tokens cannot be opened: {type(error).__name__}") from error
+        replay = SqlReplayGuard(
+            replay_url(settings), clock, failed=metrics.unanswered("used tokens"), held=metrics.held("used tokens")
+        )
+    except StoreError as error:
+        raise SettingError(f"KETAMINE_CDS_REPLAY_URL cannot be used: {error}") from error
     return Authenticator(
         [(entry, _keys(entry, settings)) for entry in callers],
         settings.base_url,
@@ -165,15 +174,8 @@ def _authenticator(settings: Settings, callers: Sequence[Client], clock: Callabl
 
 
 def replay_url(settings: Settings) -> str:
-    """Where used tokens are kept. Makes the folder. Raises SettingError."""
-    if settings.replay_url:
-        return settings.replay_url
-    folder = settings.state_folder
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingError(f"{folder} cannot be made; KETAMINE_CDS_STATE_DIR names another folder") from error
-    return f"sqlite:///{folder / 'used-tokens.sqlite3'}"
+    """Where used tokens are kept."""
+    return settings.replay_url or f"sqlite:///{settings.state_folder / 'used-tokens.sqlite3'}"
 
 
 def _keys(entry: Client, settings: Settings) -> Keys:

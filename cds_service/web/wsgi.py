@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import gc
-from datetime import datetime
 
-from cds_service.advise import advise
-from cds_service.fhir.client import NoSource
-from cds_service.hooks import discovery
-from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge, load
 from cds_service.settings import load as load_settings
-from cds_service.web import certificates, logs
-from cds_service.web.app import create_app
+from cds_service.web import certificates, logs, synthetic
+from cds_service.web.app import create_app, now
 from cds_service.web.audit import open_audit
 from cds_service.web.security import read_keys
-
-_WARM_UP = (
-    b'{"hook":"order-sign","hookInstance":"00000000-0000-0000-0000-000000000000","context":{"userId":"Practitioner/w",'
-    b'"patientId":"w","draftOrders":{"resourceType":"Bundle","type":"collection","entry":[{"resource":{"resourceType":'
-    b'"MedicationRequest","id":"w","status":"draft","intent":"order","subject":{"reference":"Patient/w"},'
-    b'"medicationCodeableConcept":{"text":"ketamine"},"dosageInstruction":[{"doseAndRate":[{"rateQuantity":'
-    b'{"value":9,"unit":"mg/kg/h"}}]}]}}]}},"prefetch":{"administrations":{"resourceType":"Bundle","entry":[{"resource":'
-    b'{"resourceType":"MedicationAdministration","id":"w","status":"in-progress","subject":{"reference":"Patient/w"},'
-    b'"medicationCodeableConcept":{"text":"ketamine"},"effectiveDateTime":"2026-01-01T00:00:00Z"}}]}}}'
-)
 
 
 def warm_up(knowledge: Knowledge) -> None:
@@ -32,8 +17,7 @@ def warm_up(knowledge: Knowledge) -> None:
 
     Without the freeze one full collection costs more than a request (see docs/performance.md).
     """
-    for service in discovery.SERVICES:
-        advise(parse(_WARM_UP, service.hook), service.signing, knowledge, NoSource(), datetime.now().astimezone())
+    synthetic.judge(knowledge, now())
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

@@ -95,8 +95,8 @@ def test_an_empty_store_is_exported_as_nothing(url: str, run: Run) -> None:
     [
         ({"STORE": "off"}, ["migrate"], "the store is off"),
         ({"STORE": "mysql://u:s3cret@x/y"}, ["migrate"], "expected is off, or a URL"),
-        ({"STORE": "postgresql://u:s3cret@127.0.0.1:port/y"}, ["migrate"], "the store's URL cannot be read"),
-        ({"STORE": f"postgresql://u:s3cret@127.0.0.1:{unused_port()}/y"}, ["prune"], "cannot be reached"),
+        ({"STORE": "postgresql://u:s3cret@127.0.0.1:port/y"}, ["migrate"], "its URL cannot be read"),
+        ({"STORE": f"postgresql://u:s3cret@127.0.0.1:{unused_port()}/y"}, ["prune"], "cannot be used"),
         ({}, ["prune", "--days", "-1"], "expected is a number from 0"),
         ({}, ["prune", "--days", "99999999999999"], "expected is a number from 0"),
         ({}, ["export", "--since", "yesterday"], "not a date"),

@@ -287,3 +287,27 @@ def test_the_specifications_own_token_is_verified_and_then_lives_too_long() -> N
     assert refused(SPECIFIED_TOKEN, gate, path, then) == "lifetime"
     assert refused(SPECIFIED_TOKEN, gate, path) == "expired"
     assert refused(SPECIFIED_TOKEN.replace(".d1Wf", ".d1We"), gate, path, then) == "signature"
+
+
+@pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
+@pytest.mark.parametrize("value", [10**309, 10**400, 10**4000, -(10**400), 1e308])
+def test_a_moment_of_any_size_is_refused_and_nothing_else(name: str, value: float, signer: Signer) -> None:
+    assert refused(signer.token(NOW, **{name: value}), authenticator(signer)) == "malformed"
+
+
+@pytest.mark.parametrize("text", [b"1e400", b"-1e400", b"1" + b"0" * 5000, b"-1", b"NaN", b"Infinity"])
+@pytest.mark.parametrize("name", [b"exp", b"iat", b"nbf"])
+def test_a_moment_written_in_any_way_is_refused_and_nothing_else(name: bytes, text: bytes, signer: Signer) -> None:
+    payload = json.dumps(claims(NOW, **{name.decode(): None})).encode()[:-1] + b',"%b":%b}' % (name, text)
+    token = signer.signed(json.dumps({"alg": signer.algorithm, "kid": signer.kid, "typ": "JWT"}).encode(), payload)
+    assert refused(token, authenticator(signer)) in ("malformed", "expired", "lifetime")
+
+
+def test_a_refusal_says_for_the_log_whose_token_it_seems_to_be_and_what_was_expected(signer: Signer) -> None:
+    gate = authenticator(signer)
+    with pytest.raises(Unauthenticated) as wrong:
+        gate.client(f"Bearer {signer.token(NOW, aud='https://else.example')}", DISCOVERY_PATH, NOW)
+    assert (wrong.value.client, wrong.value.expected) == ("ehr", PUBLIC_URL)
+    with pytest.raises(Unauthenticated) as unknown:
+        gate.client(f"Bearer {signer.token(NOW, iss='https://else.example')}", DISCOVERY_PATH, NOW)
+    assert (unknown.value.client, unknown.value.expected) == (None, "")

@@ -192,8 +192,7 @@ def test_elsewhere_than_on_loopback_the_start_stops_unless_it_is_set(
         ([OPEN], {}, "KETAMINE_CDS_CLIENTS must name who may call"),
         ([GOOD], {"fhir_servers": ("https://x.example",)}, "KETAMINE_CDS_FHIR_SERVERS is not used"),
         ([GOOD], {"host": "0.0.0.0"}, "KETAMINE_CDS_PUBLIC_URL must say"),
-        ([GOOD], {"state_dir": "/dev/null/state"}, "/dev/null/state cannot be made; KETAMINE_CDS_STATE_DIR"),
-        ([GOOD], {"replay_url": "sqlite:////dev/null/x.db"}, "used tokens cannot be opened"),
+        ([GOOD], {"replay_url": "mysql://x/y"}, "KETAMINE_CDS_REPLAY_URL cannot be used"),
     ],
 )
 def test_settings_that_leave_nobody_or_anybody_to_call_stop_the_start(
@@ -201,6 +200,40 @@ def test_settings_that_leave_nobody_or_anybody_to_call_stop_the_start(
 ) -> None:
     with pytest.raises(SettingError, match=says):
         loaded(tmp_path, knowledge, *entries, **settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"state_dir": "/dev/null/state"}, {"replay_url": "sqlite:////dev/null/x.db"}], ids=str
+)
+def test_used_tokens_that_cannot_be_kept_are_said_and_do_not_stop_the_start(
+    settings: dict[str, str], tmp_path: Path, knowledge: Knowledge, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Orders that go unchecked are worse than a token that another worker might take a second time."""
+    made = loaded(tmp_path, knowledge, GOOD, **settings)
+    assert made.authenticator is not None
+    assert not made.authenticator.remembers()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("used tokens are not shared by the workers, each remembers its own: /dev/null/")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"issuers": ["https://sandbox.cds-hooks.org"]},
+        {"issuers": ["https://ehr.example.org", "https://sandbox.cds-hooks.org/"]},
+        {"issuers": ["HTTPS://SANDBOX.cds-hooks.org."]},
+        {"issuers": ["sandbox.cds-hooks.org"]},
+        {"jku": ["https://sandbox.cds-hooks.org/.well-known/jwks.json"]},
+    ],
+    ids=str,
+)
+def test_an_issuer_whose_private_key_is_public_may_call_on_loopback_alone(
+    change: dict[str, Any], tmp_path: Path, knowledge: Knowledge
+) -> None:
+    with pytest.raises(ClientsError, match=r"client ehr: anyone can sign as .*cds\.example\.org"):
+        loaded(tmp_path, knowledge, GOOD | change, public_url="https://cds.example.org")
+    assert loaded(tmp_path, knowledge, GOOD | change, public_url="http://localhost:8000").by_id
+    assert loaded(tmp_path, knowledge, GOOD | change, host="0.0.0.0", public_url="http://127.0.0.1:8000").by_id
 
 
 def test_without_a_file_there_is_one_anonymous_client_made_of_the_settings(knowledge: Knowledge) -> None:

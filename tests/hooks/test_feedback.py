@@ -20,7 +20,7 @@ AT = "2020-08-25T21:18:16.375Z"
 
 
 def _parsed(*items: Any) -> tuple[list[Entry], list[Refusal]]:
-    return parse(json.dumps({"feedback": items}).encode())
+    return parse(json.dumps({"feedback": items}).encode(), CODED)
 
 
 def _one(**changes: Any) -> Entry:
@@ -99,8 +99,30 @@ def test_code_and_comment_are_read_together() -> None:
     assert (entry.reasons, entry.commented) == (CODED, True)
 
 
-def test_a_reason_without_a_system_is_kept() -> None:
-    assert _one(overrideReason={"reason": {"code": "x1"}}).reasons == ((None, "x1"),)
+def test_an_offered_code_without_its_system_is_that_of_the_card() -> None:
+    assert _one(overrideReason={"reason": {"code": "patient-requested"}}).reasons == CODED
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        {"code": "SMITH_JOHN_19600101_MRN12345", "system": REASONS},
+        {"code": "SMITH_JOHN_19600101_MRN12345"},
+        {"code": "patient-requested", "system": "urn:SMITH_JOHN"},
+        {"code": "patient-requested", "system": ""},
+        {"code": "Patient-Requested", "system": REASONS},
+    ],
+)
+def test_a_code_that_no_card_offers_is_kept_as_other_and_its_system_not_at_all(coding: dict[str, str]) -> None:
+    """A code is any word of the client's: it may hold a name."""
+    entry = _one(overrideReason={"reason": coding})
+    assert entry.reasons == ((None, "other"),)
+    assert "SMITH" not in repr(entry)
+
+
+def test_of_many_reasons_that_are_not_offered_one_other_is_kept() -> None:
+    reasons = [{"code": f"c{number}"} for number in range(5)]
+    assert _one(overrideReason={"reason": [*reasons, CODING]}).reasons == ((None, "other"), *CODED)
 
 
 def test_what_the_specification_requires_and_the_entry_can_do_without_may_be_missing() -> None:
@@ -154,18 +176,20 @@ def test_a_bad_entry_is_refused_by_itself_and_not_repeated(bad: Any, says: str) 
 )
 def test_a_body_that_is_no_feedback_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
-        parse(body)
+        parse(body, CODED)
 
 
 def test_a_byte_order_mark_is_survived() -> None:
-    entries, _ = parse(b"\xef\xbb\xbf" + json.dumps({"feedback": [{"card": CARD, "outcome": "accepted"}]}).encode())
+    entries, _ = parse(
+        b"\xef\xbb\xbf" + json.dumps({"feedback": [{"card": CARD, "outcome": "accepted"}]}).encode(), CODED
+    )
     assert len(entries) == 1
 
 
 def test_half_a_character_in_a_comment_costs_nothing() -> None:
     good = {"card": CARD, "outcome": "overridden", "overrideReason": {"userComment": "X"}}
     for half in (b"\\ud83d", b"\xf0\x9f"):
-        entries, _ = parse(json.dumps({"feedback": [good]}).encode().replace(b"X", half))
+        entries, _ = parse(json.dumps({"feedback": [good]}).encode().replace(b"X", half), CODED)
         assert entries[0].commented
 
 

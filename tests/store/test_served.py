@@ -42,6 +42,7 @@ def served(url: str, folder: Path, **settings: str) -> Iterator[tuple[subprocess
     port = unused_port()
     key = folder / "key"
     key.write_text("a key that is long enough to be one")
+    key.chmod(0o600)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KETAMINE_CDS_")}
     environment |= {
         "KETAMINE_CDS_PORT": str(port),
@@ -213,7 +214,10 @@ def test_a_store_that_is_away_delays_no_answer_and_feedback_is_refused_honestly(
         try:
             _answered(base)
             assert requests.post(f"{base}{SIGN}/feedback", json=feedback, timeout=PATIENCE).status_code == 503
-            assert requests.get(f"{base}/readyz", timeout=PATIENCE).status_code == 503
+            time.sleep(1)  # for so long an answer is remembered
+            ready = requests.get(f"{base}/readyz", timeout=PATIENCE)
+            assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+            assert ready.json()["checks"]["store"] is False
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 0
         finally:

@@ -124,9 +124,8 @@ def test_an_invocation_without_cards_is_kept(store: Store, url: str) -> None:
 
 
 def test_of_a_batch_with_a_record_that_cannot_be_written_nothing_is(store: Store, url: str) -> None:
-    twice = invocation()
     with pytest.raises(StoreError) as refused:
-        store.write([invocation(), twice, twice])
+        store.write([invocation(), invocation(service=None), invocation()])
     assert ORDER not in str(refused.value)
     assert _exported(url) == []
 
@@ -328,8 +327,17 @@ def test_a_locked_file_is_unavailable_for_writing_and_still_read(
     store.close()
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "store.sqlite"
-    file.write_bytes(b"this is no database, and long enough to be looked at\n" * 40)
-    with pytest.raises(StoreError):
-        Store(f"sqlite:///{file}").migrate()
+def test_a_file_that_is_no_database_is_set_aside_and_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, content = tmp_path / "store.sqlite", b"this is no database, and long enough to be looked at\n" * 40
+    file.write_bytes(content)
+    store = Store(f"sqlite:///{file}")
+    store.write([invocation(CARD)])
+    store.close()
+    (aside,) = tmp_path.glob("store.sqlite.broken-*")
+    assert aside.read_bytes() == content
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert str(file) in line
+    assert "file is not a database" in line
+    assert len(_exported(f"sqlite:///{file}")) == 1

@@ -24,7 +24,13 @@ from tests.hooks.conformance import decoded
 from tests.scenarios.build import NOW, hook_request
 
 SECRET = "a key that is long enough to be one"
-CODED = {"reason": {"system": "http://example.org/reasons", "code": "benefit-outweighs-risk"}}
+CODED = {
+    "reason": {
+        "system": "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes",
+        "code": "risk-benefit-ratio",
+    }
+}
+"""One of those that stand on each card."""
 _PATIENCE = 10.0
 
 
@@ -86,10 +92,11 @@ def cards(answer: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def recording(knowledge: Knowledge, folder: Path, **changes: Any) -> Iterator[Recording]:
-    key = folder / "key"
-    key.write_text(SECRET)
-    given = {"state_dir": str(folder), "store_key_file": str(key)} | changes
+def recording(knowledge: Knowledge, folder: Path, key: str = SECRET, **changes: Any) -> Iterator[Recording]:
+    file = folder / "key"
+    file.write_text(key)
+    file.chmod(0o600)
+    given = {"state_dir": str(folder), "store_key_file": str(file)} | changes
     settings = Settings(**given)
     audit = open_audit(settings)
     if audit.looking is not None:

@@ -188,8 +188,8 @@ def test_a_call_is_counted_by_service_status_cards_and_missing_facts(http: Flask
     answer = http.post(SIGN, data=encoded(request), headers=JSON).get_json()
     http.post(SIGN, data=b"{", headers=JSON)
     service = "ketamine-order-sign"
-    assert figures.more("ketamine_cds_requests_total", service=service, status="200") == 1
-    assert figures.more("ketamine_cds_requests_total", service=service, status="400") == 1
+    assert figures.more("ketamine_cds_requests_total", service=service, status="200", client="anonymous") == 1
+    assert figures.more("ketamine_cds_requests_total", service=service, status="400", client="anonymous") == 1
     assert figures.more("ketamine_cds_request_duration_seconds_count", service=service) == 2
     assert figures.more("ketamine_cds_request_duration_seconds_bucket", service=service, le="+Inf") == 2
     for card in answer["cards"]:
@@ -260,7 +260,8 @@ def test_watching_a_request_costs_less_than_three_in_a_hundred(http: FlaskClient
         http.post(SIGN, data=body, headers=JSON)
 
     def count() -> None:
-        metrics.answered("ketamine-order-sign", 200, 0.004)
+        metrics.answered("ketamine-order-sign", 200, 0.004, "anonymous")
+        metrics.judged()
         metrics.carded([("rate-exceeds-ceiling", "critical"), ("could-not-check", "warning")])
         metrics.could_not_tell(["conditions", "allergies", "weight"])
         metrics.fetched("complete")
@@ -277,7 +278,7 @@ def test_the_service_is_well_and_ready(http: FlaskClient) -> None:
     assert http.get("/healthz").get_json() == {"status": "ok", "checks": {}}
     ready = http.get("/readyz")
     assert (ready.status_code, ready.get_json()["status"]) == (200, "ready")
-    assert ready.get_json()["checks"]["protocol"] is True
+    assert ready.get_json()["checks"] == {"protocol": True, "order": True}
 
 
 def _raise() -> bool:
@@ -292,7 +293,7 @@ def test_the_service_is_not_ready_while_a_check_does_not_hold(
     observe.ready_if(http.application, "store", check)
     ready = http.get("/readyz")
     assert ready.status_code == 503
-    assert ready.get_json() == {"status": "not ready", "checks": {"protocol": True, "store": False}}
+    assert ready.get_json() == {"status": "not ready", "checks": {"protocol": True, "order": True, "store": False}}
     assert http.get("/healthz").status_code == 200
     assert "password" not in str(lines) + ready.text
 

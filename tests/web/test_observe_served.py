@@ -98,7 +98,8 @@ def test_the_figures_of_all_workers_are_added_up(served: Running) -> None:
 
     def counted() -> float:
         text = requests.get(f"{served.base}/metrics", timeout=PATIENCE).text
-        return samples(text)["ketamine_cds_requests_total", frozenset({("service", "discover"), ("status", "200")})]
+        labels = frozenset({("service", "discover"), ("status", "200"), ("client", "anonymous")})
+        return samples(text)["ketamine_cds_requests_total", labels]
 
     requests.get(f"{served.base}/cds-services", timeout=PATIENCE)
     before = counted()

@@ -14,7 +14,7 @@ from cds_service.cli import main
 from cds_service.knowledge import Knowledge
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
-from tests.web.recording import CODED, Recording, cards, recording
+from tests.web.recording import CODED, SECRET, Recording, cards, recording
 
 RATE = "rate-exceeds-protocol-max"
 CEILING = "rate-exceeds-ceiling"
@@ -259,3 +259,19 @@ def test_explain_shows_what_is_quiet_for_a_client(
     assert said[at].endswith(" suppressed")
     assert any("overridden 3 h ago with a reason" in line for line in said[at : at + 12])
     assert not any("overridden" in line for line in [*explained(), *explained("--client", "another")])
+
+
+def test_an_override_survives_a_change_of_the_key_while_the_former_key_is_kept(
+    knowledge: Knowledge, tmp_path: Path
+) -> None:
+    """The new key writes, both are looked up; without the former one what was overridden is forgotten."""
+    new = "another key that is long enough too"
+    with recording(knowledge, tmp_path) as service:
+        service.override(service.call(WARNED))
+    with recording(knowledge, tmp_path, key=f"{new}\n{SECRET}") as service:
+        assert cards(service.call(WARNED)) == []
+        assert cards(service.call(CRITICAL))[0][0] == "critical"
+        service.override(service.call(CRITICAL))
+    with recording(knowledge, tmp_path, key=new) as service:
+        assert cards(service.call(WARNED)) != []
+        assert cards(service.call(CRITICAL)) == [("info", CEILING)]
