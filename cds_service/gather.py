@@ -118,7 +118,7 @@ def draft_notes(
         if draft.selected and draft.description.to_fetch
     ]
     notes += [
-        f"a draft order holds more than is read, and whether it is ketamine is not known: {draft.item.read.faults[0]}"
+        f"a draft order holds more than is read, and whether it is ketamine is not known: {draft.faults[0]}"
         for draft in doubtful
         if draft.selected and not draft.description.to_fetch
     ]
@@ -126,6 +126,6 @@ def draft_notes(
         if draft.identity is not None and is_other_patients(draft, records.patient_id):
             notes.append("a ketamine draft names another patient and was not judged")
         elif draft.identity is not None:
-            notes += draft.item.read.faults
+            notes += draft.faults
     notes += [fault for item in request.drafts if item.read.resource is None for fault in item.read.faults]
     return notes
