@@ -5,13 +5,16 @@ EXAMPLE ?= examples/ward-infusion-over-the-limit.json
 WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
-.PHONY: run test lint bench docs lock clean soak fuzz conformance
+.PHONY: run test timing lint bench docs lock clean soak fuzz conformance
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
 	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
 
-test: .venv/dev ## install and run all tests
+test: .venv/dev ## install and run all tests but those whose verdict is a time
 	@$(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist loadfile
+
+timing: .venv/dev ## the tests whose verdict is a time, one after the other on a machine that does nothing else
+	@$(BIN)/pytest -q -n0 -m timing
 
 lint: .venv/dev ## formatting, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .

@@ -20,5 +20,6 @@ gc.set_threshold(50_000, 20, 20)
 
 if __name__ == "__main__":
     from cds_service.commands.serve import run
+    from cds_service.settings import Settings
 
-    run("bench.noop_wsgi:app", "127.0.0.1", port=int(sys.argv[1]), workers=int(sys.argv[2]))
+    run("bench.noop_wsgi:app", Settings(port=int(sys.argv[1]), workers=int(sys.argv[2]), spare_workers=0))

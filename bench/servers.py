@@ -58,7 +58,8 @@ def service(workers: int, **settings: str) -> Iterator[Server]:
     """`ketamine-cds serve`, with its default settings but for these (`state_dir="…"`)."""
     port = _free_port()
     given = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
-    given |= {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers)}
+    # A spare worker serves nobody: its memory would be counted with those that do.
+    given |= {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers), f"{PREFIX}SPARE_WORKERS": "0"}
     with _running(["cds_service.cli", "serve"], port, given) as server:
         yield server
 

@@ -100,8 +100,8 @@ class Composed:
     stands_for: tuple[tuple[Judged, Outcome], ...]
 
 
-def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = ()) -> list[Composed]:
-    """The cards of a response, worst first.
+def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str | Note] = ()) -> list[Composed]:
+    """The cards of a response, worst first. A Note among the `notes` is a doubt, and warns.
 
     Every critical one is shown; of the others as many interrupt as there is room for, and the rest share one card.
     At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a
@@ -146,14 +146,14 @@ def _distinct(cards: Sequence[Composed]) -> list[Composed]:
 
 
 def not_checked_at_all(
-    texts: Texts, protocol: Protocol, topic_system: str, source_url: str, override_reasons: Sequence[Coding]
+    why: str, texts: Texts, protocol: Protocol, topic_system: str, source_url: str, override_reasons: Sequence[Coding]
 ) -> Card:
-    """The card of a service that failed."""
+    """The card of a service that failed, was late, or is busy; `why` names its words."""
     words = texts.words
     return Card(
         uuid=str(uuid4()),
-        summary=words.say("failed"),
-        detail=words.say("failed-body"),
+        summary=words.say(why),
+        detail=words.say(f"{why}-body"),
         indicator="warning",
         source=Source(
             label=f"{protocol.title} {protocol.version}",

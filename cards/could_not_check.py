@@ -9,7 +9,7 @@ from cards.detail import limited
 from cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.clauses import QUESTION, SETTING
-from cds_service.rules.judged import Judged
+from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import Outcome
 
 TOPIC = "could-not-check"
@@ -27,7 +27,7 @@ class Gap:
 
 
 def gaps(
-    judged: Sequence[Judged], texts: Texts, data: Mapping[str, str], notes: Sequence[str]
+    judged: Sequence[Judged], texts: Texts, data: Mapping[str, str], notes: Sequence[str | Note]
 ) -> tuple[list[Gap], list[Outcome]]:
     """(lines, the fired rules among them). `data` names query keys as a clinician would."""
     found: dict[str, Gap] = {}
@@ -44,12 +44,15 @@ def gaps(
             for reason in outcome.reasons:
                 if reason.fact in _ALWAYS_SAID:
                     missing.setdefault((reason.fact, reason.says))
-        for doubt in each.doubts:
-            says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
-            found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), as_markdown(says)))
+    doubts = [doubt for each in judged for doubt in each.doubts] + [note for note in notes if isinstance(note, Note)]
+    for doubt in doubts:
+        says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
+        found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), as_markdown(says)))
     for fact, says in missing:
         found[f"{fact} {says}"] = _of_fact(fact, says, texts, data)
     for note in notes:
+        if isinstance(note, Note):
+            continue
         found[note] = Gap("info", texts.words.say("short-note"), escaped(note))
     ordered = sorted(found.values(), key=lambda gap: SEVERITIES.index(gap.severity))
     return ordered, fired

@@ -15,6 +15,7 @@ from cards.acknowledged import NOTHING, Acknowledged
 from cards.model import Response
 from cds_service import gather, running_orders
 from cds_service.chart.chart import Chart
+from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.client import Source
@@ -25,7 +26,9 @@ from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
-from cds_service.rules.case import Case
+from cds_service.protocol.model import Rule
+from cds_service.rules import judge
+from cds_service.rules.case import Case, hook_of
 from cds_service.rules.judged import Judged, Note, judged
 
 
@@ -42,13 +45,21 @@ class Advice:
     """The service itself failed, and the only card says so."""
 
 
-def advise(request: HookRequest, signing: bool, knowledge: Knowledge, source: Source, now: datetime) -> Response:
+def advise(
+    request: HookRequest,
+    signing: bool,
+    knowledge: Knowledge,
+    source: Source,
+    now: datetime,
+    deadline: Deadline = NEVER,
+) -> Response:
     """The cards for one order-select (`signing` False) or order-sign request, or for a patient-view one.
 
     Without a ketamine draft, and at patient-view without a running ketamine infusion: no cards. Raises Malformed
-    only then; at patient-view PreconditionFailed where nothing is known of what runs.
+    only then; at patient-view PreconditionFailed where nothing is known of what runs. What is not known by the
+    deadline is said: the rules that were reached keep their cards.
     """
-    return advice(request, signing, knowledge, source, now).response
+    return advice(request, signing, knowledge, source, now, deadline=deadline).response
 
 
 def advice(
@@ -58,9 +69,13 @@ def advice(
     source: Source,
     now: datetime,
     acknowledged: Acknowledged = NOTHING,
+    deadline: Deadline = NEVER,
 ) -> Advice:
     """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4)."""
-    line = _read_and_judge(request, signing, knowledge, source, now, acknowledged)
+    try:
+        line = _read_and_judge(request, signing, knowledge, source, now, acknowledged, deadline)
+    except Late:
+        return _nothing_in_time(request, signing, knowledge)
     if line is None:
         return Advice(response.EMPTY)
     results, notes = line
@@ -79,7 +94,8 @@ def explain(
     acknowledged: Acknowledged = NOTHING,
 ) -> tuple[list[Judged], list[str]]:
     """Every rule's outcome for each ketamine order, and the notes on what was read."""
-    return _read_and_judge(request, signing, knowledge, source, now, acknowledged) or ([], [])
+    results, notes = _read_and_judge(request, signing, knowledge, source, now, acknowledged, NEVER) or ([], [])
+    return results, [note.value if isinstance(note, Note) else note for note in notes]
 
 
 def _read_and_judge(
@@ -89,40 +105,63 @@ def _read_and_judge(
     source: Source,
     now: datetime,
     acknowledged: Acknowledged,
-) -> tuple[list[Judged], list[str]] | None:
-    """The outcomes and notes; None where no order is, or may be, ketamine."""
+    deadline: Deadline,
+) -> tuple[list[Judged], list[str | Note]] | None:
+    """The outcomes and notes; None where no order is, or may be, ketamine.
+
+    Raises Late where that is not known in time; afterwards each rule says for itself whether it was reached.
+    """
     prefetched: reading.Prefetched | None = None
     if request.viewing:
-        found, records, prefetched = running_orders.read(request, knowledge.queries, knowledge.valuesets, source)
+        found, records, prefetched = running_orders.read(
+            request, knowledge.queries, knowledge.valuesets, source, deadline
+        )
     else:
-        found, records = gather.read_drafts(request, knowledge, source)
+        found, records = gather.read_drafts(request, knowledge, source, deadline)
     mine = [draft for draft in found if draft.identity is not None]
     doubtful = [draft for draft in found if draft.identity is None and (draft.description.to_fetch or draft.is_cut)]
-    ending = gather.ending(request, records, knowledge)
+    ending = gather.ending(request, records, knowledge, deadline)
+    unjudged = gather.unjudged(found, request, records, knowledge)
     if not any(draft.selected for draft in (*mine, *doubtful, *ending)) and not request.drafts_cut:
+        if unjudged:
+            return [], list(unjudged)
         if request.faults and not (mine or doubtful):
             raise Malformed("; ".join(request.faults))
         return None
     if prefetched is None:
-        prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries)
+        prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, deadline)
     gather.fetch_missing(request, records, prefetched, knowledge, source)
-    results, chart = _judge(request, mine, ending, records, signing, knowledge, now)
+    results, chart = _judge(request, mine, ending, records, signing, knowledge, now, deadline)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
+    notes: list[str | Note] = [*unjudged]
     if not (mine or doubtful or request.drafts_cut):
-        return results, []  # an order that only ends needs nothing that could not be read
-    notes = [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
-    notes += gather.draft_notes(doubtful, found, records, request)
+        return results, notes  # an order that only ends needs nothing that could not be read
+    notes += [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
+    notes += gather.draft_faults(found, request, records)
     return results, list(dict.fromkeys(notes))
 
 
-def failure(knowledge: Knowledge) -> Response:
-    """The answer when the service itself fails: the order was not checked, and the card says so."""
+def failure(knowledge: Knowledge, why: str = "failed") -> Response:
+    """The answer when the service itself fails, or is busy: the order was not checked, and the card says so."""
+    return _not_checked(why, knowledge, [])
+
+
+def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge) -> Advice:
+    """The answer when the deadline was over before an order could be read: no rule was reached."""
+    hook = hook_of(signing, request.viewing)
+    rules = [rule for stops in (False, True) for rule in judge.rules_of(knowledge.protocol, hook, stops)]
+    late = _not_checked("late", knowledge, rules)
+    return Advice(late, composed=[compose.Composed(card, ()) for card in late.cards])
+
+
+def _not_checked(why: str, knowledge: Knowledge, rules: Sequence[Rule]) -> Response:
+    """One card and nothing else; `why` names its words, `rules` are said to be late."""
     card = compose.not_checked_at_all(
-        knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons
+        why, knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons
     )
     version, site = knowledge.protocol.version, knowledge.protocol.site
-    return Response(cards=[card], extension=response.extension([], version, site))
+    return Response(cards=[card], extension=response.extension([], version, site, rules))
 
 
 def _judge(
@@ -133,6 +172,7 @@ def _judge(
     signing: bool,
     knowledge: Knowledge,
     now: datetime,
+    deadline: Deadline,
 ) -> tuple[list[Judged], Chart]:
     zone = now.tzinfo or UTC
     ours = [draft for draft in mine if not drafts.is_other_patients(draft, records.patient_id)]
@@ -142,7 +182,7 @@ def _judge(
             drafts.read(
                 d, grouped, knowledge.indications, records.resolve, knowledge.valuesets, zone, knowledge.site_products
             )
-            for d in each
+            for d in deadline.each(each, "orders")
             if not drafts.is_other_patients(d, records.patient_id)
         ]
         for each in (ours, ending)
@@ -157,6 +197,7 @@ def _judge(
         queries=knowledge.queries,
         encounter_id=request.encounter_id,
         drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
+        deadline=deadline,
     )
     case = partial(_case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge)
     kept = _bounded(orders, knowledge, now)

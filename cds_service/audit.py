@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 from cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Said, identity, said
 from cards.compose import Composed
 from cds_service.advise import Advice
+from cds_service.deadline import NEVER, Deadline
 from cds_service.orders.exposure import Exposure
 from cds_service.protocol.model import Protocol
 from cds_service.rules.judged import Judged
@@ -62,11 +63,11 @@ class Audit:
         self.writer = Writer(store.write, lost=lost) if store is not None else None
         self.looking = Looking(store) if store is not None and key is not None else None
 
-    def acknowledged(self, client: str) -> Acknowledged:
-        """What clinicians of this client overrode."""
+    def acknowledged(self, client: str, deadline: Deadline = NEVER) -> Acknowledged:
+        """What clinicians of this client overrode, as far as that can be looked up by the deadline."""
         if self.looking is None or self._key is None:
             return NOTHING
-        return Remembered(self._key, client, self.looking)
+        return Remembered(self._key, client, self.looking, deadline)
 
     def record(self, call: Call, advice: Advice) -> None:
         """Hand an answer to the writer. Never raises and never waits; without an order there is nothing to record."""
@@ -193,15 +194,19 @@ class Looking:
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="overrides")
         self._not_before = 0.0
 
-    def overrides(self, orders: Sequence[str], client: str, since: datetime) -> list[records.Override]:
-        """As the store has it; nothing where it is late, away or was so just now."""
+    def overrides(
+        self, orders: Sequence[str], client: str, since: datetime, deadline: Deadline = NEVER
+    ) -> list[records.Override]:
+        """As the store has it; nothing where it is late, away or was so just now, or there is no time to look."""
         if time.monotonic() < self._not_before:
             return []
+        seconds = min(self.patience, deadline.left)
         try:
             asked = self._threads.submit(self._store.overrides, orders, client, since)
-            return asked.result(self.patience)
+            return asked.result(seconds)
         except Exception as error:  # nothing is quiet then, which is the safe side
-            self._not_before = time.monotonic() + _PAUSE
+            if seconds == self.patience:  # else it was the answer that could not wait
+                self._not_before = time.monotonic() + _PAUSE
             log.warning("overrides could not be looked up: %s", type(error).__name__)
             return []
 
@@ -211,10 +216,11 @@ class Remembered(_Digests):
     """Digests, and what this client's clinicians overrode."""
 
     looking: Looking
+    deadline: Deadline = NEVER
 
     def overridden(self, orders: Sequence[str], since: datetime) -> Mapping[str, Sequence[Acknowledgement]]:
         found: dict[str, list[Acknowledgement]] = {}
-        for override in self.looking.overrides(orders, self.client, since):
+        for override in self.looking.overrides(orders, self.client, since, self.deadline):
             finding = override.finding
             if finding.order is not None and finding.status == "fired" and finding.dose_shape is not None:
                 remembered = Acknowledgement(_said(finding), override.received_at)

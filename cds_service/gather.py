@@ -4,50 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cds_service.deadline import Deadline
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
-from cds_service.fhir.client import Source
-from cds_service.fhir.medication import to_read
-from cds_service.fhir.records import Records
-from cds_service.fhir.resources import Observation, subject_of
+from cds_service.fhir.client import Source, read_named
+from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.records import Records, bare_id
+from cds_service.fhir.resources import MedicationAdministration, Observation, subject_of
 from cds_service.hooks.request import HookRequest, is_identifier
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
+from cds_service.rules.judged import Note
+from cds_service.terminology.drugs import identify
+from cds_service.terminology.valuesets import DRUG_SYSTEMS, canonical_system
 
 
-def read_drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> tuple[list[Draft], Records]:
-    """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched."""
+def read_drafts(
+    request: HookRequest, knowledge: Knowledge, source: Source, deadline: Deadline
+) -> tuple[list[Draft], Records]:
+    """The drafts and what they are; a medication that is only referenced is looked for in prefetch, then fetched.
+
+    Raises Late.
+    """
     records = Records(patient_id(request))
     records.add(Page(tuple(item for item in request.drafts if item.read.type in ("Medication", "Condition"))))
     for item in request.drafts:
         records.keep_order(item)
 
     def read() -> list[Draft]:
-        return drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets)
+        return drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets, deadline=deadline)
 
     found = read()
     if not any(draft.identity is None and draft.description.to_fetch for draft in found):
         return found, records
-    for raw in request.prefetch.values():
+    for raw in deadline.each(request.prefetch.values(), "prefetch"):
         if b"Medication" in bytes(memoryview(raw)):
-            page = bundles.page_to_read(raw)
+            page = bundles.page_to_read(raw, deadline=deadline)
             records.add(Page(tuple(item for item in page.items if item.read.type == "Medication")))
     found = read()
-    wanted = [draft.description.to_fetch for draft in found if draft.identity is None]
-    reads = [to_read(reference, "Medication", request.fhir_server) for reference in wanted if reference]
-    urls = {url: url for url in reads if url}
-    if not urls:
-        return found, records
-    for answer in source.fetch(urls).values():
-        for page in answer.pages:
-            records.add(page)
+    unknown = sorted((draft for draft in found if draft.identity is None), key=lambda draft: not draft.selected)
+    named = [draft.description.to_fetch for draft in unknown]
+    for page in read_named(source, "Medication", named, request.fhir_server):
+        records.add(page)
     return read(), records
 
 
-def ending(request: HookRequest, records: Records, knowledge: Knowledge) -> list[Draft]:
-    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged."""
-    found = drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets, ending=True)
+def ending(request: HookRequest, records: Records, knowledge: Knowledge, deadline: Deadline) -> list[Draft]:
+    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged.
+
+    Raises Late.
+    """
+    found = drafts(
+        request.drafts, request.selections, records.resolve, knowledge.valuesets, ending=True, deadline=deadline
+    )
     return [draft for draft in found if draft.identity is not None and draft.selected]
 
 
@@ -56,7 +66,7 @@ def patient_id(request: HookRequest) -> str:
     if request.patient_id is not None:
         return request.patient_id
     subjects = {
-        subject.reference.rpartition("/")[2]
+        bare_id(subject.reference)
         for item in request.drafts
         if item.read.resource is not None and (subject := subject_of(item.read.resource)) and subject.reference
     }
@@ -108,24 +118,55 @@ def contained_weights(ours: Sequence[Draft]) -> list[Item]:
     return items
 
 
-def draft_notes(
-    doubtful: Sequence[Draft], found: Sequence[Draft], records: Records, request: HookRequest
-) -> list[str]:
-    """What must be said of the drafts themselves."""
-    notes = [
-        "a draft order's medication is only referenced and could not be read: whether it is ketamine is not known"
-        for draft in doubtful
-        if draft.selected and draft.description.to_fetch
-    ]
-    notes += [
-        f"a draft order holds more than is read, and whether it is ketamine is not known: {draft.faults[0]}"
-        for draft in doubtful
-        if draft.selected and not draft.description.to_fetch
-    ]
-    for draft in found:
-        if draft.identity is not None and is_other_patients(draft, records.patient_id):
-            notes.append("a ketamine draft names another patient and was not judged")
-        elif draft.identity is not None:
-            notes += draft.faults
+def draft_faults(found: Sequence[Draft], request: HookRequest, records: Records) -> list[str]:
+    """What could not be read of the drafts that were judged, and entries that are none."""
+    ours = [d for d in found if d.identity is not None and not is_other_patients(d, records.patient_id)]
+    notes = [fault for draft in ours for fault in draft.faults]
     notes += [fault for item in request.drafts if item.read.resource is None for fault in item.read.faults]
     return notes
+
+
+def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, knowledge: Knowledge) -> list[Note]:
+    """The drafts that are ketamine, or may be, and are not judged. Each is said as a warning."""
+    says = []
+    for draft in found:
+        if draft.identity is not None and is_other_patients(draft, records.patient_id):
+            says.append("a ketamine draft names another patient and was not judged")
+        elif draft.selected and draft.identity is None and draft.description.to_fetch:
+            says.append(f"a draft order's medication is only referenced and could not be read: {_UNKNOWN}")
+        elif draft.selected and draft.identity is None and draft.is_cut:
+            says.append(f"a draft order holds more than is read, {draft.faults[0]}: {_UNKNOWN}")
+        elif draft.selected and draft.identity is None and not _names_a_drug(draft.description):
+            says.append(f"a draft order does not say of which medication: {_UNKNOWN}")
+    for item in request.drafts:
+        kind = item.read.type
+        if kind == "MedicationRequest" and item.read.resource is None:
+            says.append(f"a draft order could not be read: {_UNKNOWN}")
+        elif kind in _GIVES and (drug := _given_by(item, records, knowledge)) is not None:
+            says.append(f"a {kind} of {drug} among the drafts was not judged: only a MedicationRequest is")
+    return [Note("draft", each) for each in dict.fromkeys(says)]
+
+
+_UNKNOWN = "whether it is ketamine is not known"
+_GIVES = frozenset({"MedicationDispense", "MedicationAdministration"})
+"""What may hold the drug among the drafts, and is no order."""
+_OVER = frozenset({"completed", "entered-in-error", "not-done", "stopped", "cancelled", "declined"})
+
+
+def _names_a_drug(description: Description) -> bool:
+    """By words, or by a code of a system of drugs; a hospital's own code alone says nothing."""
+    return bool(description.all_texts) or any(canonical_system(s) in DRUG_SYSTEMS for s, _ in description.all_codings)
+
+
+def _given_by(item: Item, records: Records, knowledge: Knowledge) -> str | None:
+    """The drug of a dispense or an administration that is not over."""
+    try:
+        sent = lenient.untyped(item.raw)
+        read = lenient.read({**sent, "resourceType": "MedicationAdministration"}).resource
+    except (*lenient.UNREADABLE, TypeError):
+        return None
+    if not isinstance(read, MedicationAdministration) or read.status in _OVER:
+        return None
+    told = describe(read.medication_codeable_concept, read.medication_reference, read.contained, records.resolve)
+    identity = identify(told.all_codings, told.all_texts, knowledge.valuesets)
+    return identity.drug if identity is not None else None

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from cds_service import bounds, units
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
-from cds_service.fhir.client import Source
-from cds_service.fhir.medication import Description, describe, to_read
+from cds_service.fhir.client import Source, read_named
+from cds_service.fhir.medication import Description, describe
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Prefetched, Records
 from cds_service.fhir.resources import MedicationAdministration, MedicationRequest
@@ -53,27 +54,32 @@ class _Running:
 
 
 def read(
-    request: HookRequest, queries: Sequence[Query], valuesets: ValueSets, source: Source
+    request: HookRequest,
+    queries: Sequence[Query],
+    valuesets: ValueSets,
+    source: Source,
+    deadline: Deadline = NEVER,
 ) -> tuple[list[Draft], Records, Prefetched]:
     """The running infusions as orders that are judged; without any, nothing but administrations is fetched.
 
-    Raises PreconditionFailed where no administration could be had at all.
+    Raises PreconditionFailed where no administration could be had at all, and Late.
     """
     records = Records(request.patient_id or "")
-    prefetched = reading.from_prefetch(records, request.prefetch, queries)
+    prefetched = reading.from_prefetch(records, request.prefetch, queries, deadline)
     if request.patient_id is None:
         return [], records, prefetched
     _fetch_administrations(request, records, prefetched, queries, source)
     gap = records.gaps.get(_KEY)
     if gap is not None and not records.of(MedicationAdministration):
         raise PreconditionFailed(f"what the patient is given is not known: {gap}")
-    _fetch_medications(request, records, valuesets, source)
-    running = _newest_of_each([each for each in _in_progress(records, valuesets) if each.identity is not None])
+    _fetch_medications(request, records, valuesets, source, deadline)
+    in_progress = _in_progress(records, valuesets, deadline)
+    running = _newest_of_each([each for each in in_progress if each.identity is not None])
     if len(running) > bounds.DRAFTS:
         records.notes.append(f"only the newest {bounds.DRAFTS} of {len(running)} running infusions were read")
         running = running[-bounds.DRAFTS :]
     _keep_orders(running, request, records, source)
-    return [_draft(each, records, valuesets) for each in running], records, prefetched
+    return [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")], records, prefetched
 
 
 def _fetch_administrations(
@@ -90,8 +96,8 @@ def _fetch_administrations(
     prefetched.answered.add(_KEY)
 
 
-def _in_progress(records: Records, valuesets: ValueSets) -> Iterator[_Running]:
-    for administration in records.of(MedicationAdministration):
+def _in_progress(records: Records, valuesets: ValueSets, deadline: Deadline) -> Iterator[_Running]:
+    for administration in deadline.each(records.of(MedicationAdministration), "drafts"):
         if administration.status != "in-progress":
             continue
         described = describe(
@@ -114,20 +120,18 @@ def _identity(description: Description, valuesets: ValueSets) -> Identity | None
     return drugs.identify(description.all_codings, description.all_texts, valuesets)
 
 
-def _fetch_medications(request: HookRequest, records: Records, valuesets: ValueSets, source: Source) -> None:
+def _fetch_medications(
+    request: HookRequest, records: Records, valuesets: ValueSets, source: Source, deadline: Deadline
+) -> None:
     """What is running and is named by a reference alone."""
-    unnamed = [each.description.to_fetch for each in _in_progress(records, valuesets)]
-    _add(records, source, [to_read(each, "Medication", request.fhir_server) for each in unnamed if each])
+    unnamed = [each.description.to_fetch for each in _in_progress(records, valuesets, deadline)]
+    _add(request, records, source, "Medication", unnamed)
 
 
-def _add(records: Records, source: Source, urls: Iterable[str | None]) -> None:
-    wanted = {url: url for url in urls if url}
-    if not wanted or source.why_not:
-        return
-    for answer in source.fetch(wanted).values():
-        for page in answer.pages:
-            records.add(page)
-            _keep(records, page)
+def _add(request: HookRequest, records: Records, source: Source, kind: str, references: Iterable[str | None]) -> None:
+    for page in read_named(source, kind, references, request.fhir_server):
+        records.add(page)
+        _keep(records, page)
 
 
 def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
@@ -148,7 +152,7 @@ def _keep_orders(running: Sequence[_Running], request: HookRequest, records: Rec
         if b"MedicationRequest" in bytes(memoryview(raw)):
             _keep(records, bundles.page(raw))
     unread = [reference for reference in wanted if records.order_json(_bare(reference)) is None]
-    _add(records, source, [to_read(each, "MedicationRequest", request.fhir_server) for each in unread])
+    _add(request, records, source, "MedicationRequest", unread)
 
 
 def _keep(records: Records, page: Page) -> None:
@@ -196,7 +200,7 @@ def _at_running_rate(
 ) -> Item:
     """The order with its one rate replaced; one of several rates, or none, is left as it was ordered."""
     given = running.administration.dosage
-    rate = dosage.read_rate(given.rate_quantity, given.rate_ratio, UTC) if given else None
+    rate = dosage.read_rate(given.rate_quantity, given.rate_ratio) if given else None
     written = [dosage.read(d, i, valuesets, UTC) for i, d in enumerate(order.dosage_instruction)]
     rates = [(each.index, each.rate[0]) for each in written if each.rate]
     if rate is None or len(rates) != 1:

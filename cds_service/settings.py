@@ -113,13 +113,48 @@ class Settings:
     fhir_servers: tuple[str, ...] = _setting(
         (), _urls, "base URLs of the FHIR servers that may be asked, separated by commas; none by default"
     )
-    fhir_deadline_ms: int = _setting(400, _whole(10, 60_000), "time for all fallback searches of a request together")
+    answer_deadline_ms: int = _setting(
+        450,
+        _whole(0, 60_000),
+        "time for an answer, once the request has come; what is not checked by then is said on a card; 0 is no limit",
+    )
+    fhir_deadline_ms: int = _setting(
+        400, _whole(10, 60_000), "time for all fallback searches of a request together, within that for the answer"
+    )
     fhir_threads: int = _setting(32, _whole(1, 512), "fallback searches at once, over all requests of a worker")
     fhir_max_bytes: int = _setting(8_000_000, _whole(1_000, 1_000_000_000), "largest page of a FHIR server")
+    fhir_max_total_bytes: int = _setting(
+        16_000_000, _whole(1_000, 1_000_000_000), "all pages of FHIR servers for one request together"
+    )
     fhir_ca_bundle: str | None = _setting(
         None, _file, "file with the certificate authorities of FHIR servers and of clients' key servers"
     )
     max_body_bytes: int = _setting(16_000_000, _whole(1_000, 1_000_000_000), "largest request")
+    calls_at_once: int = _setting(
+        128, _whole(1, 10_000), "calls in progress in each worker; more are answered 503 before they are read"
+    )
+    bytes_in_flight: int = _setting(
+        64_000_000,
+        _whole(1_000, 100_000_000_000),
+        "bytes of bodies in progress in each worker; more are answered 503 before they are read",
+    )
+    judged_at_once: int = _setting(
+        16, _whole(1, 1_000), "calls judged at once in each worker; others wait 200 ms, then a card says: not checked"
+    )
+    header_seconds: int = _setting(
+        10, _whole(1, 300), "time for the header of a request; an idle connection is closed after it as well"
+    )
+    body_seconds: int = _setting(5, _whole(1, 300), "time for a body to arrive; later the answer is 408")
+    connections: int = _setting(
+        1024, _whole(16, 100_000), "open connections of each worker; more wait to be accepted"
+    )
+    backlog: int = _setting(1024, _whole(128, 65_535), "connections that may wait to be accepted")
+    hung_seconds: int = _setting(
+        5, _whole(2, 300), "a worker that shows no sign of life for so long is killed and replaced"
+    )
+    spare_workers: int = _setting(
+        1, _whole(0, 8), "loaded processes that wait to take the place of a worker that is lost"
+    )
     overlay: str | None = _setting(None, _text, "site overlay file of the protocol")
     valuesets: str | None = _setting(
         None, _directory, "directory of the site's own value sets (FHIR ValueSet as JSON), added to the shipped ones"
@@ -163,6 +198,11 @@ class Settings:
     log_level: str = _setting(
         "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
     )
+
+    @property
+    def answer_seconds(self) -> float | None:
+        """Time for an answer; None is no limit."""
+        return self.answer_deadline_ms / 1000 or None
 
     @property
     def state_folder(self) -> Path:

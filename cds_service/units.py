@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import lru_cache
 from importlib import resources
 
 import msgspec
 
 from cds_service import bounds
+from cds_service.writings import Factors, Writings
 
 
 class UnitError(ValueError):
@@ -50,7 +53,7 @@ class Quantity(msgspec.Struct, frozen=True):
         return self.value / self.unit.factor
 
 
-def _load() -> tuple[dict[str, tuple[Unit, ...]], dict[str, str], dict[str, Unit]]:
+def _load() -> tuple[dict[str, tuple[Unit, ...]], dict[str, str], dict[str, Unit], Writings]:
     table = tomllib.loads(resources.files("cds_service").joinpath("units.toml").read_text("utf-8"))
     by_code: dict[str, tuple[Unit, ...]] = {}
     canonical: dict[str, Unit] = {}
@@ -60,11 +63,28 @@ def _load() -> tuple[dict[str, tuple[Unit, ...]], dict[str, str], dict[str, Unit
             by_code[code] = (*by_code.get(code, ()), unit)
             if unit.factor == 1:
                 canonical.setdefault(dimension, unit)
-    return by_code, dict(table["aliases"]), canonical
+    times = {code: Fraction(factor) for code, factor in table["dimensions"]["time"].items()}
+    return by_code, dict(table["aliases"]), canonical, Writings(table["parts"], table["joints"], times)
 
 
-_UNITS, ALIASES, CANONICAL = _load()
+_UNITS, ALIASES, CANONICAL, WRITINGS = _load()
 DIMENSIONS = tuple(CANONICAL)
+_WRITTEN_BY_PARTS = re.compile(
+    "mass|mass_per_(bodymass|time|bodymass_time)|volume(_per_.*)?|concentration|body_weight|time"
+)
+
+
+def _by_factors() -> dict[Factors, str]:
+    """The code of each combination of parts that is in the table; of several codes the first."""
+    found: dict[Factors, str] = {}
+    for code, entries in _UNITS.items():
+        factors = WRITINGS.factors(code)
+        if factors is not None and any(_WRITTEN_BY_PARTS.fullmatch(unit.dimension) for unit in entries):
+            found.setdefault(factors, code)
+    return found
+
+
+_BY_FACTORS = _by_factors()
 
 
 def codes() -> tuple[str, ...]:
@@ -72,12 +92,21 @@ def codes() -> tuple[str, ...]:
     return tuple(_UNITS)
 
 
+@lru_cache(maxsize=1024)
+def _written(text: str) -> tuple[Unit, ...]:
+    """The units that `text` may mean: by code, by alias, or by its parts."""
+    code = text if text in _UNITS else ALIASES.get(text)
+    if code is None and (factors := WRITINGS.factors(text)) is not None:
+        code = _BY_FACTORS.get(factors)
+    return _UNITS.get(code or "", ())
+
+
 def find(text: str, *dimensions: str) -> Unit:
     """The unit written as `text` in one of `dimensions` (any when none is named).
 
     Raises UnknownUnit. Codes such as `g` and `mg/L` stand in two dimensions; the first named one wins.
     """
-    units = _UNITS.get(text) or _UNITS.get(ALIASES.get(text, ""), ())
+    units = _written(text)
     if not dimensions and units:
         return units[0]
     for dimension in dimensions:
@@ -89,7 +118,7 @@ def find(text: str, *dimensions: str) -> Unit:
 
 def dimensions_of(text: str) -> tuple[str, ...]:
     """The dimensions in which `text` is a unit; none for an unknown one."""
-    return tuple(unit.dimension for unit in _UNITS.get(text) or _UNITS.get(ALIASES.get(text, ""), ()))
+    return tuple(unit.dimension for unit in _written(text))
 
 
 def is_of(text: str, *dimensions: str) -> bool:

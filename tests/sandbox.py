@@ -5,7 +5,6 @@ Nothing of them is kept here; they are read from the folder of the research mate
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.fhir.queries import Query
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
+from cds_service.lazy import cached_property
 from cds_service.protocol.model import Tier
 from cds_service.rules.outcome import Outcome
 from tests.hooks.client import encoded
@@ -36,7 +36,7 @@ class SandboxPatient:
     label: str
     resources: tuple[Resource, ...]
 
-    @functools.cached_property
+    @cached_property
     def by_reference(self) -> Mapping[str, Resource]:
         return {f"{each['resourceType']}/{each['id']}": each for each in self.resources}
 

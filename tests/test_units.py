@@ -1,5 +1,6 @@
 """The closed table of units: right against an independent oracle, exact, and closed."""
 
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -88,7 +89,7 @@ def test_no_two_dimensions_share_a_unit_but_those_that_are_named_in_every_look_u
 
 OWN_DIMENSIONS = {"thyrotropin"}
 """What this project added to the table of the research: row 37 has a limit for TSH."""
-OWN_ALIASES = {"mIU/L": "m[IU]/L", "uIU/mL": "u[IU]/mL"}
+OWN_ALIASES = {"mIU/L": "m[IU]/L", "uIU/mL": "u[IU]/mL", "gamma": "ug/kg/min", "γ": "ug/kg/min"}
 
 
 def test_the_table_is_that_of_the_research_without_temperature(research: dict[str, Any]) -> None:
@@ -107,14 +108,16 @@ def test_the_table_is_that_of_the_research_without_temperature(research: dict[st
     assert ours | {"temperature": "Cel"} == canonical
 
 
-def test_the_aliases_are_those_of_the_research_without_temperature(research: dict[str, Any]) -> None:
+def test_every_alias_of_the_research_but_those_of_temperature_is_read(research: dict[str, Any]) -> None:
     wanted = {k: v for k, v in research["aliases_seen_non_ucum"].items() if k not in ("degC", "degF")}
-    assert wanted | OWN_ALIASES == units.ALIASES
+    assert {text: units.find(text).code for text in wanted} == wanted
     assert not wanted.keys() & OWN_ALIASES.keys()
+    assert {k: v for k, v in units.ALIASES.items() if k not in wanted} == OWN_ALIASES
 
 
 def test_everything_that_the_research_refuses_is_refused(research: dict[str, Any]) -> None:
-    for text in [*research["reject_even_though_valid_ucum"], *research["refused_non_ucum"]]:
+    gammas = {"gamma", "gamma/kg/min"}  # in intensive care they have one meaning
+    for text in {*research["reject_even_though_valid_ucum"], *research["refused_non_ucum"]} - gammas:
         with pytest.raises(UnknownUnit):
             units.find(text)
 
@@ -140,43 +143,163 @@ def test_a_microgram_is_a_thousandth_of_a_milligram_however_it_is_written(micro:
 REFUSED = [
     "MG", "Mg", "mG", "MG/KG", "MG/ML", "MG/HR", "MG/KG/HR", "MG/KG/H", "Mg/kg", "mg/KG", "mg/kg/H", "mg/Kg/h",
     "MCG", "Mcg", "UG", "Ug", "MCG/KG/MIN", "mcg/KG/min", "KG", "Kg", "kG", "LB", "LBS", "Lb", "G", "ML", "Ml",
-    "mL/H", "ml/H", "ML/HR", "HR", "H", "Min", "MIN", "min/", "mn", "mo", "M", "K/uL", "C", "F", "pH", "degC",
-    "degF", "Cel", "[degF]", "K", "gamma", "gamma/kg/min", "γ", "mg%", "mg/{spray}",
-    "mg{ketamine}/kg{ideal_body_weight}/h", "{pill}", "{tbl}", "tablet", "drops", "gtt", "vial", "amp",
-    "mg/kg/hours", "mg/kg/s", "mg/kg/wk", "g/kg/h", "ng/kg/min", "mEq/L", "mmol/mol", "IU", "[IU]/L", "cc",
-    "CC", "mg.", "mg/kg/", "/kg//h", "mgs", "milligram", "milligrams", "kilogram", "µ", "μ", "mg⁄kg", "mg∕kg",
-    "mg/㎏", "㎎", "㎍", "ｍｇ",
+    "mL/H", "ml/H", "ML/HR", "HR", "H", "Min", "MIN", "min/", "mn", "mo", "M", "m/kg", "K/uL", "C", "F", "pH", "degC",
+    "degF", "Cel", "[degF]", "K", "Gamma", "GAMMA", "mg%", "mg/{spray}", "[mg]", "mg/kg{ideal_body_weight}/h",
+    "mg{ketamine}/kg{ideal_body_weight}/h", "mg{per_kg}", "mg{/kg}", "mg{kg}/h", "{mg}", "{pill}", "{tbl}", "tablet",
+    "drops", "gtt", "vial", "amp", "mg/kg/s", "mg/kg/wk", "g/kg/h", "ng/kg/min", "mg/12h", "mg/(12.h)", "mg/0h",
+    "mEq/L", "mmol/mol", "IU", "[IU]/L", "cc", "CC", "mg.", "mg/kg/", "/kg//h", "mg//kg", "mgs", "24 mg/h", "µ", "μ",
+    "mg⁄kg", "mg∕kg", "mg/㎏", "㎎", "㎍", "ｍｇ", "mg/kg-1", "mg/(kg/h)", "mg.kg.h", "mg.h", "mg kg", "mg h", "mgh",
+    "mg/(kg.h", "mg/kg.h)", "()", "mg/()", "mg/mg", "mg/h/h", "kg/kg", "per kg", "dose", "/dose",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "text",
-    [*REFUSED, "", " ", " mg", "mg ", "mg /kg", "mg / kg / h", "mg\n", "mg\u200b", "\u00a0kg", "mg per kg", "m g",
-     "mg/kg bolus", "None", "null", "0", "2"],
+    [*REFUSED, "", " ", "mg\u200b", "m g", "mg/k g", "mg/kg bolus", "None", "null", "0", "2"],
 )  # fmt: skip
-def test_a_text_outside_the_table_and_the_aliases_is_refused(text: str) -> None:
+def test_a_text_outside_the_table_is_refused(text: str) -> None:
     with pytest.raises(UnknownUnit, match="is not in the table of units"):
         units.find(text)
     with pytest.raises(UnknownUnit):
         units.quantity("1", text)
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("ug.kg-1.min-1", "ug/kg/min"),
+        ("ug/(min.kg)", "ug/kg/min"),
+        ("micrograms per kilogram per minute", "ug/kg/min"),
+        ("microgrammes/kg/minute", "ug/kg/min"),
+        ("Mikrogramm pro Kilogramm pro Minute", "ug/kg/min"),
+        ("mcg·kg⁻¹·min⁻¹", "ug/kg/min"),
+        ("mcg kg^-1 min^-1", "ug/kg/min"),
+        ("gamma", "ug/kg/min"),
+        ("gamma/kg/min", "ug/kg/min"),
+        ("γ/min", "ug/min"),
+        ("mg/kg.h", "mg/kg/h"),
+        ("mg/kg KG/h", "mg/kg/h"),
+        ("mg/kg{body_weight}/h", "mg/kg/h"),
+        ("mg{ketamine base}/kg/h", "mg/kg/h"),
+        ("mg per kg body weight per hour", "mg/kg/h"),
+        ("mg / kg / h", "mg/kg/h"),
+        (" mg\u00a0/kg ", "mg/kg"),
+        ("mg/kg/dose", "mg/kg"),
+        ("mg/{dose}", "mg"),
+        ("Milligramm", "mg"),
+        ("milligram(s)", "mg"),
+        ("MILLIGRAMS", "mg"),
+        ("mg/24h", "mg/d"),
+        ("mg/24 h", "mg/d"),
+        ("mg/24.h", "mg/d"),
+        ("mg/(24.h)", "mg/d"),
+        ("mg per 24 hours", "mg/d"),
+        ("mg/1440 min", "mg/d"),
+        ("mg/60min", "mg/h"),
+        ("mg/Tag", "mg/d"),
+        ("mg/j", "mg/d"),
+        ("ml/Std.", "mL/h"),
+        ("mL por hora", "mL/h"),
+        ("millilitres per hour", "mL/h"),
+        ("mg per millilitre", "mg/mL"),
+        ("Kilogramm", "kg"),
+        ("Minuten", "min"),
+    ],
+)
+def test_a_unit_as_people_write_it_is_the_unit_of_the_table(text: str, code: str) -> None:
+    assert units.find(text) == units.find(code)
+
+
+def test_a_gamma_alone_is_a_rate_and_no_mass() -> None:
+    assert units.dimensions_of("gamma") == ("mass_per_bodymass_time",)
+
+
+# Every writing of every unit that is made of parts ---------------------------------------------------------
+
+BY_PARTS = {code: factors for factors, code in units._BY_FACTORS.items()}
+UCUM_PARTS = {"L": ["L", "l"], "mL": ["mL", "ml"], "uL": ["uL", "ul"]}
+
+
+def forms(above: str, below: list[str]) -> list[str]:
+    """A quotient in every form that UCUM has for it; `below` in one order."""
+    made = ["/".join([above, *below]), ".".join([above, *(f"{part}-1" for part in below)])]
+    if below:
+        made += [f"{above}/({'.'.join(below)})", ".".join([*(f"{part}-1" for part in below), above])]
+        made += [f"{above}/{below[0]}" + "".join(f".{part}-1" for part in below[1:])]
+        made += [f"({above}/{below[0]})" + "".join(f"/{part}" for part in below[1:])]
+    return made
+
+
+def written(code: str, names: Callable[[str], list[str]]) -> list[str]:
+    """A code in every form, with every name of its parts."""
+    (above,) = [name for name, exponent in BY_PARTS[code] if exponent > 0]
+    below = [name for name, exponent in BY_PARTS[code] if exponent < 0]
+    return [
+        form
+        for order in itertools.permutations(below)
+        for top, *rest in itertools.product(names(above), *(names(part) for part in order))
+        for form in forms(top, rest)
+    ]
+
+
+def ucum_names(part: str) -> list[str]:
+    return ["mg", "mg{ketamine}"] if part == "mg" else UCUM_PARTS.get(part, [part])
+
+
+@pytest.mark.parametrize("code", BY_PARTS)
+def test_every_ucum_form_of_a_unit_is_the_same_unit_here_and_for_ucumvert(code: str, oracle: Ucum) -> None:
+    unit = units.find(code)
+    texts = dict.fromkeys(written(code, ucum_names))
+    if "d" in dict(BY_PARTS[code]) and code != "d":
+        texts |= dict.fromkeys(text.replace("/d", "/(24.h)") for text in texts if text.endswith("/d"))
+    for text in texts:
+        found = units.find(text, unit.dimension)
+        assert (found.factor, found.dimension) == (unit.factor, unit.dimension), text
+        ratio = oracle(text) / oracle(code)
+        assert ratio.to("dimensionless").magnitude == pytest.approx(1, rel=1e-15), text
+
+
+@given(st.data(), st.sampled_from([*BY_PARTS]))
+def test_every_writing_of_a_unit_has_its_exact_factor_and_dimension(data: st.DataObject, code: str) -> None:
+    joints = st.sampled_from(["/", " / ", " per ", "/ ", " pro ", " par ", " por ", " je "])
+    (above,) = [name for name, exponent in BY_PARTS[code] if exponent > 0]
+    below = data.draw(st.permutations([name for name, exponent in BY_PARTS[code] if exponent < 0]))
+    text = data.draw(st.sampled_from(units.WRITINGS.spellings(above)))
+    for part in below:
+        text += data.draw(joints) + data.draw(st.sampled_from(units.WRITINGS.spellings(part)))
+    if text in units.ALIASES:  # gamma alone
+        return
+    unit = units.find(code)
+    for found in (units.find(text, unit.dimension), units.find(f"  {text} ", unit.dimension)):
+        assert (found.factor, found.dimension) == (unit.factor, unit.dimension)
+
+
 @given(st.sampled_from([*units._UNITS, *units.ALIASES]), st.sampled_from([str.upper, str.title, str.swapcase]))
-def test_no_look_up_folds_case(text: str, fold: Callable[[str], str]) -> None:
+def test_no_look_up_of_a_symbol_folds_case(text: str, fold: Callable[[str], str]) -> None:
     folded = fold(text)
     if folded in units._UNITS or folded in units.ALIASES:
         return  # ml and mL are both in the table
+    if folded == "l":
+        return  # a litre, as L
     with pytest.raises(UnknownUnit):
         units.find(folded)
 
 
-@given(st.text(max_size=12))
-def test_whatever_is_found_was_written_in_the_table_letter_for_letter(text: str) -> None:
+@given(st.one_of(st.text(max_size=12), st.lists(st.sampled_from(
+    ["mg", "ug", "kg", "h", "min", "mL", "/", ".", "(", ")", "-1", "24", "per", " ", "{x}", "dose"]), max_size=9
+).map("".join)))  # fmt: skip
+def test_whatever_is_found_is_in_the_table(text: str) -> None:
     try:
         unit = units.find(text)
     except UnknownUnit:
         return
-    assert unit.code == units.ALIASES.get(text, text)
+    assert unit in TABLE
+
+
+def test_a_long_text_is_refused_without_being_read() -> None:
+    for text in ("mg" + "/kg" * 10_000, "(" * 5_000, "mg/" * 20_000, "µg " * 20_000):
+        with pytest.raises(UnknownUnit):
+            units.find(text)
 
 
 def test_a_unit_of_another_dimension_is_refused_and_the_message_says_which_were_asked_for() -> None:
@@ -263,10 +386,10 @@ def test_a_text_that_is_no_decimal_number_is_refused_like_any_other_unreadable_n
     ids=lambda number: f"{number!s:.15}",
 )  # fmt: skip
 def test_an_absurd_number_is_refused_at_once(number: Decimal | int | str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(UnreadableNumber, match="too long"):
         units.quantity(number, "mg/kg/h")
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize("number", ["1e40", "9" * 40, "0." + "9" * 39, "1e-40", "0", "-0", "0.00", 0, 2**63])

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import TypeVar
 
 from cds_service import units
 from cds_service.chart import medicines, observations
 from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Symptom, Weight
 from cds_service.chart.reading import Reading
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Contained
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import CodeableConcept, Quantity
+from cds_service.lazy import cached_property
 from cds_service.terminology.valuesets import Member, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
@@ -45,8 +46,9 @@ class Chart(Reading):
         queries: Sequence[Query] = (),
         encounter_id: str | None = None,
         drafted: Sequence[resources.Resource] = (),
+        deadline: Deadline = NEVER,
     ) -> None:
-        super().__init__(records, valuesets, now, clock_tolerance)
+        super().__init__(records, valuesets, now, clock_tolerance, deadline)
         self._encounter_id = encounter_id
         self._drafted = drafted
         self._query_of = {name: query.key for query in queries for name in query.sets}

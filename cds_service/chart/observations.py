@@ -20,6 +20,7 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
     """By value set, and by set and group (obs_thyroid/tsh), newest first."""
     index: dict[str, list[Measurement]] = {}
     for observation in records.of(resources.Observation):
+        chart.deadline.check("chart")
         if observation.status in _USABLE and (coded := _coded_parts(observation, chart)):
             when = _effective(observation, chart)
             if when is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from cds_service.chart.facts import Members
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
@@ -16,7 +17,16 @@ from cds_service.terminology.valuesets import Member, ValueSets
 class Reading:
     """What every part of a chart needs to read one patient's records at a moment."""
 
-    def __init__(self, records: Records, valuesets: ValueSets, now: datetime, clock_tolerance: timedelta) -> None:
+    def __init__(
+        self,
+        records: Records,
+        valuesets: ValueSets,
+        now: datetime,
+        clock_tolerance: timedelta,
+        deadline: Deadline = NEVER,
+    ) -> None:
+        self.deadline = deadline
+        """What reads one record after another passes `when` or `members`, which raise Late."""
         self.now = now
         self.zone = now.tzinfo or UTC
         self.valuesets = valuesets
@@ -27,6 +37,7 @@ class Reading:
 
     def when(self, text: str | None) -> When | None:
         """A FHIR date. Most of a chart's dates are those of a few encounters, so each is parsed once."""
+        self.deadline.check("chart")
         if text not in self._dates:
             self._dates[text] = dates.parse(text, self.zone)
         return self._dates[text]
@@ -41,6 +52,7 @@ class Reading:
 
     def members(self, concepts: Iterable[CodeableConcept | None]) -> Members:
         """The value sets that any coding of the concepts is in."""
+        self.deadline.check("chart")
         found: dict[str, Member] = {}
         for concept in concepts:
             if concept is not None:

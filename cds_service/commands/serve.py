@@ -8,7 +8,9 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -27,19 +29,18 @@ from cds_service.settings import load as load_settings
 from cds_service.store.engines import StoreError
 from cds_service.store.keys import UnusableKey
 from cds_service.terminology.valuesets import ValueSetError
-from cds_service.web import audit, logs, metrics, tenants, traces
+from cds_service.web import audit, certificates, logs, metrics, tenants, traces
 from cds_service.web.app import now
 
 _PATIENCE = 30.0
-_STOPPING_SECONDS = 15
-"""A worker that has not ended by then, with its audit written, is killed."""
+_THREADS_BESIDE = 16
 
 
 def serve(example: str | None) -> int:
     """Serve until interrupted. Settings and protocol are checked first, so that a fault is said once and clearly."""
     try:
         settings = load_settings()
-        admitted = tenants.load(settings, load(settings.base_url, settings.overlay, settings.valuesets), now)
+        tls, admitted = certificates.check(settings), _admitted(settings)
     except (SettingError, ProtocolError, ValueSetError, ClientsError) as error:
         raise Refused(str(error)) from error
     try:
@@ -52,7 +53,6 @@ def serve(example: str | None) -> int:
     body = moved(read(example), datetime.now(UTC) - AS_OF) if example else None
     if body is not None:
         service_of(body.get("hook"))
-    tls = _tls(settings)
     if body is not None and (tls or admitted.authenticator):
         print("the example is not posted to a service with authentication or TLS of its own", file=sys.stderr)
         example = body = None
@@ -63,8 +63,19 @@ def serve(example: str | None) -> int:
     shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
     shower.start()
     with metrics.shared_folder():
-        run("cds_service.web.wsgi:app", settings.host, settings.port, settings.workers, tls)
+        run("cds_service.web.wsgi:app", settings, tls, partial(_check, settings))
     return 0
+
+
+def _admitted(settings: Settings) -> tenants.Tenants:
+    """Who may call, with all that belongs to each. Raises what is wrong with any file that the settings name."""
+    return tenants.load(settings, load(settings.base_url, settings.overlay, settings.valuesets), now)
+
+
+def _check(settings: Settings) -> None:
+    """Before a reload. Raises what would keep the workers from starting."""
+    certificates.check(settings)
+    _admitted(settings)
 
 
 def _who_may_call(settings: Settings, admitted: tenants.Tenants) -> str:
@@ -89,32 +100,43 @@ def _claim(settings: Settings) -> None:
         ) from error
 
 
-def _tls(settings: Settings) -> tuple[Path, Path] | None:
-    """Certificate and key. Raises Refused where one is named without the other."""
-    certificate, key = settings.tls_certificate, settings.tls_key
-    if (certificate is None) != (key is None):
-        raise Refused("KETAMINE_CDS_TLS_CERTIFICATE and KETAMINE_CDS_TLS_KEY go together")
-    return (Path(certificate), Path(key)) if certificate and key else None
+def run(
+    application: str,
+    settings: Settings,
+    tls: tuple[Path, Path] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve a WSGI application until interrupted. The benchmark's floor is served by it too, so both run alike.
 
+    On SIGHUP, where `check` raises nothing, workers that load everything anew take the places of the old ones.
+    """
+    from granian.constants import HTTPModes, Interfaces, SSLProtocols
+    from granian.http import HTTP1Settings
 
-def run(application: str, host: str, port: int, workers: int, tls: tuple[Path, Path] | None = None) -> None:
-    """Serve a WSGI application until interrupted. The benchmark's floor is served by it too, so both run alike."""
-    from granian import Granian
-    from granian.constants import Interfaces, SSLProtocols
+    from cds_service.commands.workers import Care, Supervisor
+    from cds_service.web.door import Bounds
 
     # Not forked: a lock that any thread of this process holds at that moment (OpenSSL's, say) would never be let go.
     multiprocessing.set_start_method("spawn", force=True)
-    Granian(
+    Supervisor(
         application,
-        address=host,
-        port=port,
-        interface=Interfaces.WSGI,
-        workers=workers,
-        workers_kill_timeout=_STOPPING_SECONDS,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=settings.header_seconds * 1000),
+        websockets=False,
+        workers=settings.workers,
+        backlog=settings.backlog,
+        backpressure=settings.connections,
         log_enabled=False,
         ssl_cert=tls[0] if tls else None,
         ssl_key=tls[1] if tls else None,
         ssl_protocol_min=SSLProtocols.tls12,
+        # Beyond the calls that are let in, so that refusals and health find a thread.
+        bounds=Bounds(settings.calls_at_once + _THREADS_BESIDE, settings.body_seconds),
+        care=Care(settings.hung_seconds, settings.spare_workers),
+        check=check,
     ).serve()
 
 
@@ -152,7 +174,7 @@ def _listening(host: str, port: int, is_encrypted: bool) -> bool:
         encrypted = HTTPSConnection(host, port, timeout=2, context=unchecked) if is_encrypted else None
         connection = encrypted or HTTPConnection(host, port, timeout=2)
         try:
-            connection.request("GET", "/cds-services")
+            connection.request("GET", "/healthz")  # a call without a token would be counted as a refused one
             connection.getresponse()
             return True
         except (OSError, HTTPException):

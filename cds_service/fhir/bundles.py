@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service import bounds
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
 from cds_service.fhir.resources import AnyResource, OperationOutcome, Resource
 
@@ -80,32 +81,32 @@ class Page:
         return [fault for item in self.items for fault in item.read.faults]
 
 
-def page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES) -> Page:
+def page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Deadline = NEVER) -> Page:
     """The page in `raw`, with at most so many entries.
 
-    Never raises; what cannot be read is in `error` or in the items' faults.
+    What cannot be read is in `error` or in the items' faults. Raises nothing but Late.
     """
     if bounds.holds_too_much(raw):
         return Page(error=f"the answer has more than {bounds.VALUES} values and was not read")
     try:
         bundle = _DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return _single(raw) or _slow_page(raw, most)
+        return _single(raw) or _slow_page(raw, most, deadline)
     sent = bundle.entry or ()
     entries = [(entry.resource, entry.full_url) for entry in sent[:most]]
     links = [(link.relation, link.url) for link in bundle.link or ()]
-    items = tuple(Item(lenient.decode(r), r, url) for r, url in entries if not _is_null(r))
+    items = tuple(Item(lenient.decode(r), r, url) for r, url in deadline.each(entries, "page") if not _is_null(r))
     return _page(items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most))
 
 
-def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES) -> Page:
+def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Deadline = NEVER) -> Page:
     """As `page`, for those who send nothing back: where all is in order, the items' JSON is left out."""
     if bounds.holds_too_much(raw):
-        return page(raw, most)
+        return page(raw, most, deadline=deadline)
     try:
         bundle = _QUICK_DECODER.decode(raw)
     except lenient.UNREADABLE:
-        return _single(raw) or page(raw, most)
+        return _single(raw) or page(raw, most, deadline=deadline)
     sent = bundle.entry or ()
     entries = sent[:most]
     links = [(link.relation, link.url) for link in bundle.link or ()]
@@ -149,7 +150,7 @@ def _is_null(raw: msgspec.Raw) -> bool:
     return bytes(memoryview(raw)[:4]) in (b"", b"null")
 
 
-def _slow_page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES) -> Page:
+def _slow_page(raw: msgspec.Raw | bytes, most: int, deadline: Deadline) -> Page:
     try:
         value = lenient.untyped(raw)
     except lenient.UNREADABLE:
@@ -168,7 +169,9 @@ def _slow_page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES) -> Page:
     links = [link for link in _listed(value.get("link")) if isinstance(link, dict)]
     pairs = [(str(link.get("relation")), link.get("url")) for link in links]
     full = [(e["resource"], e.get("fullUrl")) for e in entries if e.get("resource") is not None]
-    items = tuple(_item(resource, url if isinstance(url, str) else None) for resource, url in full)
+    items = tuple(
+        _item(resource, url if isinstance(url, str) else None) for resource, url in deadline.each(full, "page")
+    )
     return _page(items, pairs, missing=len(entries) - len(items), cut=_cut(len(sent), most))
 
 

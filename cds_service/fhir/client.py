@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
+from itertools import islice
 from typing import Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
-from urllib3.exceptions import TimeoutError as LateError
-
+from cds_service import transport
+from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
+from cds_service.fhir.medication import to_read
+from cds_service.transport import Budget
 
-_CHUNK = 65536
+MOST_REFERENCES = 25
+"""Resources that are read one by one because others name them, at one step of a call."""
+KEPT_FOR_JUDGING = 0.05
+"""Seconds before an answer's deadline at which searches end: a slow server must not cost the dose its check."""
+MAX_TOKEN = 16_384
+"""Characters of an access token: servers take no longer head, and 15 searches would send each megabyte 15 times."""
 
 
 @dataclass(slots=True)
@@ -54,13 +57,34 @@ class NoSource:
         return {key: Answer(gap=self.why_not) for key in urls}
 
 
+def read_named(source: Source, kind: str, references: Iterable[str | None], server: str | None) -> Iterator[Page]:
+    """What references to a `kind` of resource on `server` name, read one by one; of very many the first.
+
+    What is not read stays unknown, and whoever asks says so.
+    """
+    wanted = dict.fromkeys(url for each in references if each and (url := to_read(each, kind, server)))
+    urls = {each: each for each in islice(wanted, MOST_REFERENCES)}
+    if urls and source.why_not is None:
+        for answer in source.fetch(urls).values():
+            yield from answer.pages
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what a server may cost. `deadline` is in seconds and covers all searches together."""
+    """Bounds on what a server may cost one call. `deadline` is in seconds and covers all searches together."""
 
     deadline: float = 0.4
+    """Less where the answer must be ready before."""
     max_bytes: int = 8_000_000
+    """Of one page."""
+    max_total_bytes: int = 16_000_000
+    """Of all pages of all searches."""
     max_pages: int = 20
+    """Of one search."""
+
+    @property
+    def milliseconds(self) -> int:
+        return round(self.deadline * 1000)
 
 
 def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
@@ -73,11 +97,8 @@ def is_below(url: str, base: str) -> bool:
     """Whether `url` is `base` or lies below it: same scheme, host and port, no credentials, no way up."""
     try:
         parts = urlsplit(url)
-        way = unquote(parts.path)
-        # `..;` is `..` to servers that know path parameters.
-        upwards = any(step.partition(";")[0] == ".." for step in way.split("/"))
         # urlsplit passes over tabs and line ends; what sends the request does not.
-        if "@" in parts.netloc or "\\" in url or "\\" in way or upwards or any(char < " " for char in url):
+        if "@" in parts.netloc or "\\" in url or any(char < " " for char in url) or not _stays_below(parts.path):
             return False
         *origin, path = _origin_and_path(url)
         *base_origin, base_path = _origin_and_path(base)
@@ -86,80 +107,51 @@ def is_below(url: str, base: str) -> bool:
     return origin == base_origin and path.startswith(base_path)
 
 
+def _stays_below(path: str) -> bool:
+    """Whether no server finds a way up in a path. One that is encoded twice is refused: some decode it twice."""
+    way = unquote(path)
+    # `..;` is `..` to servers that know path parameters; what is no UTF-8 may be a point in a longer form.
+    upwards = any(step.partition(";")[0] == ".." for step in way.split("/"))
+    return not upwards and unquote(way) == way and not any(c < " " or c in "\\\ufffd" for c in way)
+
+
 class FhirServers:
     """The FHIR servers that may be asked: one pooled session, and a bounded pool of threads for each.
 
-    A server that holds its threads (it may drip a header for minutes) starves only its own callers.
+    A server that is slow starves only its own callers, and no thread is held beyond the deadline of its call. `held`
+    is told of each thread that begins (1) or ends (-1) to wait for a server.
     """
 
     def __init__(
-        self, allowed: Sequence[str], limits: Limits, threads: int = 32, ca_bundle: str | None = None
+        self,
+        allowed: Sequence[str],
+        limits: Limits,
+        threads: int = 32,
+        ca_bundle: str | None = None,
+        held: Callable[[int], None] = lambda change: None,
     ) -> None:
         self.allowed = tuple(allowed)
         self.limits = limits
+        self.held = held
+        self.session = transport.session(ca_bundle=ca_bundle, connections=max(threads, len(self.allowed) + 1))
         self._pools = {base: ThreadPoolExecutor(threads, thread_name_prefix="fhir") for base in self.allowed}
-        self._session = requests.Session()
-        # No .netrc and no proxy from the environment: the token goes to the allowed server and nowhere else.
-        self._session.trust_env = False
-        # One session for all: a server's cookie for one user must not come along with another's token.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        if ca_bundle:
-            self._session.verify = ca_bundle
-        adapter = HTTPAdapter(pool_connections=len(self.allowed) + 1, pool_maxsize=threads)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
 
-    def source(self, base: str | None, token: str | None) -> Source:
-        """The server that the request names, if it is allowed."""
+    def source(self, base: str | None, token: str | None, deadline: Deadline = NEVER) -> Source:
+        """The server that the request names, if it is allowed. What it does is over by the deadline."""
         if not base:
             return NoSource()
         allowed = next((each for each in self.allowed if is_below(base, each)), None)
+        if token and len(token) > MAX_TOKEN:
+            return NoSource("it was not sent, and the access token of the request is too long to be sent on")
         if allowed is None:
             return NoSource("it was not sent, and the FHIR server that the request names is not on the allowlist")
-        return _FhirServer(self, self._pools[allowed], base.rstrip("/") + "/", token)
+        return _FhirServer(self, self._pools[allowed], base.rstrip("/") + "/", token, deadline)
 
     def close(self) -> None:
         """Let go of the connections; searches that wait for a thread are dropped."""
         for pool in self._pools.values():
             pool.shutdown(wait=False, cancel_futures=True)
-        self._session.close()
-
-    def get(self, url: str, token: str | None, until: float) -> bytes:
-        """The body at `url`. Raises _Failed with what a clinician may read."""
-        headers = {"Accept": "application/fhir+json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        left = until - time.monotonic()
-        if left <= 0:
-            raise _Failed(self._late())
-        try:
-            with self._session.get(
-                url, headers=headers, timeout=(left, left), allow_redirects=False, stream=True
-            ) as response:
-                if response.status_code != 200:
-                    raise _Failed(f"the FHIR server answered {response.status_code}")
-                return b"".join(self._read(response, until))
-        except (requests.Timeout, LateError) as error:
-            raise _Failed(self._late()) from error
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise _Failed("the FHIR server could not be reached") from error
-
-    def _read(self, response: requests.Response, until: float) -> Iterable[bytes]:
-        size = 0
-        while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            size += len(chunk)
-            if size > self.limits.max_bytes:
-                raise _Failed("the FHIR server's answer is too large")
-            if time.monotonic() > until:
-                raise _Failed(self._late())
-            yield chunk
-
-    def _late(self) -> str:
-        return f"the FHIR server did not answer within {round(self.limits.deadline * 1000)} ms"
-
-
-class _Failed(Exception):
-    pass
+        self.session.close()
 
 
 class _FhirServer:
@@ -167,25 +159,37 @@ class _FhirServer:
 
     why_not: str | None = None
 
-    def __init__(self, servers: FhirServers, pool: ThreadPoolExecutor, base: str, token: str | None) -> None:
+    def __init__(
+        self, servers: FhirServers, pool: ThreadPoolExecutor, base: str, token: str | None, deadline: Deadline
+    ) -> None:
         self._servers = servers
+        self._limits = servers.limits
         self._pool = pool
         self._base = base
-        self._token = token
-        self._until = time.monotonic() + servers.limits.deadline
+        self._headers = {"Accept": "application/fhir+json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        seconds = min(self._limits.deadline, deadline.left - KEPT_FOR_JUDGING)
+        self._deadline = Deadline.after(seconds)
+        in_time = "in time" if seconds < 0.9 * self._limits.deadline else f"within {self._limits.milliseconds} ms"
+        self._late = f"the FHIR server did not answer {in_time}"
+        self._budget = Budget(self._limits.max_total_bytes)
 
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
         """All of `urls` (relative ones, or page links) at once. Returns by the deadline, with what came."""
-        late = self._servers._late()
-        answers = {key: Answer(gap=late) for key in urls}
-        jobs = [
-            self._pool.submit(lambda url=url, answer=answers[key]: self._pages(url, answer))  # type: ignore[misc]
-            for key, url in urls.items()
-        ]
-        wait(jobs, timeout=max(0.0, self._until - time.monotonic()))
+        answers = {key: Answer(gap=self._late) for key in urls}
+        jobs = [self._pool.submit(self._follow, url, answers[key]) for key, url in urls.items()]
+        wait(jobs, timeout=self._deadline.left)
         for job in jobs:
             job.cancel()
         return {key: answer.so_far() for key, answer in answers.items()}
+
+    def _follow(self, url: str, answer: Answer) -> None:
+        self._servers.held(1)
+        try:
+            self._pages(url, answer)
+        finally:
+            self._servers.held(-1)
 
     def _pages(self, url: str, answer: Answer) -> None:
         """Follow the pages of one search. The gap is lifted only when the last page has come."""
@@ -199,14 +203,17 @@ class _FhirServer:
             if not is_below(absolute, self._base):
                 answer.gap = "the FHIR server's next page is not on that server"
                 return
-            if absolute in seen or len(seen) >= self._servers.limits.max_pages:
+            if absolute in seen or len(seen) >= self._limits.max_pages:
                 answer.gap = f"the FHIR server gave more than {len(seen)} pages"
                 return
             seen.add(absolute)
             try:
-                page = bundles.page_to_read(self._servers.get(absolute, self._token, self._until))
-            except _Failed as failure:
-                answer.gap = str(failure)
+                page = bundles.page_to_read(self._read(absolute), deadline=self._deadline)
+            except Late:
+                answer.gap = self._late
+                return
+            except transport.Failure as failure:
+                answer.gap = self._says(failure)
                 return
             answer.pages.append(page)
             if "?" in url and not page.is_bundle and not page.error:
@@ -214,3 +221,22 @@ class _FhirServer:
                 return
             link = page.next
         answer.gap = next((page.error for page in answer.pages if page.error), None)
+
+    def _read(self, url: str) -> bytes:
+        """The body. One that is complete after the deadline is too late to be parsed."""
+        page = Budget(self._limits.max_bytes)
+        body = transport.get(self._servers.session, url, self._headers, self._deadline, page, self._budget)
+        if self._deadline.is_over:
+            raise transport.NotInTime
+        return body
+
+    def _says(self, failure: transport.Failure) -> str:
+        """In words that a clinician may read."""
+        match failure:
+            case transport.NotInTime():
+                return self._late
+            case transport.Refused():
+                return f"the FHIR server answered {failure.status}"
+            case transport.TooLarge():
+                return "the FHIR server's answer is too large"
+        return "the FHIR server could not be reached"

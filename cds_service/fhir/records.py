@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from cds_service import bounds
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.queries import Query
@@ -31,13 +32,18 @@ def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
         return None
     if reference.reference == f"Patient/{patient_id}":
         return True
-    if reference.reference.startswith("#"):
+    target = reference.reference.strip().partition("/_history/")[0].partition("|")[0].rstrip("/")
+    if target.startswith("#") or "?" in target:
         return None
-    target = reference.reference.partition("/_history/")[0]
-    if target.startswith("urn:"):
-        return target.rpartition(":")[2] == patient_id
-    kind, _, identifier = target.rpartition("/")
-    return identifier == patient_id and kind.rpartition("/")[2] in ("Patient", "")
+    same = bare_id(target).casefold() == bare_id(patient_id).casefold()
+    kind = target.rpartition("/")[0].rpartition("/")[2]
+    return same and (kind in ("Patient", "") or target.startswith("urn:"))
+
+
+def bare_id(text: str) -> str:
+    """The id in `Patient/123`, in an address with or without a version, in a URN."""
+    target = text.strip().partition("/_history/")[0].partition("|")[0].rstrip("/")
+    return target.rpartition(":" if target.startswith("urn:") else "/")[2]
 
 
 @dataclass(slots=True)
@@ -118,16 +124,18 @@ class Prefetched:
     """The answers that were cut at a page."""
 
 
-def from_prefetch(records: Records, prefetch: Mapping[str, msgspec.Raw], queries: Sequence[Query]) -> Prefetched:
+def from_prefetch(
+    records: Records, prefetch: Mapping[str, msgspec.Raw], queries: Sequence[Query], deadline: Deadline = NEVER
+) -> Prefetched:
     """Take over what the client prefetched, whatever its keys are called.
 
     A key that is not sent stays unanswered; null and an empty Bundle are complete answers without data; an
-    OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch).
+    OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch). Raises Late.
     """
     result = Prefetched()
     room = bounds.ENTRIES
-    for key, raw in prefetch.items():
-        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, room)
+    for key, raw in deadline.each(prefetch.items(), "prefetch"):
+        page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, room, deadline=deadline)
         room -= len(page.items) if page is not None else 0
         for query in _recognise(key, page, queries):
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):

@@ -274,6 +274,10 @@ class DispenseRequest(Element, frozen=True):
     expected_supply_duration: Quantity | None = None
 
 
+class Annotation(Element, frozen=True):
+    text: str | None = None
+
+
 class MedicationRequest(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     status_reason: CodeableConcept | None = None
@@ -291,6 +295,7 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     instantiates_uri: Many[Text] = []
     based_on: Many[Reference] = []
     group_identifier: Identifier | None = None
+    note: Many[Annotation] = []
     dosage_instruction: Many[Dosage] = []
     dispense_request: DispenseRequest | None = None
     prior_prescription: Reference | None = None

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import jwt
 
+from cds_service.deadline import NEVER, Deadline
 from cds_service.hooks.clients import Client
 from cds_service.hooks.errors import Unauthenticated
 from cds_service.hooks.keysets import KeySet, KeysUnavailable
@@ -65,10 +66,16 @@ class Authenticator:
         self._replay = replay
         self._tolerance = tolerance
 
-    def client(self, authorization: str | None, path: str, now: datetime) -> Client:
+    def read_keys(self) -> None:
+        """Begin to read the keys of all clients."""
+        for _, keys in self._clients.values():
+            for each in (*keys.by_url.values(), *([keys.file] if keys.file else [])):
+                each.begin_reading()
+
+    def client(self, authorization: str | None, path: str, now: datetime, deadline: Deadline = NEVER) -> Client:
         """The client that signed the token of an Authorization header, for a call of `path` at the moment `now`.
 
-        Raises Unauthenticated.
+        Keys that are not there yet are waited for until the deadline. Raises Unauthenticated.
         """
         token = _token(authorization)
         header, claims = _parts(token)
@@ -76,7 +83,7 @@ class Authenticator:
         client, keys = self._claimed(claims)
         if algorithm not in client.algorithms:
             _refuse("algorithm", "the token is signed with an algorithm that is not allowed")
-        _verify(token, keys, header.get("jku"), kid, algorithm)
+        _verify(token, keys, header.get("jku"), kid, algorithm, deadline)
         expires = self._times(claims, client, now)
         if not self._is_for_us(claims.get("aud"), client, path):
             _refuse("audience", "the token's audience is not the URL that was called")
@@ -109,7 +116,7 @@ class Authenticator:
 
     def _is_for_us(self, audience: Any, client: Client, path: str) -> bool:
         bases = [self._public_url, *(alias.rstrip("/") for alias in client.audience)]
-        accepted = {*bases, *(base + path for base in bases)}
+        accepted = {*bases, *(base + path.rstrip("/") for base in bases)}
         named = audience if isinstance(audience, list) else [audience]
         return any(isinstance(each, str) and each.rstrip("/") in accepted for each in named)
 
@@ -172,12 +179,12 @@ def _header(header: Mapping[str, Any]) -> tuple[str, str]:
     return algorithm, kid
 
 
-def _verify(token: str, keys: Keys, jku: Any, kid: str, algorithm: str) -> None:
+def _verify(token: str, keys: Keys, jku: Any, kid: str, algorithm: str, deadline: Deadline) -> None:
     keyset = keys.named(jku)
     if keyset is None:
         _refuse("jku", "the token's jku is not one of the client's")
     try:
-        key = keyset.key(kid, algorithm)
+        key = keyset.key(kid, algorithm, deadline)
     except KeysUnavailable:
         _refuse("keys-unavailable", "the client's keys cannot be read at the moment")
     if key is None:

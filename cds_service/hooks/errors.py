@@ -51,6 +51,13 @@ class PreconditionFailed(HookError):
     code = "required"
 
 
+class TooSlow(HookError):
+    """408: the body did not arrive in time."""
+
+    status = 408
+    code = "timeout"
+
+
 class TooLarge(HookError):
     """413: the body is larger than the service reads."""
 
@@ -74,6 +81,17 @@ class TooManyRequests(HookError):
     def __init__(self, seconds: int) -> None:
         super().__init__(f"too many calls; try again in {seconds} s")
         self.headers = {"Retry-After": str(seconds)}
+
+
+class Busy(HookError):
+    """503: the service has as much in hand as it can do in time."""
+
+    status = 503
+    code = "throttled"
+    headers: Mapping[str, str] = MappingProxyType({"Retry-After": "1"})
+
+    def __init__(self) -> None:
+        super().__init__("the service is busy; try again in 1 s")
 
 
 def operation_outcome(code: str, diagnostics: str) -> dict[str, Any]:

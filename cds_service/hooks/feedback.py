@@ -64,6 +64,10 @@ def parse(body: bytes) -> tuple[list[Entry], list[Refusal]]:
     try:
         # Not msgspec: half a character, as a comment that was cut may end with, would cost all entries.
         content = json.loads(body.decode("utf-8-sig", "replace"))
+    except json.JSONDecodeError as error:
+        raise Malformed(
+            f"the body is not JSON: it goes wrong at line {error.lineno}, column {error.colno}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise Malformed("the body is not JSON") from error
     listed = content.get("feedback") if isinstance(content, dict) else None

@@ -6,18 +6,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as LateError
 from pathlib import Path
 from typing import Any
 
 import jwt
 import msgspec
-import requests
-from urllib3.exceptions import HTTPError
 
+from cds_service import transport
+from cds_service.deadline import NEVER, Deadline
 from cds_service.hooks import outbound
 from cds_service.hooks.clients import Network
+from cds_service.transport import Budget
 
 log = logging.getLogger("ketamine_cds")
 
@@ -45,31 +44,37 @@ class KeysUnavailable(Exception):
 
 
 class KeySet:
-    """The keys of one source. `read` gives the JWK Set as JSON and raises KeysUnavailable."""
+    """The keys of one source. `read` gives the JWK Set as JSON and raises KeysUnavailable.
+
+    It is called in a thread of its own, one at a time: an order waits for it as long as it can, and it goes on for
+    the orders that follow.
+    """
 
     def __init__(self, read: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> None:
         self._read = read
         self._clock = clock
         self._lock = threading.Lock()
+        self._reading: threading.Event | None = None
+        """Set when the reading that is under way has ended."""
         self._keys: list[dict[str, Any]] = []
         self._read_at: float | None = None
         self._next_reading = clock()
         self._made: dict[tuple[str, str], jwt.PyJWK] = {}
 
-    def key(self, kid: str, algorithm: str) -> jwt.PyJWK | None:
+    def key(self, kid: str, algorithm: str, deadline: Deadline = NEVER) -> jwt.PyJWK | None:
         """The key of that id for that algorithm. An unknown one makes the set be read anew, now and then.
 
         Keys that have aged are read anew aside: no order waits for that. Raises KeysUnavailable where there are none.
         """
         if self._is_older_than(_LONGEST):
-            self._refresh()
+            self._wait(deadline)
             if self._is_older_than(_LONGEST):
                 raise KeysUnavailable("the client's keys could not be read")
         elif self._is_older_than(_MAX_AGE):
-            self._refresh_aside()
+            self.begin_reading()
         found = self._find(kid, algorithm)
         if found is None:
-            self._refresh()
+            self._wait(deadline)
             found = self._find(kid, algorithm)
         return found
 
@@ -88,33 +93,35 @@ class KeySet:
                 return None
         return made[kid, algorithm]
 
-    def _refresh(self) -> None:
+    def _wait(self, deadline: Deadline) -> None:
+        """Until the set has been read anew, or the deadline is over."""
+        reading = self.begin_reading()
+        if reading is not None:
+            reading.wait(min(deadline.left, threading.TIMEOUT_MAX))
+
+    def begin_reading(self) -> threading.Event | None:
+        """The end of the reading that is under way, or of a new one; None before the pause since the last is over."""
         with self._lock:
-            self._read_anew()
+            if self._reading is None and self._clock() >= self._next_reading:
+                self._reading = threading.Event()
+                threading.Thread(target=self._read_anew, args=(self._reading,), name="keys", daemon=True).start()
+            return self._reading
 
-    def _refresh_aside(self) -> None:
-        if self._clock() >= self._next_reading and self._lock.acquire(blocking=False):
-            threading.Thread(target=self._read_anew_and_release, daemon=True).start()
-
-    def _read_anew_and_release(self) -> None:
-        try:
-            self._read_anew()
-        finally:
-            self._lock.release()
-
-    def _read_anew(self) -> None:
-        """The lock is held. Not before the pause is over; what cannot be read leaves the keys as they are."""
-        if self._clock() < self._next_reading:
-            return
+    def _read_anew(self, ended: threading.Event) -> None:
+        """What cannot be read leaves the keys as they are."""
+        pause = _PAUSE_AFTER_FAILURE
         try:
             self._keys = _keys(self._read())
-        except KeysUnavailable as error:
-            self._next_reading = self._clock() + _PAUSE_AFTER_FAILURE
-            log.warning("a client's keys: %s", error)
-        else:
             self._made = {}
             self._read_at = self._clock()
-            self._next_reading = self._read_at + _PAUSE
+            pause = _PAUSE
+        except KeysUnavailable as error:
+            log.warning("a client's keys: %s", error)
+        finally:
+            with self._lock:
+                self._next_reading = self._clock() + pause
+                self._reading = None
+            ended.set()
 
 
 def _keys(body: bytes) -> list[dict[str, Any]]:
@@ -158,34 +165,18 @@ def from_file(path: str) -> KeySet:
 
 def from_url(url: str, network: Network, deadline: float, ca_bundle: str | None = None) -> KeySet:
     """Keys at a URL: no redirects, no addresses but those of `network`, at most `deadline` seconds and 256 kB."""
-    session = outbound.session(network, ca_bundle)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="jwks")
+    session = transport.session(lambda address: outbound.is_allowed(address, network), ca_bundle, connections=1)
 
     def read() -> bytes:
-        # In a thread of its own: neither a name server nor a dripping header knows of a deadline.
-        job: Future[bytes] = pool.submit(_fetched, session, url, time.monotonic() + deadline)
         try:
-            return job.result(deadline)
-        except LateError as error:
-            job.cancel()
+            return transport.get(session, url, {}, Deadline.after(deadline), Budget(_MAX_BYTES))
+        except transport.NotInTime as error:
             raise KeysUnavailable("the server of a JWK Set did not answer in time") from error
+        except transport.TooLarge as error:
+            raise KeysUnavailable("the JWK Set is too large") from error
+        except transport.Refused as error:
+            raise KeysUnavailable(f"the server of a JWK Set answered {error.status}") from error
+        except transport.Failure as error:
+            raise KeysUnavailable("the server of a JWK Set could not be reached") from error
 
     return KeySet(read)
-
-
-def _fetched(session: requests.Session, url: str, until: float) -> bytes:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise KeysUnavailable("the server of a JWK Set did not answer in time")
-    try:
-        with session.get(url, timeout=(left, left), allow_redirects=False, stream=True) as response:
-            if response.status_code != 200:
-                raise KeysUnavailable(f"the server of a JWK Set answered {response.status_code}")
-            body = b""
-            while chunk := response.raw.read1(65536, decode_content=True):
-                body += chunk
-                if len(body) > _MAX_BYTES or time.monotonic() > until:
-                    raise KeysUnavailable("the JWK Set is too large or too slow")
-            return body
-    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        raise KeysUnavailable("the server of a JWK Set could not be reached") from error

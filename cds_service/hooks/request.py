@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from cds_service import bounds
-from cds_service.fhir import bundles, lenient
+from cds_service.fhir import drafts, lenient
 from cds_service.fhir.bundles import Item
+from cds_service.fhir.records import bare_id
 from cds_service.hooks.errors import Malformed
 
 
@@ -61,6 +62,9 @@ _SURROGATES = re.compile(
 )
 
 
+_BYTE = re.compile(r"\(byte (\d+)\)")
+
+
 @dataclass(frozen=True, slots=True)
 class HookRequest:
     """`faults` name what the specification requires and the request lacks; without ketamine they are an error."""
@@ -105,21 +109,21 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         faults.append("hookInstance is missing or not a string")
     context = _context(envelope.context, faults)
     viewing = hook == VIEWING
-    drafts, drafts_cut = ((), False) if viewing else _drafts(context.draft_orders, faults, notes)
+    found = drafts.NONE if viewing else _drafts(context.draft_orders, faults, notes)
     return HookRequest(
         hook=named,
         hook_instance=instance,
         patient_id=_patient_id(context, faults),
         encounter_id=_identifier(context.encounter_id),
         selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
-        drafts=drafts,
+        drafts=found.items,
         prefetch=_prefetch(envelope, notes),
         fhir_server=_string(envelope.fhir_server),
         access_token=_token(envelope.fhir_authorization),
         faults=tuple(faults),
         notes=tuple(notes),
         viewing=viewing,
-        drafts_cut=drafts_cut,
+        drafts_cut=found.may_hide_an_order,
     )
 
 
@@ -138,7 +142,7 @@ def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
         except RecursionError:
             return _shallow(valid, notes)
         except msgspec.DecodeError as error:
-            raise Malformed("the body is not a JSON object") from error
+            raise Malformed(f"the body is not a JSON object{_place(error, valid)}") from error
     if valid != body:
         notes.append("characters of the request that could not be read were replaced")
     return envelope
@@ -152,6 +156,18 @@ def _shallow(body: bytes, notes: list[str]) -> _Usual | _Unusual:
         raise Malformed("the body is not a JSON object, or nested too deep") from error
     notes.append(f"what is nested deeper than {bounds.NESTING} levels was not read")
     return envelope
+
+
+def _place(error: Exception, body: bytes) -> str:
+    """Line and column at which JSON breaks off or goes wrong, and nothing of what stands there."""
+    text = str(error)
+    found = _BYTE.search(text)
+    if found is None and "truncated" not in text:
+        return ""
+    at = min(int(found[1]), len(body)) if found else len(body)
+    line = body.count(b"\n", 0, at) + 1
+    column = len(body[body.rfind(b"\n", 0, at) + 1 : at].decode(errors="replace")) + 1
+    return f": it goes wrong at line {line}, column {column}"
 
 
 def _parts(body: bytes) -> _Usual | _Unusual:
@@ -204,39 +220,27 @@ def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
 
 
 def _patient_id(context: _Context, faults: list[str]) -> str | None:
-    """The bare id; a sender that writes Patient/123 is understood."""
+    """The bare id; a sender that writes Patient/123, or the whole address, is understood."""
     patient_id = _identifier(context.patient_id)
     if patient_id is None:
         faults.append("context.patientId is missing or not a string")
         return None
-    return patient_id.removeprefix("Patient/")
+    return bare_id(patient_id) or None
 
 
-def _drafts(raw: msgspec.Raw, faults: list[str], notes: list[str]) -> tuple[Sequence[Item], bool]:
-    """The drafts, and whether there may be more orders than these; more drafts than are read are noted."""
+def _drafts(raw: msgspec.Raw, faults: list[str], notes: list[str]) -> drafts.Found:
+    """More drafts than are read are noted."""
     if not len(memoryview(raw)):
         faults.append("context.draftOrders is missing")
-        return (), False
-    is_cut = bounds.holds_too_much(raw)
-    given = bundles.first_entries(raw, bounds.DRAFTS) if is_cut else raw
-    page = bundles.page(given, bounds.DRAFTS)
-    if not page.is_bundle or page.error is not None:
+        return drafts.NONE
+    found = drafts.read(raw)
+    if not found.as_asked:
         faults.append("context.draftOrders is not a Bundle")
-        page = page if page.items else bundles.page(_as_bundle(_given(given)), bounds.DRAFTS)
-    is_cut = is_cut or page.cut is not None
-    if is_cut:
+    if found.more:
         notes.append(
             f"only the first {bounds.DRAFTS} drafts of very many were read: what the others are is not known"
         )
-    return page.items, is_cut or any(item.read.resource is None and item.read.is_cut for item in page.items)
-
-
-def _as_bundle(value: Any) -> bytes:
-    """The Bundle that was meant by a list of orders or entries, or by a Bundle that does not say that it is one."""
-    entries = value.get("entry") if isinstance(value, dict) else value
-    listed = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    entries = [entry if "resource" in entry else {"resource": entry} for entry in listed]
-    return lenient.encode({"resourceType": "Bundle", "entry": entries})
+    return found
 
 
 def _selections(raw: msgspec.Raw, notes: list[str]) -> Sequence[str] | None:

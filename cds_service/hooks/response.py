@@ -11,7 +11,9 @@ import msgspec
 from cards.model import EXTENSION, Response
 from cards.texts import plain
 from cds_service import bounds
+from cds_service.protocol.model import Rule
 from cds_service.rules.judged import Judged
+from cds_service.rules.outcome import NOT_IN_TIME
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 EMPTY = Response(cards=[])
@@ -46,9 +48,15 @@ def quiet(judged: Sequence[Judged]) -> list[dict[str, str]]:
     ]
 
 
-def extension(judged: Sequence[Judged], version: str, overlay: str | None) -> dict[str, Any]:
-    """What the whole response says to machines; `quiet` is there only where something is."""
-    said: dict[str, Any] = {"protocol": {"version": version, "overlay": overlay}, "notChecked": not_checked(judged)}
+def extension(
+    judged: Sequence[Judged], version: str, overlay: str | None, late: Sequence[Rule] = ()
+) -> dict[str, Any]:
+    """What the whole response says to machines; `quiet` is there only where something is.
+
+    `late` are rules that were not reached for any order.
+    """
+    unchecked = [*not_checked(judged), *({"rule": rule.id, "reason": NOT_IN_TIME.says} for rule in late)]
+    said: dict[str, Any] = {"protocol": {"version": version, "overlay": overlay}, "notChecked": unchecked}
     if silent := quiet(judged):
         said["quiet"] = silent
     return {EXTENSION: said}

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from fractions import Fraction
 from importlib import resources
-from itertools import pairwise
-from typing import Literal
+from typing import Literal, NoReturn
 
 from cds_service import units
-from cds_service.fhir import dates
 from cds_service.fhir.resources import (
     CodeableConcept,
     Dosage,
@@ -22,14 +20,15 @@ from cds_service.fhir.resources import (
     Range,
     Ratio,
     Timing,
-    TimingRepeat,
 )
+from cds_service.orders import measure, often, timing
 from cds_service.orders import route as routes
+from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.route import Route
+from cds_service.orders.text import AMOUNT
+from cds_service.orders.timing import Problem, Repeat
 from cds_service.terminology.valuesets import ValueSets
 
-DOSE_DIMENSIONS = ("mass", "mass_per_bodymass", "volume")
-RATE_DIMENSIONS = ("mass_per_time", "mass_per_bodymass_time", "volume_per_time", "volume_per_bodymass_time")
 _PER_TIME = {
     "mass": "mass_per_time",
     "mass_per_bodymass": "mass_per_bodymass_time",
@@ -37,19 +36,9 @@ _PER_TIME = {
 }
 _DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
 _TYPES: dict[str, str] = {word: kind for kind, words in _DATA["type"].items() for word in words}
-_CONTAINERS = frozenset(_DATA["containers"]["units"])
 _TITRATION = re.compile(r"\b(?:" + "|".join(_DATA["titration"]["words"]) + r")\b", re.IGNORECASE)
-_TIMING_CODES = {code.upper(): entry for code, entry in _DATA["timing"].items()}
 
 Path = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why something of a dosage cannot be read; `where` is its FHIR path below the dosage."""
-
-    where: str
-    says: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +69,6 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
-class Repeat:
-    """How often a dose is repeated: `interval` minutes between doses, `per_week` doses in seven days."""
-
-    interval: Fraction | None = None
-    count: int | None = None
-    unreadable: bool = False
-
-    @property
-    def per_week(self) -> Fraction | None:
-        return Fraction(7 * 1440) / self.interval if self.interval else None
-
-
-@dataclass(frozen=True, slots=True)
 class Written:
     """A dosage instruction. `dose` and `rate` hold the one that counts first, then the others that restate it."""
 
@@ -113,6 +89,12 @@ class Written:
     text: str | None
     problems: tuple[Problem, ...]
     rate_refused: bool = False
+    words: tuple[str, ...] = ()
+    """All that is said of it in words, its text first."""
+    contradictions: tuple[str, ...] = ()
+    """What it says in two ways, without a look at the patient's weight."""
+    at_most: Amount | None = None
+    """maxDosePerAdministration."""
 
     @property
     def has_amount(self) -> bool:
@@ -125,83 +107,88 @@ class _Refused(Exception):
 
 @dataclass(slots=True)
 class _Reader:
-    zone: tzinfo
+    may_be_zero: bool = False
     problems: list[Problem] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
 
-    def quantity(self, quantity: Quantity | None, where: str, dimensions: Sequence[str]) -> units.Quantity | None:
-        """None where there is no value; raises _Refused where there is one that cannot be read."""
-        if quantity is None or (quantity.value is None and not quantity.unit_text):
-            return None
+    def quantities(self, given: Quantity | None, where: str, dimensions: Sequence[str]) -> tuple[units.Quantity, ...]:
+        """Nothing where there is no value, two amounts where unit and code say two things; the code's first.
+
+        Raises _Refused where there is one that cannot be read.
+        """
+        if given is None or (given.value is None and not given.unit_text):
+            return ()
         try:
-            if quantity.value is None:
-                raise units.UnitError("it has a unit and no value")
-            if quantity.comparator:
-                raise units.UnitError(f"{quantity.comparator} {quantity.value} is not an exact value")
-            if not quantity.unit_text:
-                raise units.UnitError(f"{quantity.value} has no unit")
-            if dimensions is DOSE_DIMENSIONS and units.is_of(quantity.unit_text, *RATE_DIMENSIONS):
-                raise units.UnitError(f"{quantity.unit_text} is a rate and stands as a dose")
-            read = units.quantity(quantity.value, quantity.unit_text, *dimensions)
-            if read.value < 0:
-                raise units.UnitError(f"{quantity.value} is below zero")
+            found, against = measure.read(given, dimensions, self.may_be_zero)
         except units.UnitError as error:
             self.refuse(where, str(error))
-        return read
+        if against:
+            self.contradictions.append(f"{where}: {against}")
+        return found
 
-    def refuse(self, where: str, says: str) -> None:
+    def largest(self, given: Quantity | None, where: str, dimensions: Sequence[str]) -> units.Quantity | None:
+        """As `quantities`; the larger where there are two of one dimension."""
+        found = self.quantities(given, where, dimensions)
+        alike = [each for each in found if each.dimension == found[0].dimension]
+        return max(alike, key=lambda each: each.value, default=None)
+
+    def refuse(self, where: str, says: str) -> NoReturn:
         self.problems.append(Problem(where, says))
         raise _Refused
 
-    def minutes(self, value: object, unit: str | None, where: str) -> Fraction | None:
-        if value is None:
-            return None
-        try:
-            return units.quantity(str(value), unit or "", "time").value
-        except units.UnitError as error:
-            self.problems.append(Problem(where, str(error)))
-            return None
 
+def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: Sequence[str] = ()) -> Written:
+    """The dosage as written, with the order's `notes` beside it.
 
-def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo) -> Written:
-    """The dosage as written. Never raises: what cannot be read is in `problems`."""
-    reader = _Reader(zone)
-    entries = list(_entries(dosage))
-    dose, rate, container, rate_refused = _doses_and_rates(entries, reader)
-    timing = dosage.timing or Timing()
-    repeat = timing.repeat or TimingRepeat()
-    bounds, start = _bounds(repeat, reader)
-    if start is None and timing.event:
-        event = dates.parse(timing.event[0], zone)
-        start = event.earliest if event else None
+    Never raises: what cannot be read is in `problems`, what it says in two ways in `contradictions`.
+    """
+    reader = _Reader()
+    dose, rate, container, rate_refused = _doses_and_rates(list(_entries(dosage)), reader)
+    words = _words(dosage, notes)
+    in_words = (often.of_doses(each, AMOUNT) for each in words)
+    times = timing.read(
+        dosage.timing or Timing(), min((each for each in in_words if each is not None), default=None), zone
+    )
     route = routes.read(dosage.route, valuesets)
     method = dosage.method.codes if dosage.method else ()
-    instructions = [dosage.text, *(w for c in dosage.additional_instruction for w in c.words)]
     return Written(
         index=index,
         sequence=dosage.sequence,
         dose=dose,
         rate=rate,
         container=container,
-        minutes=_duration(repeat, reader),
-        bounds_minutes=bounds,
-        start=start,
-        repeat=_repeat(timing, repeat, reader),
+        minutes=times.minutes,
+        bounds_minutes=times.bounds_minutes,
+        start=times.start,
+        repeat=times.repeat,
         as_needed=bool(dosage.as_needed_boolean) or dosage.as_needed_codeable_concept is not None,
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member("method_bolus", method) is not None,
-        titrate=any(text and _TITRATION.search(text) for text in instructions),
+        titrate=any(_TITRATION.search(each) for each in words),
         text=dosage.text,
-        problems=tuple(reader.problems),
+        at_most=_at_most(dosage.max_dose_per_administration, reader),
+        problems=(*reader.problems, *times.problems),
         rate_refused=rate_refused,
+        words=words,
+        contradictions=tuple(dict.fromkeys((*reader.contradictions, *times.contradictions))),
     )
 
 
-def read_rate(quantity: Quantity | None, ratio: Ratio | None, zone: tzinfo) -> Amount | None:
-    """The rate of an administration; None where there is none that can be read."""
+def _words(dosage: Dosage, notes: Sequence[str]) -> tuple[str, ...]:
+    given = [dosage.text, dosage.patient_instruction, *(w for c in dosage.additional_instruction for w in c.words)]
+    if dosage.as_needed_codeable_concept is not None:
+        given += dosage.as_needed_codeable_concept.words
+    if dosage.method is not None:
+        given += dosage.method.words
+    return tuple(dict.fromkeys(each for each in (*given, *notes) if each))
+
+
+def read_rate(quantity: Quantity | None, ratio: Ratio | None) -> Amount | None:
+    """The rate of an administration, zero where it was halted; None where there is none that can be read."""
     entry = _Entry("untyped", DoseAndRate(rate_quantity=quantity, rate_ratio=ratio), ())
     try:
-        return _rate(entry, _Reader(zone))
+        return next(iter(_rates(entry, _Reader(may_be_zero=True))), None)
     except _Refused:
         return None
 
@@ -238,140 +225,114 @@ def _doses_and_rates(
     """(doses, rates, container, whether a rate was refused)."""
     for types in (_TRUSTED, ("other",)):
         of_types = [entry for wanted in types for entry in entries if entry.type == wanted]
-        doses = _each(of_types, _dose, reader)
+        doses = _each(of_types, _doses, reader)
         before = len(reader.problems)
-        rates = _each(of_types, _rate, reader)
+        rates = _each(of_types, _rates, reader)
         refused = not rates and len(reader.problems) > before
-        container = any(
-            e.given.dose_quantity is not None and e.given.dose_quantity.unit_text in _CONTAINERS for e in of_types
-        )
+        rates += tuple(amount for amount in doses if amount.dimension in RATE_DIMENSIONS)
+        doses = tuple(amount for amount in doses if amount.dimension in DOSE_DIMENSIONS)
+        container = any(_is_container(entry.given.dose_quantity) for entry in of_types)
+        if container and not (doses or rates or refused):
+            reader.problems.append(Problem("doseQuantity", "a container says no amount"))
         if doses or rates or container or refused:
             return doses, rates, container, refused
     return (), (), False, False
 
 
 def _each(
-    entries: list[_Entry], read_one: Callable[[_Entry, _Reader], Amount | None], reader: _Reader
+    entries: list[_Entry], read_one: Callable[[_Entry, _Reader], list[Amount]], reader: _Reader
 ) -> tuple[Amount, ...]:
     found: list[Amount] = []
     for entry in entries:
         try:
-            amount = read_one(entry, reader)
+            found += read_one(entry, reader)
         except _Refused:
             continue
-        if amount is not None:
-            found.append(amount)
     return tuple(found)
 
 
-def _dose(entry: _Entry, reader: _Reader) -> Amount | None:
-    given, where = entry.given, _dotted(entry.path)
-    if given.dose_quantity is not None and given.dose_quantity.unit_text in _CONTAINERS:
-        return None
-    if given.dose_range is not None:
-        return _range(given.dose_range, where + "doseRange", DOSE_DIMENSIONS, (*entry.path, "doseRange"), reader)
-    quantity = reader.quantity(given.dose_quantity, where + "doseQuantity", DOSE_DIMENSIONS)
-    return _amount(quantity, (*entry.path, "doseQuantity"))
+def _is_container(given: Quantity | None) -> bool:
+    return given is not None and measure.is_container(given)
 
 
-def _rate(entry: _Entry, reader: _Reader) -> Amount | None:
+def _doses(entry: _Entry, reader: _Reader) -> list[Amount]:
+    """The doses of an entry; a rate that stands in the place of a dose is one of them."""
     given, where = entry.given, _dotted(entry.path)
-    if given.rate_range is not None:
-        return _range(given.rate_range, where + "rateRange", RATE_DIMENSIONS, (*entry.path, "rateRange"), reader)
+    dimensions = (*DOSE_DIMENSIONS, *RATE_DIMENSIONS)
+    found = _range(given.dose_range, where + "doseRange", dimensions, (*entry.path, "doseRange"), reader)
+    if not _is_container(given.dose_quantity):
+        read_here = reader.quantities(given.dose_quantity, where + "doseQuantity", dimensions)
+        found += [_amount(each, (*entry.path, "doseQuantity")) for each in read_here]
+    for amount in found:
+        if amount.dimension in RATE_DIMENSIONS:
+            reader.contradictions.append(f"{amount.unit} is a rate and stands as a dose; it is judged as the rate")
+    return found
+
+
+def _rates(entry: _Entry, reader: _Reader) -> list[Amount]:
+    given, where = entry.given, _dotted(entry.path)
+    found = _range(given.rate_range, where + "rateRange", RATE_DIMENSIONS, (*entry.path, "rateRange"), reader)
     if given.rate_ratio is not None:
-        return _ratio(given.rate_ratio, where + "rateRatio", (*entry.path, "rateRatio"), reader)
-    quantity = reader.quantity(given.rate_quantity, where + "rateQuantity", RATE_DIMENSIONS)
-    return _amount(quantity, (*entry.path, "rateQuantity"))
+        found += _ratio(given.rate_ratio, where + "rateRatio", (*entry.path, "rateRatio"), reader)
+    read_here = reader.quantities(given.rate_quantity, where + "rateQuantity", RATE_DIMENSIONS)
+    return found + [_amount(each, (*entry.path, "rateQuantity")) for each in read_here]
 
 
-def _amount(quantity: units.Quantity | None, path: Path) -> Amount | None:
-    if quantity is None:
-        return None
+def _amount(quantity: units.Quantity, path: Path) -> Amount:
     return Amount(quantity.dimension, quantity.value, quantity.unit.code, quantity.written, "quantity", path)
 
 
-def _range(given: Range, where: str, dimensions: Sequence[str], path: Path, reader: _Reader) -> Amount | None:
-    high = reader.quantity(given.high, f"{where}.high", dimensions)
-    low = reader.quantity(given.low, f"{where}.low", dimensions if high is None else (high.dimension,))
-    if high is None:
-        if low is None:
-            return None
-        return Amount(low.dimension, low.value, low.unit.code, low.written, "range", path, low.value, open_ended=True)
+def _range(given: Range | None, where: str, dimensions: Sequence[str], path: Path, reader: _Reader) -> list[Amount]:
+    """One amount, and further ones where the ends contradict each other or themselves."""
+    if given is None:
+        return []
+    highs = reader.quantities(given.high, f"{where}.high", dimensions)
+    lows = reader.quantities(_unless_zero(given.low), f"{where}.low", dimensions)
+    if not highs:
+        return [
+            Amount(
+                each.dimension, each.value, each.unit.code, each.written, "range", path, each.value, open_ended=True
+            )
+            for each in lows
+        ]
+    high, low = highs[0], lows[0] if lows else None
+    others = [_amount(each, path) for each in (*highs[1:], *lows[1:])]
+    if low is not None and low.dimension != high.dimension:
+        reader.contradictions.append(f"{where}: its ends are not of one kind")
+        others.append(_amount(low, path))
+        low = None
+    elif low is not None and low.value > high.value:
+        reader.contradictions.append(f"{where}: its low end is above its high end; the higher one is judged")
+        high, low = low, high
     low_value = low.value if low else None
-    return Amount(high.dimension, high.value, high.unit.code, high.written, "range", path, low_value)
+    return [Amount(high.dimension, high.value, high.unit.code, high.written, "range", path, low_value), *others]
 
 
-def _ratio(given: Ratio, where: str, path: Path, reader: _Reader) -> Amount | None:
-    numerator = reader.quantity(given.numerator, f"{where}.numerator", DOSE_DIMENSIONS)
-    denominator = reader.quantity(given.denominator, f"{where}.denominator", ("time",))
-    if numerator is None and denominator is None:
-        return None
-    if numerator is None or denominator is None or denominator.value == 0:
+def _unless_zero(low: Quantity | None) -> Quantity | None:
+    """A range may begin at nothing."""
+    return None if low is not None and low.value == 0 else low
+
+
+def _ratio(given: Ratio, where: str, path: Path, reader: _Reader) -> list[Amount]:
+    numerators = reader.quantities(given.numerator, f"{where}.numerator", DOSE_DIMENSIONS)
+    denominators = reader.quantities(given.denominator, f"{where}.denominator", ("time",))
+    if not numerators and not denominators:
+        return []
+    if not numerators or not denominators:
         reader.refuse(where, "it is not an amount in a time")
-        return None
-    per_hour = numerator.value * 60 / denominator.value
-    return Amount(
-        dimension=_PER_TIME[numerator.dimension],
-        value=per_hour,
-        unit=numerator.unit.code,
-        written=numerator.written,
-        shape="ratio",
-        path=path,
-        per_minutes=denominator.value,
-    )
-
-
-def _duration(repeat: TimingRepeat, reader: _Reader) -> Fraction | None:
-    value = repeat.duration if repeat.duration is not None else repeat.duration_max
-    minutes = reader.minutes(value, repeat.duration_unit, "timing.repeat.duration")
-    return minutes if minutes is None or minutes > 0 else None
-
-
-def _bounds(repeat: TimingRepeat, reader: _Reader) -> tuple[Fraction | None, datetime | None]:
-    """(minutes, start). A period without an end is open."""
-    duration = repeat.bounds_duration or (repeat.bounds_range.high if repeat.bounds_range else None)
-    minutes = None
-    if duration is not None and duration.value is not None:
-        minutes = reader.minutes(duration.value, duration.unit_text, "timing.repeat.bounds[x]")
-    period = repeat.bounds_period
-    start = dates.parse(period.start, reader.zone) if period else None
-    end = dates.parse(period.end, reader.zone) if period else None
-    if minutes is None and start and end and end.latest > start.earliest:
-        minutes = Fraction(round((end.latest - start.earliest).total_seconds()), 60)
-    return minutes, start.earliest if start else None
-
-
-def _repeat(timing: Timing, repeat: TimingRepeat, reader: _Reader) -> Repeat:
-    count = repeat.count_max or repeat.count
-    frequency = repeat.frequency_max or repeat.frequency
-    if repeat.period is not None:
-        period = reader.minutes(repeat.period, repeat.period_unit, "timing.repeat.period")
-        if period is None or period <= 0:
-            return Repeat(count=count, unreadable=True)
-        return Repeat(period / max(frequency or 1, 1), count)
-    if timing.code is not None:
-        words = [c.code for c in timing.code.coding if c.code] + timing.code.words
-        known = next((_TIMING_CODES[w.upper()] for w in words if w.upper() in _TIMING_CODES), None)
-        if known is None:
-            return Repeat(count=count, unreadable=bool(words))
-        period = units.quantity(known["period"], known["unit"], "time").value
-        return Repeat(period / known["frequency"], count)
-    if repeat.time_of_day:
-        return Repeat(Fraction(1440, len(repeat.time_of_day)), count)
-    if repeat.day_of_week:
-        return Repeat(Fraction(7 * 1440, len(repeat.day_of_week)), count)
-    if len(timing.event) > 1:
-        return _events(timing.event, reader.zone)
-    return Repeat(count=count)
-
-
-def _events(events: Sequence[str], zone: tzinfo) -> Repeat:
-    """Named times: the shortest gap between two of them counts."""
-    times = sorted(when.earliest for text in events if (when := dates.parse(text, zone)))
-    if len(times) < len(events):
-        return Repeat(count=len(events), unreadable=True)
-    gap = min((later - earlier).total_seconds() for earlier, later in pairwise(times))
-    return Repeat(Fraction(max(round(gap), 1), 60), count=len(times))
+    return [
+        Amount(
+            dimension=_PER_TIME[numerator.dimension],
+            value=numerator.value * 60 / denominator.value,
+            unit=numerator.unit.code,
+            written=numerator.written,
+            shape="ratio",
+            path=path,
+            per_minutes=denominator.value,
+        )
+        for numerator in numerators
+        for denominator in denominators
+    ]
 
 
 def _cap(given: Ratio | None, reader: _Reader) -> Cap | None:
@@ -379,14 +340,22 @@ def _cap(given: Ratio | None, reader: _Reader) -> Cap | None:
         return None
     where = "maxDosePerPeriod"
     try:
-        numerator = reader.quantity(given.numerator, f"{where}.numerator", DOSE_DIMENSIONS)
-        denominator = reader.quantity(given.denominator, f"{where}.denominator", ("time",))
+        numerator = reader.largest(given.numerator, f"{where}.numerator", DOSE_DIMENSIONS)
+        denominator = reader.largest(given.denominator, f"{where}.denominator", ("time",))
+        if numerator is None or denominator is None:
+            reader.refuse(where, "it is not an amount in a time")
     except _Refused:
         return None
-    amount = _amount(numerator, (where, "numerator"))
-    if amount is None or denominator is None or denominator.value == 0:
+    return Cap(_amount(numerator, (where, "numerator")), denominator.value)
+
+
+def _at_most(given: Quantity | None, reader: _Reader) -> Amount | None:
+    where = "maxDosePerAdministration"
+    try:
+        quantity = reader.largest(given, where, DOSE_DIMENSIONS)
+    except _Refused:
         return None
-    return Cap(amount, denominator.value)
+    return _amount(quantity, (where,)) if quantity else None
 
 
 def _dotted(path: Path) -> str:

@@ -8,10 +8,12 @@ from datetime import tzinfo
 from fractions import Fraction
 
 from cds_service import units
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.medication import Description, describe
 from cds_service.fhir.records import same_patient
 from cds_service.fhir.resources import (
+    Dosage,
     MedicationRequest,
     Reference,
     RequestGroup,
@@ -20,9 +22,11 @@ from cds_service.fhir.resources import (
 )
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
-from cds_service.orders.dosage import Problem, Written
+from cds_service.orders.dosage import Written
 from cds_service.orders.indication import Indication, Kinds
 from cds_service.orders.route import UNSTATED
+from cds_service.orders.text import states_an_amount
+from cds_service.orders.timing import Problem
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
@@ -109,11 +113,13 @@ def drafts(
     resolve: Callable[[Reference | None], Resource | None],
     valuesets: ValueSets,
     ending: bool = False,
+    deadline: Deadline = NEVER,
 ) -> list[Draft]:
     """The MedicationRequests among the drafts that are orders at all, with what drug they are; or, with `ending`,
     those that end an order.
 
     `selections` (order-select) marks those that are judged; None, or selections that name no draft, mark all.
+    Raises Late.
     """
     requests = [(item, item.read.resource) for item in items if isinstance(item.read.resource, MedicationRequest)]
     orders = [
@@ -127,7 +133,7 @@ def drafts(
     if chosen is not None and not chosen.intersection(_identifier(r.reference) for _, r in requests):
         chosen = None
     found = []
-    for item, request in orders:
+    for item, request in deadline.each(orders, "drafts"):
         description = describe(
             request.medication_codeable_concept, request.medication_reference, request.contained, resolve
         )
@@ -138,7 +144,7 @@ def drafts(
 
 
 def _identifier(reference: str) -> str:
-    return reference.partition("/_history/")[0].rsplit("/", 1)[-1]
+    return reference.partition("/_history/")[0].rsplit("/", 1)[-1].lstrip("#")
 
 
 def read(
@@ -172,7 +178,11 @@ def read(
 def read_steps(request: MedicationRequest, valuesets: ValueSets, zone: tzinfo) -> tuple[Written, ...]:
     """The dosage instructions as written; of very many the first, and the last of those says so."""
     given = request.dosage_instruction
-    written = tuple(dosage.read(d, i, valuesets, zone) for i, d in enumerate(given[:MOST_STEPS]))
+    notes = [note.text for note in request.note if note.text]
+    if not given and any(states_an_amount(note) for note in notes):
+        given = [Dosage(text="; ".join(notes))]
+        notes = []
+    written = tuple(dosage.read(d, i, valuesets, zone, () if i else notes) for i, d in enumerate(given[:MOST_STEPS]))
     if len(given) <= MOST_STEPS:
         return written
     problem = Problem("dosageInstruction", f"only the first {MOST_STEPS} of {len(given)} steps were read")

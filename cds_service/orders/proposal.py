@@ -11,7 +11,9 @@ from fractions import Fraction
 from typing import Any, Literal, assert_never
 
 from cds_service import bounds
+from cds_service.orders import often
 from cds_service.orders.dosage import Amount, Path
+from cds_service.orders.text import states_an_amount
 
 ActionType = Literal["create", "update", "delete"]
 _RELATIVE = re.compile(r"[A-Za-z]+/[^\s/?#]+")
@@ -133,8 +135,8 @@ def decimal(value: Fraction) -> Decimal:
 def make_edits(order: dict[str, Any], edits: Sequence[Edit]) -> None:
     """Make the edits in a MedicationRequest (exact decimals).
 
-    A dosage's `text` goes when its figures change: it would contradict them. Raises KeyError, IndexError or
-    TypeError where the order's JSON is too broken to be edited.
+    The words that state a dosage go when its figures change: they would contradict them. Raises KeyError, IndexError
+    or TypeError where the order's JSON is too broken to be edited.
     """
     restated: list[tuple[dict[str, Any], dict[str, Any], str]] = []
     for edit in edits:
@@ -151,20 +153,20 @@ def make_edits(order: dict[str, Any], edits: Sequence[Edit]) -> None:
                 entry = _follow(dosage, edit.amount.path[:-1])
                 _set_amount(entry, edit)
                 restated.append((dosage, entry, str(edit.amount.path[-1])))
-                dosage.pop("text", None)
+                _drop_words(dosage)
             case SetRate():
                 dosage = _dosage(order, edit.index)
                 entry = _follow(dosage, edit.amount.path[:-1])
                 entry.pop(str(edit.amount.path[-1]), None)
                 entry["rateQuantity"] = _quantity(decimal(edit.written), edit.unit)
                 restated.append((dosage, entry, "rateQuantity"))
-                dosage.pop("text", None)
+                _drop_words(dosage)
             case SetMinutes() | SetRepeat():
                 dosage = _dosage(order, edit.index)
                 _set_timing(dosage, edit)
                 if isinstance(edit, SetMinutes) and edit.was_push:
                     dosage.pop("method", None)
-                dosage.pop("text", None)
+                _drop_words(dosage)
             case SetEnd():
                 dosage = _dosage(order, edit.index)
                 _set_end(dosage, edit)
@@ -172,6 +174,31 @@ def make_edits(order: dict[str, Any], edits: Sequence[Edit]) -> None:
                 assert_never(edit)
     for dosage, entry, element in restated:
         _drop_restatements(dosage, entry, element)
+
+
+def _drop_words(dosage: dict[str, Any]) -> None:
+    """Take out what states the old figures in words."""
+    dosage.pop("text", None)
+    if _states_a_dose(str(dosage.get("patientInstruction", ""))):
+        del dosage["patientInstruction"]
+    given = dosage.get("additionalInstruction")
+    if given is not None:
+        kept = [each for each in (given if isinstance(given, list) else [given]) if not _tells_a_dose(each)]
+        dosage["additionalInstruction"] = kept
+        if not kept:
+            del dosage["additionalInstruction"]
+
+
+def _states_a_dose(text: str) -> bool:
+    return states_an_amount(text) or often.interval(text) is not None
+
+
+def _tells_a_dose(concept: Any) -> bool:
+    if not isinstance(concept, dict):
+        return _states_a_dose(str(concept))
+    codings = concept.get("coding") or []
+    shown = [each.get("display") for each in codings if isinstance(each, dict)] if isinstance(codings, list) else []
+    return any(_states_a_dose(str(text)) for text in (concept.get("text"), *shown) if text)
 
 
 def _set_product(order: dict[str, Any], edit: SetProduct) -> None:
@@ -234,7 +261,7 @@ def _set_end(dosage: dict[str, Any], edit: SetEnd) -> None:
     period = repeat.pop("boundsPeriod", None) or {}
     for name in ("boundsDuration", "boundsRange"):
         repeat.pop(name, None)
-    dosage.pop("text", None)
+    _drop_words(dosage)
     if edit.start is not None:
         period = {"start": edit.start.isoformat(timespec="seconds")}
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -11,8 +12,10 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from cds_service.orders import text
+from cds_service import units
+from cds_service.orders import text, words
 from cds_service.orders.dosage import Amount, Written
+from cds_service.orders.measure import RATE_DIMENSIONS
 from cds_service.orders.route import Route
 from cds_service.units import Quantity
 
@@ -60,6 +63,8 @@ class Step(msgspec.Struct, frozen=True):
     dose: Amount | None = None
     rate: Amount | None = None
     contradictions: tuple[str, ...] = ()
+    uncompared: tuple[str, ...] = ()
+    """Amounts of its words that cannot be held against it."""
     why_unknown: str | None = None
     """Why `kind` is None, or why a figure is missing."""
     spoken: bool = False
@@ -86,12 +91,19 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def regimen(written: Sequence[Written], reading: Reading) -> tuple[Step, ...]:
-    """All steps of an order's dosage instructions, in their order. Instructions without any amount give none."""
+    """All steps of an order's dosage instructions, in their order. Instructions without any amount give none.
+
+    Words may raise a step or add one, never lower or remove one.
+    """
+    structured = [[_step(way, reading) for way in _ways(each)] for each in written]
+    known = [amount for ways in structured for step in ways for amount in _stated_by(step, reading)]
     steps: list[Step] = []
-    for each in written:
-        if each.has_amount:
-            steps.append(_step(each, reading))
-        elif each.text:
+    for each, ways in zip(written, structured, strict=True):
+        for step in ways:
+            raised, beside = _with_words(step, known, reading)
+            steps += [raised, *beside]
+            known += [amount for step in beside for amount in _stated_by(step, reading)]
+        if not ways and each.words:
             steps += _spoken(each, reading)
     return tuple(steps)
 
@@ -112,17 +124,41 @@ def mass(amount: Amount, reading: Reading) -> tuple[Fraction | None, Fraction | 
     return value, value / judged_by if judged_by is not None else None
 
 
+def _ways(written: Written) -> list[Written]:
+    """An instruction with an amount; twice where one quantity may be a dose and may be a rate."""
+    if {amount.path for amount in written.dose} & {amount.path for amount in written.rate}:
+        return [dataclasses.replace(written, dose=()), dataclasses.replace(written, rate=())]
+    return [written] if written.has_amount else []
+
+
 def _step(written: Written, reading: Reading) -> Step:
     dose, dose_faults = _agreed(written.dose, "dose", reading)
     rate, rate_faults = _agreed(written.rate, "rate", reading)
-    contradictions = (*dose_faults, *rate_faults, *_against_text(written, dose, rate, reading))
-    step = Step(written, None, False, dose=dose, rate=rate, contradictions=contradictions)
-    if rate is None:
-        assert dose is not None
-        if written.rate_refused:
-            return replace(step, finite=True, why_unknown="the rate beside the dose cannot be read")
-        return _classed(_finite(step, mass(dose, reading), written.minutes), reading)
-    return _beside_rate(step, dose, rate, reading)
+    contradictions = tuple(dict.fromkeys((*written.contradictions, *dose_faults, *rate_faults)))
+    step = _computed(Step(written, None, False, dose=dose, rate=rate, contradictions=contradictions), reading)
+    return replace(step, contradictions=(*step.contradictions, *_above_most(step, reading)))
+
+
+def _computed(step: Step, reading: Reading) -> Step:
+    """The step with its figures, from its dose and its rate."""
+    if step.rate is not None:
+        return _beside_rate(step, step.dose, step.rate, reading)
+    assert step.dose is not None
+    if step.written.rate_refused:
+        return replace(step, finite=True, why_unknown="the rate beside the dose cannot be read")
+    return _classed(_finite(step, mass(step.dose, reading), step.written.minutes), reading)
+
+
+def _above_most(step: Step, reading: Reading) -> Iterator[str]:
+    """A dose above the order's own most: per administration, or in whatever period."""
+    cap = step.written.cap
+    for name, amount in (("single dose", step.written.at_most), ("dose in a period", cap.amount if cap else None)):
+        most = mass(amount, reading) if amount is not None and step.finite else (None, None)
+        if any(
+            given is not None and limit is not None and given > limit
+            for given, limit in zip((step.mg, step.mg_per_kg), most, strict=True)
+        ):
+            yield f"the dose is above the order's own largest {name}"
 
 
 def _beside_rate(step: Step, dose: Amount | None, rate: Amount, reading: Reading) -> Step:
@@ -135,13 +171,29 @@ def _beside_rate(step: Step, dose: Amount | None, rate: Amount, reading: Reading
     if dose is not None and reading.container_is_dose and written.minutes is None:
         return _mass_beside_rate(step, mass(dose, reading), per_hour, reading)
     minutes = written.minutes
-    if minutes is None and not is_volume:
+    if minutes is None and dose is None and _is_repeated_dose(written, rate):
+        minutes = rate.per_minutes
+    elif minutes is None and not is_volume:
         minutes = written.bounds_minutes
     if minutes is None:
         return replace(step, kind="continuous", mg_per_hour=per_hour[0], mg_per_kg_per_hour=per_hour[1])
     hours = minutes / MINUTES_PER_HOUR
     given = tuple(None if x is None else x * hours for x in per_hour)
     return _classed(_finite(step, (given[0], given[1]), minutes), reading)
+
+
+_ONE = frozenset(units.find(code, "time").factor for code in ("s", "min", "h", "d", "wk"))
+"""Minutes: a ratio to one of these is a speed."""
+
+
+def _is_repeated_dose(written: Written, rate: Amount) -> bool:
+    """21 mg in 20 min, every 6 h, for 3 days: no infusion of three days. 500 mg in 24 h every day is one."""
+    interval, bounds = written.repeat.interval, written.bounds_minutes
+    if rate.per_minutes is None or rate.per_minutes in _ONE:
+        return False
+    if interval is None:
+        return written.repeat.count is not None and bounds is None
+    return rate.per_minutes < interval and (bounds is None or bounds > interval)
 
 
 def _mass_beside_rate(
@@ -214,7 +266,9 @@ def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[A
     for other in amounts[1:]:
         pair = _comparable(highest, other, reading)
         highest = other if pair is not None and pair[1] > pair[0] else highest
-    return highest, (f"the ordered and the calculated {what} differ; the higher is judged",)
+    if len({amount.path for amount in amounts}) == 1:
+        return highest, ()  # how one quantity contradicts itself is said already
+    return highest, (f"two statements of the {what} differ; the higher is judged",)
 
 
 def _extremes(amounts: tuple[Amount, ...]) -> list[Amount]:
@@ -236,44 +290,131 @@ def _comparable(a: Amount, b: Amount, reading: Reading) -> tuple[Fraction, Fract
     return None
 
 
-def _against_text(written: Written, dose: Amount | None, rate: Amount | None, reading: Reading) -> tuple[str, ...]:
-    """A single amount in the text that is another than the structured one of its kind."""
-    spoken = text.read(written.text)
-    for amount, said in ((dose, spoken.doses), (rate, spoken.rates)):
-        same_kind = [q for q in said if amount is not None and q.dimension == amount.dimension]
-        if amount is not None and len(said) == 1 and same_kind and not _says(amount, same_kind[0], reading):
-            return ("the text and the structured dose differ",)
-    return ()
+# Words ------------------------------------------------------------------------------------------------------
 
 
-def _says(amount: Amount, said: Quantity, reading: Reading) -> bool:
-    low = amount.low if amount.low is not None else amount.value
-    return any(_close(said.value, bound, reading.conventions.tolerance) for bound in (amount.value, low))
+class Stated(msgspec.Struct, frozen=True):
+    """An amount that the structure states, so that words may repeat it."""
+
+    is_rate: bool
+    figures: tuple[Fraction | None, Fraction | None]
+    """(mg, mg/kg) of a dose, or (mg/h, mg/kg/h) of a rate."""
+    dimension: str | None = None
+    value: Fraction | None = None
+    """As it is written, where it is."""
+
+
+def _stated_by(step: Step, reading: Reading) -> Iterator[Stated]:
+    """What words may say of a step: its doses and rates, both ends of them, what they come to, and its caps."""
+    written = step.written
+    cap = written.cap.amount if written.cap is not None else None
+    for amount in (*written.dose, *written.rate, step.dose, step.rate, written.at_most, cap):
+        if amount is not None:
+            yield _stated(amount, reading)
+            if amount.low is not None:
+                yield _stated(dataclasses.replace(amount, value=amount.low), reading)
+    yield Stated(False, (step.mg, step.mg_per_kg))
+    yield Stated(True, (step.mg_per_hour, step.mg_per_kg_per_hour))
+    if cap is not None and written.cap is not None:
+        hours = written.cap.minutes / MINUTES_PER_HOUR
+        mg, mg_per_kg = mass(cap, reading)
+        yield Stated(True, (mg and mg / hours, mg_per_kg and mg_per_kg / hours))
+
+
+def _stated(amount: Amount, reading: Reading) -> Stated:
+    return Stated(amount.dimension in RATE_DIMENSIONS, mass(amount, reading), amount.dimension, amount.value)
+
+
+def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
+    """Whether words only repeat what the structure states."""
+    said = _stated(amount, reading)
+    for each in known:
+        pairs = [*zip(each.figures, said.figures, strict=True)]
+        if each.dimension == said.dimension:
+            pairs.append((each.value, said.value))
+        close = (x is not None and y is not None and _close(x, y, reading.conventions.tolerance) for x, y in pairs)
+        if each.is_rate == said.is_rate and any(close):
+            return True
+    return False
+
+
+def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[Step, list[Step]]:
+    """The step with the higher of its own amounts and of those in its words, and steps that stand in words alone."""
+    said = text.read("; ".join(step.written.words), alone=False)
+    step = _at_shorter_time(step, said.minutes, reading)
+    beside: list[Step] = []
+    for quantities in (said.doses, said.rates):
+        amounts = [_as_amount(quantity) for quantity in quantities]
+        others = [amount for amount in amounts if not _repeats(amount, known, reading)]
+        if not others:
+            continue
+        own = step.rate if others[0].dimension in RATE_DIMENSIONS else step.dose
+        if own is None:
+            # mL beside a rate are the bag, not a dose.
+            others = [amount for amount in others if amount.dimension != "volume"]
+            beside += [
+                _aloud(step.written, each, None, reading)
+                for each in {(a.dimension, a.value): a for a in others}.values()
+            ]
+            faults = tuple(f"the words say {words.amount(amount)} as well" for amount in others)
+            step = replace(step, contradictions=(*step.contradictions, *dict.fromkeys(faults)))
+        else:
+            step = _raised(step, own, others, len(others) == len(amounts), reading)
+    return step, beside
+
+
+def _raised(step: Step, own: Amount, others: Sequence[Amount], none_repeats: bool, reading: Reading) -> Step:
+    """The step at the highest of `others` where that is above its `own` amount. A lower one is only said."""
+    pairs = [(other, _comparable(own, other, reading)) for other in others]
+    higher = [(pair[1] / pair[0], other) for other, pair in pairs if pair is not None and pair[1] > pair[0]]
+    lower = [other for other, pair in pairs if pair is not None and pair[1] <= pair[0]]
+    unlike = [other for other, pair in pairs if pair is None and other.dimension != "volume"]
+    if higher:
+        most = max(higher, key=lambda each: each[0])[1]
+        fault = f"the words say {words.amount(most)} and the structure {words.amount(own)}; the higher is judged"
+        changed = replace(step, rate=most) if own is step.rate else replace(step, dose=most)
+        step = _computed(replace(changed, contradictions=(*step.contradictions, fault)), reading)
+    elif lower and none_repeats:
+        fault = f"the words say {words.amount(lower[0])} and the structure {words.amount(own)}; the higher is judged"
+        step = replace(step, contradictions=(*step.contradictions, fault))
+    faults = (f"“{words.amount(other)}” in words cannot be held against {words.amount(own)}" for other in unlike)
+    return replace(step, uncompared=(*step.uncompared, *dict.fromkeys(faults)))
+
+
+def _at_shorter_time(step: Step, minutes: Fraction | None, reading: Reading) -> Step:
+    """The step over the time that its words say, where that is another than the one beside its dose."""
+    written, tolerance = step.written, reading.conventions.tolerance
+    cap = written.cap.minutes if written.cap is not None else None
+    known = [each for each in (written.minutes, written.bounds_minutes, cap, step.minutes) if each is not None]
+    if minutes is None or written.minutes is None or any(_close(minutes, each, tolerance) for each in known):
+        return step
+    fault = f"the words say over {words.duration(minutes)}, the structure over {words.duration(written.minutes)}"
+    step = replace(step, contradictions=(*step.contradictions, fault))
+    if step.rate is not None or minutes > written.minutes:
+        return step
+    return _computed(replace(step, written=dataclasses.replace(written, minutes=minutes)), reading)
 
 
 def _spoken(written: Written, reading: Reading) -> list[Step]:
     """Steps from words alone, each judged for itself."""
-    said = text.read(written.text)
-    steps = []
-    for quantity in said.doses:
-        step = replace(_bare(written), dose=_as_amount(quantity))
-        assert step.dose is not None
-        steps.append(_classed(_finite(step, mass(step.dose, reading), said.minutes), reading))
-    for quantity in said.rates:
-        step = replace(_bare(written), rate=_as_amount(quantity))
-        assert step.rate is not None
-        per_hour = mass(step.rate, reading)
-        if said.minutes is not None and not said.doses:
-            hours = said.minutes / MINUTES_PER_HOUR
-            given = tuple(None if x is None else x * hours for x in per_hour)
-            steps.append(_classed(_finite(step, (given[0], given[1]), said.minutes), reading))
-        else:
-            steps.append(replace(step, kind="continuous", mg_per_hour=per_hour[0], mg_per_kg_per_hour=per_hour[1]))
-    return steps
+    said = text.read("; ".join(written.words))
+    minutes = said.minutes if not said.doses else None
+    steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in said.doses]
+    return steps + [_aloud(written, _as_amount(quantity), minutes, reading) for quantity in said.rates]
 
 
-def _bare(written: Written) -> Step:
-    return Step(written, None, False, spoken=True)
+def _aloud(written: Written, amount: Amount, minutes: Fraction | None, reading: Reading) -> Step:
+    """A step that stands in words alone."""
+    figures = mass(amount, reading)
+    if amount.dimension not in RATE_DIMENSIONS:
+        step = Step(written, None, False, dose=amount, spoken=True)
+        return _classed(_finite(step, figures, minutes), reading)
+    step = Step(written, None, False, rate=amount, spoken=True)
+    if minutes is not None:
+        hours = minutes / MINUTES_PER_HOUR
+        given = tuple(None if x is None else x * hours for x in figures)
+        return _classed(_finite(step, (given[0], given[1]), minutes), reading)
+    return replace(step, kind="continuous", mg_per_hour=figures[0], mg_per_kg_per_hour=figures[1])
 
 
 def _as_amount(quantity: Quantity) -> Amount:

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Iterable
 from fractions import Fraction
+from importlib import resources
 
 import msgspec
 
 from cds_service import units
-from cds_service.orders.dosage import DOSE_DIMENSIONS, RATE_DIMENSIONS
+from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.units import Quantity
 
-_BODY_WEIGHT = ("kg", "kgs")
-"""In words these say what the patient weighs."""
-_SPELLINGS = [
-    text
-    for text in (*units.codes(), *units.ALIASES)
-    if units.is_of(text, *DOSE_DIMENSIONS, *RATE_DIMENSIONS) and text not in _BODY_WEIGHT
-]
+_WORDS = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))["words"]
+
+
+def _one_of(words: Iterable[str]) -> str:
+    return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
+
+
 _NUMBER = r"(?<![\d.,])(\d{1,6}(?:[.,]\d{1,6})?|[.,]\d{1,6})"
-_UNIT = "(" + "|".join(re.escape(text) for text in sorted(_SPELLINGS, key=len, reverse=True)) + r")(?![\w/{])"
-_AMOUNT = re.compile(_NUMBER + r"\s*" + _UNIT)
-_TIME = r"\s+" + _NUMBER + r"\s*((?i:minutes?|min|mins|hours?|hrs?|h))\b"
-_OVER = re.compile(r"\b(?i:over|during)" + _TIME)
-_IN = re.compile(_UNIT + r"\s+(?i:(?:iv\s+)?in)" + _TIME)
+# `kg` first is what the patient weighs, no dose.
+_UNIT = units.WRITINGS.pattern(
+    ("g", "mg", "ug", "ng", "L", "mL", "uL"), ("kg", "s", "min", "h", "d", "wk", "mL", "L")
+)
+AMOUNT = re.compile(rf"{_NUMBER}\s*({_UNIT})")
+"""A number and what may be a unit of dose, of rate or of strength."""
+_LENGTH = _one_of(text for part in ("s", "min", "h", "d") for text in units.WRITINGS.spellings(part))
+_TIME = rf"\s+{_NUMBER}\s*({_LENGTH})(?![^\W_])"
+_OVER = re.compile(rf"\b{_one_of(_WORDS['over'])}{_TIME}", re.IGNORECASE)
+_IN = re.compile(rf"{_UNIT}\s+(?:(?:iv\s+)?in){_TIME}", re.IGNORECASE)
 """Only behind an amount: `repeat in 90 min` is no run time."""
+_VOLUME = (
+    rf"(?:\d{{1,6}}(?:[.,]\d{{1,6}})?\s*)?{_one_of(t for p in ('mL', 'L') for t in units.WRITINGS.spellings(p))}"
+)
+_WITHIN = re.compile(
+    rf"\s*(?:{_one_of(_WORDS['within'])}\s*(?:a\s+)?{_VOLUME}(?![^\W_])|{_one_of(_WORDS['containers'])}\b"
+    rf"|(?:of\s+)?{_one_of(_WORDS['diluents'])}\b)",
+    re.IGNORECASE,
+)
+_DILUTED = re.compile(rf"(?:{_one_of(_WORDS['within'])}|{_one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -43,19 +60,47 @@ def _number(text: str) -> Fraction:
     return Fraction(f"0{text}" if text.startswith(".") else text)
 
 
-def read(text: str | None) -> Spoken:
-    """Every dose and rate with a unit of the closed table. Of a range the number before the unit, its upper end."""
+def read(text: str | None, alone: bool = True) -> Spoken:
+    """Every dose and rate with a unit of the closed table. Of a range the number before the unit, its upper end.
+
+    Not `alone` but beside a structured dose, what a bag or a vial holds is no dose.
+    """
     if not text:
         return Spoken()
     doses: list[Quantity] = []
     rates: list[Quantity] = []
-    for number, spelling in _AMOUNT.findall(text):
-        for dimensions, found in ((RATE_DIMENSIONS, rates), (DOSE_DIMENSIONS, doses)):
-            if units.is_of(spelling, *dimensions):
-                unit = units.find(spelling, *dimensions)
-                found.append(Quantity(_number(number) * unit.factor, unit))
-                break
+    for match in AMOUNT.finditer(text):
+        unit = _unit(match[2])
+        if unit is None or (not alone and _is_content(match, unit.dimension)):
+            continue
+        said = Quantity(_number(match[1]) * unit.factor, unit)
+        (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
     return Spoken(tuple(doses), tuple(rates), _minutes(text))
+
+
+def states_an_amount(text: str) -> bool:
+    said = read(text)
+    return bool(said.doses or said.rates)
+
+
+def _unit(spelling: str) -> units.Unit | None:
+    """In running text capitals are capitals: MG is a milligram there."""
+    bare = spelling if "(" in spelling else spelling.rstrip(")")
+    for text in (bare, bare.lower()):
+        try:
+            return units.find(text, *RATE_DIMENSIONS, *DOSE_DIMENSIONS)
+        except units.UnknownUnit:
+            continue
+    return None
+
+
+def _is_content(match: re.Match[str], dimension: str) -> bool:
+    """`500 mg` of `500 mg in 500 mL`, and its `500 mL`."""
+    if dimension in RATE_DIMENSIONS:
+        return False
+    if _WITHIN.match(match.string, match.end()):
+        return True
+    return dimension == "volume" and _DILUTED.search(match.string, 0, match.start()) is not None
 
 
 def _minutes(text: str) -> Fraction | None:
@@ -63,4 +108,5 @@ def _minutes(text: str) -> Fraction | None:
     if over is None:
         return None
     number, unit = over.groups()[-2:]
-    return _number(number) * (60 if unit.lower().startswith("h") else 1) or None
+    length = units.find(unit if units.is_of(unit, "time") else unit.lower(), "time")
+    return _number(number) * length.factor or None

@@ -38,12 +38,14 @@ def dosage(written: Written) -> str:
     if written.rate:
         parts.append(("at " if parts else "") + amount(written.rate[0]))
     if not parts:
-        return written.text or "no dose"
+        return written.text or next(iter(written.words), "no dose")
     if written.minutes is not None:
         parts.append(f"over {duration(written.minutes)}")
     elif written.bounds_minutes is not None:
         parts.append(f"for {duration(written.bounds_minutes)}")
-    if written.repeat.interval is not None:
+    if written.repeat.in_a_week is not None:
+        parts.append(f"{show(written.repeat.in_a_week)} times a week")
+    elif written.repeat.interval is not None:
         parts.append(f"every {duration(written.repeat.interval)}")
     if written.as_needed:
         parts.append("as needed")

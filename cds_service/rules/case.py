@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cds_service.chart.chart import Chart
+from cds_service.deadline import Deadline
+from cds_service.lazy import cached_property
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Conventions
 from cds_service.protocol.limits import LimitBook, Limits
@@ -43,7 +45,11 @@ class Case:
 
     @property
     def hook(self) -> Hook:
-        return "patient-view" if self.viewing else "order-sign" if self.signing else "order-select"
+        return hook_of(self.signing, self.viewing)
+
+    @property
+    def deadline(self) -> Deadline:
+        return self.chart.deadline
 
     @property
     def now(self) -> datetime:
@@ -74,6 +80,10 @@ class Case:
 
     def limit(self, name: str) -> Limit:
         return self.book.limit(name)
+
+
+def hook_of(signing: bool, viewing: bool) -> Hook:
+    return "patient-view" if viewing else "order-sign" if signing else "order-select"
 
 
 def once(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:

@@ -15,16 +15,20 @@ def unreadable_dose(case: Case, rule: Rule) -> Outcome:
     order = case.order
     if order.labelled_nasal:
         return clear(rule, order.reference, NASAL)
-    said = list(dict.fromkeys(s for step in steps_at_dosing_weight(case) for s in step.contradictions))
-    if said:
-        return fired(case, rule, "contradiction", *(Fact(each) for each in said))
-    problems = [Fact(f"{p.where}: {p.says}") for written in order.written for p in written.problems]
-    problems += [Fact(fault) for fault in order.faults if "dosageInstruction" in fault]
-    if problems:
-        return fired(case, rule, "unreadable", *dict.fromkeys(problems))
-    in_words = [written for written in order.written if not written.has_amount and written.text]
-    if in_words:
-        return fired(case, rule, "text-only", *(Fact(f"“{written.text}”") for written in in_words))
+    steps = steps_at_dosing_weight(case)
+    said = [s for step in steps for s in step.contradictions]
+    said += [s for written in order.written if not written.has_amount for s in written.contradictions]
+    problems = [p for written in order.written for p in written.problems]
+    unread = [f"{p.where}: {p.says}" for p in problems if p.of == "amount"]
+    unread += [fault for fault in order.faults if "dosageInstruction" in fault]
+    in_part = [f"{p.where}: {p.says}" for p in problems if p.of == "timing"]
+    in_part += [each for step in steps for each in step.uncompared]
+    in_words = [f"“{words}”" for w in order.written if not w.has_amount and w.words for words in w.words[:1]]
+    tiers = {"contradiction": said, "unreadable": unread, "in-part": in_part, "text-only": in_words}
+    facts = [Fact(each) for each in dict.fromkeys(each for found in tiers.values() for each in found)]
+    tier = next((name for name, found in tiers.items() if found), None)
+    if tier is not None:
+        return fired(case, rule, tier, *facts)
     if case.signing and not any(written.has_amount for written in order.written):
         return fired(case, rule, "no-dose")
     return clear(rule, order.reference)

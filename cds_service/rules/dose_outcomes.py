@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from cds_service.chart.facts import Fact, on
+from cds_service.deadline import Late
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.proposal import Action, Proposal, SetAmount, deletion
@@ -46,7 +47,7 @@ def verdict(case: Case) -> DoseVerdict:
     found: list[Finding] = []
     doubts: list[Doubt] = []
     bodies = weight.bodies
-    for body in bodies:
+    for body in case.deadline.each(bodies, "judge"):
         here, unknown = findings(case, body)
         found += here
         doubts += unknown
@@ -65,7 +66,10 @@ def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
         return [clear(rule, order, "labelled nasal esketamine is not judged by these limits") for rule in rules]
     result = verdict(case)
     missing = _nothing_to_judge(case)
-    proposals = _proposals(case, result)
+    try:
+        proposals = _proposals(case, result)
+    except Late:
+        proposals = {}  # what could not be tried is not offered
     judged: list[Outcome] = []
     for rule in rules:
         held = result.found.get(rule.id)

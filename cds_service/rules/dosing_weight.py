@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
-from functools import cached_property
 
 from cds_service import bounds, units
 from cds_service.chart.facts import Weight, on
 from cds_service.figures import show
+from cds_service.lazy import cached_property
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Body, Reading, Step, regimen
 from cds_service.rules.case import Case, once, once_of_patient

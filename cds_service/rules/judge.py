@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from cds_service.deadline import Late
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import Action, Proposal, deletion
 from cds_service.protocol.loader import ProtocolError
-from cds_service.protocol.model import STOP_AFTER, Protocol, Rule
+from cds_service.protocol.model import STOP_AFTER, Hook, Protocol, Rule
 from cds_service.rules import (
     adverse_rules,
     data_rules,
@@ -26,7 +27,7 @@ from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.hold import HOLD, hold
 from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
-from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell
+from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell, not_in_time
 from cds_service.rules.stop_time import stop_after
 
 Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
@@ -60,24 +61,38 @@ def check(protocol: Protocol) -> None:
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
 
 
+def rules_of(protocol: Protocol, hook: Hook, stopping: bool = False) -> list[Rule]:
+    """The rules that judge at a hook and are not switched off, in the catalogue's order."""
+    judges = "stop" if stopping else "order"
+    return [rule for rule in protocol.rules.values() if not rule.off and hook in rule.hooks and rule.judges == judges]
+
+
 def judge(case: Case) -> list[Outcome]:
-    """One outcome per rule of this hook that is not switched off, in the catalogue's order."""
-    judges = "stop" if case.stopping else "order"
-    rules = [
-        rule
-        for rule in case.protocol.rules.values()
-        if not rule.off and case.hook in rule.hooks and rule.judges == judges
-    ]
-    by_id: dict[str, Outcome] = {}
-    for outcome in dose_outcomes.outcomes(case, [rule for rule in rules if rule.judge == "dose"]):
-        by_id[outcome.rule.id] = outcome
+    """One outcome per rule of this hook, in the catalogue's order; a rule that is not reached in time says so."""
+    rules = rules_of(case.protocol, case.hook, case.stopping)
+    by_id = {outcome.rule.id: outcome for outcome in _of_dose(case, [rule for rule in rules if rule.judge == "dose"])}
     for rule in rules:
-        if rule.judge == "clauses":
-            by_id[rule.id] = by_clauses(case, rule)
-        elif rule.judge != "dose":
-            by_id[rule.id] = _by_code(case, rule)
+        if rule.judge != "dose":
+            by_id[rule.id] = _in_time(case, rule)
     outcomes = [by_id[rule.id] for rule in rules]
     return [_yielding(outcome, by_id) for outcome in outcomes]
+
+
+def _of_dose(case: Case, rules: Sequence[Rule]) -> Sequence[Outcome]:
+    """All together: they share one reading of the dose."""
+    try:
+        case.deadline.check("judge")
+        return dose_outcomes.outcomes(case, rules)
+    except Late:
+        return [not_in_time(rule, case.order.reference) for rule in rules]
+
+
+def _in_time(case: Case, rule: Rule) -> Outcome:
+    try:
+        case.deadline.check("judge")
+        return by_clauses(case, rule) if rule.judge == "clauses" else _by_code(case, rule)
+    except Late:
+        return not_in_time(rule, case.order.reference)
 
 
 def _by_code(case: Case, rule: Rule) -> Outcome:

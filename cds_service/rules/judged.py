@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cds_service.chart.facts import Weight, on
+from cds_service.deadline import Late
 from cds_service.orders import words
 from cds_service.orders.exposure import Exposure, exposure
 from cds_service.orders.regimen import Step
 from cds_service.rules.case import Case
-from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight
+from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at_dosing_weight
 from cds_service.rules.judge import judge
 from cds_service.rules.outcome import Outcome
 
@@ -41,25 +42,42 @@ class Judged:
 
 
 def judged(case: Case) -> Judged:
-    """All rules over one order, and what must be said of how it was read."""
-    steps = steps_at_dosing_weight(case)
+    """All rules over one order, and what must be said of how it was read, or was not reached in time."""
+    weight, steps = _weighed(case)
+    outcomes = tuple(judge(case))
     return Judged(
         order=case.order.reference,
         identifier=case.order.request.id,
         drug=case.order.drug,
         name=case.order.name,
         ordered=words.regimen(case.order.written),
-        outcomes=tuple(judge(case)),
+        outcomes=outcomes,
         steps=steps,
         exposure=exposure(case.order.written, steps, case.order.concentration.mg_per_ml),
-        weight=dosing_weight(case).shown,
-        notes=tuple(_notes(case)),
-        doubts=tuple(_doubts(case)),
+        weight=weight.shown if weight else None,
+        notes=tuple(_notes(case, weight)),
+        doubts=(*_left_out(outcomes), *_doubts(case, weight)),
     )
 
 
-def _notes(case: Case) -> Sequence[Note]:
-    order, weight = case.order, dosing_weight(case).shown
+def _weighed(case: Case) -> tuple[DosingWeight | None, tuple[Step, ...]]:
+    """The dosing weight and the steps of the dose at it."""
+    try:
+        return dosing_weight(case), steps_at_dosing_weight(case)
+    except Late:
+        return None, ()
+
+
+def _left_out(outcomes: Sequence[Outcome]) -> Sequence[Note]:
+    """What the time did not suffice for, by the kinds of rules."""
+    late = [outcome.rule.category for outcome in outcomes if outcome.is_late]
+    if not late:
+        return ()
+    return [Note("late", f"{len(late)} of {len(outcomes)} rules ({', '.join(dict.fromkeys(late))})")]
+
+
+def _notes(case: Case, weighed: DosingWeight | None) -> Sequence[Note]:
+    order, weight = case.order, weighed.shown if weighed else None
     notes: list[Note] = []
     if order.identity.by == "name":
         notes.append(Note("by-name", order.name))
@@ -76,7 +94,7 @@ def _notes(case: Case) -> Sequence[Note]:
     return notes
 
 
-def _doubts(case: Case) -> Sequence[Note]:
+def _doubts(case: Case, weight: DosingWeight | None) -> Sequence[Note]:
     if case.stopping:
         return ()
     order = case.order
@@ -85,8 +103,7 @@ def _doubts(case: Case) -> Sequence[Note]:
         doubts.append(Note("disagreement", order.identity.disagreement))
     if order.identity.veterinary:
         doubts.append(Note("veterinary", order.name))
-    weight = dosing_weight(case)
-    if weight.newest is not None and not order.labelled_nasal:
+    if weight is not None and weight.newest is not None and not order.labelled_nasal:
         unread = (f"{w.written} of {on(w.when, case.now)}: {w.problem}" for w in weight.unreadable)
         doubts += [Note("newer-weight", each) for each in unread]
     return doubts

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from fractions import Fraction
-from functools import cached_property
 from typing import Literal
 
 import msgspec
 
 from cds_service.chart.facts import Fact
+from cds_service.deadline import Late
+from cds_service.lazy import cached_property
 from cds_service.orders.proposal import Proposal
 from cds_service.protocol.model import Limit, Rule, Severity
 
@@ -24,15 +25,24 @@ class Reason(msgspec.Struct, frozen=True):
     says: str
 
 
+NOT_IN_TIME = Reason("time", "it was not checked in time")
+
+
 class Offers:
-    """Proposals that are made when they are first asked for: at order-sign much that only informs is never shown."""
+    """Proposals that are made when they are first asked for: at order-sign much that only informs is never shown.
+
+    What could not be tried in time is not offered.
+    """
 
     def __init__(self, make: Callable[[], Iterable[Proposal]]) -> None:
         self._make = make
 
     @cached_property
     def _made(self) -> tuple[Proposal, ...]:
-        return tuple(self._make())
+        try:
+            return tuple(self._make())
+        except Late:
+            return ()
 
     def __iter__(self) -> Iterator[Proposal]:
         return iter(self._made)
@@ -61,6 +71,11 @@ class Outcome(msgspec.Struct, frozen=True):
     """When a clinician overrode the same finding with a reason, which is why it is quiet, or only informs."""
 
     @property
+    def is_late(self) -> bool:
+        """It was not reached before the answer had to be ready."""
+        return NOT_IN_TIME in self.reasons
+
+    @property
     def missing_required(self) -> tuple[Reason, ...]:
         """The missing facts that the clinician is told of."""
         if self.status != "could-not-tell":
@@ -74,3 +89,7 @@ def clear(rule: Rule, order: str | None, because: str | None = None) -> Outcome:
 
 def could_not_tell(rule: Rule, order: str | None, *reasons: Reason) -> Outcome:
     return Outcome(rule, "could-not-tell", order, reasons=tuple(dict.fromkeys(reasons)))
+
+
+def not_in_time(rule: Rule, order: str | None) -> Outcome:
+    return could_not_tell(rule, order, NOT_IN_TIME)

@@ -15,8 +15,9 @@ from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.orders import words
-from cds_service.orders.dosage import DOSE_DIMENSIONS, RATE_DIMENSIONS, Amount
+from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import read_steps
+from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.rules.case import Case
@@ -47,8 +48,10 @@ def repaired(case: Case, judge: Judge) -> Case | None:
 def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     """The case with its order changed, read again from JSON as it would come back.
 
-    None where that fails, and where floored figures would no longer fit each other.
+    None where that fails, and where the changed order would contradict itself: by floored figures that no longer
+    fit each other, or by what it said before. Raises Late: every offer that has to be tried passes here.
     """
+    case.deadline.check("offer")
     try:
         resource = lenient.untyped(case.order.draft.item.raw)
         make_edits(resource, edits)
@@ -63,11 +66,7 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     order = dataclasses.replace(case.order, draft=draft, written=written)
     companions = [order if other is case.order else other for other in case.companions]
     changed = dataclasses.replace(case, order=order, companions=companions)
-    return changed if _contradictions(changed) <= _contradictions(case) else None
-
-
-def _contradictions(case: Case) -> set[str]:
-    return {said for step in steps_at_every_weight(case) for said in step.contradictions}
+    return None if any(step.contradictions for step in steps_at_every_weight(changed)) else changed
 
 
 def changed_order(case: Case, after: Case) -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ def given_rate(medicine: Medicine, case: Case, body: Body) -> PreviousRate | Non
 def _administered(medicine: Medicine, case: Case) -> Amount | None:
     if medicine.dosage is None:
         return None
-    return dosage.read_rate(medicine.dosage.rate_quantity, medicine.dosage.rate_ratio, case.chart.zone)
+    return dosage.read_rate(medicine.dosage.rate_quantity, medicine.dosage.rate_ratio)
 
 
 def _rate(amount: Amount | None, medicine: Medicine, case: Case, body: Body) -> _Rate | None:
@@ -111,7 +111,7 @@ def _replaced(case: Case, body: Body) -> PreviousRate | None:
         return None
     for instruction in prior.dosage_instruction:
         for entry in instruction.dose_and_rate:
-            amount = dosage.read_rate(entry.rate_quantity, entry.rate_ratio, case.chart.zone)
+            amount = dosage.read_rate(entry.rate_quantity, entry.rate_ratio)
             rate = _known(mass(amount, Reading(body, None, case.conventions))) if amount else None
             if rate is not None:
                 says = f"{_shown(rate)} (order before this one)"

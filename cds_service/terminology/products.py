@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -32,6 +32,11 @@ class Product:
 def find(system: str, code: str) -> Product | None:
     """The product of an RxNorm or NDC code in any spelling that value sets take; None for one not in the table."""
     return _products().get(canonical(system, code))
+
+
+def codes_of(ingredients: Set[str]) -> frozenset[str]:
+    """The codes, in the spelling in which they are compared, of all products with one of these ingredients."""
+    return frozenset(code for (_, code), each in _products().items() if not ingredients.isdisjoint(each.ingredients))
 
 
 @cache

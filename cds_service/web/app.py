@@ -14,7 +14,20 @@ from flask import Flask
 from cds_service.audit import Audit
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
-from cds_service.web import audit, errors, feedback, fhir, observe, openapi, pages, security, services, tenants
+from cds_service.web import (
+    audit,
+    deadlines,
+    errors,
+    feedback,
+    fhir,
+    observe,
+    openapi,
+    overload,
+    pages,
+    security,
+    services,
+    tenants,
+)
 from cds_service.web.deployment import Deployment
 
 
@@ -34,6 +47,8 @@ def create_app(
     errors.register(app)
     # Before a request the parts run from the top down, after it from the bottom up: the first sees everything.
     observe.register(app, deployment)
+    deadlines.register(app, deployment)
+    overload.register(app, deployment)
     security.register(app, deployment)
     audit.register(app, deployment)
     services.register(app, deployment)

@@ -28,7 +28,7 @@ def register(app: Flask, deployment: Deployment) -> None:
     """
     store = deployment.audit.store
 
-    @app.post("/cds-services/<service_id>/feedback")
+    @app.post("/cds-services/<service_id>/feedback", strict_slashes=False)
     def feedback(service_id: str) -> Response:
         if service_id not in discovery.BY_ID:
             raise UnknownService(f"there is no service of that id; known are {', '.join(discovery.BY_ID)}")

@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
@@ -27,9 +35,23 @@ COULD_NOT_TELL = Counter(
 FETCHES = Counter(
     "ketamine_cds_fallback_fetches", "Searches on the EHR's FHIR server, by how they ended.", ("result",)
 )
+FHIR_THREADS = Gauge(
+    "ketamine_cds_fhir_threads_held", "Threads that wait for a FHIR server now.", multiprocess_mode="livesum"
+)
+LATE_ANSWERS = Counter(
+    "ketamine_cds_late_answers", "Answers that were not complete in time, by the step that was not done.", ("step",)
+)
 AUTH_REFUSALS = Counter("ketamine_cds_auth_refusals", "Calls refused with 401, by what was wrong.", ("reason",))
 AUDIT_DROPS = Counter("ketamine_cds_audit_drops", "Invocations that could not be recorded.")
 FAILURES = Counter("ketamine_cds_failures", "Orders that were not checked because the service itself failed.")
+
+SHED = Counter("ketamine_cds_shed", "Calls that were not judged because the service was busy.", ("why",))
+CALLS = Gauge("ketamine_cds_calls_in_progress", "Calls in progress.", multiprocess_mode="livesum")
+BYTES = Gauge("ketamine_cds_bytes_in_flight", "Bytes of bodies in progress.", multiprocess_mode="livesum")
+THREADS = Gauge("ketamine_cds_threads", "Threads, as of the last call.", multiprocess_mode="livesum")
+WORKER_RESTARTS = Counter(
+    "ketamine_cds_worker_restarts", "Workers that were replaced, by how they were lost.", ("reason",)
+)
 
 
 @lru_cache(maxsize=1024)
@@ -50,3 +72,8 @@ def exposed(is_shared: bool) -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def forget(pid: int) -> None:
+    """Take the gauges of a process that has ended out of the sums."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

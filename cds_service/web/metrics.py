@@ -6,12 +6,16 @@ each can answer for all. `serve` makes such a folder; an application in one proc
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from tempfile import TemporaryDirectory
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 
 from cds_service.fhir.client import Answer, Source
@@ -21,16 +25,45 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 @contextmanager
 def shared_folder() -> Iterator[None]:
-    """For whoever starts workers: a folder for their figures, unless the environment has one, while it lasts."""
+    """For whoever starts workers: a folder for their figures, unless the environment has one, while it lasts.
+
+    Folders that a killed service left behind are removed first; only this user can look into them.
+    """
     if FOLDER in os.environ:
         yield
         return
-    with TemporaryDirectory(prefix="ketamine-cds-") as folder:
+    _clear_left_folders()
+    with TemporaryDirectory(prefix=_PREFIX) as folder, _owning(Path(folder)):
         os.environ[FOLDER] = folder
         try:
             yield
         finally:
             del os.environ[FOLDER]
+
+
+_PREFIX = "ketamine-cds-"
+_OWNER = "owner.lock"
+"""Locked as long as the service runs whose folder it is: a process id would say nothing between containers."""
+
+
+@contextmanager
+def _owning(folder: Path) -> Iterator[None]:
+    with (folder / "new.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "new.lock").rename(folder / _OWNER)
+        yield
+
+
+def _clear_left_folders() -> None:
+    for lock in Path(gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
+        try:
+            if lock.parent.is_symlink() or lock.parent.stat().st_uid != os.getuid():
+                continue
+            with lock.open("rb") as owner:
+                fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        except OSError:  # its owner lives, or it is gone already
+            continue
 
 
 def start() -> None:
@@ -65,6 +98,17 @@ def fetched(result: str) -> None:
     of.counted(of.FETCHES, result).inc()
 
 
+def fhir_thread(change: int) -> None:
+    """A thread began (1) or ended (-1) to wait for a FHIR server."""
+    _instruments().FHIR_THREADS.inc(change)
+
+
+def late(step: str) -> None:
+    """An answer was not complete in time; the step that was not done is a word from a closed list."""
+    of = _instruments()
+    of.counted(of.LATE_ANSWERS, step).inc()
+
+
 def refused(reason: str) -> None:
     """A call without a token, or with one that cannot be accepted; the reason is a word from a closed list."""
     of = _instruments()
@@ -78,6 +122,32 @@ def audit_dropped(records: int) -> None:
 def failed() -> None:
     """An order was not checked because the service itself failed."""
     _instruments().FAILURES.inc()
+
+
+def shed(why: str) -> None:
+    """A call that was not judged: too many calls, too many bytes in flight, or no turn in time."""
+    of = _instruments()
+    of.counted(of.SHED, why).inc()
+
+
+def in_hand(calls: int, size: int) -> None:
+    """What this process has in hand: calls, and bytes of their bodies."""
+    of = _instruments()
+    of.CALLS.set(calls)
+    of.BYTES.set(size)
+    of.THREADS.set(threading.active_count())
+
+
+def worker_lost(why: str) -> None:
+    """A worker process ended, hung or could not be loaded; counted by the parent of all workers."""
+    of = _instruments()
+    of.counted(of.WORKER_RESTARTS, why).inc()
+
+
+def worker_ended(pid: int) -> None:
+    """What this process counted stays; what it had in hand is gone."""
+    if FOLDER in os.environ:
+        _instruments().forget(pid)
 
 
 def exposed() -> tuple[bytes, str]:

@@ -11,15 +11,18 @@ from flask import Flask, Response, g
 from cards.compose import Composed
 from cards.model import Response as HookResponse
 from cds_service.advise import Advice, advice, failure
+from cds_service.deadline import Deadline
 from cds_service.hooks import discovery
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.errors import HookError, UnknownService
 from cds_service.hooks.profiles import Profile
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import EMPTY, encode
-from cds_service.web import tenants
+from cds_service.terminology.glance import may_concern
+from cds_service.web import deadlines, metrics, overload, tenants
 from cds_service.web.deployment import Deployment
 from cds_service.web.metrics import Counted
+from cds_service.web.tenants import Tenant
 from cds_service.web.wire import answer, place, read_body
 
 log = logging.getLogger("ketamine_cds")
@@ -44,23 +47,27 @@ class Invocation:
 def register(app: Flask, deployment: Deployment) -> None:
     shadow = deployment.settings.shadow == "on"
 
-    @app.get("/cds-services")
+    @app.get("/cds-services", strict_slashes=False)
     def discover() -> Response:
         return answer(tenants.current().discovery)
 
-    @app.post("/cds-services/<service_id>")
+    @app.post("/cds-services/<service_id>", strict_slashes=False)
     def call(service_id: str) -> Response:
         service = discovery.BY_ID.get(service_id)
         if service is None:
             raise UnknownService(f"there is no service of that id; known are {', '.join(discovery.BY_ID)}")
         tenant, now, hook_request = tenants.current(), deployment.clock(), None
-        body = read_body(deployment.settings.max_body_bytes)
+        with deadlines.standing_still():
+            body = read_body(deployment.settings.max_body_bytes)
+        deadline = deadlines.current()
+        if not overload.held().turn():
+            return answer(_busy(service, tenant, body, now, shadow))
         try:
             hook_request = parse(body, service.hook)
-            source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token))
-            made = advice(
-                hook_request, service.signing, tenant.knowledge, source, now, deployment.audit.acknowledged(tenant.id)
-            )
+            source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline))
+            acknowledged = deployment.audit.acknowledged(tenant.id, deadline)
+            made = advice(hook_request, service.signing, tenant.knowledge, source, now, acknowledged, deadline)
+            _tell_if_late(deadline)
             sent = EMPTY if shadow else tenant.profile.apply(made.response)
             written = encode(sent)
         except HookError:
@@ -73,6 +80,23 @@ def register(app: Flask, deployment: Deployment) -> None:
             written = encode(sent)
         g.invocation = Invocation(service, hook_request, made.response, sent, now, made)
         return answer(written)
+
+
+def _tell_if_late(deadline: Deadline) -> None:
+    if deadline.missed is not None:
+        log.warning("an answer was not complete in time: %s", deadline.missed)
+        metrics.late(deadline.missed)
+
+
+def _busy(service: Service, tenant: Tenant, body: bytes, now: datetime, shadow: bool) -> bytes:
+    """The answer of a service that has no time to read the call: a warning where it may concern a judged drug."""
+    if not may_concern(body, tenant.knowledge.valuesets):
+        return encode(EMPTY)
+    says = failure(tenant.knowledge, "busy")
+    made = Advice(says, composed=[Composed(card, ()) for card in says.cards], failed=True)
+    sent = EMPTY if shadow else _in_form(tenant.profile, says)
+    g.invocation = Invocation(service, None, says, sent, now, made)
+    return encode(sent)
 
 
 def _in_form(profile: Profile, failed: HookResponse) -> HookResponse:

@@ -11,6 +11,7 @@ import msgspec
 from flask import g
 from sqlalchemy.exc import SQLAlchemyError
 
+from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.hooks import clients, discovery, keysets, profiles
 from cds_service.hooks.authentication import Authenticator, Keys
@@ -20,11 +21,12 @@ from cds_service.hooks.replay import SqlReplayGuard
 from cds_service.knowledge import Knowledge
 from cds_service.knowledge import load as load_knowledge
 from cds_service.settings import SettingError, Settings
+from cds_service.web import metrics
 from cds_service.web.rate import Bucket
 
 ANONYMOUS = "anonymous"
 _KEYS_DEADLINE = 2.0
-"""Seconds for reading a client's keys; only the first call of a client, or one with a new key, waits for it."""
+"""Seconds for reading a client's keys. No order waits that long: the reading goes on beside it."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,12 @@ class Tenants:
     cors_origins: frozenset[str]
     """Of all clients: a preflight does not say who will call."""
 
-    def of(self, authorization: str | None, path: str, now: datetime) -> Tenant:
+    def of(self, authorization: str | None, path: str, now: datetime, deadline: Deadline = NEVER) -> Tenant:
         """The client of a call. Raises Unauthenticated."""
         if self.authenticator is None:
             assert self.anonymous is not None
             return self.anonymous
-        return self.by_id[self.authenticator.client(authorization, path, now).id]
+        return self.by_id[self.authenticator.client(authorization, path, now, deadline).id]
 
 
 def current() -> Tenant:
@@ -133,9 +135,14 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
         knowledge=knowledge,
         servers=FhirServers(
             entry.fhir_servers,
-            Limits(deadline=settings.fhir_deadline_ms / 1000, max_bytes=settings.fhir_max_bytes),
+            Limits(
+                deadline=settings.fhir_deadline_ms / 1000,
+                max_bytes=settings.fhir_max_bytes,
+                max_total_bytes=settings.fhir_max_total_bytes,
+            ),
             threads=settings.fhir_threads,
             ca_bundle=settings.fhir_ca_bundle,
+            held=metrics.fhir_thread,
         ),
         profile=profile,
         discovery=msgspec.json.encode(discovery.discovery(knowledge.queries, knowledge.protocol.version)),

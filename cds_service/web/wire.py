@@ -8,23 +8,38 @@ import msgspec
 from flask import Response, request
 
 from cds_service.hooks.errors import NotJson, TooLarge, operation_outcome
+from cds_service.web import bodies, overload
+from cds_service.web.door import Body
 
 
 def read_body(limit: int) -> bytes:
-    """The request's body, at most `limit` bytes. Raises NotJson or TooLarge."""
-    if request.mimetype and not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
+    """The body of a call in UTF-8, at most `limit` bytes before and after it is decompressed.
+
+    Raises NotJson, TooLarge, TooSlow, or Busy before it is read; Malformed where it cannot be decoded.
+    """
+    if not bodies.is_json(request.mimetype):
         raise NotJson("the body must be application/json")
     length = request.content_length
-    if length is None:
-        body: bytes = request.stream.read(limit + 1)
-    elif length > limit:
+    if length is not None and length > limit:
         raise TooLarge(f"the body is larger than {limit} bytes")
-    else:
+    held = overload.held()
+    body = request.environ["wsgi.input"]
+    if length is not None:
+        held.grow(length)
         # Straight from the server: for a large body this is twenty times as fast as request.get_data().
-        body = request.environ["wsgi.input"].read(length)
-    if len(body) > limit:
+        whole: bytes = body.read(length)
+    elif isinstance(body, Body):
+        body.grow = held.grow
+        whole = body.read(limit + 1)
+    else:
+        whole = request.stream.read(limit + 1)
+        held.grow(len(whole))
+    if len(whole) > limit:
         raise TooLarge(f"the body is larger than {limit} bytes")
-    return body
+    encoding, charset = request.headers.get("Content-Encoding", ""), request.mimetype_params.get("charset", "")
+    plain = bodies.plain(whole, encoding, charset, limit)
+    held.grow(max(len(plain) - len(whole), 0))
+    return plain
 
 
 def answer(body: bytes, status: int = 200) -> Response:

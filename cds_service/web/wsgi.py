@@ -11,9 +11,10 @@ from cds_service.hooks import discovery
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge, load
 from cds_service.settings import load as load_settings
-from cds_service.web import logs
+from cds_service.web import certificates, logs
 from cds_service.web.app import create_app
 from cds_service.web.audit import open_audit
+from cds_service.web.security import read_keys
 
 _WARM_UP = (
     b'{"hook":"order-sign","hookInstance":"00000000-0000-0000-0000-000000000000","context":{"userId":"Practitioner/w",'
@@ -40,6 +41,8 @@ def warm_up(knowledge: Knowledge) -> None:
 
 _settings = load_settings()
 logs.to_stderr(_settings.log_level)
+certificates.check(_settings)  # else the server itself would only panic
 _knowledge = load(_settings.base_url, _settings.overlay, _settings.valuesets)
 app = create_app(_settings, _knowledge, recording=open_audit(_settings))
+read_keys(app)
 warm_up(_knowledge)

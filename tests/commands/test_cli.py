@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from cds_service.terminology import valuesets
 from tests.hooks.client import encoded
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import NOW, hook_request
+from tests.timing import beside
 
 BAD_INPUT = 3
 AS_OF = ["--now", NOW.isoformat()]
@@ -421,19 +421,10 @@ def test_help_loads_nothing_that_it_does_not_need(arguments: list[str]) -> None:
     assert output.endswith("loaded: []\n")
 
 
-def _quickest(*arguments: str) -> float:
-    """Seconds of the quickest of several runs: a busy machine makes some slow, and none too quick."""
-    taken = []
-    for _ in range(7):
-        start = time.perf_counter()
-        _python(*arguments)
-        taken.append(time.perf_counter() - start)
-    return min(taken)
-
-
+@pytest.mark.timing
 def test_help_takes_hardly_longer_than_python_itself() -> None:
-    bare = _quickest("-c", "pass")
-    assert _quickest("-m", "cds_service.cli", "--help") - bare < 0.1
+    ours, bare = beside(lambda: _python("-m", "cds_service.cli", "--help"), lambda: _python("-c", "pass"))
+    assert ours - bare < 0.1
 
 
 def test_help_names_every_command() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cds_service.deadline import Deadline
 from cds_service.hooks import keysets, outbound
 from cds_service.hooks.authentication import Authenticator, Keys
 from cds_service.hooks.clients import Client, Network
@@ -17,7 +21,7 @@ from cds_service.hooks.keysets import KeySet, KeysUnavailable
 from cds_service.hooks.replay import MemoryReplayGuard
 from tests.hooks.test_authentication import JKU, NOW, accepted, authenticator, refused
 from tests.hooks.tokens import ISSUER, PUBLIC_URL, Signer, jwks
-from tests.servers.local import FOREVER, Reply, local_server
+from tests.servers.local import FOREVER, Received, Reply, local_server
 
 SECOND = timedelta(seconds=1)
 
@@ -223,18 +227,89 @@ def test_a_redirect_of_the_key_server_is_not_followed(signer: Signer) -> None:
         assert elsewhere.received == []
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [Reply(wait=FOREVER), Reply(b"{}", head_pause=0.2), Reply(b" " * 100, pause=0.2), Reply(b" " * 300_000),
-     Reply(b"{}", status=500), Reply(b"{}", claims=10), Reply(instead=b"\x00\x01")],
-    ids=["silent", "dripping head", "dripping body", "huge", "500", "cut", "no HTTP"],
-)  # fmt: skip
-def test_a_key_server_that_fails_costs_no_more_than_the_deadline(reply: Reply, signer: Signer) -> None:
-    began = datetime.now(UTC)
-    with local_server(reply) as server:
-        with pytest.raises(KeysUnavailable):
-            keysets.from_url(_url(server.base), "loopback", deadline=0.5).key(signer.kid, "ES384")
+FAULTS = {
+    "silent": Reply(wait=FOREVER), "slow": Reply(b"{}", wait=2.0), "dripping head": Reply(b"{}", head_pause=0.2),
+    "dripping body": Reply(b" " * 100, pause=0.2), "huge": Reply(b" " * 300_000), "500": Reply(b"{}", status=500),
+    "a page for people": Reply(b"<html></html>"), "cut": Reply(b"{}", claims=10),
+    "no HTTP": Reply(instead=b"\x00\x01"),
+    "a bomb": Reply(gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_key_server_that_fails_costs_no_more_than_the_deadline_and_is_asked_again(
+    fault: str, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that dripped its head kept the keys away for as long as it went on, however healthy it was meanwhile."""
+    monkeypatch.setattr(keysets, "_PAUSE_AFTER_FAILURE", 0.2)
+    fails, began = [True], datetime.now(UTC)
+    with local_server(lambda request: FAULTS[fault] if fails[0] else Reply(jwks(signer))) as server:
+        keys = keysets.from_url(_url(server.base), "loopback", deadline=0.5)
+        for _ in range(2):
+            with pytest.raises(KeysUnavailable):
+                keys.key(signer.kid, "ES384")
         assert datetime.now(UTC) - began < 3 * SECOND
+        fails[0], began = False, datetime.now(UTC)
+        assert _soon(keys, signer)
+        assert datetime.now(UTC) - began < 5 * SECOND
+
+
+def _soon(keys: KeySet, signer: Signer) -> bool:
+    """Whether the key comes; tried again for a while, as clients do."""
+    for _ in range(200):
+        with suppress(KeysUnavailable):
+            return keys.key(signer.kid, "ES384") is not None
+        time.sleep(0.05)
+    return False
+
+
+def test_an_order_waits_for_keys_only_until_its_deadline_and_the_next_one_has_them(signer: Signer) -> None:
+    """The reading goes on beside it, and is not begun anew."""
+    goes_on = threading.Event()
+
+    def script(request: Received) -> Reply:
+        goes_on.wait(10)
+        return Reply(jwks(signer))
+
+    with local_server(script) as server:
+        keys = keysets.from_url(_url(server.base), "loopback", deadline=10)
+        for _ in range(3):
+            with pytest.raises(KeysUnavailable):
+                keys.key(signer.kid, "ES384", Deadline.after(0.05))
+        goes_on.set()
+        assert keys.key(signer.kid, "ES384", Deadline.after(10))
+        assert len(server.received) == 1
+
+
+def test_keys_that_are_read_at_the_start_are_there_for_the_first_call(signer: Signer) -> None:
+    with local_server(Reply(jwks(signer))) as server:
+        client = Client(id="ehr", issuers=[ISSUER], jku=[JKU])
+        keys = Keys(None, {JKU: keysets.from_url(_url(server.base), "loopback", deadline=10)})
+        gate = Authenticator([(client, keys)], PUBLIC_URL, MemoryReplayGuard(lambda: NOW))
+        gate.read_keys()
+        for _ in range(200):
+            if server.received:
+                break
+            time.sleep(0.05)
+        assert accepted(signer.token(NOW), gate) == "ehr"
+        assert len(server.received) == 1
+
+
+def test_orders_that_come_at_once_share_one_reading(signer: Signer) -> None:
+    readings, found = [], []
+
+    def read() -> bytes:
+        readings.append(1)
+        time.sleep(0.1)
+        return jwks(signer)
+
+    keys = KeySet(read)
+    callers = [threading.Thread(target=lambda: found.append(keys.key(signer.kid, "ES384"))) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert (len(readings), len(found), None in found) == (1, 8, False)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,21 @@ _MASS = {"kg": 10**6, "g": 1000, "mg": 1, "ug": Fraction(1, 1000), "ng": Fractio
 _VOLUME = {"L": 1000, "mL": 1, "ml": 1, "uL": Fraction(1, 1000)}
 _MINUTES = {"s": Fraction(1, 60), "min": 1, "h": 60, "d": 1440, "wk": 10080}
 _SPELT = {
-    "mcg": "ug", "\u00b5g": "ug", "\u03bcg": "ug", "hr": "h", "hrs": "h", "hour": "h", "hours": "h",
-    "minute": "min", "minutes": "min", "min.": "min", "mins": "min", "day": "d", "days": "d", "kgs": "kg",
+    "mcg": "ug", "\u00b5g": "ug", "\u03bcg": "ug", "microgram": "ug", "micrograms": "ug", "Mikrogramm": "ug",
+    "microgrammes": "ug", "milligram": "mg", "Milligramm": "mg", "miligramos": "mg", "hr": "h", "hrs": "h",
+    "hour": "h", "hours": "h", "Std": "h", "Stunde": "h", "heure": "h", "minute": "min", "minutes": "min",
+    "mins": "min", "day": "d", "days": "d", "Tag": "d", "24h": "d", "24 h": "d", "kgs": "kg", "kilogram": "kg",
+    "kg KG": "kg", "millilitres": "mL",
 }  # fmt: skip
+SPELLINGS = [
+    "mcg", "mcg/kg", "mcg/kg/min", "mcg/kg/minute", "mcg/kg/hr", "mcg/min", "\u00b5g", "\u00b5g/kg/min",
+    "\u03bcg/kg/h", "mg/kg/hr", "mg/kg/hour", "mg/kg/minute", "mg/kg/day", "mg/hr", "mg/minute", "mg/day", "mg/24h",
+    "mg/24 h", "mg/h/kg", "mg/(h.kg)", "ug.kg-1.min-1", "ug/kg.min", "mL/hr", "ml/hour", "ml/Std", "ml/kg/h",
+    "Milligramm", "micrograms per kilogram per minute", "Mikrogramm/kg KG/Stunde", "milligram per kilogram",
+    "microgrammes/kg/heure", "miligramos", "millilitres per hour", "minute", "minutes", "mins", "hr", "hrs", "hour",
+    "hours", "day", "days", "Stunde", "kgs",
+]  # fmt: skip
+"""Some of the ways in which people write the units of the table."""
 WEIGHTS = {
     "kg": Fraction(1), "kgs": Fraction(1), "g": Fraction(1, 1000), "[lb_av]": Fraction("0.45359237"),
     "lb": Fraction("0.45359237"), "lbs": Fraction("0.45359237"), "[oz_av]": Fraction("0.45359237") / 16,
@@ -48,7 +60,9 @@ class Unit:
 
 def unit(text: str) -> Unit:
     """The unit as its spelling says. Raises KeyError for a part that this file does not know."""
-    parts = text.replace("(", "").replace(")", "").replace("-1", "").replace(".", "/").split("/")
+    parts = (
+        text.replace("(", "").replace(")", "").replace("-1", "").replace(".", "/").replace(" per ", "/").split("/")
+    )
     first, *below = [_SPELT.get(part, part) for part in parts]
     times = [part for part in below if part != "kg"]
     per_hour = Fraction(60) / Fraction(_MINUTES[times[0]]) if times else Fraction(1)
@@ -57,7 +71,7 @@ def unit(text: str) -> Unit:
 
 
 def _texts(*dimensions: str) -> list[str]:
-    return [text for text in (*units.codes(), *units.ALIASES) if units.is_of(text, *dimensions)]
+    return [text for text in (*units.codes(), *SPELLINGS) if units.is_of(text, *dimensions)]
 
 
 DOSE_UNITS = [unit(text) for text in _texts("mass", "mass_per_bodymass", "volume")]
@@ -321,7 +335,7 @@ def products(draw: st.DrawFn, drug: str, mg_per_ml: Fraction) -> dict[str, Any]:
 
 
 def has_volume(dosage: dict[str, Any]) -> bool:
-    return any(f"'{text}" in str(dosage) for text in _VOLUME)
+    return any(f"'{text}" in str(dosage) for text in (*_VOLUME, "millilitre"))
 
 
 @st.composite

@@ -58,8 +58,11 @@ class LocalServer:
 
 
 @contextmanager
-def local_server(script: Script | Reply) -> Iterator[LocalServer]:
-    """Run the server while the context lasts. All connections and threads are gone when it is left."""
+def local_server(script: Script | Reply, port: int = 0) -> Iterator[LocalServer]:
+    """Run the server while the context lasts. All connections and threads are gone when it is left.
+
+    `port` is one where nothing listens; without it, any.
+    """
     closing = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -120,7 +123,7 @@ def local_server(script: Script | Reply) -> Iterator[LocalServer]:
         def handle_error(self, request: object, client_address: object) -> None:
             """Nothing: clients hang up in the middle on purpose."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with Server(("127.0.0.1", port), Handler) as server:
         seen = LocalServer(server.server_address[1])
         accepting = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         accepting.start()

@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg
+import pytest
 import requests
 
+from cds_service.audit import LOOK_UP_SECONDS
 from cds_service.store import engines, retention
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
 from tests.servers.local import unused_port
 from tests.servers.postgres import Postgres
+from tests.timing import least
 
 PATIENCE = 60
 SIGN = "/cds-services/ketamine-order-sign"
@@ -43,6 +46,7 @@ def served(url: str, folder: Path, **settings: str) -> Iterator[tuple[subprocess
     environment |= {
         "KETAMINE_CDS_PORT": str(port),
         "KETAMINE_CDS_WORKERS": "2",
+        "KETAMINE_CDS_SPARE_WORKERS": "0",
         "KETAMINE_CDS_STATE_DIR": str(folder),
         "KETAMINE_CDS_STORE": url,
         "KETAMINE_CDS_STORE_KEY_FILE": str(key),
@@ -153,7 +157,8 @@ def test_what_two_workers_answered_is_recorded_when_they_are_terminated(url: str
     assert sorted(record["hook_instance"] for record in _exported(url, "invocation")) == sorted(instances)
 
 
-def _durations(base: str, count: int = 60) -> list[float]:
+def _answered(base: str, count: int = 60) -> list[float]:
+    """So many orders, one after the other, each with its cards; the seconds of each, the quickest first."""
     taken = []
     with requests.Session() as session:
         for _ in range(count):
@@ -164,11 +169,15 @@ def _durations(base: str, count: int = 60) -> list[float]:
     return sorted(taken)
 
 
-def _answers_as_fast(taken: list[float], undisturbed: list[float]) -> None:
-    """On a machine that is busy with something else too: the middle as before, and none waits for the store."""
-    assert statistics.median(taken) < 2 * statistics.median(undisturbed) + 0.02
-    assert taken[round(len(taken) * 0.95)] < 2 * undisturbed[-1] + 0.15
-    assert taken[-1] < 1.0
+def _delay(base: str, undisturbed: list[float]) -> float:
+    """Seconds that the slowest of a few answers waits longer than it did without a fault.
+
+    A look-up that is late is given up after LOOK_UP_SECONDS, which is part of it, and not tried again for a while.
+    """
+    return least(lambda: _answered(base, 20)[-1] - undisturbed[-1], _NOTICED)
+
+
+_NOTICED = LOOK_UP_SECONDS + 0.15
 
 
 def _drops(base: str) -> float:
@@ -181,15 +190,14 @@ def test_a_locked_store_delays_no_answer_and_gets_the_records_when_it_is_free(
 ) -> None:
     url = postgres.database()
     with served(url, tmp_path) as (process, base):
-        undisturbed = _durations(base)
         with psycopg.connect(url) as other:
             other.execute("LOCK TABLE invocation, finding, feedback IN ACCESS EXCLUSIVE MODE")
-            _answers_as_fast(_durations(base), undisturbed)
+            _answered(base)  # all of them while it is locked: none waits for the end of that
             other.rollback()
         assert _drops(base) == 0
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
-    assert len(_exported(url, "invocation")) == 120
+    assert len(_exported(url, "invocation")) == 60
 
 
 def test_a_store_that_is_away_delays_no_answer_and_feedback_is_refused_honestly(
@@ -199,11 +207,11 @@ def test_a_store_that_is_away_delays_no_answer_and_feedback_is_refused_honestly(
     url = postgres.database()
     feedback = {"feedback": [{"card": str(uuid4()), "outcome": "accepted", "acceptedSuggestions": []}]}
     with served(url, tmp_path) as (process, base):
-        undisturbed = _durations(base)
-        time.sleep(0.5)
+        _answered(base)
+        wait_for_records(url, 60)
         postgres.stop()
         try:
-            _answers_as_fast(_durations(base), undisturbed)
+            _answered(base)
             assert requests.post(f"{base}{SIGN}/feedback", json=feedback, timeout=PATIENCE).status_code == 503
             assert requests.get(f"{base}/readyz", timeout=PATIENCE).status_code == 503
             process.send_signal(signal.SIGTERM)
@@ -234,16 +242,50 @@ def test_the_service_starts_while_its_store_is_away_and_uses_it_once_it_is_back(
 
 
 def test_a_locked_file_delays_no_answer(tmp_path: Path) -> None:
-    import sqlite3
-
     file = tmp_path / "store.sqlite"
     with served(f"sqlite:///{file}", tmp_path) as (process, base):
-        undisturbed = _durations(base)
-        other = sqlite3.connect(file, isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
-        _answers_as_fast(_durations(base), undisturbed)
-        other.execute("ROLLBACK")
-        other.close()
+        with locked(file):
+            _answered(base)  # all of them while it is locked
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
-    assert len(_exported(f"sqlite:///{file}", "invocation")) == 120
+    assert len(_exported(f"sqlite:///{file}", "invocation")) == 60
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def wait_for_records(url: str, count: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while len(_exported(url, "invocation")) < count:
+        assert time.monotonic() < end, f"not {count} records within {PATIENCE} s"
+        time.sleep(0.1)
+
+
+# How long an order waits --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timing
+def test_a_locked_file_makes_no_order_wait_longer_than_a_look_up_may_take(tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite"
+    with served(f"sqlite:///{file}", tmp_path) as (_, base):
+        undisturbed = _answered(base, 20)
+        with locked(file):
+            assert _delay(base, undisturbed) < _NOTICED
+
+
+@pytest.mark.timing
+def test_a_server_that_is_away_makes_no_order_wait_longer_than_a_look_up_may_take(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    with served(postgres.database(), tmp_path) as (_, base):
+        undisturbed = _answered(base, 20)
+        postgres.stop()
+        try:
+            assert _delay(base, undisturbed) < _NOTICED
+        finally:
+            postgres.start()

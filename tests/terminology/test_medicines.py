@@ -289,9 +289,9 @@ def test_no_text_from_outside_makes_it_fail(codings: list[tuple[str, str]], text
 
 
 def test_a_long_text_is_answered_at_once_and_a_name_is_not_cut_into_another() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert of((RXNORM, "7" * 1_000_000), text="morphine, " * 1_000_000).by_name
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     assert of(text="x" * 505 + " caffeine-containing") == Membership({})
 
 

@@ -128,9 +128,9 @@ def test_no_text_from_outside_makes_a_look_up_fail(sets: ValueSets, system: str,
 
 
 def test_a_code_of_a_million_characters_is_answered_at_once(sets: ValueSets) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert sets.members_of(ICD_10_CM, "X" * 1_000_000) == {}
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 # Codes, branches and what is taken out of them

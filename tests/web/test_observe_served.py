@@ -83,7 +83,8 @@ def test_nothing_of_a_patient_stands_in_the_logs_or_figures_of_a_served_run(serv
     lines = [line for line in served.said.splitlines() if line.startswith("{")]
     assert len(lines) >= len(stock) + FUZZED + 3
     assert "Traceback" not in served.said
-    written = "\n".join(lines)
+    # The ids that the service makes are random digits: a short identifier stands in one of them now and then.
+    written = re.sub(r'"request":"[0-9a-f]{32}"', "", "\n".join(lines))
     for secret in secrets - OUR_WORDS:
         assert secret not in written, f"{secret!r} stands in the logs"
     labels = {value for _, of in samples(figures) for _, value in of}

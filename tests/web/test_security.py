@@ -52,7 +52,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_without_a_token(
     answer = preflight(http, path, ORIGIN)
     assert (answer.status_code, answer.data) == (204, b"")
     assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
-    assert answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type"
+    assert answer.headers["Access-Control-Allow-Headers"] == "authorization, content-type, content-encoding"
     assert {"GET", "POST"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
     assert int(answer.headers["Access-Control-Max-Age"]) > 0
     assert "Origin" in answer.headers["Vary"]
@@ -168,11 +168,11 @@ DEEP = 100_000
 )
 def test_a_body_of_a_hundred_thousand_levels_is_400_at_once(deep: bytes, where: str, knowledge: Knowledge) -> None:
     body = where.encode() % deep
-    began = time.perf_counter()
+    began = time.thread_time()
     answer = client(knowledge).post(SIGN, data=body, content_type=JSON)
     assert answer.status_code == 400
     assert decoded(answer.data)["issue"][0]["code"] == "structure"
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_at_no_depth_does_the_service_fail(knowledge: Knowledge) -> None:

@@ -1,0 +1,337 @@
+"""The worker processes of the server: one that dies or hangs is replaced at once, and none outlives the parent.
+
+The server (granian) starts and stops them; what it does where one fails (end, or give up after the second time) is
+replaced here. A spare worker, loaded and waiting, takes the place of a lost one in no time: loading takes seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any
+
+from granian.net import SocketSpec  # type: ignore[attr-defined]
+from granian.server.mp import MPServer
+
+from cds_service.web import logs, metrics
+from cds_service.web.door import Bounds, Door
+from cds_service.web.wire import place
+
+log = logging.getLogger("ketamine_cds")
+
+_LOOK = 0.25
+"""Seconds between two looks at the workers; the death of one is seen at once."""
+_BEAT = 0.5
+"""Seconds between two signs of life of a worker."""
+_SPARE_AFTER = 3.0
+"""Seconds that all workers have served before a spare one is loaded: a start is not slowed by it."""
+_STEADY = 10.0
+"""Seconds that a worker has served after which its end is no crash loop."""
+_LONGEST_PAUSE = 30.0
+"""Seconds between two tries in a crash loop."""
+_GO, _LOADED, _ALIVE = b"go", b"loaded", b"."
+
+
+@dataclass(frozen=True)
+class Care:
+    """How the workers are looked after."""
+
+    hung_seconds: float = 5.0
+    """A worker without a sign of life for so long is killed."""
+    spares: int = 1
+    stopping_seconds: float = 15.0
+    """A worker that was told to stop is killed after that."""
+
+
+# In a worker ------------------------------------------------------------------------------------------------------
+
+
+def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[[], Any]) -> Door:
+    """What a worker does before it serves: load the application, say so, and wait to be told to go."""
+    _die_with(parent)
+    logs.to_stderr()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent stops this one
+    try:
+        application = load()
+        line.send_bytes(_LOADED)
+        line.recv_bytes()
+    except (EOFError, OSError):  # the parent is gone
+        os._exit(1)
+    except Exception as error:
+        is_ours = type(error).__module__.startswith("cds_service.")
+        says = str(error) if is_ours else f"{type(error).__name__} at {place(error)}"
+        log.error("a worker cannot start: %s", says)
+        os._exit(1)
+    return Door(application, bounds, partial(_live, line))
+
+
+def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    """Show from the event loop, which serves, that it runs; end where the parent has."""
+
+    def beat() -> None:
+        try:
+            line.send_bytes(_ALIVE)
+        except OSError:
+            os._exit(1)
+        loop.call_later(_BEAT, beat)
+
+    def parent_is_gone() -> None:  # it never says anything more
+        os._exit(1)
+
+    loop.add_reader(line.fileno(), parent_is_gone)
+    loop.call_soon(beat)
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends. It catches even a worker that is stopped or hangs."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def pause_after(failures: int) -> float:
+    """Seconds until the next try, after so many early ends before this one."""
+    return min(0.25 * 2 ** min(failures, 20), _LONGEST_PAUSE) if failures else 0.0
+
+
+# In the parent ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: Any  # granian's, which has no types
+    line: Connection
+    is_loaded: bool = False
+    has_lived: bool = False
+    serving_since: float | None = None
+    last_sign: float = field(default_factory=time.monotonic)
+    stop_by: float = float("inf")
+
+    @property
+    def pid(self) -> int | None:
+        pid: int | None = self.process.inner.pid
+        return pid
+
+    def listen(self, now: float) -> None:
+        """Take in what it says."""
+        try:
+            while self.line.poll():
+                said = self.line.recv_bytes()
+                self.is_loaded = self.is_loaded or said == _LOADED
+                self.has_lived = self.has_lived or said == _ALIVE
+                self.last_sign = now
+        except (EOFError, OSError):
+            return  # it has ended, which is seen elsewhere
+
+    def go(self, now: float) -> None:
+        self.serving_since = self.last_sign = now
+        try:
+            self.line.send_bytes(_GO)
+        except OSError:
+            return
+
+
+class Supervisor(MPServer):
+    """The server's parent process. `check` is called before a reload; what it raises, as text, refuses it."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        bounds: Bounds,
+        care: Care,
+        check: Callable[[], None] = lambda: None,
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._bounds = bounds
+        self._care = care
+        self._check = check
+        self._serving: list[_Worker] = []
+        self._coming: list[_Worker] = []
+        """Loading, or loaded and waiting: the first to be ready takes the next free place."""
+        self._leaving: list[_Worker] = []
+        self._outdated: set[_Worker] = set()
+        """Serving until one that was loaded after a reload takes its place."""
+        self._failures = 0
+        self._not_before = 0.0
+        self._complete_since = float("inf")
+        self._has_served = False
+        self._gives_up = False
+
+    # What granian's loop is replaced by
+
+    def _init_shared_socket(self) -> None:
+        """One listening socket for all workers: what waits in its queue is not lost with a worker, and no connection
+        is given to one that is stopped. (By itself granian lets each worker listen, on Linux.)"""
+        listening: Any = SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
+        self._shd, self._ssp = listening, None
+        self._sso = socket.socket(fileno=listening.get_fd())
+        self._sso.set_inheritable(True)
+
+    def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
+        self._targets = (spawn_target, target_loader)
+
+    def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
+        seen = time.monotonic()
+        while not (self.interrupt_signal or self._gives_up):
+            now = time.monotonic()
+            if now - seen > 4 * _LOOK:  # this process was stopped itself: the others' silence says nothing
+                for worker in self._serving:
+                    worker.last_sign = now
+            seen = now
+            if self.reload_signal:
+                self.reload_signal = False
+                self._begin_reload()
+            self._look_after(now)
+            self.main_loop_interrupt.wait(_LOOK)
+            self.main_loop_interrupt.clear()
+
+    def _stop_workers(self) -> None:
+        for worker in self._coming:
+            worker.process.kill()
+        for worker in self._serving:
+            self._dismiss(worker, time.monotonic())
+        end = time.monotonic() + self._care.stopping_seconds
+        for worker in (*self._coming, *self._leaving, *self._serving):
+            worker.process.join(max(end - time.monotonic(), 0.001))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join(1)
+        # What granian takes for workers that failed: with any of them it ends with 1.
+        self.interrupt_children = [0] if self._gives_up else []
+
+    # One look
+
+    def _look_after(self, now: float) -> None:
+        for worker in (*self._serving, *self._coming):
+            worker.listen(now)
+            self._has_served = self._has_served or worker.has_lived
+        self._bury(now)
+        self._fill(now)
+        self._hire(now)
+
+    def _bury(self, now: float) -> None:
+        """Take out those that have ended or hang; say and count each."""
+        for worker in list(self._serving):
+            if not worker.process.is_alive():
+                self._lost(worker, now, _ended(worker.process.inner.exitcode))
+            elif now - worker.last_sign > self._care.hung_seconds:
+                worker.process.kill()
+                self._lost(worker, now, "hung")
+        for worker in [each for each in self._coming if not each.process.is_alive()]:
+            self._coming.remove(worker)
+            self._failed(now)
+            self._say(worker, "not-loaded")
+        for worker in list(self._leaving):
+            if not worker.process.is_alive():
+                self._leaving.remove(worker)
+                self._forget(worker)
+            elif now > worker.stop_by:
+                worker.process.kill()
+
+    def _lost(self, worker: _Worker, now: float, why: str) -> None:
+        self._serving.remove(worker)
+        self._outdated.discard(worker)
+        if worker.serving_since is not None and now - worker.serving_since >= _STEADY:
+            self._failures = 0
+        else:
+            self._failed(now)
+        self._say(worker, why)
+
+    def _failed(self, now: float) -> None:
+        """An early end: each further one in a row makes the next try wait longer."""
+        self._not_before = now + pause_after(self._failures)
+        self._failures += 1
+
+    def _say(self, worker: _Worker, why: str) -> None:
+        log.error("worker %s was lost (%s) and is replaced", worker.pid, why)
+        metrics.worker_lost(why)
+        self._forget(worker)
+        if not self._has_served and self._failures >= 3:
+            self._gives_up = True
+
+    def _forget(self, worker: _Worker) -> None:
+        worker.line.close()
+        if worker.pid is not None:
+            metrics.worker_ended(worker.pid)
+
+    def _fill(self, now: float) -> None:
+        """Let loaded workers serve: in free places first, then in those of outdated ones."""
+        for worker in [each for each in self._coming if each.is_loaded]:
+            is_free = len(self._serving) < self.workers
+            if not is_free and not self._outdated:
+                return
+            if is_free and now < self._not_before:
+                return
+            self._coming.remove(worker)
+            worker.go(now)
+            if not is_free:
+                self._dismiss(self._outdated.pop(), now)
+            self._serving.append(worker)
+            if len(self._serving) == self.workers and not self._outdated:
+                self._complete_since = now
+
+    def _dismiss(self, worker: _Worker, now: float) -> None:
+        """Let it finish its calls and write its records."""
+        self._serving.remove(worker)
+        self._leaving.append(worker)
+        worker.stop_by = now + self._care.stopping_seconds
+        worker.process.terminate()
+
+    def _hire(self, now: float) -> None:
+        """Load as many as places are free or outdated, and a spare one once all is quiet."""
+        wanted = self.workers - len(self._serving) + len(self._outdated)
+        if not wanted and now - self._complete_since > _SPARE_AFTER:
+            wanted = self._care.spares
+        if now < self._not_before:
+            return
+        while len(self._coming) < wanted:
+            self._coming.append(self._load())
+
+    def _load(self) -> _Worker:
+        ours, theirs = Pipe()
+        target, loader = self._targets
+        process = self._spawn_worker(0, target, partial(load_and_wait, theirs, os.getpid(), self._bounds, loader))
+        process.start()  # type: ignore[no-untyped-call]
+        theirs.close()
+        return _Worker(process, ours)
+
+    # Reload
+
+    def _begin_reload(self) -> None:
+        """SIGHUP: workers that have read the files anew take the places of those that serve, one after the other."""
+        try:
+            self._check()
+        except Exception as error:
+            log.error("nothing was reloaded, the service goes on as it was: %s", error)
+            return
+        log.info("reloading")
+        for worker in self._coming:
+            worker.process.kill()
+            worker.process.join(1)
+            worker.line.close()
+        self._coming.clear()
+        self._outdated = set(self._serving)
+
+
+def _ended(code: int | None) -> str:
+    """Why a process ended, in a word from a closed list."""
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            return "signal"
+    return "exit"

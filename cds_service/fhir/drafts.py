@@ -1,0 +1,142 @@
+"""The orders in `draftOrders`, in whatever they are wrapped: one Item each, in the form of R4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from cds_service import bounds
+from cds_service.fhir import bundles, lenient
+from cds_service.fhir.bundles import Item
+
+_DEEPEST = 6
+"""Wrappers in wrappers."""
+_HOLDS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan", "List", "Composition", "Provenance", "Task"})
+"""Resources whose contained orders are drafts themselves."""
+_EARLIER = frozenset({"MedicationOrder", "MedicationPrescription"})
+"""What DSTU2 and DSTU1 call a MedicationRequest."""
+_ORDER = ("medicationCodeableConcept", "medicationReference", "dosageInstruction")
+_UNUSUAL = (b'"Parameters"', b'"contained"', b'"medication"', b'"MedicationOrder"', b'"MedicationPrescription"')
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The drafts of a request. `as_asked`: they came as the Bundle that the specification asks for."""
+
+    items: Sequence[Item] = ()
+    as_asked: bool = True
+    more: bool = False
+    """More drafts were sent than are read."""
+
+    @property
+    def may_hide_an_order(self) -> bool:
+        """Whether an order may stand where nothing was read."""
+        return self.more or any(item.read.resource is None and item.read.is_cut for item in self.items)
+
+
+NONE = Found()
+
+
+def read(raw: msgspec.Raw | bytes) -> Found:
+    """The drafts in `raw`, at most bounds.DRAFTS of them. Never raises."""
+    more = bounds.holds_too_much(raw)
+    given = bundles.first_entries(raw, bounds.DRAFTS) if more else raw
+    page = bundles.page(given, bounds.DRAFTS)
+    as_asked = page.is_bundle and page.error is None
+    if as_asked and not _is_unusual(given, page.items):
+        return Found(page.items, as_asked, more or page.cut is not None)
+    try:
+        found = list(islice(_entries(lenient.untyped(given), None, 0), bounds.DRAFTS + 1))
+        made = bundles.page(lenient.encode({"resourceType": "Bundle", "entry": found}), bounds.DRAFTS)
+    except (*lenient.UNREADABLE, TypeError):
+        made = page
+    return Found(made.items, as_asked, more or made.cut is not None)
+
+
+def _is_unusual(raw: msgspec.Raw | bytes, items: Sequence[Item]) -> bool:
+    """Whether an entry may be a wrapper, or an order of another version."""
+    if any(item.read.type in (None, "Bundle") for item in items):
+        return True
+    body = bytes(memoryview(raw))
+    return any(word in body for word in _UNUSUAL)
+
+
+def _entries(value: Any, full_url: str | None, depth: int) -> Iterator[dict[str, Any]]:
+    """The entries of the Bundle that was meant."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for each in value:
+            yield from _entries(each, None, depth + 1)
+    elif isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        yield from _entries(lenient.untyped(value.encode()), full_url, depth + 1)
+    elif isinstance(value, dict):
+        yield from _of_object(value, full_url, depth)
+    elif value is not None:
+        yield {"resource": value}
+
+
+def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Iterator[dict[str, Any]]:
+    kind = value.get("resourceType")
+    if kind in ("Bundle", "Parameters") or (kind is None and ("entry" in value or "parameter" in value)):
+        for name in ("entry", "parameter"):
+            yield from _entries(_listed(value.get(name)), None, depth + 1)
+    elif kind is None and ("resource" in value or "part" in value):
+        url = value.get("fullUrl")
+        yield from _entries(value.get("resource"), url if isinstance(url, str) else None, depth + 1)
+        yield from _entries(_listed(value.get("part")), None, depth + 1)
+    elif kind is None and not any(name in value for name in _ORDER) and "name" in value:
+        return  # a parameter of another kind
+    else:
+        order = _as_r4(value)
+        yield {"resource": order} | ({"fullUrl": full_url} if full_url else {})
+        if order.get("resourceType") in _HOLDS:
+            yield from _contained(order)
+
+
+def _contained(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The orders in another resource, each with what else that contains: its medication may be among it."""
+    contained = _listed(holder.get("contained"))[: bounds.MEMBERS]
+    inside = [each for each in contained if isinstance(each, dict)]
+    orders = [_as_r4(each) for each in inside]
+    beside = [each for each in orders if each.get("resourceType") != "MedicationRequest"]
+    for order in orders:
+        if order.get("resourceType") == "MedicationRequest":
+            yield {"resource": order if "contained" in order or not beside else order | {"contained": beside}}
+
+
+def _as_r4(order: dict[str, Any]) -> dict[str, Any]:
+    """An order of another version of FHIR, or one without its type, as a MedicationRequest of R4."""
+    kind = order.get("resourceType")
+    if kind in _EARLIER or (kind is None and any(name in order for name in _ORDER)):
+        order = order | {"resourceType": "MedicationRequest"}
+        if "subject" not in order and "patient" in order:
+            order["subject"] = order.pop("patient")
+    if order.get("resourceType") == "MedicationRequest" and isinstance(order.get("medication"), dict):
+        medication = order["medication"]
+        order = {name: value for name, value in order.items() if name != "medication"}
+        for element, name in (("concept", "medicationCodeableConcept"), ("reference", "medicationReference")):
+            if medication.get(element) is not None:
+                order.setdefault(name, medication[element])
+        order |= _reasons(order)
+    return order
+
+
+def _reasons(order: dict[str, Any]) -> dict[str, Any]:
+    """The reasons of R5, where a concept and a reference share an element."""
+    given = [each for each in _listed(order.pop("reason", None)) if isinstance(each, dict)]
+    found = {
+        name: [each[element] for each in given if each.get(element) is not None]
+        for element, name in (("concept", "reasonCode"), ("reference", "reasonReference"))
+    }
+    return {name: listed for name, listed in found.items() if listed and name not in order}
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

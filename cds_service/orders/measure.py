@@ -1,0 +1,75 @@
+"""The amount that a Quantity of an order states: its unit and its code held against each other."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+
+from cds_service import units
+from cds_service.fhir.resources import Quantity
+from cds_service.units import Unit
+
+DOSE_DIMENSIONS = ("mass", "mass_per_bodymass", "volume")
+RATE_DIMENSIONS = ("mass_per_time", "mass_per_bodymass_time", "volume_per_time", "volume_per_bodymass_time")
+_UCUM = ("http://unitsofmeasure.org", "https://unitsofmeasure.org", "urn:oid:2.16.840.1.113883.6.8")
+_CONTAINERS = frozenset(
+    tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))["containers"]["units"]
+)
+
+
+def is_container(given: Quantity) -> bool:
+    """Whether it counts bags or vials, and neither its unit nor its code is an amount."""
+    texts = [text for text in (given.code, given.unit) if text]
+    return any(text in _CONTAINERS for text in texts) and not any(units.dimensions_of(text) for text in texts)
+
+
+def read(
+    given: Quantity, dimensions: Sequence[str], may_be_zero: bool = False
+) -> tuple[tuple[units.Quantity, ...], str | None]:
+    """(the amount, what its unit says against its code). Two amounts where both can be read and differ.
+
+    A code is believed alone, and so is a unit beside the code of another system. Raises UnitError.
+    """
+    if given.value is None:
+        raise units.UnitError("it has a unit and no value")
+    if given.comparator:
+        raise units.UnitError(f"{given.comparator} {given.value} is not an exact value")
+    if not given.unit_text:
+        raise units.UnitError(f"{given.value} has no unit")
+    number = units.exact(given.value)
+    if number < 0:
+        raise units.UnitError(f"{given.value} is below zero")
+    if number == 0 and not may_be_zero:
+        raise units.UnitError(f"{given.value} {given.unit_text} is no amount")
+    known, against = _units(given, dimensions)
+    return tuple(units.Quantity(number * unit.factor, unit) for unit in known), against
+
+
+def _units(given: Quantity, dimensions: Sequence[str]) -> tuple[list[Unit], str | None]:
+    code, unit = (_find(text, dimensions) for text in (given.code, given.unit))
+    against = f"its unit says “{given.unit}”, its code “{given.code}”"
+    if code is not None and unit is not None:
+        return ([code], None) if _same(code, unit) else ([code, unit], f"{against}; the larger is judged")
+    if code is not None:
+        meant = _find((given.unit or "").lower(), (*DOSE_DIMENSIONS, *RATE_DIMENSIONS, *dimensions))
+        if not given.unit or (meant is not None and _same(code, meant)):
+            return [code], None
+        larger = [meant] if meant is not None and meant.dimension in dimensions else []
+        return [code, *larger], against
+    if unit is not None:
+        meant = _find((given.code or "").lower(), units.DIMENSIONS)
+        opaque = meant is None and given.system not in (None, *_UCUM)
+        return [unit], None if not given.code or opaque or (meant and _same(unit, meant)) else against
+    return [units.find(given.unit_text or "", *dimensions)], None
+
+
+def _find(text: str | None, dimensions: Sequence[str]) -> Unit | None:
+    try:
+        return units.find(text or "", *dimensions)
+    except units.UnknownUnit:
+        return None
+
+
+def _same(a: Unit, b: Unit) -> bool:
+    return (a.dimension, a.factor) == (b.dimension, b.factor)

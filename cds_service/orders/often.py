@@ -1,0 +1,85 @@
+"""How often a dose is given, in words: read only to raise a finding, never to clear one."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from fractions import Fraction
+from importlib import resources
+
+from cds_service import units
+
+_DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
+_OFTEN = _DATA["often"]
+_CODES = {
+    code.upper(): units.quantity(each["period"], each["unit"], "time").value / each["frequency"]
+    for code, each in _DATA["timing"].items()
+}
+_ONCE = frozenset(word.upper() for word in _DATA["once"]["words"])
+SHORTEST = Fraction(_DATA["once"]["shortest_minutes"])
+"""Minutes: doses that follow each other faster are one dose, or no reading at all."""
+
+
+def _one_of(words: Iterable[str]) -> str:
+    return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
+
+
+_TIME = (
+    "("
+    + _one_of(text for part in ("min", "h", "d", "wk") for text in units.WRITINGS.spellings(part))
+    + r")(?![^\W_])"
+)
+_NUMBER = r"(\d{1,4}(?:[.,]\d{1,2})?)"
+_EVERY = re.compile(
+    rf"\b{_one_of(_OFTEN['every'])}\s*(?:{_NUMBER}(?:\s*(?:-|–|to|bis|à|a)\s*\d{{1,4}})?\s*)?{_TIME}", re.IGNORECASE
+)
+_TIMES = re.compile(
+    rf"(?<![\d.,])(?:(\d{{1,2}})\s*{_one_of(_OFTEN['times'])}|({_one_of(_OFTEN['numbers'])}))\s*"
+    rf"(?:{_one_of(_OFTEN['per'])}\s*{_TIME}|({_one_of(_OFTEN['periods'])})\b)",
+    re.IGNORECASE,
+)
+_ADVERB = re.compile(rf"\b({_one_of(_OFTEN['periods'])})\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"[;\n]|[.,](?!\d)")
+_DOSES = re.compile(rf"\b{_one_of(_OFTEN['doses'])}\b", re.IGNORECASE)
+_WATCH = re.compile(rf"\b{_one_of(_OFTEN['watch'])}\b", re.IGNORECASE)
+
+
+def by_code(word: str) -> Fraction | None:
+    """Minutes between two doses, by an abbreviation as a whole: `BID`."""
+    return _CODES.get(word.strip().upper())
+
+
+def is_once(word: str) -> bool:
+    """Whether a word as a whole says one dose: `STAT`."""
+    return word.strip().upper() in _ONCE
+
+
+def interval(text: str) -> Fraction | None:
+    """Minutes between two doses, the fewest that a text names; None where it names none."""
+    found = [
+        units.quantity((number or "1").replace(",", "."), _known(unit), "time").value
+        for number, unit in _EVERY.findall(text)
+    ]
+    for number, word, unit, adverb in _TIMES.findall(text):
+        times = int(number) if number else _OFTEN["numbers"][word.lower()]
+        period = units.quantity(1, _known(unit) if unit else _OFTEN["periods"][adverb.lower()], "time").value
+        if times:
+            found.append(period / times)
+    if not found:
+        found = [units.quantity(1, _OFTEN["periods"][a.lower()], "time").value for a in _ADVERB.findall(text)]
+    return min((each for each in found if each > 0), default=None)
+
+
+def _known(unit: str) -> str:
+    return unit if units.is_of(unit, "time") else unit.lower()
+
+
+def of_doses(text: str, has_amount: re.Pattern[str]) -> Fraction | None:
+    """As `interval`, of the clauses that speak of a dose: `check the pressure every 5 min` is no dose."""
+    clauses = [
+        clause
+        for clause in _CLAUSE.split(text)
+        if (has_amount.search(clause) or _DOSES.search(clause)) and not _WATCH.search(clause)
+    ]
+    return min((each for clause in clauses if (each := interval(clause)) is not None), default=None)

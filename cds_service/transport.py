@@ -1,0 +1,286 @@
+"""HTTP that ends at a deadline: name, connect, handshake, head and body together, and then the socket is closed.
+
+The timeout of requests holds for each read alone, so that a server which sends one byte now and then would hold a
+thread for as long as it likes. Here a socket's timeout covers all that follows until it is set anew.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager, Timeout
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.util.ssl_ import create_urllib3_context
+
+from cds_service.deadline import Deadline
+
+Allows = Callable[[str], bool]
+"""Whether an IP address may be connected to."""
+
+_CHUNK = 65536
+_PATIENCE_WITH_NAMES = 1.0
+"""Seconds after which a look-up that hangs is no longer waited for by new callers: they start another."""
+
+
+class Failure(Exception):
+    """Nothing, or not all, came from a server."""
+
+
+class NotInTime(Failure):
+    pass
+
+
+class Unreachable(Failure):
+    """No connection, no HTTP, or an answer that breaks off."""
+
+
+class TooLarge(Failure):
+    pass
+
+
+class Refused(Failure):
+    """A status other than 200."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+
+class Budget:
+    """Bytes that may still come; several answers, in threads of their own, may share one."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """Raises TooLarge, and does so again for all who share it."""
+        with self._lock:
+            self._left -= count
+            is_used_up = self._left < 0
+        if is_used_up:
+            raise TooLarge
+
+
+def session(allows: Allows | None = None, ca_bundle: str | None = None, connections: int = 10) -> requests.Session:
+    """A session for `get`. It knows no proxy, password or cookie, so that nothing of one caller reaches another.
+
+    It connects only to addresses that `allows` lets pass: those are looked up once, and connected to as they were
+    checked. `connections` to one server are kept open.
+    """
+    made = requests.Session()
+    made.trust_env = False
+    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    if ca_bundle:
+        made.verify = ca_bundle
+    adapter = _Adapter(allows or (lambda address: True), connections)
+    made.mount("https://", adapter)
+    made.mount("http://", adapter)
+    return made
+
+
+def get(
+    session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline, *budgets: Budget
+) -> bytes:
+    """The body at `url`, without following redirects or trying again. Raises Failure by the deadline."""
+    if deadline.is_over:
+        raise NotInTime
+    # The stubs do not know that requests takes urllib3's own.
+    timeout: Any = _Until(deadline)
+    try:
+        with session.get(url, headers=headers, timeout=timeout, allow_redirects=False, stream=True) as response:
+            if response.status_code != 200:
+                raise Refused(response.status_code)
+            body = bytearray()
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
+                for budget in budgets:
+                    budget.take(len(chunk))
+                if deadline.is_over:
+                    raise NotInTime
+                body += chunk
+            return bytes(body)
+    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        late = deadline.is_over or isinstance(error, (requests.Timeout, TimeoutError))
+        raise (NotInTime if late else Unreachable) from error
+
+
+# The socket ---------------------------------------------------------------------------------------------------------
+
+
+class _Until(Timeout):
+    """A timeout for urllib3 that is always what is left."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__(total=None)
+        self._deadline = deadline
+
+    def clone(self) -> Timeout:
+        return _Until(self._deadline)
+
+    @property
+    def connect_timeout(self) -> float:
+        return self._deadline.left
+
+    @property
+    def read_timeout(self) -> float:
+        return self._deadline.left
+
+
+class _Timed(socket.socket):
+    """A socket whose timeout is not for each operation but for all together, from the moment when it was set."""
+
+    _until = 0.0
+
+    def settimeout(self, value: float | None) -> None:
+        assert value is not None, "everything here ends"
+        self._until = time.monotonic() + value
+        super().settimeout(value)
+
+    def gettimeout(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self._shorten()
+        return super().recv_into(*args, **kwargs)
+
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        self._shorten()
+        return super().send(*args, **kwargs)
+
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        self._shorten()
+        super().sendall(*args, **kwargs)
+
+    def _shorten(self) -> None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline is over")
+        super().settimeout(left)
+
+
+class _Encrypted(_Timed, ssl.SSLSocket):
+    pass
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, allows: Allows, connections: int) -> None:
+        self._allows = allows
+        super().__init__(pool_connections=connections, pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        manager: PoolManager = self.poolmanager
+        manager.pool_classes_by_scheme = _pools(self._allows)
+
+
+def _pools(allows: Allows) -> dict[str, type[HTTPConnectionPool]]:
+    """urllib3's pools, of connections that look where they go and know when to stop."""
+
+    class PlainConnection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connected(self, allows)
+
+    class EncryptedConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connected(self, allows)
+
+        def connect(self) -> None:
+            self.ssl_context = create_urllib3_context()
+            self.ssl_context.sslsocket_class = _Encrypted
+            super().connect()
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = EncryptedConnection
+
+    return {"http": PlainPool, "https": EncryptedPool}
+
+
+def _connected(connection: HTTPConnection, allows: Allows) -> socket.socket:
+    """Connect to the addresses that were checked, not to a name that could be resolved anew to another."""
+    assert isinstance(connection.timeout, float)
+    deadline = Deadline.after(connection.timeout)
+    try:
+        found = _resolved(connection.host.strip("[]"), connection.port or 0, deadline.left)
+    except TimeoutError as error:
+        raise ConnectTimeoutError(connection, "the host's name was not resolved in time") from error
+    except (OSError, UnicodeError) as error:
+        raise NewConnectionError(connection, "the host's name is not known") from error
+    if not all(allows(str(address[0])) for _, address in found):
+        raise NewConnectionError(connection, "the host lies where it may not")
+    for others, (family, address) in zip(reversed(range(len(found))), found, strict=True):
+        try:
+            made = _Timed(family, socket.SOCK_STREAM)
+        except OSError:  # a family that this machine does not have
+            continue
+        try:
+            for option in connection.socket_options or ():
+                made.setsockopt(*option)
+            made.settimeout(deadline.left / (1 + others))  # one that is silent leaves time for the others
+            made.connect(address)
+            made.settimeout(deadline.left)
+        except OSError:
+            made.close()
+        else:
+            return made
+    if deadline.is_over:
+        raise ConnectTimeoutError(connection, "the host did not answer in time")
+    raise NewConnectionError(connection, "the host could not be reached")
+
+
+# Names --------------------------------------------------------------------------------------------------------------
+
+_Found = list[tuple[int, Any]]
+"""(address family, socket address) of each address, once."""
+
+_lookups: dict[tuple[str, int], tuple[Future[_Found], float]] = {}
+"""Those that are under way, and when each was begun."""
+_looking = threading.Lock()
+
+
+def _resolved(host: str, port: int, seconds: float) -> _Found:
+    """The addresses of a host. A name server cannot be hurried, so it is waited for in a thread of its own.
+
+    All who ask for one host at once share a look-up; its answer is kept for nobody else. Raises OSError, TimeoutError
+    among them.
+    """
+    try:
+        return _ask(host, port, socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    with _looking:
+        asked, begun = _lookups.get((host, port), (None, 0.0))
+        if asked is None or time.monotonic() - begun > _PATIENCE_WITH_NAMES:
+            asked = Future()
+            _lookups[host, port] = (asked, time.monotonic())
+            threading.Thread(target=_look_up, args=(host, port, asked), name="names", daemon=True).start()
+    return asked.result(seconds)
+
+
+def _look_up(host: str, port: int, asked: Future[_Found]) -> None:
+    try:
+        asked.set_result(_ask(host, port, 0))
+    except (OSError, UnicodeError) as error:
+        asked.set_exception(error)
+    finally:
+        with _looking:
+            if _lookups.get((host, port), (None,))[0] is asked:
+                del _lookups[host, port]
+
+
+def _ask(host: str, port: int, flags: int) -> _Found:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))

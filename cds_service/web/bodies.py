@@ -1,0 +1,95 @@
+"""From a body as it was sent, perhaps compressed and in another charset, to JSON in UTF-8."""
+
+from __future__ import annotations
+
+import codecs
+import zlib
+
+from cds_service.hooks.errors import Malformed, NotJson, TooLarge
+
+_JSON = frozenset({"application/json", "text/json", "application/json+fhir", "application/x-json", "text/x-json"})
+"""Beside everything that ends in `+json`. The third is what DSTU2 called FHIR's JSON."""
+_WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_MEMBERS = 16
+"""Of one gzip file: what is left after each is copied."""
+_GZIP = b"\x1f\x8b"
+"""No JSON begins so."""
+_WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"{\0": "utf-16-le", b"\0{": "utf-16-be"}
+"""How JSON in UTF-16 begins."""
+_CHARSETS = frozenset({"utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-15", "cp1252"})
+
+
+def is_json(media_type: str) -> bool:
+    """Whether a body of this media type is read; none is taken for JSON."""
+    return not media_type or media_type in _JSON or media_type.endswith("+json")
+
+
+def plain(body: bytes, encoding: str, charset: str, limit: int) -> bytes:
+    """The body as `Content-Encoding` and the charset of its `Content-Type` say, at most `limit` bytes.
+
+    A charset of single bytes that the body contradicts by being valid UTF-8 is not believed. Raises TooLarge,
+    Malformed or NotJson.
+    """
+    names = [name for name in (part.strip().lower() for part in encoding.split(",")) if name not in ("", "identity")]
+    if len(names) > 1 or any(name not in _WINDOWS for name in names):
+        raise NotJson("the body may be compressed by gzip or deflate, and once")
+    if not names and body.startswith(_GZIP):
+        names = ["gzip"]  # its header was lost on the way
+    for name in names:
+        body = _inflated(body, _WINDOWS[name], limit)
+    return _in_utf8(body, charset)
+
+
+def _inflated(body: bytes, window: int, limit: int) -> bytes:
+    """Bounded by what comes out, so that a bomb stops at the limit."""
+    if window == zlib.MAX_WBITS and not _has_header(body):
+        window = -window  # some clients send deflate without its header
+    found: list[bytes] = []
+    left = limit + 1
+    try:
+        for _ in range(_MEMBERS):
+            reader = zlib.decompressobj(window)
+            part = reader.decompress(body, left)
+            found.append(part)
+            left -= len(part)
+            if left <= 0:
+                raise TooLarge(f"the body is larger than {limit} bytes when it is decompressed")
+            if not reader.eof:
+                raise Malformed("the compressed body is cut off")
+            body = reader.unused_data.lstrip(b"\0")  # a further member of gzip, or padding
+            if not body:
+                return b"".join(found)
+    except zlib.error as error:
+        raise Malformed("the body is not compressed as its Content-Encoding says") from error
+    raise Malformed(f"the compressed body has more than {_MEMBERS} members")
+
+
+def _has_header(body: bytes) -> bool:
+    """RFC 1950: the method, and a check sum of the first two bytes."""
+    return len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
+
+
+def _in_utf8(body: bytes, charset: str) -> bytes:
+    wide = _WIDE.get(body[:2])
+    if wide is None and (not charset or charset.lower() in ("utf-8", "utf8", "us-ascii", "ascii")):
+        return body
+    try:
+        name = wide or codecs.lookup(charset).name
+    except (LookupError, ValueError):
+        name = "unknown"
+    if wide is None and not name.startswith("utf-16") and _is_utf8(body):
+        return body
+    if name not in _CHARSETS:
+        raise NotJson("the body must be in UTF-8")
+    try:
+        return body.decode(name).encode()
+    except UnicodeError as error:
+        raise Malformed("the body is not in the charset of its Content-Type") from error
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

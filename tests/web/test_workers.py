@@ -1,0 +1,282 @@
+"""Workers that die, hang or cannot start, a parent that dies, files that are read anew: the service goes on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import requests
+
+from cds_service.commands import workers as supervision
+from tests.hooks.client import encoded
+from tests.scenarios.build import hook_request
+from tests.servers.local import Received, Reply, local_server
+from tests.timing import least
+from tests.web.test_observe import samples
+from tests.web.test_server import JSON, ORDER, PATIENCE, Running, started
+
+SIGN = "/cds-services/ketamine-order-sign"
+BODY = encoded(hook_request(ORDER))
+LOOK = 0.05
+HUNG_SECONDS = 3
+
+
+def workers(service: Running) -> set[int]:
+    """The processes that the parent has started to serve, a spare one among them."""
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return {
+        int(pid) for pid, parent, command in rows if int(parent) == service.process.pid and "spawn_main" in command
+    }
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
+    """The seconds it took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        time.sleep(LOOK)
+    return time.monotonic() - began
+
+
+def errors(service: Running) -> list[str]:
+    lines = [json.loads(line) for line in service.said.splitlines() if line.startswith("{")]
+    return [line["says"] for line in lines if line["level"] == "ERROR"]
+
+
+def judged(service: Running, timeout: float = PATIENCE) -> bool:
+    """Whether one order, on a connection of its own, is answered with cards."""
+    try:
+        answer = requests.post(service.base + SIGN, BODY, headers=JSON, timeout=timeout)
+    except requests.RequestException:
+        return False
+    return answer.status_code == 200 and bool(answer.json()["cards"])
+
+
+def restarts(service: Running) -> dict[str, float]:
+    text = requests.get(f"{service.base}/metrics", timeout=PATIENCE).text
+    return {
+        dict(labels)["reason"]: value
+        for (name, labels), value in samples(text).items()
+        if name == "ketamine_cds_worker_restarts_total"
+    }
+
+
+class Load:
+    """Orders from a few clients, one after the other on connections of their own, until it is told to end."""
+
+    def __init__(self, service: Running, clients: int = 3) -> None:
+        self.answered: list[float] = []
+        self.lost: list[float] = []
+        self._service = service
+        self._end = Event()
+        self._pool = ThreadPoolExecutor(clients)
+        self._posting = [self._pool.submit(self._post) for _ in range(clients)]
+
+    def _post(self) -> None:
+        while not self._end.is_set():
+            is_judged = judged(self._service, timeout=PATIENCE)
+            (self.answered if is_judged else self.lost).append(time.monotonic())
+
+    def __enter__(self) -> Load:
+        wait_until(lambda: len(self.answered) > 5, "the load is answered")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for each in self._posting:
+            each.result(PATIENCE)
+        self._pool.shutdown()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Two workers and, three seconds later, a spare one."""
+    settings = {"KETAMINE_CDS_WORKERS": "2", "KETAMINE_CDS_HUNG_SECONDS": str(HUNG_SECONDS)}
+    with started(tmp_path_factory.mktemp("workers"), None, KETAMINE_CDS_SPARE_WORKERS="1", **settings) as running:
+        running.wait_for("Listening on ")
+        yield running
+
+
+def _complete(service: Running, count: int = 3) -> set[int]:
+    wait_until(lambda: len(workers(service)) == count, f"{count} workers")
+    return workers(service)
+
+
+def test_a_worker_that_is_killed_is_replaced_said_once_and_counted(service: Running) -> None:
+    before, said = _complete(service), len(errors(service))
+    counted = restarts(service).get("SIGKILL", 0)
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    assert judged(service)
+    wait_until(lambda: len(errors(service)) > said, "the line in the log")
+    after = _complete(service)
+    assert victim not in after
+    assert service.process.poll() is None
+    assert errors(service)[said:] == [f"worker {victim} was lost (SIGKILL) and is replaced"]
+    assert restarts(service)["SIGKILL"] == counted + 1
+
+
+def test_a_worker_that_is_stopped_is_replaced_and_nobody_waits_for_it(service: Running) -> None:
+    """A stopped process is as silent as an interpreter that hangs. New connections go to the other worker."""
+    before, said = _complete(service), len(errors(service))
+    victim = min(before)
+    os.kill(victim, signal.SIGSTOP)
+    assert all(judged(service, timeout=HUNG_SECONDS) for _ in range(5))
+    wait_until(lambda: len(errors(service)) > said, "the line in the log")
+    assert errors(service)[said:] == [f"worker {victim} was lost (hung) and is replaced"]
+    assert victim not in _complete(service)
+
+
+def test_a_pause_of_the_whole_service_costs_no_worker(service: Running) -> None:
+    """Ctrl-Z, a container that is paused, a machine that is moved."""
+    before, said = _complete(service), len(errors(service))
+    os.killpg(service.process.pid, signal.SIGSTOP)
+    time.sleep(HUNG_SECONDS + 1)
+    os.killpg(service.process.pid, signal.SIGCONT)
+    assert judged(service)
+    time.sleep(1)
+    assert workers(service) == before
+    assert errors(service)[said:] == []
+
+
+def test_workers_that_are_killed_under_load_cost_the_calls_that_they_had_in_hand(service: Running) -> None:
+    _complete(service)
+    with Load(service) as load:
+        victims = sorted(_complete(service))[:2]
+        os.kill(victims[0], signal.SIGKILL)
+        at = time.monotonic()
+        wait_until(lambda: any(when > at for when in load.answered), "an answer after the kill")
+    assert len(load.lost) <= 3, "each client loses at most the call that it waits for"
+
+
+@pytest.mark.timing
+def test_calls_are_answered_within_two_seconds_of_the_death_of_the_only_worker(tmp_path: Path) -> None:
+    with started(tmp_path, None, KETAMINE_CDS_SPARE_WORKERS="1") as only:
+        only.wait_for("Listening on ")
+
+        def recovering() -> float:
+            before = _complete(only, 2)
+            time.sleep(5)  # until the spare one is loaded
+            os.kill(min(before), signal.SIGKILL)
+            return wait_until(lambda: judged(only, timeout=2), "an answer")
+
+        assert least(recovering, 2) < 2
+
+
+def test_a_reload_takes_the_workers_places_and_loses_no_call(service: Running) -> None:
+    before = _complete(service)
+    with Load(service) as load:
+        service.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: not (workers(service) & before), "workers that have read the files anew")
+    assert load.lost == []
+
+
+def test_after_a_reload_with_a_faulty_file_the_service_goes_on_as_it_was(tmp_path: Path) -> None:
+    """And where a worker dies before the file is mended, the others serve and the log says what is wrong."""
+    overlay = tmp_path / "site.yaml"
+    overlay.write_text("site: North\n", "utf-8")
+    settings = {"KETAMINE_CDS_WORKERS": "2", "KETAMINE_CDS_OVERLAY": str(overlay)}
+    with started(tmp_path, None, **settings) as running:
+        running.wait_for("Listening on ")
+        before = _complete(running, 2)
+        overlay.write_text("site: North\nlimits: [{limit: no-such-limit}]", "utf-8")
+        running.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: bool(errors(running)), "the refusal")
+        (refusal,) = errors(running)
+        assert refusal.startswith("nothing was reloaded, the service goes on as it was: site.yaml: ")
+        assert workers(running) == before
+        os.kill(min(before), signal.SIGKILL)
+        running.wait_for("a worker cannot start")
+        assert any(says.startswith("a worker cannot start: site.yaml: ") for says in errors(running))
+        assert judged(running)
+        overlay.write_text("site: North\n", "utf-8")
+        wait_until(lambda: len(workers(running) - before) == 1 and "not-loaded" in restarts(running), "a new worker")
+        assert judged(running)
+
+
+def test_early_ends_make_each_further_try_wait_twice_as_long() -> None:
+    pauses = [supervision.pause_after(failures) for failures in range(12)]
+    assert pauses[0] == 0
+    assert pauses[1:4] == [0.5, 1, 2]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 30
+
+
+def test_a_parent_that_is_killed_takes_its_workers_along_and_leaves_nothing(tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    port = ""
+    with started(tmp_path, None, TMPDIR=str(temporary), KETAMINE_CDS_WORKERS="2") as running:
+        running.wait_for("Listening on ")
+        port = running.base.rpartition(":")[2]
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.process.wait(PATIENCE)
+
+        def is_free() -> bool:
+            with suppress(OSError), socket.create_server(("127.0.0.1", int(port))):
+                return True
+            return False
+
+        wait_until(is_free, "a free port", 5)
+    (left,) = temporary.glob("ketamine-cds-*")
+    assert left.stat().st_mode & 0o777 == 0o700
+    with started(tmp_path, None, TMPDIR=str(temporary)) as running:
+        running.wait_for("Listening on ")
+        assert not left.exists()
+        assert len(list(temporary.glob("ketamine-cds-*"))) == 1
+
+
+def _held_up(arrived: Event) -> Callable[[Received], Reply]:
+    def reply(request: Received) -> Reply:
+        arrived.set()
+        time.sleep(1)
+        return Reply(body=b'{"resourceType":"Bundle","type":"searchset"}')
+
+    return reply
+
+
+def test_a_call_that_is_in_progress_is_answered_before_the_end(tmp_path: Path) -> None:
+    arrived = Event()
+    with local_server(_held_up(arrived)) as ehr:
+        settings = {"KETAMINE_CDS_FHIR_SERVERS": ehr.base, "KETAMINE_CDS_FHIR_DEADLINE_MS": "5000"}
+        with started(tmp_path, None, **settings) as running, ThreadPoolExecutor(1) as pool:
+            running.wait_for("Listening on ")
+            request: dict[str, Any] = hook_request(ORDER) | {"prefetch": {}, "fhirServer": ehr.base}
+            call = pool.submit(requests.post, running.base + SIGN, encoded(request), headers=JSON, timeout=PATIENCE)
+            assert arrived.wait(PATIENCE)
+            assert running.stop() == 0
+            assert call.result(PATIENCE).json()["cards"]
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_idle_service_ends_within_a_second_with_its_records_written(number: int, tmp_path: Path) -> None:
+    """A client keeps its connection, as clients do."""
+
+    def ending() -> float:
+        with started(tmp_path, None, KETAMINE_CDS_WORKERS="2") as running:
+            running.wait_for("Listening on ")
+            with closing(http.client.HTTPConnection(running.base.removeprefix("http://"), timeout=PATIENCE)) as kept:
+                kept.request("POST", SIGN, BODY, JSON)
+                kept.getresponse().read()
+                began = time.monotonic()
+                os.killpg(running.process.pid, number)  # as the terminal does
+                assert running.process.wait(PATIENCE) == 0
+                return time.monotonic() - began
+
+    assert least(ending, 1) < 1
