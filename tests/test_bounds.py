@@ -255,7 +255,7 @@ def test_prefetched_entries_are_read_up_to_their_bound(knowledge: Knowledge, mon
     assert "entries were read" in _said(_answer(asked, knowledge))
 
 
-@pytest.mark.parametrize("read", [bundles.page, bundles.page_to_read, bundles._slow_page])
+@pytest.mark.parametrize("read", [bundles.page, bundles.page_to_read])
 def test_a_page_has_at_most_so_many_entries(read: Callable[[bytes], bundles.Page]) -> None:
     for number in (bounds.ENTRIES, bounds.ENTRIES + 1):
         page = read(b'{"resourceType":"Bundle","entry":[' + b",".join([b"{}"] * number) + b"]}")

@@ -275,7 +275,7 @@ class DispenseRequest(Element, frozen=True):
 
 
 class Annotation(Element, frozen=True):
-    text: str | None = None
+    text: Prose | None = None
 
 
 class MedicationRequest(Resource, frozen=True, kw_only=True):
