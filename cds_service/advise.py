@@ -119,9 +119,7 @@ def _read_and_judge(
     else:
         found, records = gather.read_drafts(request, knowledge, source, deadline)
     mine = [draft for draft in found if draft.identity is not None]
-    doubtful = [
-        draft for draft in found if draft.identity is None and (draft.description.to_fetch or draft.item.read.is_cut)
-    ]
+    doubtful = [draft for draft in found if draft.identity is None and (draft.description.to_fetch or draft.is_cut)]
     ending = gather.ending(request, records, knowledge, deadline)
     unjudged = gather.unjudged(found, request, records, knowledge)
     if not any(draft.selected for draft in (*mine, *doubtful, *ending)) and not request.drafts_cut:

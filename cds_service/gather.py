@@ -121,7 +121,7 @@ def contained_weights(ours: Sequence[Draft]) -> list[Item]:
 def draft_faults(found: Sequence[Draft], request: HookRequest, records: Records) -> list[str]:
     """What could not be read of the drafts that were judged, and entries that are none."""
     ours = [d for d in found if d.identity is not None and not is_other_patients(d, records.patient_id)]
-    notes = [fault for draft in ours for fault in draft.item.read.faults]
+    notes = [fault for draft in ours for fault in draft.faults]
     notes += [fault for item in request.drafts if item.read.resource is None for fault in item.read.faults]
     return notes
 
@@ -134,8 +134,8 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             says.append("a ketamine draft names another patient and was not judged")
         elif draft.selected and draft.identity is None and draft.description.to_fetch:
             says.append(f"a draft order's medication is only referenced and could not be read: {_UNKNOWN}")
-        elif draft.selected and draft.identity is None and draft.item.read.is_cut:
-            says.append(f"a draft order holds more than is read, {draft.item.read.faults[0]}: {_UNKNOWN}")
+        elif draft.selected and draft.identity is None and draft.is_cut:
+            says.append(f"a draft order holds more than is read, {draft.faults[0]}: {_UNKNOWN}")
         elif draft.selected and draft.identity is None and not _names_a_drug(draft.description):
             says.append(f"a draft order does not say of which medication: {_UNKNOWN}")
     for item in request.drafts:

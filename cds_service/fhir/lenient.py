@@ -55,8 +55,11 @@ _STRICT = msgspec.json.Decoder(AnyResource)
 _ANY = msgspec.json.Decoder(float_hook=_number)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
+_LONG = re.compile(rb"[0-9]{%d}" % (bounds.DIGITS + 1))
+_MANY_BYTES = 50_000
+"""So many leave room for so many whole numbers of thousands of digits that turning them to text takes long."""
 _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
-_MOST_MARKS = 500_000
+_MOST_MARKS = 200_000
 """Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
 TOO_MUCH = Read(None, None, (f"a resource of more than {bounds.VALUES} values, which was not read",), is_cut=True)
 TOO_DEEP = Read(None, None, ("a resource that is nested too deep",), is_cut=True)
@@ -116,12 +119,19 @@ def without_depths(raw: bytes) -> bytes:
 
 def untyped(raw: msgspec.Raw | bytes) -> Any:
     """The JSON in `raw` with exact decimals. Raises one of UNREADABLE."""
+    if len(memoryview(raw)) > _MANY_BYTES and _LONG.search(raw):
+        return _with_long_numbers(raw)
     try:
         return _ANY.decode(raw)
-    except msgspec.ValidationError:  # a whole number of thousands of digits, which the decoder refuses
-        text = str(memoryview(raw), "utf-8")
-        value = json.loads(text, parse_float=_number, parse_int=_whole_number, parse_constant=_no_number)
-        return _ANY.decode(encode(value))
+    except msgspec.ValidationError:  # a whole number of more digits than the decoder takes
+        return _with_long_numbers(raw)
+
+
+def _with_long_numbers(raw: msgspec.Raw | bytes) -> Any:
+    """As `untyped`, without making whole numbers of what has too many digits."""
+    text = str(memoryview(raw), "utf-8")
+    value = json.loads(text, parse_float=_number, parse_int=_whole_number, parse_constant=_no_number)
+    return _ANY.decode(encode(value))
 
 
 def read(value: Any) -> Read:

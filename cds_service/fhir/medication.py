@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from cds_service import bounds
 from cds_service.fhir import lenient
 from cds_service.fhir.resources import (
     CodeableConcept,
@@ -43,6 +44,9 @@ class Description:
     amount: Ratio | None = None
     to_fetch: str | None = None
     """The reference that would say what it is, where it could not be resolved and no display names it."""
+
+    is_cut: bool = False
+    """It may have more codings, ingredients or words than are read."""
 
     @property
     def all_codings(self) -> list[tuple[str, str]]:
@@ -106,6 +110,19 @@ def describe(
             _ingredient(i.item_codeable_concept, i.item_reference, i.strength, find) for i in medication.ingredient
         ),
         amount=medication.amount,
+        is_cut=_is_full(medication),
+    )
+
+
+def _is_full(medication: Medication) -> bool:
+    """Whether it fills a bound, behind which there may have been more."""
+    if len(medication.ingredient) >= bounds.MEMBERS:
+        return True
+    concepts = [medication.code, *(each.item_codeable_concept for each in medication.ingredient)]
+    return any(
+        len(concept.coding) >= bounds.MEMBERS or any(len(word) >= bounds.CHARACTERS for word in concept.words)
+        for concept in concepts
+        if concept is not None
     )
 
 

@@ -35,10 +35,7 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
     does not know.
     """
     repaired = dict(order)
-    try:
-        if len(lenient.encode(repaired)) > bounds.COPY:
-            return None
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    if _holds_more_than_is_read(repaired):
         return None
     for _ in range(_ROUNDS):
         try:
@@ -57,6 +54,17 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
             # Without an id, nothing says which order is meant.
             return typed if "id" in typed else None
     return None
+
+
+def _holds_more_than_is_read(order: Mapping[str, Any]) -> bool:
+    """Whether a part of it was not judged, or it is too long to be sent."""
+    try:
+        raw = lenient.encode(order)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return True
+    read = lenient.decode(raw)
+    contained = getattr(read.resource, "contained", ())
+    return len(raw) > bounds.COPY or read.is_cut or any(lenient.decode(each).is_cut for each in contained)
 
 
 def service_request(
@@ -93,18 +101,14 @@ def _without_empties(value: Any) -> Any:
         kept = {key: _without_empties(item) for key, item in value.items()}
         return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
     if isinstance(value, list):
-        if len(value) > bounds.MEMBERS:
-            raise _OutOfBounds
         return [item for item in map(_without_empties, value) if item not in (None, "", [], {})]
     if isinstance(value, str):
-        if len(value) > bounds.CHARACTERS:
-            raise _OutOfBounds
         return _CONTROLS.sub("", value)
     return value
 
 
 class _OutOfBounds(Exception):
-    """An element that is not read as a whole, and so was not judged; or a number that JSON readers refuse."""
+    """A number that R4 has no place for, or that JSON readers refuse."""
 
 
 def _typed(sent: Any, read: Any) -> Any:

@@ -12,6 +12,7 @@ from cds_service import bounds
 T = TypeVar("T")
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(max_length=bounds.CHARACTERS)]
+Prose = Annotated[str, msgspec.Meta(max_length=bounds.PROSE)]
 Many = Annotated[list[T], msgspec.Meta(max_length=bounds.MEMBERS)]
 """Every whole number, string and list that is read has one of these types. What is beyond them is read by `lenient`,
 and cut there."""
@@ -140,8 +141,8 @@ class DoseAndRate(Element, frozen=True):
 
 class Dosage(Element, frozen=True):
     sequence: Whole | None = None
-    text: Text | None = None
-    patient_instruction: Text | None = None
+    text: Prose | None = None
+    patient_instruction: Prose | None = None
     additional_instruction: Many[CodeableConcept] = []
     timing: Timing | None = None
     as_needed_boolean: bool | None = None
@@ -184,7 +185,7 @@ class ObservationComponent(Element, frozen=True):
     code: CodeableConcept | None = None
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
-    value_string: Text | None = None
+    value_string: Prose | None = None
     value_integer: Whole | None = None
     data_absent_reason: CodeableConcept | None = None
     interpretation: Many[CodeableConcept] = []
@@ -201,7 +202,7 @@ class Observation(Resource, frozen=True, kw_only=True):
     issued: Text | None = None
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
-    value_string: Text | None = None
+    value_string: Prose | None = None
     value_integer: Whole | None = None
     value_boolean: bool | None = None
     value_date_time: Text | None = None
@@ -220,7 +221,7 @@ class Condition(Resource, frozen=True, kw_only=True):
     onset_period: Period | None = None
     abatement_date_time: Text | None = None
     abatement_period: Period | None = None
-    abatement_string: Text | None = None
+    abatement_string: Prose | None = None
     abatement_boolean: bool | None = None
     recorded_date: Text | None = None
 
@@ -274,7 +275,7 @@ class DispenseRequest(Element, frozen=True):
 
 
 class Annotation(Element, frozen=True):
-    text: str | None = None
+    text: Prose | None = None
 
 
 class MedicationRequest(Resource, frozen=True, kw_only=True):
@@ -304,7 +305,7 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
 
 
 class AdministrationDosage(Element, frozen=True):
-    text: Text | None = None
+    text: Prose | None = None
     route: CodeableConcept | None = None
     method: CodeableConcept | None = None
     dose: Quantity | None = None

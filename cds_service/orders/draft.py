@@ -55,6 +55,16 @@ class Draft:
     def reference(self) -> str:
         return self.stands_for or self.request.reference
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What of it could not be read."""
+        more = ("the medication may have more codings or ingredients than were read",)
+        return (*self.item.read.faults, *(more if self.description.is_cut else ()))
+
+    @property
+    def is_cut(self) -> bool:
+        return self.item.read.is_cut or self.description.is_cut
+
 
 @dataclass(frozen=True, slots=True)
 class KetamineOrder:
@@ -160,7 +170,7 @@ def read(
         concentration=concentration.read(draft.description, draft.identity, valuesets, site_products),
         written=written,
         group=groups.get(_identifier(draft.reference)) or _group_of(request),
-        faults=draft.item.read.faults,
+        faults=draft.faults,
         labelled_nasal=draft.identity.drug == "esketamine" and is_nasal,
     )
 

@@ -12,6 +12,17 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 HOOKS = ("order-select", "order-sign", "patient-view")
+FEEDBACK = {
+    "feedback": [
+        {"card": "7f3c2b10-6d1e-4c55-9a01-000000000301", "outcome": "accepted",
+         "outcomeTimestamp": "2026-11-22T10:00:00Z",
+         "acceptedSuggestions": [{"id": "7f3c2b10-6d1e-4c55-9a01-000000000302"}]},
+        {"card": "7f3c2b10-6d1e-4c55-9a01-000000000303", "outcome": "overridden",
+         "outcomeTimestamp": "2026-11-22T10:00:00+01:00",
+         "overrideReason": {"reason": {"code": "reason-code", "system": "https://ehr.example/reasons"},
+                            "userComment": "seen"}},
+    ]
+}  # fmt: skip
 FOLDERS = ("examples", "tests/hooks/examples")
 
 Value = Any
@@ -27,7 +38,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Base:
-    """A request to start from: the id of the service that it is for, its value and all places in it."""
+    """A request to start from: the path below /cds-services that it is for, its value and all places in it."""
 
     service: str
     value: Value
@@ -53,7 +64,8 @@ def bases() -> list[Base]:
         if hook not in HOOKS:
             hook = "order-sign"
         found.append(Base(f"ketamine-{hook}", whole, tuple(_places(whole))))
-    return found
+    feedback = Base("ketamine-order-sign/feedback", FEEDBACK, tuple(_places(FEEDBACK)))
+    return [*found, *[feedback] * (len(found) // 10)]
 
 
 def _places(value: Value, place: Place = ()) -> Iterator[Place]:
@@ -74,7 +86,8 @@ def _members(value: Value) -> Iterator[tuple[str | int, Value]]:
 NUMBERS = (
     "0", "-0", "-1", "0.000", "1e400", "-1e-400", "1E+1000000", "1e99999999999999999999", "1e-99999999999999999999",
     "9" * 400, "0." + "3" * 400, "1" + "0" * 39, "9223372036854775808", "18446744073709551616", "2147483648", "0.1e1",
-    "123456789.123456789", "5e-324", "1.7976931348623157e308", "70", "154", "0.5", "40",
+    "123456789.123456789", "5e-324", "1.7976931348623157e308", "70", "154", "0.5", "40", "9" * 41, "9" * 5_000,
+    "1e-9999999", "-1e-9999999", "1e9999999", "1e999999999999", "-1e999999999999", "1e-999999999999", "0e999999999",
 )  # fmt: skip
 DATES = (
     "", "0000", "0001-01-01", "9999-12-31", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-02-30",
@@ -91,6 +104,11 @@ TEXTS = (
     "titrate to effect", "½", "𝟘.𝟝", "🧪" * 50,
     "Z" + "\u0300" * 200, "\U000e0041" * 20,
 )  # fmt: skip
+ELEMENTS = (
+    "frequency", "frequencyMax", "count", "countMax", "period", "periodMax", "duration", "durationMax", "offset",
+    "sequence", "value", "valueInteger", "valueDecimal", "numberOfRepeatsAllowed", "priority", "rank",
+)  # fmt: skip
+"""Numeric elements that an object is given where it has none, or another."""
 LONG = ("x" * 50_000, "(" * 20_000, "0.5 mg/kg " * 2_000, "5" * 5_000, "ketamine " * 2_000, "é" * 30_000)
 DEPTHS = (5, 50, 200, 700, 980, 3_000)
 WRAPPERS = (("[", "]"), ('{"extension":[', "]}"), ('{"contained":[', "]}"), ('{"action":[', "]}"))
@@ -125,8 +143,15 @@ def _unicode(rng: random.Random, old: Value, base: Base) -> Value:
 
 def _size(rng: random.Random, old: Value, base: Base) -> Value:
     if isinstance(old, list) and old:
-        return old * rng.choice((10, 100, 300)) if len(old) < 5 else old * 5
+        return old * rng.choice((10, 100, 300, 3_000)) if len(old) < 5 else old * 5
     return rng.choice(LONG)
+
+
+def _element(rng: random.Random, old: Value, base: Base) -> Value:
+    """An object with one more numeric element."""
+    if not isinstance(old, dict):
+        return _number(rng, old, base)
+    return old | {rng.choice(ELEMENTS): Literal(rng.choice(NUMBERS))}
 
 
 def _depth(rng: random.Random, old: Value, base: Base) -> Value:
@@ -152,6 +177,7 @@ def _key_twice(rng: random.Random, old: Value, base: Base) -> Value:
 IN_PLACE: dict[str, Maker] = {
     "type": _type,
     "number": _number,
+    "numeric element": _element,
     "date": _date,
     "unicode": _unicode,
     "size": _size,

@@ -53,15 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _share(seed: int, count: int) -> Found:
     logging.disable()
-    send, failed = in_process()
-    return run(send, failed, seed, count)
+    with in_process() as (send, failed):
+        return run(send, failed, seed, count)
 
 
 def _served(seed: int, count: int) -> Found:
     """Some of them against the served application; its workers' memory is taken before and after."""
-    with TemporaryDirectory() as folder, servers.service(2, state_dir=folder) as server:
+    with TemporaryDirectory() as folder, servers.service(2, state_dir=folder) as server, in_process() as (_, failed):
         send = over_http(f"http://127.0.0.1:{server.port}")
-        _, failed = in_process()
         warm = run(send, failed, seed - 1, count // 10, measure_self=False)
         before = server.memory()
         found = run(send, failed, seed, count - count // 10, measure_self=False)

@@ -19,8 +19,9 @@ BYTES = {"truncated", "flipped", "doubled", "bytes", "bom"}
 
 
 @pytest.fixture(scope="module")
-def application() -> tuple[Send, str]:
-    return in_process()
+def application() -> Iterator[tuple[Send, str]]:
+    with in_process() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
