@@ -1,4 +1,4 @@
-"""Whether the service on this machine answers: `python -m cds_service.commands.health`, a container's health check."""
+"""A container's health check: `python -m cds_service.commands.health` ends with 0 if the service here answers."""
 
 from __future__ import annotations
 

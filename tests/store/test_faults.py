@@ -523,7 +523,7 @@ def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_p
 
 
 def test_an_order_is_judged_while_every_database_is_silent(knowledge: Knowledge, tmp_path: Path) -> None:
-    """With authentication, a store and its key: the look-up of used tokens and that of overrides are both given up."""
+    """With authentication, a store and its key: the look-ups of used tokens and of overrides are both given up."""
     key = tmp_path / "key"
     key.write_text("a key that is long enough to be one")
     key.chmod(0o600)
