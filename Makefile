@@ -5,7 +5,7 @@ EXAMPLE ?= examples/ward-infusion-over-the-limit.json
 WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
-.PHONY: run test timing lint bench docs lock clean soak fuzz conformance
+.PHONY: run test timing lint bench docs lock clean soak fuzz conformance pin sbom audit
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
 	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
@@ -39,21 +39,34 @@ conformance: .venv/dev ## CDS Hooks 2.0 against this service, or against URL (wi
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python -m docs.generate
 
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
 lock: ## lock the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/run.txt
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements/dev.txt
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(LOCK) --group supply -c requirements/dev.txt -o requirements/supply.txt
+
+pin: ## write the digest of the base image into the Dockerfile (needs docker and a registry)
+	@$(PYTHON) -m supply.pin
+
+sbom: .venv-supply/made ## write sbom.json: what the service runs with, as CycloneDX
+	@PYTHONWARNINGS=ignore .venv-supply/bin/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application --output-reproducible --sv 1.6 --of JSON -o sbom.json
+	@echo "sbom.json written"
+
+audit: .venv-supply/made ## look for known vulnerabilities in what the service runs with (needs a network)
+	@$(PYTHON) -m supply.audit .venv-supply/bin/pip-audit requirements/run.txt
 
 clean: ## remove what the other targets made
-	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-supply sbom.json build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12 …"; exit 1; }
 	@$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/run: .venv/made requirements/run.txt pyproject.toml
+.venv/run: .venv/made requirements/run.txt requirements/build.txt pyproject.toml
 	@echo "Installing what the service needs …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/build.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -62,3 +75,9 @@ clean: ## remove what the other targets made
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run
+
+# Apart from the service's own packages, which these tools look at.
+.venv-supply/made: requirements/supply.txt
+	@$(PYTHON) -m venv .venv-supply
+	@.venv-supply/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/supply.txt
+	@touch $@

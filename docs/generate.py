@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from the code and the data: protocol, coverage, examples, settings.
+"""Writes the pages of docs/ made from the code and the data: protocol, coverage, examples, settings, licences.
 
 `make docs` runs it; a test fails when a page is not what it would write.
 """
@@ -18,6 +18,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import load
 from docs import conformance, coverage_page, protocol_page, sandbox_page
+from supply import licences
 from tests import sandbox
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +109,7 @@ PAGES = {
     "docs/bounds.md": bounds_page,
     "docs/protocol.md": protocol,
     "docs/coverage.md": coverage,
+    "docs/licences.md": licences.page,
 }
 
 

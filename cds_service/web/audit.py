@@ -75,7 +75,8 @@ def what_is_recorded(settings: Settings) -> str:
                 ", without patients and orders: no KETAMINE_CDS_STORE_KEY_FILE, so no override keeps a card quiet."
             )
         else:
-            keys.read(settings.store_key_file)
+            key = keys.read(settings.store_key_file)
+            said += "; what the former key recorded is looked up too." if key.former else ""
     if settings.shadow == "on":
         said += " SHADOW MODE: no card is sent to anyone."
     return said

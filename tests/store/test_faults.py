@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -19,14 +20,21 @@ import pytest
 
 from cds_service.audit import Audit
 from cds_service.hooks.replay import PATIENCE_SECONDS, SqlReplayGuard
+from cds_service.knowledge import Knowledge
 from cds_service.patience import Asking, Unanswered
+from cds_service.settings import Settings
 from cds_service.store import engines, retention
 from cds_service.store.engines import StoreError
 from cds_service.store.keys import Key
 from cds_service.store.store import Store
+from cds_service.web.app import create_app
+from cds_service.web.audit import open_audit
+from tests.hooks.tokens import PUBLIC_URL
+from tests.scenarios.build import NOW as CALLED
 from tests.servers.local import unused_port
 from tests.servers.postgres import Postgres, postgres
 from tests.store.build import NOW, ORDER, feedback, invocation
+from tests.web.callers import Caller
 
 __all__ = ["postgres"]
 
@@ -509,3 +517,38 @@ def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_p
         assert len(_recorded(url)) == 51
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+# A whole order ---------------------------------------------------------------------------------------------------
+
+
+def test_an_order_is_judged_while_every_database_is_silent(knowledge: Knowledge, tmp_path: Path) -> None:
+    """With authentication, a store and its key: the look-ups of used tokens and of overrides are both given up."""
+    key = tmp_path / "key"
+    key.write_text("a key that is long enough to be one")
+    key.chmod(0o600)
+    caller = Caller(tmp_path, "north")
+    (tmp_path / "clients.yaml").write_text(json.dumps({"clients": [caller.entry]}), "utf-8")
+    with _silent() as port:
+        url = f"postgresql://u:s3cret@127.0.0.1:{port}/x"
+        settings = Settings(
+            auth="required",
+            clients=str(tmp_path / "clients.yaml"),
+            public_url=PUBLIC_URL,
+            state_dir=str(tmp_path),
+            replay_url=url,
+            store=url,
+            store_key_file=str(key),
+        )
+        audit = open_audit(settings)
+        http = create_app(settings, knowledge, lambda: CALLED, audit).test_client()
+        began = time.monotonic()
+        for _ in range(5):
+            answer = caller.sign(http)
+            assert answer.status_code == 200
+            assert answer.get_json()["cards"]
+        assert time.monotonic() - began < 5 * 0.5 + SLACK
+        ready = http.get("/readyz")
+        assert (ready.status_code, ready.get_json()["status"]) == (200, "degraded")
+        assert ready.get_json()["checks"] == {"protocol": True, "order": True, "used-tokens": False, "store": False}
+        audit.close()
