@@ -140,7 +140,7 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             says.append(f"a draft order does not say of which medication: {_UNKNOWN}")
     for item in request.drafts:
         kind = item.read.type
-        if kind == "MedicationRequest" and item.read.resource is None:
+        if kind in _UNOPENED and item.read.resource is None:
             says.append(f"a draft order could not be read: {_UNKNOWN}")
         elif kind in _GIVES and (drug := _given_by(item, records, knowledge)) is not None:
             says.append(f"a {kind} of {drug} among the drafts was not judged: only a MedicationRequest is")
@@ -148,6 +148,7 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
 
 
 _UNKNOWN = "whether it is ketamine is not known"
+_UNOPENED = frozenset({"MedicationRequest", "Bundle", "Parameters"})
 _GIVES = frozenset({"MedicationDispense", "MedicationAdministration"})
 """What may hold the drug among the drafts, and is no order."""
 _OVER = frozenset({"completed", "entered-in-error", "not-done", "stopped", "cancelled", "declined"})

@@ -13,8 +13,8 @@ from cds_service import bounds
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir.bundles import Item
 
-_DEEPEST = 6
-"""Wrappers in wrappers."""
+_DEEPEST = 40
+"""Wrappers in wrappers; what lies deeper is one that was not opened."""
 _HOLDS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan", "List", "Composition", "Provenance", "Task"})
 """Resources whose contained orders are drafts themselves."""
 _EARLIER = frozenset({"MedicationOrder", "MedicationPrescription"})
@@ -68,6 +68,7 @@ def _is_unusual(raw: msgspec.Raw | bytes, items: Sequence[Item]) -> bool:
 def _entries(value: Any, full_url: str | None, depth: int) -> Iterator[dict[str, Any]]:
     """The entries of the Bundle that was meant."""
     if depth > _DEEPEST:
+        yield {"resource": {"resourceType": "Bundle"}}
         return
     if isinstance(value, list):
         for each in value:

@@ -21,11 +21,11 @@ from cds_service.fhir.resources import (
     Ratio,
     Timing,
 )
-from cds_service.orders import measure, often, timing
+from cds_service.orders import measure, often, text, timing
 from cds_service.orders import route as routes
 from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.route import Route
-from cds_service.orders.text import AMOUNT
+from cds_service.orders.text import AMOUNT, NOTHING, Spoken
 from cds_service.orders.timing import Problem, Repeat
 from cds_service.terminology.valuesets import ValueSets
 
@@ -95,6 +95,8 @@ class Written:
     """What it says in two ways, without a look at the patient's weight."""
     at_most: Amount | None = None
     """maxDosePerAdministration."""
+    said: Spoken = NOTHING
+    """The amounts in its words."""
 
     @property
     def has_amount(self) -> bool:
@@ -144,7 +146,7 @@ def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: 
     """
     reader = _Reader()
     dose, rate, container, rate_refused = _doses_and_rates(list(_entries(dosage)), reader)
-    words = _words(dosage, notes)
+    words = _words(dosage, notes, reader)
     in_words = (often.of_doses(each, AMOUNT) for each in words)
     times = timing.read(
         dosage.timing or Timing(), min((each for each in in_words if each is not None), default=None), zone
@@ -167,6 +169,7 @@ def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: 
         push=route.push or valuesets.member("method_bolus", method) is not None,
         titrate=any(_TITRATION.search(each) for each in words),
         text=dosage.text,
+        said=text.read("; ".join(words), alone=not (dose or rate)),
         at_most=_at_most(dosage.max_dose_per_administration, reader),
         problems=(*reader.problems, *times.problems),
         rate_refused=rate_refused,
@@ -175,13 +178,21 @@ def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: 
     )
 
 
-def _words(dosage: Dosage, notes: Sequence[str]) -> tuple[str, ...]:
+_MOST_CHARACTERS = 10_000
+"""Of the words of an instruction."""
+
+
+def _words(dosage: Dosage, notes: Sequence[str], reader: _Reader) -> tuple[str, ...]:
     given = [dosage.text, dosage.patient_instruction, *(w for c in dosage.additional_instruction for w in c.words)]
     if dosage.as_needed_codeable_concept is not None:
         given += dosage.as_needed_codeable_concept.words
     if dosage.method is not None:
         given += dosage.method.words
-    return tuple(dict.fromkeys(each for each in (*given, *notes) if each))
+    words = tuple(dict.fromkeys(each for each in (*given, *notes) if each))
+    if sum(map(len, words)) <= _MOST_CHARACTERS:
+        return words
+    reader.problems.append(Problem("text", f"only the first {_MOST_CHARACTERS} characters of its words were read"))
+    return ("; ".join(words)[:_MOST_CHARACTERS],)
 
 
 def read_rate(quantity: Quantity | None, ratio: Ratio | None) -> Amount | None:

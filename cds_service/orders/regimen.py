@@ -1,9 +1,9 @@
-"""From what is written to what the patient gets: steps in mg, mg/kg, mg/h and mg/kg/h at a given weight."""
+"""From one instruction to what the patient gets: a step in mg, mg/kg, mg/h and mg/kg/h at a given weight."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -13,11 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from cds_service import units
-from cds_service.orders import text, words
 from cds_service.orders.dosage import Amount, Written
-from cds_service.orders.measure import RATE_DIMENSIONS
 from cds_service.orders.route import Route
-from cds_service.units import Quantity
 
 Kind = Literal["bolus", "short", "continuous"]
 MINUTES_PER_HOUR = 60
@@ -90,24 +87,6 @@ class Reading(msgspec.Struct, frozen=True):
     """Depression: a volume beside a rate is the dose (over dose / rate), not the bag."""
 
 
-def regimen(written: Sequence[Written], reading: Reading) -> tuple[Step, ...]:
-    """All steps of an order's dosage instructions, in their order. Instructions without any amount give none.
-
-    Words may raise a step or add one, never lower or remove one.
-    """
-    structured = [[_step(way, reading) for way in _ways(each)] for each in written]
-    known = [amount for ways in structured for step in ways for amount in _stated_by(step, reading)]
-    steps: list[Step] = []
-    for each, ways in zip(written, structured, strict=True):
-        for step in ways:
-            raised, beside = _with_words(step, known, reading)
-            steps += [raised, *beside]
-            known += [amount for step in beside for amount in _stated_by(step, reading)]
-        if not ways and each.words:
-            steps += _spoken(each, reading)
-    return tuple(steps)
-
-
 def mass(amount: Amount, reading: Reading) -> tuple[Fraction | None, Fraction | None]:
     """(mg, mg/kg) of a dose, or (mg/h, mg/kg/h) of a rate."""
     given_by, judged_by = reading.body.given_by, reading.body.judged_by
@@ -124,41 +103,39 @@ def mass(amount: Amount, reading: Reading) -> tuple[Fraction | None, Fraction | 
     return value, value / judged_by if judged_by is not None else None
 
 
-def _ways(written: Written) -> list[Written]:
-    """An instruction with an amount; twice where one quantity may be a dose and may be a rate."""
-    if {amount.path for amount in written.dose} & {amount.path for amount in written.rate}:
-        return [dataclasses.replace(written, dose=()), dataclasses.replace(written, rate=())]
-    return [written] if written.has_amount else []
-
-
-def _step(written: Written, reading: Reading) -> Step:
+def step_of(written: Written, reading: Reading) -> Step:
     dose, dose_faults = _agreed(written.dose, "dose", reading)
     rate, rate_faults = _agreed(written.rate, "rate", reading)
     contradictions = tuple(dict.fromkeys((*written.contradictions, *dose_faults, *rate_faults)))
-    step = _computed(Step(written, None, False, dose=dose, rate=rate, contradictions=contradictions), reading)
+    step = computed(Step(written, None, False, dose=dose, rate=rate, contradictions=contradictions), reading)
     return replace(step, contradictions=(*step.contradictions, *_above_most(step, reading)))
 
 
-def _computed(step: Step, reading: Reading) -> Step:
+def computed(step: Step, reading: Reading) -> Step:
     """The step with its figures, from its dose and its rate."""
     if step.rate is not None:
         return _beside_rate(step, step.dose, step.rate, reading)
     assert step.dose is not None
     if step.written.rate_refused:
         return replace(step, finite=True, why_unknown="the rate beside the dose cannot be read")
-    return _classed(_finite(step, mass(step.dose, reading), step.written.minutes), reading)
+    return classed(finite(step, mass(step.dose, reading), step.written.minutes), reading)
 
 
 def _above_most(step: Step, reading: Reading) -> Iterator[str]:
-    """A dose above the order's own most: per administration, or in whatever period."""
-    cap = step.written.cap
-    for name, amount in (("single dose", step.written.at_most), ("dose in a period", cap.amount if cap else None)):
-        most = mass(amount, reading) if amount is not None and step.finite else (None, None)
-        if any(
-            given is not None and limit is not None and given > limit
-            for given, limit in zip((step.mg, step.mg_per_kg), most, strict=True)
-        ):
-            yield f"the dose is above the order's own largest {name}"
+    """A finite dose above the order's own most: of an administration, or of a period with all doses in it."""
+    written = step.written
+    most = [("the dose is above its own largest single dose", written.at_most, 1)]
+    if written.cap is not None:
+        doses, repeat = 1, written.repeat
+        if repeat.interval is not None and not written.as_needed:
+            doses = math.ceil(written.cap.minutes / repeat.interval)
+            doses = min(doses, repeat.count) if repeat.count else doses
+        most.append(("what is given in a period is above its own maximum", written.cap.amount, doses))
+    for fault, amount, times in most:
+        if amount is not None and step.finite:
+            pairs = zip((step.mg, step.mg_per_kg), mass(amount, reading), strict=True)
+            if any(given is not None and limit is not None and given * times > limit for given, limit in pairs):
+                yield fault
 
 
 def _beside_rate(step: Step, dose: Amount | None, rate: Amount, reading: Reading) -> Step:
@@ -179,7 +156,7 @@ def _beside_rate(step: Step, dose: Amount | None, rate: Amount, reading: Reading
         return replace(step, kind="continuous", mg_per_hour=per_hour[0], mg_per_kg_per_hour=per_hour[1])
     hours = minutes / MINUTES_PER_HOUR
     given = tuple(None if x is None else x * hours for x in per_hour)
-    return _classed(_finite(step, (given[0], given[1]), minutes), reading)
+    return classed(finite(step, (given[0], given[1]), minutes), reading)
 
 
 _ONE = frozenset(units.find(code, "time").factor for code in ("s", "min", "h", "d", "wk"))
@@ -213,7 +190,7 @@ def _mass_beside_rate(
     )
     stated = step.written.minutes
     if stated is not None:
-        if minutes is not None and not _close(minutes, stated, reading.conventions.tolerance):
+        if minutes is not None and not close(minutes, stated, reading.conventions.tolerance):
             said = "dose, rate and duration do not fit each other"
             step = replace(step, contradictions=(*step.contradictions, said))
             hours = stated / MINUTES_PER_HOUR
@@ -226,10 +203,10 @@ def _mass_beside_rate(
     if minutes is None:
         why = "the run time cannot be computed without a weight"
         return replace(step, finite=True, mg=given[0], mg_per_kg=given[1], why_unknown=why)
-    return _classed(_finite(step, given, minutes), reading)
+    return classed(finite(step, given, minutes), reading)
 
 
-def _finite(step: Step, given: tuple[Fraction | None, Fraction | None], minutes: Fraction | None) -> Step:
+def finite(step: Step, given: tuple[Fraction | None, Fraction | None], minutes: Fraction | None) -> Step:
     mg, mg_per_kg = given
     hours = minutes / MINUTES_PER_HOUR if minutes else None
     return replace(
@@ -243,7 +220,7 @@ def _finite(step: Step, given: tuple[Fraction | None, Fraction | None], minutes:
     )
 
 
-def _classed(step: Step, reading: Reading) -> Step:
+def classed(step: Step, reading: Reading) -> Step:
     if step.minutes is None or step.minutes <= reading.conventions.bolus_minutes:
         return replace(step, kind="bolus")
     if step.minutes < reading.conventions.continuous_minutes:
@@ -251,7 +228,7 @@ def _classed(step: Step, reading: Reading) -> Step:
     return replace(step, kind="continuous")
 
 
-def _close(a: Fraction, b: Fraction, tolerance: Fraction) -> bool:
+def close(a: Fraction, b: Fraction, tolerance: Fraction) -> bool:
     return abs(a - b) <= tolerance * min(a, b)
 
 
@@ -259,12 +236,12 @@ def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[A
     """The amount that counts: the first one, or the highest where two statements of it disagree."""
     if not amounts:
         return None, ()
-    pairs = [_comparable(a, b, reading) for a, b in combinations(_extremes(amounts), 2)]
-    if all(pair is None or _close(*pair, reading.conventions.tolerance) for pair in pairs):
+    pairs = [comparable(a, b, reading) for a, b in combinations(_extremes(amounts), 2)]
+    if all(pair is None or close(*pair, reading.conventions.tolerance) for pair in pairs):
         return amounts[0], ()
     highest = amounts[0]
     for other in amounts[1:]:
-        pair = _comparable(highest, other, reading)
+        pair = comparable(highest, other, reading)
         highest = other if pair is not None and pair[1] > pair[0] else highest
     if len({amount.path for amount in amounts}) == 1:
         return highest, ()  # how one quantity contradicts itself is said already
@@ -280,7 +257,7 @@ def _extremes(amounts: tuple[Amount, ...]) -> list[Amount]:
     return [end(some, key=lambda amount: amount.value) for some in of_kind for end in (min, max)]
 
 
-def _comparable(a: Amount, b: Amount, reading: Reading) -> tuple[Fraction, Fraction] | None:
+def comparable(a: Amount, b: Amount, reading: Reading) -> tuple[Fraction, Fraction] | None:
     """Both in the same measure, where there is one."""
     if a.dimension == b.dimension:
         return a.value, b.value
@@ -288,134 +265,3 @@ def _comparable(a: Amount, b: Amount, reading: Reading) -> tuple[Fraction, Fract
         if x is not None and y is not None:
             return x, y
     return None
-
-
-# Words ------------------------------------------------------------------------------------------------------
-
-
-class Stated(msgspec.Struct, frozen=True):
-    """An amount that the structure states, so that words may repeat it."""
-
-    is_rate: bool
-    figures: tuple[Fraction | None, Fraction | None]
-    """(mg, mg/kg) of a dose, or (mg/h, mg/kg/h) of a rate."""
-    dimension: str | None = None
-    value: Fraction | None = None
-    """As it is written, where it is."""
-
-
-def _stated_by(step: Step, reading: Reading) -> Iterator[Stated]:
-    """What words may say of a step: its doses and rates, both ends of them, what they come to, and its caps."""
-    written = step.written
-    cap = written.cap.amount if written.cap is not None else None
-    for amount in (*written.dose, *written.rate, step.dose, step.rate, written.at_most, cap):
-        if amount is not None:
-            yield _stated(amount, reading)
-            if amount.low is not None:
-                yield _stated(dataclasses.replace(amount, value=amount.low), reading)
-    yield Stated(False, (step.mg, step.mg_per_kg))
-    yield Stated(True, (step.mg_per_hour, step.mg_per_kg_per_hour))
-    if cap is not None and written.cap is not None:
-        hours = written.cap.minutes / MINUTES_PER_HOUR
-        mg, mg_per_kg = mass(cap, reading)
-        yield Stated(True, (mg and mg / hours, mg_per_kg and mg_per_kg / hours))
-
-
-def _stated(amount: Amount, reading: Reading) -> Stated:
-    return Stated(amount.dimension in RATE_DIMENSIONS, mass(amount, reading), amount.dimension, amount.value)
-
-
-def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
-    """Whether words only repeat what the structure states."""
-    said = _stated(amount, reading)
-    for each in known:
-        pairs = [*zip(each.figures, said.figures, strict=True)]
-        if each.dimension == said.dimension:
-            pairs.append((each.value, said.value))
-        close = (x is not None and y is not None and _close(x, y, reading.conventions.tolerance) for x, y in pairs)
-        if each.is_rate == said.is_rate and any(close):
-            return True
-    return False
-
-
-def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[Step, list[Step]]:
-    """The step with the higher of its own amounts and of those in its words, and steps that stand in words alone."""
-    said = text.read("; ".join(step.written.words), alone=False)
-    step = _at_shorter_time(step, said.minutes, reading)
-    beside: list[Step] = []
-    for quantities in (said.doses, said.rates):
-        amounts = [_as_amount(quantity) for quantity in quantities]
-        others = [amount for amount in amounts if not _repeats(amount, known, reading)]
-        if not others:
-            continue
-        own = step.rate if others[0].dimension in RATE_DIMENSIONS else step.dose
-        if own is None:
-            # mL beside a rate are the bag, not a dose.
-            others = [amount for amount in others if amount.dimension != "volume"]
-            beside += [
-                _aloud(step.written, each, None, reading)
-                for each in {(a.dimension, a.value): a for a in others}.values()
-            ]
-            faults = tuple(f"the words say {words.amount(amount)} as well" for amount in others)
-            step = replace(step, contradictions=(*step.contradictions, *dict.fromkeys(faults)))
-        else:
-            step = _raised(step, own, others, len(others) == len(amounts), reading)
-    return step, beside
-
-
-def _raised(step: Step, own: Amount, others: Sequence[Amount], none_repeats: bool, reading: Reading) -> Step:
-    """The step at the highest of `others` where that is above its `own` amount. A lower one is only said."""
-    pairs = [(other, _comparable(own, other, reading)) for other in others]
-    higher = [(pair[1] / pair[0], other) for other, pair in pairs if pair is not None and pair[1] > pair[0]]
-    lower = [other for other, pair in pairs if pair is not None and pair[1] <= pair[0]]
-    unlike = [other for other, pair in pairs if pair is None and other.dimension != "volume"]
-    if higher:
-        most = max(higher, key=lambda each: each[0])[1]
-        fault = f"the words say {words.amount(most)} and the structure {words.amount(own)}; the higher is judged"
-        changed = replace(step, rate=most) if own is step.rate else replace(step, dose=most)
-        step = _computed(replace(changed, contradictions=(*step.contradictions, fault)), reading)
-    elif lower and none_repeats:
-        fault = f"the words say {words.amount(lower[0])} and the structure {words.amount(own)}; the higher is judged"
-        step = replace(step, contradictions=(*step.contradictions, fault))
-    faults = (f"“{words.amount(other)}” in words cannot be held against {words.amount(own)}" for other in unlike)
-    return replace(step, uncompared=(*step.uncompared, *dict.fromkeys(faults)))
-
-
-def _at_shorter_time(step: Step, minutes: Fraction | None, reading: Reading) -> Step:
-    """The step over the time that its words say, where that is another than the one beside its dose."""
-    written, tolerance = step.written, reading.conventions.tolerance
-    cap = written.cap.minutes if written.cap is not None else None
-    known = [each for each in (written.minutes, written.bounds_minutes, cap, step.minutes) if each is not None]
-    if minutes is None or written.minutes is None or any(_close(minutes, each, tolerance) for each in known):
-        return step
-    fault = f"the words say over {words.duration(minutes)}, the structure over {words.duration(written.minutes)}"
-    step = replace(step, contradictions=(*step.contradictions, fault))
-    if step.rate is not None or minutes > written.minutes:
-        return step
-    return _computed(replace(step, written=dataclasses.replace(written, minutes=minutes)), reading)
-
-
-def _spoken(written: Written, reading: Reading) -> list[Step]:
-    """Steps from words alone, each judged for itself."""
-    said = text.read("; ".join(written.words))
-    minutes = said.minutes if not said.doses else None
-    steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in said.doses]
-    return steps + [_aloud(written, _as_amount(quantity), minutes, reading) for quantity in said.rates]
-
-
-def _aloud(written: Written, amount: Amount, minutes: Fraction | None, reading: Reading) -> Step:
-    """A step that stands in words alone."""
-    figures = mass(amount, reading)
-    if amount.dimension not in RATE_DIMENSIONS:
-        step = Step(written, None, False, dose=amount, spoken=True)
-        return _classed(_finite(step, figures, minutes), reading)
-    step = Step(written, None, False, rate=amount, spoken=True)
-    if minutes is not None:
-        hours = minutes / MINUTES_PER_HOUR
-        given = tuple(None if x is None else x * hours for x in figures)
-        return _classed(_finite(step, (given[0], given[1]), minutes), reading)
-    return replace(step, kind="continuous", mg_per_hour=figures[0], mg_per_kg_per_hour=figures[1])
-
-
-def _as_amount(quantity: Quantity) -> Amount:
-    return Amount(quantity.dimension, quantity.value, quantity.unit.code, quantity.written, "quantity", ())

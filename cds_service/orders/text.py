@@ -52,6 +52,9 @@ class Spoken(msgspec.Struct, frozen=True):
     minutes: Fraction | None = None
 
 
+NOTHING = Spoken()
+
+
 def _number(text: str) -> Fraction:
     """`0,5` and `.5` are 0.5. `1,000` may be a thousand: since a text only raises, the larger reading counts."""
     if re.fullmatch(r"[1-9]\d{0,2},\d{3}", text):
@@ -66,7 +69,7 @@ def read(text: str | None, alone: bool = True) -> Spoken:
     Not `alone` but beside a structured dose, what a bag or a vial holds is no dose.
     """
     if not text:
-        return Spoken()
+        return NOTHING
     doses: list[Quantity] = []
     rates: list[Quantity] = []
     for match in AMOUNT.finditer(text):

@@ -11,8 +11,9 @@ from cds_service.fhir import lenient, outgoing
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.draft import KetamineOrder
+from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, SetEnd, floored, make_edits
-from cds_service.orders.regimen import Step, regimen
+from cds_service.orders.regimen import Step
 from cds_service.protocol.model import Rule, SymptomIs
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import in_sets

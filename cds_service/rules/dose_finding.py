@@ -10,7 +10,8 @@ from typing import Literal
 import msgspec
 
 from cds_service.orders.draft import KetamineOrder
-from cds_service.orders.regimen import Body, Step, regimen
+from cds_service.orders.instructions import regimen
+from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import reading, steps_as

@@ -255,7 +255,7 @@ def _without(case: Case, finding: Finding) -> Case | None:
 
 def _candidate(case: Case, slip: Slip) -> Proposal | None:
     """The same number in the unit that it fits, if that lies within the limits."""
-    if slip.meant is None:
+    if slip.meant is None or slip.step.contradictions:
         return None
     edit = SetAmount(slip.step.written.index, slip.amount, slip.amount.written, slip.meant)
     after = with_edits(case, [edit])

@@ -12,7 +12,8 @@ from cds_service.chart.facts import Weight, on
 from cds_service.figures import show
 from cds_service.lazy import cached_property
 from cds_service.orders.draft import KetamineOrder
-from cds_service.orders.regimen import Body, Reading, Step, regimen
+from cds_service.orders.instructions import regimen
+from cds_service.orders.regimen import Body, Reading, Step
 from cds_service.rules.case import Case, once, once_of_patient
 
 

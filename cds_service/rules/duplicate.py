@@ -8,8 +8,9 @@ from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.orders import dosage
 from cds_service.orders.draft import KetamineOrder
+from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Proposal, deletion
-from cds_service.orders.regimen import Body, Kind, Reading, regimen
+from cds_service.orders.regimen import Body, Kind, Reading
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import dosing_weight, reading

@@ -12,8 +12,9 @@ from cds_service.fhir.resources import MedicationRequest
 from cds_service.figures import show
 from cds_service.orders import dosage, words
 from cds_service.orders.dosage import Written
+from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, floored, make_edits
-from cds_service.orders.regimen import Reading, Step, regimen
+from cds_service.orders.regimen import Reading, Step
 from cds_service.protocol.model import Limit, Rule, Tier
 from cds_service.rules.case import Case
 from cds_service.rules.clauses import evaluate

@@ -1,0 +1,180 @@
+"""All instructions of an order as steps: what its structure gives, held against what its words say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import msgspec
+from msgspec.structs import replace
+
+from cds_service.orders import words
+from cds_service.orders.dosage import Amount, Written
+from cds_service.orders.measure import RATE_DIMENSIONS
+from cds_service.orders.regimen import (
+    MINUTES_PER_HOUR,
+    Reading,
+    Step,
+    classed,
+    close,
+    comparable,
+    computed,
+    finite,
+    mass,
+    step_of,
+)
+from cds_service.units import Quantity
+
+
+def regimen(written: Sequence[Written], reading: Reading) -> tuple[Step, ...]:
+    """All steps of an order's dosage instructions, in their order. Instructions without any amount give none.
+
+    Words may raise a step or add one, never lower or remove one.
+    """
+    structured = [[step_of(way, reading) for way in _ways(each)] for each in written]
+    known = [amount for ways in structured for step in ways for amount in _stated_by(step, reading)]
+    steps: list[Step] = []
+    for each, ways in zip(written, structured, strict=True):
+        for step in ways:
+            raised, beside = _with_words(step, known, reading)
+            steps += [raised, *beside]
+            known += [amount for step in beside for amount in _stated_by(step, reading)]
+        if not ways and each.words:
+            steps += _spoken(each, reading)
+    return tuple(steps)
+
+
+def _ways(written: Written) -> list[Written]:
+    """An instruction with an amount; twice where one quantity may be a dose and may be a rate."""
+    if {amount.path for amount in written.dose} & {amount.path for amount in written.rate}:
+        return [dataclasses.replace(written, dose=()), dataclasses.replace(written, rate=())]
+    return [written] if written.has_amount else []
+
+
+class Stated(msgspec.Struct, frozen=True):
+    """An amount that the structure states, so that words may repeat it."""
+
+    is_rate: bool
+    figures: tuple[Fraction | None, Fraction | None]
+    """(mg, mg/kg) of a dose, or (mg/h, mg/kg/h) of a rate."""
+    dimension: str | None = None
+    value: Fraction | None = None
+    """As it is written, where it is."""
+
+
+def _stated_by(step: Step, reading: Reading) -> Iterator[Stated]:
+    """What words may say of a step: its doses and rates, both ends of them, what they come to, and its caps."""
+    written = step.written
+    cap = written.cap.amount if written.cap is not None else None
+    for amount in (*written.dose, *written.rate, step.dose, step.rate, written.at_most, cap):
+        if amount is not None:
+            yield _stated(amount, reading)
+            if amount.low is not None:
+                yield _stated(dataclasses.replace(amount, value=amount.low), reading)
+    yield Stated(False, (step.mg, step.mg_per_kg))
+    yield Stated(True, (step.mg_per_hour, step.mg_per_kg_per_hour))
+    if cap is not None and written.cap is not None:
+        hours = written.cap.minutes / MINUTES_PER_HOUR
+        mg, mg_per_kg = mass(cap, reading)
+        yield Stated(True, (mg and mg / hours, mg_per_kg and mg_per_kg / hours))
+
+
+def _stated(amount: Amount, reading: Reading) -> Stated:
+    return Stated(amount.dimension in RATE_DIMENSIONS, mass(amount, reading), amount.dimension, amount.value)
+
+
+def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
+    """Whether words only repeat what the structure states."""
+    said = _stated(amount, reading)
+    for each in known:
+        pairs = [*zip(each.figures, said.figures, strict=True)]
+        if each.dimension == said.dimension:
+            pairs.append((each.value, said.value))
+        alike = (x is not None and y is not None and close(x, y, reading.conventions.tolerance) for x, y in pairs)
+        if each.is_rate == said.is_rate and any(alike):
+            return True
+    return False
+
+
+def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[Step, list[Step]]:
+    """The step with the higher of its own amounts and of those in its words, and steps that stand in words alone."""
+    said = step.written.said
+    step = _at_shorter_time(step, said.minutes, reading)
+    beside: list[Step] = []
+    for quantities in (said.doses, said.rates):
+        amounts = [_as_amount(quantity) for quantity in quantities]
+        others = [amount for amount in amounts if not _repeats(amount, known, reading)]
+        if not others:
+            continue
+        own = step.rate if others[0].dimension in RATE_DIMENSIONS else step.dose
+        if own is None:
+            # mL beside a rate are the bag, not a dose.
+            others = [amount for amount in others if amount.dimension != "volume"]
+            beside += [
+                _aloud(step.written, each, None, reading)
+                for each in {(a.dimension, a.value): a for a in others}.values()
+            ]
+            faults = tuple(f"the words say {words.amount(amount)} as well" for amount in others)
+            step = replace(step, contradictions=(*step.contradictions, *dict.fromkeys(faults)))
+        else:
+            step = _raised(step, own, others, len(others) == len(amounts), reading)
+    return step, beside
+
+
+def _raised(step: Step, own: Amount, others: Sequence[Amount], none_repeats: bool, reading: Reading) -> Step:
+    """The step at the highest of `others` where that is above its `own` amount. A lower one is only said."""
+    pairs = [(other, comparable(own, other, reading)) for other in others]
+    higher = [(pair[1] / pair[0], other) for other, pair in pairs if pair is not None and pair[1] > pair[0]]
+    lower = [other for other, pair in pairs if pair is not None and pair[1] <= pair[0]]
+    unlike = [other for other, pair in pairs if pair is None and other.dimension != "volume"]
+    if higher:
+        most = max(higher, key=lambda each: each[0])[1]
+        fault = f"the words say {words.amount(most)} and the structure {words.amount(own)}; the higher is judged"
+        changed = replace(step, rate=most) if own is step.rate else replace(step, dose=most)
+        step = computed(replace(changed, contradictions=(*step.contradictions, fault)), reading)
+    elif lower and none_repeats:
+        fault = f"the words say {words.amount(lower[0])} and the structure {words.amount(own)}; the higher is judged"
+        step = replace(step, contradictions=(*step.contradictions, fault))
+    faults = (f"“{words.amount(other)}” in words cannot be held against {words.amount(own)}" for other in unlike)
+    return replace(step, uncompared=(*step.uncompared, *dict.fromkeys(faults)))
+
+
+def _at_shorter_time(step: Step, minutes: Fraction | None, reading: Reading) -> Step:
+    """The step over the time that its words say, where that is another than the one beside its dose."""
+    written, tolerance = step.written, reading.conventions.tolerance
+    cap = written.cap.minutes if written.cap is not None else None
+    known = [each for each in (written.minutes, written.bounds_minutes, cap, step.minutes) if each is not None]
+    if minutes is None or written.minutes is None or any(close(minutes, each, tolerance) for each in known):
+        return step
+    fault = f"the words say over {words.duration(minutes)}, the structure over {words.duration(written.minutes)}"
+    step = replace(step, contradictions=(*step.contradictions, fault))
+    if step.rate is not None or minutes > written.minutes:
+        return step
+    return computed(replace(step, written=dataclasses.replace(written, minutes=minutes)), reading)
+
+
+def _spoken(written: Written, reading: Reading) -> list[Step]:
+    """Steps from words alone, each judged for itself."""
+    said = written.said
+    minutes = said.minutes if not said.doses else None
+    steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in said.doses]
+    return steps + [_aloud(written, _as_amount(quantity), minutes, reading) for quantity in said.rates]
+
+
+def _aloud(written: Written, amount: Amount, minutes: Fraction | None, reading: Reading) -> Step:
+    """A step that stands in words alone."""
+    figures = mass(amount, reading)
+    if amount.dimension not in RATE_DIMENSIONS:
+        step = Step(written, None, False, dose=amount, spoken=True)
+        return classed(finite(step, figures, minutes), reading)
+    step = Step(written, None, False, rate=amount, spoken=True)
+    if minutes is not None:
+        hours = minutes / MINUTES_PER_HOUR
+        given = tuple(None if x is None else x * hours for x in figures)
+        return classed(finite(step, (given[0], given[1]), minutes), reading)
+    return replace(step, kind="continuous", mg_per_hour=figures[0], mg_per_kg_per_hour=figures[1])
+
+
+def _as_amount(quantity: Quantity) -> Amount:
+    return Amount(quantity.dimension, quantity.value, quantity.unit.code, quantity.written, "quantity", ())

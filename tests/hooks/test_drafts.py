@@ -1,0 +1,200 @@
+"""Draft orders in whatever they are wrapped, of whatever version, for a patient in whatever spelling."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.properties.asking import answered
+from tests.scenarios.build import PATIENT, RXNORM, hook_request
+
+Json = dict[str, Any]
+
+BASE = hook_request({"order": {"rate": "2 mg/kg/h"}})
+ORDER: Json = BASE["context"]["draftOrders"]["entry"][0]["resource"]
+ENTRY: Json = {"resource": ORDER}
+BUNDLE: Json = {"resourceType": "Bundle", "type": "collection", "entry": [ENTRY]}
+MEDICATION: Json = {"resourceType": "Medication", "id": "m", "code": ORDER["medicationCodeableConcept"]}
+
+
+def _asked(drafts: Any, **context: Any) -> Json:
+    return {**BASE, "context": {**BASE["context"], "draftOrders": drafts, **context}}
+
+
+def _topics(asked: Json) -> list[tuple[str, str]]:
+    return [(card["source"]["topic"]["code"], card["indicator"]) for card in answered(asked)]
+
+
+def _changed(**elements: Any) -> Json:
+    order = {key: value for key, value in {**ORDER, **elements}.items() if value is not None}
+    return {**BUNDLE, "entry": [{"resource": order}]}
+
+
+def _held(kind: str, *, by_reference: bool = False) -> Json:
+    order = copy.deepcopy(ORDER)
+    inside = [order]
+    if by_reference:
+        del order["medicationCodeableConcept"]
+        order["medicationReference"] = {"reference": "#m"}
+        inside.append(MEDICATION)
+    subject = {"reference": f"Patient/{PATIENT}"}
+    holder = {"resourceType": kind, "id": "h", "status": "draft", "intent": "proposal", "subject": subject}
+    return {**BUNDLE, "entry": [{"resource": holder | {"contained": inside}}]}
+
+
+SHAPES: dict[str, Any] = {
+    "a Bundle": BUNDLE,
+    "a bare order": ORDER,
+    "a list of orders": [ORDER],
+    "a list of entries": [ENTRY],
+    "an entry": ENTRY,
+    "a list of Bundles": [BUNDLE],
+    "a Bundle in a Bundle": {**BUNDLE, "entry": [{"resource": BUNDLE}]},
+    "a Bundle in a Bundle in a list": [
+        {**BUNDLE, "entry": [{"resource": {**BUNDLE, "entry": [{"resource": BUNDLE}]}}]}
+    ],
+    "entries without a resource": {**BUNDLE, "entry": [ORDER]},
+    "one entry, no list": {**BUNDLE, "entry": ENTRY},
+    "one order as entry": {**BUNDLE, "entry": ORDER},
+    "a Bundle without its type": {"entry": [ENTRY]},
+    "a string of JSON": json.dumps(BUNDLE, default=float),
+    "Parameters": {"resourceType": "Parameters", "parameter": [{"name": "draft", "resource": ORDER}]},
+    "Parameters of a Bundle": {"resourceType": "Parameters", "parameter": [{"name": "drafts", "resource": BUNDLE}]},
+    "Parameters in parts": {
+        "resourceType": "Parameters",
+        "parameter": [{"name": "all", "part": [{"name": "x", "valueString": "y"}, {"name": "d", "resource": ORDER}]}],
+    },
+    "contained in a RequestGroup": _held("RequestGroup"),
+    "contained in a CarePlan": _held("CarePlan"),
+    "contained with its medication": _held("RequestGroup", by_reference=True),
+    "without resourceType": _changed(resourceType=None),
+    "of R5": _changed(medicationCodeableConcept=None, medication={"concept": ORDER["medicationCodeableConcept"]}),
+    "of DSTU2": _changed(resourceType="MedicationOrder", subject=None, patient=ORDER["subject"]),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_order_is_judged_in_whatever_it_is_wrapped(shape: str) -> None:
+    assert ("rate-exceeds-ceiling", "critical") in _topics(_asked(SHAPES[shape])), shape
+
+
+def test_an_order_in_a_bundle_beside_a_wrapped_one_is_judged_with_it() -> None:
+    second = {**ORDER, "id": "o2"}
+    both = {**BUNDLE, "entry": [ENTRY, {"resource": {**BUNDLE, "entry": [{"resource": second}]}}]}
+    orders = {card["extension"]["io.github.ketamine-cds"]["order"] for card in answered(_asked(both))[:2]}
+    assert orders == {"MedicationRequest/o1", "MedicationRequest/o2"}
+
+
+SPELLINGS = [
+    f"Patient/{PATIENT}",
+    PATIENT,
+    f"http://ehr.example/fhir/Patient/{PATIENT}",
+    f"https://ehr.example/fhir/r4/Patient/{PATIENT}/_history/3",
+    f"Patient/{PATIENT}/_history/1",
+    f"urn:uuid:{PATIENT}",
+    PATIENT.upper(),
+    f"Patient/{PATIENT.upper()}",
+    f" Patient/{PATIENT} ",
+]
+
+
+@pytest.mark.parametrize("subject", [text for text in SPELLINGS if "/" in text or ":" in text])
+@pytest.mark.parametrize("context", SPELLINGS)
+def test_the_patient_is_the_same_in_every_spelling(context: str, subject: str) -> None:
+    asked = _asked(_changed(subject={"reference": subject}), patientId=context)
+    assert ("rate-exceeds-ceiling", "critical") in _topics(asked)
+
+
+@pytest.mark.parametrize("subject", ["Patient/p2", "http://ehr.example/fhir/Patient/p2", "Group/p1", "urn:uuid:p2"])
+def test_an_order_of_another_patient_is_not_judged_and_warns(subject: str) -> None:
+    assert _topics(_asked(_changed(subject={"reference": subject}))) == [("could-not-check", "warning")]
+
+
+NAMELESS: dict[str, Json] = {
+    "an identifier alone": {"medicationReference": {"identifier": {"system": "urn:h", "value": "KET50"}}},
+    "an empty concept": {"medicationCodeableConcept": {}},
+    "a reference that nobody knows": {"medicationReference": {"reference": "Medication/gone"}},
+    "a contained medication that is not there": {"medicationReference": {"reference": "#gone"}},
+    "a code of the house alone": {"medicationCodeableConcept": {"coding": [{"system": "urn:h", "code": "KET50"}]}},
+    "nothing at all": {},
+    "an R5 reference that nobody knows": {"medication": {"reference": {"reference": "Medication/gone"}}},
+}
+
+
+@pytest.mark.parametrize("how", NAMELESS)
+def test_a_draft_that_does_not_say_its_drug_warns_once(how: str) -> None:
+    orders = [
+        {
+            "resource": {k: v for k, v in ORDER.items() if k != "medicationCodeableConcept"}
+            | NAMELESS[how]
+            | {"id": name}
+        }
+        for name in ("o1", "o2")
+    ]
+    (card,) = answered(_asked({**BUNDLE, "entry": orders}))
+    assert (card["source"]["topic"]["code"], card["indicator"]) == ("could-not-check", "warning")
+    assert card["detail"].count("whether it is ketamine is not known") == 1
+
+
+@pytest.mark.parametrize(
+    "concept",
+    [
+        {"text": "paracetamol 1 g"},
+        {"coding": [{"system": "urn:h", "code": "PCM", "display": "Paracetamol"}]},
+        {"coding": [{"system": RXNORM, "code": "161"}]},
+    ],
+)
+def test_a_draft_that_names_another_drug_gets_no_card(concept: Json) -> None:
+    assert _topics(_asked(_changed(medicationCodeableConcept=concept))) == []
+
+
+@pytest.mark.parametrize("kind", ["MedicationDispense", "MedicationAdministration"])
+def test_ketamine_in_what_is_no_order_is_said(kind: str) -> None:
+    given_out = {
+        "resourceType": kind,
+        "id": "d1",
+        "status": "in-progress",
+        "medicationCodeableConcept": ORDER["medicationCodeableConcept"],
+        "subject": ORDER["subject"],
+    }
+    assert _topics(_asked({**BUNDLE, "entry": [{"resource": given_out}]})) == [("could-not-check", "warning")]
+    over = {**given_out, "status": "completed"}
+    assert _topics(_asked({**BUNDLE, "entry": [{"resource": over}]})) == []
+    other = {**given_out, "medicationCodeableConcept": {"text": "paracetamol"}}
+    assert _topics(_asked({**BUNDLE, "entry": [{"resource": other}]})) == []
+
+
+def test_a_draft_that_is_no_object_is_said() -> None:
+    asked = _asked({**BUNDLE, "entry": [{"resource": {"resourceType": "MedicationRequest", "status": [[]]}}]})
+    assert _topics(asked) == [("could-not-check", "warning")]
+
+
+def test_what_is_wrapped_beyond_reason_is_said() -> None:
+    drafts = BUNDLE
+    for _ in range(60):
+        drafts = {**BUNDLE, "entry": [{"resource": drafts}]}
+    assert _topics(_asked(drafts)) == [("could-not-check", "warning")]
+
+
+_wrap = st.sampled_from(
+    [
+        lambda inner: [inner],
+        lambda inner: {"resource": inner},
+        lambda inner: {**BUNDLE, "entry": [inner]},
+        lambda inner: {**BUNDLE, "entry": [{"resource": inner}]},
+        lambda inner: {"resourceType": "Parameters", "parameter": [{"name": "x", "resource": inner}]},
+    ]
+)
+
+
+@given(st.lists(_wrap, max_size=4))
+def test_no_wrapping_hides_an_order(wraps: list[Any]) -> None:
+    drafts: Any = ORDER
+    for wrap in wraps:
+        drafts = wrap(drafts)
+    assert ("rate-exceeds-ceiling", "critical") in _topics(_asked(drafts))
