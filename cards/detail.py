@@ -21,9 +21,17 @@ def summary(outcome: Outcome, texts: Texts) -> str:
 
 
 def evidence(
-    outcomes: Sequence[Outcome], notes: Iterable[Note], texts: Texts, protocol: Protocol, day: date
+    outcomes: Sequence[Outcome],
+    notes: Iterable[Note],
+    texts: Texts,
+    protocol: Protocol,
+    day: date,
+    names: Mapping[str, str],
 ) -> list[str]:
-    """The sections that every card has, as Markdown paragraphs. Sections without content are left out."""
+    """The sections that every card has, as Markdown paragraphs. Sections without content are left out.
+
+    `names` are those of query keys, as a clinician would say them.
+    """
     words = texts.words
     facts = dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts)
     sums = dict.fromkeys(
@@ -34,11 +42,17 @@ def evidence(
     changed = dict.fromkeys(
         escaped(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
     )
+    unread = dict.fromkeys(
+        escaped(words.say("exception-unread", name=names.get(reason.fact, reason.fact), why=reason.says))
+        for outcome in outcomes
+        for reason in outcome.exceptions
+        if outcome.status == "fired" and (reason.undelivered or reason.kind == "not-placed")
+    )
     sections = [
         _section(words.say("heading-patient"), facts),
         _section(words.say("heading-arithmetic"), sums),
         _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
-        _section(words.say("heading-notes"), [*said, *changed]),
+        _section(words.say("heading-notes"), [*said, *changed, *unread]),
         _sources(outcomes, texts, protocol),
     ]
     return [section for section in sections if section]

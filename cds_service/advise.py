@@ -58,13 +58,17 @@ def advice(
     source: Source,
     now: datetime,
     acknowledged: Acknowledged = NOTHING,
+    sends: frozenset[str] | None = None,
 ) -> Advice:
-    """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4)."""
-    line = _read_and_judge(request, signing, knowledge, source, now, acknowledged)
+    """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4).
+
+    `sends` are the queries that the client is known to send, if its entry names them.
+    """
+    line = _read_and_judge(request, signing, knowledge, source, now, acknowledged, sends)
     if line is None:
         return Advice(response.EMPTY)
     results, notes = line
-    composed = compose.compose(results, _setting(request, signing, knowledge, now), notes)
+    composed = compose.compose(results, _setting(request, signing, knowledge, now, sends), notes)
     extension = response.extension(results, knowledge.protocol.version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)
     return Advice(answer, results, composed, gather.patient_id(request))
@@ -89,6 +93,7 @@ def _read_and_judge(
     source: Source,
     now: datetime,
     acknowledged: Acknowledged,
+    sends: frozenset[str] | None = None,
 ) -> tuple[list[Judged], list[str]] | None:
     """The outcomes and notes; None where no order is, or may be, ketamine."""
     prefetched: reading.Prefetched | None = None
@@ -105,7 +110,7 @@ def _read_and_judge(
         return None
     if prefetched is None:
         prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries)
-    gather.fetch_missing(request, records, prefetched, knowledge, source)
+    gather.fetch_missing(request, records, prefetched, knowledge, source, sends)
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
@@ -203,14 +208,17 @@ def _case(
     )
 
 
-def _setting(request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime) -> compose.Setting:
+def _setting(
+    request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime, sends: frozenset[str] | None
+) -> compose.Setting:
     return compose.Setting(
         texts=knowledge.texts,
         protocol=knowledge.protocol,
         override_reasons=knowledge.override_reasons,
         topic_system=TOPIC_SYSTEM,
         source_url=_source_url(knowledge),
-        data_names={query.key: query.says for query in knowledge.queries},
+        queries={query.key: query for query in knowledge.queries},
+        not_sent=sends is None,
         signing=signing,
         instance=_instance(request.hook_instance, now),
         now=now,

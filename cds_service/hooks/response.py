@@ -9,20 +9,23 @@ import msgspec
 
 from cards.model import EXTENSION, Response
 from cds_service.rules.judged import Judged
+from cds_service.rules.outcome import Reason, gravest
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 EMPTY = Response(cards=[])
 
 
 def not_checked(judged: Sequence[Judged]) -> list[dict[str, str]]:
-    """Each rule that could not be told, with the reasons, once."""
-    reasons: dict[str, dict[str, None]] = {}
+    """Each rule that could not be told, with the reasons and the gravest kind of them, once."""
+    found: dict[str, dict[Reason, None]] = {}
     for each in judged:
         for outcome in each.outcomes:
             if outcome.status == "could-not-tell":
-                says = reasons.setdefault(outcome.rule.id, {})
-                says |= dict.fromkeys(reason.says for reason in outcome.reasons)
-    return [{"rule": rule, "reason": "; ".join(says)} for rule, says in reasons.items()]
+                found.setdefault(outcome.rule.id, {}).update(dict.fromkeys(outcome.reasons))
+    return [
+        {"rule": rule, "reason": "; ".join(dict.fromkeys(r.says for r in reasons)), "kind": gravest(reasons)}
+        for rule, reasons in found.items()
+    ]
 
 
 def quiet(judged: Sequence[Judged]) -> list[dict[str, str]]:

@@ -60,7 +60,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ProtocolError(f"{where}: not readable as YAML: {error}") from error
 
 
-_LOGIC = ("any", "all", "not")
+_LOGIC = ("any", "all", "not", "unless")
 
 
 def _clauses(value: Any) -> Any:

@@ -18,15 +18,18 @@ from cds_service.rules import (
     midazolam,
     order_rules,
     patient_rules,
+    reads,
     weight_rules,
 )
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.presence import is_absent
+from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
 from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
 from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell
+from cds_service.rules.reads import QueryOf, rules_of
 from cds_service.rules.stop_time import stop_after
 
 Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
@@ -62,12 +65,7 @@ def check(protocol: Protocol) -> None:
 
 def judge(case: Case) -> list[Outcome]:
     """One outcome per rule of this hook that is not switched off, in the catalogue's order."""
-    judges = "stop" if case.stopping else "order"
-    rules = [
-        rule
-        for rule in case.protocol.rules.values()
-        if not rule.off and case.hook in rule.hooks and rule.judges == judges
-    ]
+    rules = rules_of(case)
     by_id: dict[str, Outcome] = {}
     for outcome in dose_outcomes.outcomes(case, [rule for rule in rules if rule.judge == "dose"]):
         by_id[outcome.rule.id] = outcome
@@ -85,11 +83,8 @@ def _by_code(case: Case, rule: Rule) -> Outcome:
     outcome, proposals = result if isinstance(result, tuple) else (result, [])
     if outcome.status != "fired" or outcome.tier is None:
         return outcome
-    severity, because = changed_severity(rule, outcome.tier, case)
-    if severity is None:
-        return replace(outcome, status="suppressed", severity=None, because=because)
     offers = Offers(lambda: (*outcome.proposals, *proposals, *_suggested(case, rule, proposals)))
-    return replace(outcome, severity=severity, because=because, proposals=offers)
+    return changed_severity(rule, outcome.tier, case).of(replace(outcome, proposals=offers))
 
 
 def by_clauses(case: Case, rule: Rule) -> Outcome:
@@ -105,16 +100,34 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             unknown.append(verdict)
         if not verdict.holds:
             continue
-        severity, because = changed_severity(rule, tier.name, case)
-        if severity is None:
-            return Outcome(rule, "suppressed", order, tier.name, because=because, facts=verdict.facts)
+        changed = changed_severity(rule, tier.name, case, verdict.reasons)
+        if changed.severity is None:
+            return Outcome(rule, "suppressed", order, tier.name, because=changed.because, facts=verdict.facts)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
         offers = Offers(lambda: _suggested(case, rule, []))
-        return replace(outcome, severity=severity, because=because, proposals=offers)
+        shown = {fact.reference for fact in verdict.facts}
+        worse = tuple(r for r in reasons_of(unknown) if r.reference is None or r.reference not in shown)
+        return changed.of(replace(outcome, reasons=worse, proposals=offers))
     if unknown:
-        return could_not_tell(rule, order, *(reason for verdict in unknown for reason in verdict.reasons))
+        return could_not_tell(rule, order, *reasons_of(unknown))
     return clear(rule, order)
+
+
+def read_by(rule: Rule, query_of: QueryOf) -> frozenset[str]:
+    """The query keys whose lists can decide a rule."""
+    return reads.read_by(rule, _code_of(rule), query_of)
+
+
+def read_in(case: Case) -> frozenset[str]:
+    """The query keys that any rule reads which is judged in this case."""
+    return reads.read_in(case, _code_of)
+
+
+def _code_of(rule: Rule) -> Callable[..., object] | None:
+    if rule.judge == "dose":
+        return dose_outcomes.outcomes
+    return None if rule.judge == "clauses" else JUDGEMENTS[rule.judge]
 
 
 def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
