@@ -67,7 +67,7 @@ def load(valuesets: ValueSets) -> tuple[Query, ...]:
     return tuple(queries)
 
 
-def keys() -> tuple[str, ...]:
+def prefetch_keys() -> tuple[str, ...]:
     """The prefetch keys of the service, without loading a value set."""
     return tuple(entry["key"] for entry in _entries())
 

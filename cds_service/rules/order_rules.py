@@ -54,7 +54,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
 # Row 13 -------------------------------------------------------------------------------------------------------
 
 
-@asks("administrations")
+@asks("administrations", "bodySize", "patient")
 def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference

@@ -23,7 +23,7 @@ Kind = Literal["failed", "not-sent", "not-placed", "not-measured", "not-judged"]
 
 `failed`: the list was asked for, or promised, and did not come whole. `not-sent`: the client does not send it, and
 there is nobody to ask. `not-placed`: an entry is there and was not understood. `not-measured`: nobody recorded it;
-what that means is part of the rule (`needs`), or another rule says it. `not-judged`: this software lacks codes for it.
+what that means is part of the rule (`needs`), or another rule says it. `not-judged`: there are no codes for it.
 """
 KINDS: tuple[Kind, ...] = ("failed", "not-sent", "not-placed", "not-measured", "not-judged")
 

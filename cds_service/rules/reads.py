@@ -87,12 +87,14 @@ def _read(clause: model.Clause, query_of: QueryOf) -> Iterator[str]:
         case model.OrderIs():
             if clause.cut_by is not None:
                 yield from _RATES
-            if {clause.single_dose_at_most, clause.finite_at_most, clause.cut_by} != {None}:
+            if any(getattr(clause, field) for field in _OF_STEPS):
                 yield from _BODY
 
 
 _BODY = ("bodySize", "patient")
-"""A dose per kg rests on the weight, and whether that is believed on the age."""
+"""The steps of an order rest on the weight, and whether that is believed on the age."""
+_OF_STEPS = ("single_dose", "single_dose_at_most", "continuous", "finite_at_most", "planned_longer_than",
+             "without_end", "cut_by")  # fmt: skip
 _RATES = ("administrations", *_BODY)
 """A rate against the one that ran before."""
 

@@ -59,7 +59,13 @@ def register(app: Flask, deployment: Deployment) -> None:
             hook_request = parse(body, service.hook)
             source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token))
             made = advice(
-                hook_request, service.signing, tenant.knowledge, source, now, deployment.audit.acknowledged(tenant.id)
+                hook_request,
+                service.signing,
+                tenant.knowledge,
+                source,
+                now,
+                deployment.audit.acknowledged(tenant.id),
+                tenant.sends,
             )
             sent = EMPTY if shadow else tenant.profile.apply(made.response)
             written = encode(sent)
