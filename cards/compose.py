@@ -16,6 +16,7 @@ from cards.suggestions import are_alternatives, suggestions
 from cards.texts import Text, Texts, as_markdown, one_line, plain
 from cds_service import bounds
 from cds_service.chart.facts import Weight
+from cds_service.fhir.queries import Query
 from cds_service.figures import show
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
@@ -50,7 +51,10 @@ class Setting:
     topic_system: str
     source_url: str
     """The page of a rule is this and the rule's id."""
-    data_names: Mapping[str, str]
+    queries: Mapping[str, Query]
+    """By key."""
+    not_sent: bool
+    """Whether to say which lists were not sent; of a client whose entry says what it sends the operator is told."""
     signing: bool
     instance: UUID
     """From the hook instance: the same call gives the same card identifiers."""
@@ -107,7 +111,7 @@ def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str | No
     At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a
     critical finding that only informs because it was overridden.
     """
-    gaps, unchecked = could_not_check.gaps(judged, setting.texts, setting.data_names, notes)
+    gaps, unchecked = could_not_check.gaps(judged, setting.texts, setting.queries, notes, setting.not_sent)
     findings = sorted(_findings(judged), key=lambda finding: finding.rank)
     critical = [f for f in findings if f.severity == "critical"]
     warnings = [f for f in findings if f.severity == "warning"]
@@ -201,7 +205,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
     notes: list[Note] = list(dict.fromkeys(note for each in finding.judged for note in each.notes))
     if leading.rule.card != "dose":
         notes = [note for note in notes if note.key == "by-name"]
-    paragraphs += detail.evidence(finding.outcomes, notes, texts, setting.protocol, setting.now.date())
+    paragraphs += _evidence(finding.outcomes, notes, setting)
     return _made(
         setting,
         topic=leading.rule.id,
@@ -217,6 +221,11 @@ def _card(finding: Finding, setting: Setting) -> Composed:
     )
 
 
+def _evidence(outcomes: Sequence[Outcome], notes: Sequence[Note], setting: Setting) -> list[str]:
+    names = {key: query.says for key, query in setting.queries.items()}
+    return detail.evidence(outcomes, notes, setting.texts, setting.protocol, setting.now.date(), names)
+
+
 def _bullets(outcomes: Sequence[Outcome], texts: Texts) -> list[str]:
     return [f"**{as_markdown(detail.summary(o, texts))}.** {detail.body(o, texts)}" for o in outcomes]
 
@@ -227,7 +236,7 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
     lines = [f"- {line}" for finding in collapsed for line in _bullets(finding.outcomes, setting.texts)]
     judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
     paragraphs = ["\n".join(lines)]
-    paragraphs += detail.evidence(outcomes, (), setting.texts, setting.protocol, setting.now.date())
+    paragraphs += _evidence(outcomes, (), setting)
     words = setting.texts.words
     shorts = ", ".join(setting.texts.by_rule[finding.leading.rule.id].short for finding in collapsed)
     return _made(
@@ -250,9 +259,7 @@ def _could_not_check(
     words, shown = setting.texts.words, {id(outcome) for outcome in fired}
     lines = detail.limited([gap.says for gap in gaps], words)
     paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {line}" for line in lines)]
-    paragraphs += detail.evidence(
-        [outcome for outcome in fired if outcome.limits], (), setting.texts, setting.protocol, setting.now.date()
-    )
+    paragraphs += _evidence([outcome for outcome in fired if outcome.limits], (), setting)
     return _made(
         setting,
         topic=could_not_check.TOPIC,

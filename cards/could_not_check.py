@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from cards.detail import limited
 from cards.texts import Texts, as_markdown, escaped, one_line
+from cds_service.fhir.queries import Query
 from cds_service.protocol.model import SEVERITIES, Severity
-from cds_service.rules.clauses import QUESTION, SETTING
+from cds_service.rules.clauses import QUESTION
 from cds_service.rules.judged import Judged, Note
-from cds_service.rules.outcome import Outcome
+from cds_service.rules.outcome import Outcome, Reason
 
 TOPIC = "could-not-check"
-_ALWAYS_SAID = (QUESTION, SETTING)
-"""Reasons that are said whatever the rule needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +26,40 @@ class Gap:
 
 
 def gaps(
-    judged: Sequence[Judged], texts: Texts, data: Mapping[str, str], notes: Sequence[str | Note]
+    judged: Sequence[Judged],
+    texts: Texts,
+    queries: Mapping[str, Query],
+    notes: Sequence[str | Note],
+    not_sent: bool = True,
 ) -> tuple[list[Gap], list[Outcome]]:
-    """(lines, the fired rules among them). `data` names query keys as a clinician would."""
+    """(lines, the fired rules among them).
+
+    A list that failed is always said, and so is an indispensable one that was not sent. The others that were not sent
+    share a line; without `not_sent` there is none, since the operator is told of what this client never sends.
+    """
     found: dict[str, Gap] = {}
     fired: list[Outcome] = []
-    missing: dict[tuple[str, str], None] = {}
+    missing: dict[Reason, None] = {}
     for each in judged:
         for outcome in each.outcomes:
             if outcome.status == "fired" and outcome.rule.card == "could-not-check":
                 fired.append(outcome)
                 gap = _of_rule(outcome, texts)
                 found.setdefault(f"{outcome.rule.id} {gap.says}", gap)
-            for reason in outcome.missing_required:
-                missing.setdefault((reason.fact, reason.says))
-            for reason in outcome.reasons:
-                if reason.fact in _ALWAYS_SAID:
-                    missing.setdefault((reason.fact, reason.says))
+            missing |= dict.fromkeys(outcome.to_say)
     doubts = [doubt for each in judged for doubt in each.doubts] + [note for note in notes if isinstance(note, Note)]
     for doubt in doubts:
         says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
         found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), as_markdown(says)))
-    for fact, says in missing:
-        found[f"{fact} {says}"] = _of_fact(fact, says, texts, data)
+    for reason in missing:
+        found[f"{reason.fact} {reason.says}"] = _of_fact(reason, texts, queries)
+    said = {reason for outcome in fired for reason in outcome.reasons}
+    lists = dict.fromkeys(r for each in judged for r in each.undelivered if r not in said)
+    found |= {f"{r.fact} {r.says}": _of_fact(r, texts, queries) for r in lists if _is_own_line(r, queries)}
+    rest = [queries[r.fact].says for r in lists if not _is_own_line(r, queries)]
+    if rest and not_sent:
+        says = texts.words.say("not-sent", names=", ".join(rest))
+        found[says] = Gap("info", texts.words.say("short-not-sent"), as_markdown(says))
     for note in notes:
         if isinstance(note, Note):
             continue
@@ -69,11 +79,19 @@ def _of_rule(outcome: Outcome, texts: Texts) -> Gap:
     return Gap(outcome.severity, text.short, ". ".join(line.rstrip(".") for line in lines if line) + ".")
 
 
-def _of_fact(fact: str, says: str, texts: Texts, data: Mapping[str, str]) -> Gap:
-    if fact in _ALWAYS_SAID:
-        return Gap("info", texts.words.say(f"short-{fact}"), escaped(says))
-    name = data.get(fact, fact)
-    return Gap("warning", name, as_markdown(texts.words.say("missing-data", name=name, why=says)))
+def _is_own_line(reason: Reason, queries: Mapping[str, Query]) -> bool:
+    """Whether a list that did not come warns by itself; the others that were not sent share one line."""
+    return reason.kind == "failed" or queries[reason.fact].indispensable
+
+
+def _of_fact(reason: Reason, texts: Texts, queries: Mapping[str, Query]) -> Gap:
+    if reason.fact == QUESTION:
+        return Gap("info", texts.words.say(f"short-{reason.fact}"), escaped(reason.says))
+    query = queries.get(reason.fact)
+    name = query.says if query is not None else reason.fact
+    informs = reason.kind == "not-placed" and query is not None and not query.indispensable
+    says = as_markdown(texts.words.say("missing-data", name=name, why=reason.says))
+    return Gap("info" if informs else "warning", name, says)
 
 
 def summary(found: Sequence[Gap], texts: Texts) -> str:

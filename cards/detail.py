@@ -22,9 +22,17 @@ def summary(outcome: Outcome, texts: Texts) -> str:
 
 
 def evidence(
-    outcomes: Sequence[Outcome], notes: Iterable[Note], texts: Texts, protocol: Protocol, day: date
+    outcomes: Sequence[Outcome],
+    notes: Iterable[Note],
+    texts: Texts,
+    protocol: Protocol,
+    day: date,
+    names: Mapping[str, str],
 ) -> list[str]:
-    """The sections that every card has, as Markdown paragraphs. Sections without content are left out."""
+    """The sections that every card has, as Markdown paragraphs. Sections without content are left out.
+
+    `names` are those of query keys, as a clinician would say them.
+    """
     words = texts.words
     facts = list(dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts))
     sums = dict.fromkeys(
@@ -35,11 +43,17 @@ def evidence(
     changed = dict.fromkeys(
         as_markdown(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
     )
+    unread = dict.fromkeys(
+        escaped(words.say("exception-unread", name=names.get(reason.fact, reason.fact), why=reason.says))
+        for outcome in outcomes
+        for reason in outcome.exceptions
+        if outcome.status == "fired" and (reason.undelivered or reason.kind == "not-placed")
+    )
     sections = [
         _section(words.say("heading-patient"), limited(facts, words)),
         _section(words.say("heading-arithmetic"), limited(list(sums), words)),
         _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
-        _section(words.say("heading-notes"), limited([*said, *changed], words)),
+        _section(words.say("heading-notes"), limited([*said, *changed, *unread], words)),
         _sources(outcomes, texts, protocol),
     ]
     return [section for section in sections if section]

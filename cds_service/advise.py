@@ -27,9 +27,9 @@ from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
 from cds_service.protocol.model import Rule
-from cds_service.rules import judge
 from cds_service.rules.case import Case, hook_of
 from cds_service.rules.judged import Judged, Note, judged
+from cds_service.rules.reads import rules_of
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,20 @@ def advice(
     now: datetime,
     acknowledged: Acknowledged = NOTHING,
     deadline: Deadline = NEVER,
+    sends: frozenset[str] | None = None,
 ) -> Advice:
-    """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4)."""
+    """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4).
+
+    `sends` are the queries that the client is known to send, if its entry names them.
+    """
     try:
-        line = _read_and_judge(request, signing, knowledge, source, now, acknowledged, deadline)
+        line = _read_and_judge(request, signing, knowledge, source, now, acknowledged, deadline, sends)
     except Late:
         return _nothing_in_time(request, signing, knowledge)
     if line is None:
         return Advice(response.EMPTY)
     results, notes = line
-    composed = compose.compose(results, _setting(request, signing, knowledge, now), notes)
+    composed = compose.compose(results, _setting(request, signing, knowledge, now, sends), notes)
     extension = response.extension(results, knowledge.protocol.version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)
     return Advice(answer, results, composed, gather.patient_id(request))
@@ -106,6 +110,7 @@ def _read_and_judge(
     now: datetime,
     acknowledged: Acknowledged,
     deadline: Deadline,
+    sends: frozenset[str] | None = None,
 ) -> tuple[list[Judged], list[str | Note]] | None:
     """The outcomes and notes; None where no order is, or may be, ketamine.
 
@@ -130,7 +135,7 @@ def _read_and_judge(
         return None
     if prefetched is None:
         prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, deadline)
-    gather.fetch_missing(request, records, prefetched, knowledge, source)
+    gather.fetch_missing(request, records, prefetched, knowledge, source, sends)
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now, deadline)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
@@ -157,7 +162,7 @@ def failure(knowledge: Knowledge, why: str = "failed", late: Sequence[Rule] = ()
 def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge) -> Advice:
     """The answer when the deadline was over before an order could be read: no rule was reached."""
     hook = hook_of(signing, request.viewing)
-    rules = [rule for stops in (False, True) for rule in judge.rules_of(knowledge.protocol, hook, stops)]
+    rules = [rule for stops in (False, True) for rule in rules_of(knowledge.protocol, hook, stops)]
     late = failure(knowledge, "late", rules)
     return Advice(late, composed=[compose.Composed(card, ()) for card in late.cards])
 
@@ -242,14 +247,17 @@ def _case(
     )
 
 
-def _setting(request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime) -> compose.Setting:
+def _setting(
+    request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime, sends: frozenset[str] | None
+) -> compose.Setting:
     return compose.Setting(
         texts=knowledge.texts,
         protocol=knowledge.protocol,
         override_reasons=knowledge.override_reasons,
         topic_system=TOPIC_SYSTEM,
         source_url=_source_url(knowledge),
-        data_names={query.key: query.says for query in knowledge.queries},
+        queries={query.key: query for query in knowledge.queries},
+        not_sent=sends is None,
         signing=signing,
         instance=_instance(request.hook_instance, now),
         now=now,

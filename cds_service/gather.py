@@ -80,15 +80,23 @@ def fetch_missing(
     prefetched: reading.Prefetched,
     knowledge: Knowledge,
     source: Source,
+    sends: frozenset[str] | None = None,
 ) -> None:
-    """All that the prefetch lacks, at once; what cannot be had is a gap."""
+    """All that the prefetch lacks, at once; what cannot be had is a gap.
+
+    `sends` are the queries that the client is known to send, if any are named: one of them that does not come has
+    failed. Any other that does not come, where there is nobody to ask, was not sent.
+    """
     by_key = {query.key: query for query in knowledge.queries}
     urls: dict[str, str] = dict(prefetched.next_links)
     for query in knowledge.queries:
         if query.key in prefetched.answered or (query.key in prefetched.assumed and source.why_not):
             continue
         url = query.url(request.context)
-        if url is not None:
+        if source.why_not is not None and query.key not in prefetched.next_links:
+            if url is not None or query.key != "encounter":
+                _leave_out(query.key, records, source.why_not, sends)
+        elif url is not None:
             urls[query.key] = url
         elif query.key != "encounter":
             records.gaps[query.key] = "the request does not say which patient"
@@ -104,7 +112,20 @@ def fetch_missing(
             gap = f"only its first page was sent, and {gap}"
         if gap and key in prefetched.assumed:
             continue
+        if key not in prefetched.next_links:
+            records.gaps.pop(key, None)  # what was sent in its place
         reading.add_answer(records, by_key[key], answer.pages, gap)
+
+
+def _leave_out(key: str, records: Records, why: str, sends: frozenset[str] | None) -> None:
+    """A query that nobody answered. Where something else was sent in its place, that is why."""
+    if key in records.gaps:
+        return
+    if sends is not None and key in sends:
+        records.gaps[key] = "it was not sent, and this client always sends it"
+    else:
+        records.gaps[key] = why
+        records.not_sent.add(key)
 
 
 def contained_weights(ours: Sequence[Draft]) -> list[Item]:

@@ -90,6 +90,7 @@ def _fetch_administrations(
     url = prefetched.next_links.pop(_KEY, None)
     if url is None and _KEY not in prefetched.answered | prefetched.assumed:
         url = query.url(request.context)
+        records.gaps.pop(_KEY, None)  # what was sent in its place
     if url is not None:
         answer = source.fetch({_KEY: url})[_KEY]
         reading.add_answer(records, query, answer.pages, answer.gap)

@@ -8,8 +8,10 @@ from datetime import date
 from cards.wording import wording
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import evidence
+from cds_service.protocol.loader import not_judged
 from cds_service.protocol.model import Limit, Rule
 from cds_service.protocol.words import Words
+from cds_service.rules import judge
 
 INTRODUCTION = """\
 # The protocol
@@ -20,8 +22,12 @@ sources with what rests on each.
 
 {notes}
 
-**How to read it.** A rule ends as *fired*, *clear* or *could not tell*; the last is said on the card “could not
-check” wherever a fact that the rule needs is missing. Its ways to fire stand from the worst to the least, and the
+**How to read it.** A rule ends as *fired*, *clear* or *could not tell*. Why it could not is one of three things.
+*Not placed or not delivered*: an entry that was not understood, a list that failed or was not sent; the card “could
+not check” says so. *Never measured*: what that means is part of the rule, which fires, asks, or needs nothing. *Not
+judged by this software*: {not_judged}; it is said here and when the service starts, not with every order. An
+exception (“unless”) that cannot be read silences nothing: the finding stands, one severity milder where the list was
+not sent, and its card names the list. Its ways to fire stand from the worst to the least, and the
 first that holds counts. *Critical* and *warning* interrupt and ask for a reason, *info* never interrupts. “Above” is
 strict: a dose that equals its limit passes. Words in “quotes” are value sets
 (`cds_service/terminology/valuesets/`); words in ‹…› are filled in from the order and the chart.
@@ -49,7 +55,7 @@ class _Page:
         self.words = Words(knowledge.protocol, knowledge.valuesets, day)
 
     def lines(self) -> Iterator[str]:
-        yield INTRODUCTION.format(notes=self.protocol.notes.strip())
+        yield INTRODUCTION.format(notes=self.protocol.notes.strip(), not_judged=self._not_judged())
         yield from self._contents()
         yield "## Rules\n"
         for rule in self.protocol.rules.values():
@@ -104,8 +110,11 @@ class _Page:
             yield "\n".join(f"- {each}" for each in silenced) + "\n"
         if rule.suggests:
             yield f"**Offers:** {'; '.join(_lower(self.words.offer(name)) for name in rule.suggests)}.\n"
+        reads = judge.read_by(rule, self._query_of)
+        names = [query.says for query in self.knowledge.queries if query.key in reads]
+        yield f"**Reads:** the order{'; ' if names else ''}{', '.join(names)}.\n"
         if rule.needs:
-            yield f"**Says so when it is missing:** {', '.join(self._data_name(name) for name in rule.needs)}.\n"
+            yield f"**Must be on record:** {', '.join(self._data_name(name) for name in rule.needs)}.\n"
         named = [*rule.statements, *rule.conflicts, *rule.citations]
         yield f"**Sources:** {', '.join(_link(name, name) for name in named) or 'none'}.\n"
 
@@ -118,6 +127,15 @@ class _Page:
     def _yields(self, rule: Rule) -> Iterator[str]:
         for name in rule.yields_to:
             yield f"silent where {_link(name)} fired"
+
+    def _query_of(self, observation_set: str) -> str:
+        keys = {name: query.key for query in self.knowledge.queries for name in query.sets}
+        return keys.get(observation_set.partition("/")[0], "results")
+
+    def _not_judged(self) -> str:
+        sets = not_judged(self.protocol, self.knowledge.valuesets)
+        asked = (f"{self.knowledge.valuesets[n].title} ({', '.join(map(_link, rules))})" for n, rules in sets.items())
+        return f"what rests on a value set without codes, to which a site may add its own: {', '.join(asked)}"
 
     def _data_name(self, key: str) -> str:
         return {query.key: query.says for query in self.knowledge.queries}.get(key, key)

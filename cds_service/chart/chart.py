@@ -68,6 +68,10 @@ class Chart(Reading):
     def gap(self, key: str) -> str | None:
         return self._records.gaps.get(key)
 
+    def was_not_sent(self, key: str) -> bool:
+        """Whether the list has its gap because the client did not send it and there is nobody to ask."""
+        return key in self._records.not_sent
+
     @cached_property
     def on_record(self) -> frozenset[str]:
         """The value sets that anything here is in or may be in, and the query keys whose lists are not complete.

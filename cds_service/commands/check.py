@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,12 +13,14 @@ import msgspec
 from cards.acknowledged import NOTHING, Acknowledged
 from cards.model import Card, Response
 from cards.texts import visible
-from cds_service.advise import advise
+from cds_service.advise import advice
 from cds_service.advise import explain as explained
 from cds_service.commands.refused import Refused
+from cds_service.deadline import NEVER
 from cds_service.fhir import lenient
-from cds_service.fhir.client import FhirServers, Limits
+from cds_service.fhir.client import FhirServers, Limits, NoSource
 from cds_service.fhir.resources import MedicationRequest
+from cds_service.gather import read_drafts
 from cds_service.hooks import discovery
 from cds_service.hooks.errors import HookError
 from cds_service.hooks.request import HookRequest, parse
@@ -27,7 +29,7 @@ from cds_service.knowledge import Knowledge, load
 from cds_service.orders import dosage, words
 from cds_service.protocol.loader import ProtocolError
 from cds_service.rules.judged import Judged
-from cds_service.rules.outcome import Outcome
+from cds_service.rules.outcome import Outcome, gravest
 from cds_service.settings import SettingError, Settings
 from cds_service.settings import load as load_settings
 from cds_service.terminology.valuesets import ValueSetError, ValueSets
@@ -39,17 +41,45 @@ WIDTH = 100
 
 
 def check(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
-    """Print the cards. 0: none, 1: cards, 2: a critical one among them."""
+    """Print the cards, or what was judged where there are none. 0: none, 1: cards, 2: a critical one among them."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
     try:
         source = _servers(settings).source(request.fhir_server, request.access_token)
-        answer = advise(request, signing, knowledge, source, moment)
+        made = advice(request, signing, knowledge, source, moment)
     except HookError as error:
         raise Refused(str(error)) from error
+    answer = made.response
     print(encode(answer).decode() if as_json else table(answer))
+    if not answer.cards and not as_json:
+        for line in _judged(made.judged, request, knowledge):
+            print(line)
     if any(card.indicator == "critical" for card in answer.cards):
         return 2
     return 1 if answer.cards else 0
+
+
+def _judged(judged: Sequence[Judged], request: HookRequest, knowledge: Knowledge) -> Iterator[str]:
+    """What stands behind an answer without cards: the orders that were read, how their rules ended, other drugs."""
+    for each in judged:
+        yield f"order: {each.name} ({each.order}): {each.ordered}"
+        if each.weight is not None:
+            yield f"  weight {each.weight.written}, {each.weight.basis}"
+        for status, word in (("clear", "clear"), ("suppressed", "suppressed"), ("fired", "fired, not shown")):
+            if count := sum(outcome.status == status for outcome in each.outcomes):
+                yield f"  {word}: {count} rule{'' if count == 1 else 's'}"
+        for outcome in each.outcomes:
+            if outcome.status == "could-not-tell":
+                why = "; ".join(dict.fromkeys(reason.says for reason in outcome.reasons))
+                yield f"  could not tell: {outcome.rule.id} ({gravest(outcome.reasons)}: {why})"
+    others = [
+        draft.description.name
+        for draft in read_drafts(request, knowledge, NoSource(), NEVER)[0]
+        if not draft.identity
+    ]
+    if others:
+        yield f"other drugs in the drafts: {', '.join(others)}"
+    if not judged and not others:
+        yield "no order was read from the drafts"
 
 
 def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, client: str | None = None) -> int:

@@ -29,7 +29,7 @@ from cds_service.settings import load as load_settings
 from cds_service.store.engines import StoreError
 from cds_service.store.keys import UnusableKey
 from cds_service.terminology.valuesets import ValueSetError
-from cds_service.web import audit, certificates, logs, metrics, tenants, traces
+from cds_service.web import at_start, audit, certificates, logs, metrics, tenants, traces
 from cds_service.web.app import now
 
 _PATIENCE = 30.0
@@ -59,6 +59,8 @@ def serve(example: str | None) -> int:
     _claim(settings)
     print(_who_may_call(settings, admitted), file=sys.stderr)
     print(recorded, file=sys.stderr)
+    for line in at_start.lines(admitted):
+        print(line, file=sys.stderr)
     logs.to_stderr(settings.log_level)
     shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
     shower.start()

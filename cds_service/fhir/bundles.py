@@ -210,14 +210,28 @@ def _page(
     )
 
 
+_INFORMS = frozenset({"warning", "information", "success"})
+_WITHHELD = frozenset(
+    {"security", "login", "unknown", "expired", "forbidden", "suppressed", "not-supported", "incomplete"}
+    | {"transient", "lock-error", "no-store", "exception", "timeout", "throttled", "too-costly"}
+)
+"""Codes of an issue by which a Bundle without data is no empty list, however mild its severity (R4, issue-type)."""
+
+
 def _outcome_error(items: tuple[Item, ...], is_bundle: bool) -> str | None:
-    """The code of the first error among OperationOutcomes; alone, any OperationOutcome is an error."""
+    """The code of the first error among OperationOutcomes; alone, any OperationOutcome is an error.
+
+    In a Bundle that holds nothing else, one that only informs ("no rows") is none, and one that does not say so is.
+    """
+    alone = is_bundle and all(isinstance(item.read.resource, OperationOutcome) for item in items)
     for item in items:
         outcome = item.read.resource
         if isinstance(outcome, OperationOutcome):
             for issue in outcome.issue:
                 if issue.severity in ("error", "fatal") or not is_bundle:
                     return f"the EHR answered with an error ({issue.code or 'no code'})"
-            if not is_bundle:
+                if alone and (issue.severity not in _INFORMS or issue.code in _WITHHELD):
+                    return f"the EHR answered with an error ({issue.code or 'no code'})"
+            if not is_bundle or (alone and not outcome.issue):
                 return "the EHR answered with an error"
     return None

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 from urllib.parse import quote
 
 from cds_service.terminology.valuesets import ValueSets
@@ -27,6 +28,13 @@ class Query:
     """The codes that the search asks for; none where it asks for all of its type."""
     sets: tuple[str, ...] = ()
     """The value sets those codes come from."""
+    indispensable: bool = False
+    """Where it is not sent, the clinician is warned rather than informed, whatever the client."""
+
+    @property
+    def is_search(self) -> bool:
+        """Otherwise it reads one resource."""
+        return "?" in self.template
 
     def url(self, context: Mapping[str, str]) -> str | None:
         """The relative URL for this context; None where the context lacks a token's value."""
@@ -47,13 +55,24 @@ def _asked_for(name: str, valuesets: ValueSets) -> list[str]:
 
 def load(valuesets: ValueSets) -> tuple[Query, ...]:
     """The list of queries.toml, with the codes of the value sets filled in."""
-    table = tomllib.loads(resources.files(__package__).joinpath("queries.toml").read_text("utf-8"))
     queries = []
-    for entry in table["query"]:
+    for entry in _entries():
         sets = tuple(entry.get("sets", ()))
         codes = dict.fromkeys(c for name in sets for c in _asked_for(name, valuesets))
         template = entry["template"].replace("{codes}", ",".join(codes))
         words = tuple(entry["words"])
-        query = Query(entry["key"], entry["type"], template, entry["says"], words, frozenset(codes), sets)
+        needed = entry.get("indispensable", False)
+        query = Query(entry["key"], entry["type"], template, entry["says"], words, frozenset(codes), sets, needed)
         queries.append(query)
     return tuple(queries)
+
+
+def prefetch_keys() -> tuple[str, ...]:
+    """The prefetch keys of the service, without loading a value set."""
+    return tuple(entry["key"] for entry in _entries())
+
+
+def _entries() -> list[dict[str, Any]]:
+    table = tomllib.loads(resources.files(__package__).joinpath("queries.toml").read_text("utf-8"))
+    entries: list[dict[str, Any]] = table["query"]
+    return entries

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
@@ -48,10 +49,15 @@ def bare_id(text: str) -> str:
 
 @dataclass(slots=True)
 class Records:
-    """All resources about one patient. `gaps` names, per query key, why its answer is not complete."""
+    """All resources about one patient. `gaps` names, per query key, why its answer is not complete.
+
+    A query is in one of four states: delivered (no gap), null (no gap and no data), failed (a gap), or not sent and
+    not to be fetched (a gap, and the key is in `not_sent`).
+    """
 
     patient_id: str
     gaps: dict[str, str] = field(default_factory=dict)
+    not_sent: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     """For the card: dropped and unreadable resources, without their content."""
     _by_type: dict[type[Resource], list[Resource]] = field(default_factory=dict)
@@ -110,6 +116,7 @@ class Records:
 
 
 _LETTERS = re.compile(r"[^a-z]")
+_CODES = re.compile(r"[^0-9A-Za-z.-]+")
 
 
 @dataclass(slots=True)
@@ -119,7 +126,7 @@ class Prefetched:
     answered: set[str] = field(default_factory=set)
     assumed: set[str] = field(default_factory=set)
     """Resources of the type came under a key that does not say which, so they may be a part: asked again where
-    that is possible, and taken as complete where it is not."""
+    that is possible, and taken as complete where it is not. What answers another search is in neither set."""
     next_links: dict[str, str] = field(default_factory=dict)
     """The answers that were cut at a page."""
 
@@ -130,7 +137,8 @@ def from_prefetch(
     """Take over what the client prefetched, whatever its keys are called.
 
     A key that is not sent stays unanswered; null and an empty Bundle are complete answers without data; an
-    OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch). Raises Late.
+    OperationOutcome is an answer that failed and is not asked again (CDS Hooks 2.0, prefetch). The answer to another
+    search under our key leaves a gap, and is asked for where that is possible. Raises Late.
     """
     result = Prefetched()
     room = bounds.ENTRIES
@@ -138,20 +146,19 @@ def from_prefetch(
         page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, room, deadline=deadline)
         room -= len(page.items) if page is not None else 0
         for query in _recognise(key, page, queries):
+            if query.key == key and page is not None and _answers_another(page, query, queries):
+                records.gaps.setdefault(query.key, "what was sent answers another search")
+                continue
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):
                 result.answered.add(query.key)
-            else:
+            elif _may_be_all(key, page, query, queries):
                 result.assumed.add(query.key)
+            else:
+                continue
             if page is None:
                 continue
-            if page.error is not None:
-                records.gaps.setdefault(query.key, page.error)
-            elif not page.is_bundle and all(item.read.type != query.type for item in page.items):
-                records.gaps.setdefault(
-                    query.key, f"the answer is neither a Bundle nor a resource of type {query.type}"
-                )
-            elif page.cut is not None:
-                records.gaps.setdefault(query.key, page.cut)
+            if (gap := page.error or _is_no_answer(page, query) or page.cut) is not None:
+                records.gaps.setdefault(query.key, gap)
             if page.next:
                 result.next_links[query.key] = page.next
             _note_faults(records, query.key, [page])
@@ -161,9 +168,48 @@ def from_prefetch(
     return result
 
 
+def _is_no_answer(page: Page, query: Query) -> str | None:
+    """Why a page without an error is no answer to the query all the same."""
+    if page.is_bundle:
+        return None
+    if all(item.read.type != query.type for item in page.items):
+        return f"the answer is neither a Bundle nor a resource of type {query.type}"
+    if query.is_search:
+        return f"one {query.type} was sent where the result of a search belongs"
+    return None
+
+
+def _answers_another(page: Page, query: Query, queries: Sequence[Query]) -> bool:
+    """Whether a page with nothing of the query says by its self link that it asked for another thing."""
+    if not query.is_search or page.self is None or page.error is not None:
+        return False
+    if _holds_codes(page, query) if query.codes else any(item.read.type == query.type for item in page.items):
+        return False
+    path, _, parameters = page.self.partition("?")
+    types = {each.type for each in queries}.intersection(path.split("/"))
+    if types and query.type not in types:
+        return True
+    return bool(query.codes) and "code=" in parameters and not _asks_for(page, query)
+
+
+def _may_be_all(key: str, page: Page, query: Query, queries: Sequence[Query]) -> bool:
+    """Whether a page under a foreign key may hold all that a query asks for.
+
+    A search by code is not answered by one for other codes, nor by what is named after another query, as a key
+    "weights" for the blood pressure: unless something of it is there.
+    """
+    if not query.codes or page.error is not None or _holds_codes(page, query):
+        return True
+    if page.self is not None and "code=" in page.self:
+        return _asks_for(page, query)
+    name = _LETTERS.sub("", key.lower())
+    others = (word for other in queries if other.codes and other is not query for word in other.words)
+    return not any(word in name for word in others if word != query.type.lower())
+
+
 def _is_named(key: str, page: Page, query: Query) -> bool:
     """Whether the key's words or the page's self link say that this is the query's whole answer; a read is."""
-    if "?" not in query.template:
+    if not query.is_search:
         return True
     name = _LETTERS.sub("", key.lower())
     return any(word in name for word in query.words) or query.type in (page.self or "")
@@ -185,7 +231,7 @@ def _recognise(key: str, page: Page | None, queries: Sequence[Query]) -> list[Qu
             return by_link
     name = _LETTERS.sub("", key.lower())
     # Searches first: "patient" in "patientAllergies" says whose they are, not what they are.
-    reads_last = sorted(queries, key=lambda query: "?" not in query.template)
+    reads_last = sorted(queries, key=lambda query: not query.is_search)
     return next(([q] for q in reads_last if any(word in name for word in q.words)), [])
 
 
@@ -197,7 +243,16 @@ def _holds(page: Page, query: Query) -> bool:
     if not query.codes:
         return True
     if not page.items:
-        return page.self is None or any(code in page.self for code in query.codes)
+        return page.self is None or _asks_for(page, query)
+    return _holds_codes(page, query)
+
+
+def _asks_for(page: Page, query: Query) -> bool:
+    """Whether the page's self link asks for one of the query's codes."""
+    return page.self is not None and not query.codes.isdisjoint(_CODES.split(unquote(page.self)))
+
+
+def _holds_codes(page: Page, query: Query) -> bool:
     return any(
         coding.code in query.codes
         for resource in page.resources

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from cds_service.fhir import queries
 from cds_service.protocol.loader import ProtocolError, parse_yaml
 from cds_service.settings import is_origin, web_url
 
@@ -58,6 +60,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     overlay: str | None = None
     cors_origins: list[str] = []
     rate_limit: RateLimit | None = None
+    sends: list[str] | None = None
+    """The prefetch keys that it sends. One of them that is missing has failed; the operator is told of the others."""
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,6 +134,10 @@ def _faults_of(client: Client) -> Iterator[str]:
                 yield f"{name}: {url!r} is not an http or https URL without a user or a query"
             elif name == "jku" and urlsplit(url).scheme != "https" and client.key_network != "loopback":
                 yield f"jku: {url!r} is not https, which only key_network: loopback allows"
+    for key in client.sends or ():
+        if key not in queries.prefetch_keys():
+            near = difflib.get_close_matches(key, queries.prefetch_keys(), 1, 0)
+            yield f"sends: {key!r} is no prefetch key of this service; did you mean {near[0]}?"
     for origin in client.cors_origins:
         if origin != "*" and not is_origin(origin):
             yield f"cors_origins: {origin!r} is neither * nor scheme://host[:port]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,24 +13,27 @@ from cards.texts import plain
 from cds_service import bounds
 from cds_service.protocol.model import Rule
 from cds_service.rules.judged import Judged
-from cds_service.rules.outcome import NOT_IN_TIME
+from cds_service.rules.outcome import NOT_IN_TIME, Reason, gravest
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 EMPTY = Response(cards=[])
 
 
 def not_checked(judged: Sequence[Judged]) -> list[dict[str, str]]:
-    """Each rule that could not be told, with the reasons, once."""
-    reasons: dict[str, dict[str, None]] = {}
+    """Each rule that could not be told, with the reasons and the gravest kind of them, once."""
+    found: dict[str, dict[Reason, None]] = {}
     for each in judged:
         for outcome in each.outcomes:
             if outcome.status == "could-not-tell":
-                says = reasons.setdefault(outcome.rule.id, {})
-                says |= dict.fromkeys(reason.says for reason in outcome.reasons)
-    return [{"rule": rule, "reason": "; ".join(_shown(says))} for rule, says in reasons.items()]
+                found.setdefault(outcome.rule.id, {}).update(dict.fromkeys(outcome.reasons))
+    return [
+        {"rule": rule, "reason": "; ".join(_shown(reasons)), "kind": gravest(reasons)}
+        for rule, reasons in found.items()
+    ]
 
 
-def _shown(says: dict[str, None]) -> list[str]:
+def _shown(reasons: Mapping[Reason, None]) -> list[str]:
+    says = dict.fromkeys(reason.says for reason in reasons)
     return [plain(each) for each in islice(says, bounds.LINES)]
 
 

@@ -60,7 +60,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ProtocolError(f"{where}: not readable as YAML: {error}") from error
 
 
-_LOGIC = ("any", "all", "not")
+_LOGIC = ("any", "all", "not", "unless")
 
 
 def _clauses(value: Any) -> Any:
@@ -192,6 +192,17 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "value set", [name for name in sets if name not in valuesets], ())
     if rule.judge == "clauses" and any(tier.when is None for tier in rule.tiers):
         yield f"{rule.id}: a tier judged by clauses has no `when`"
+
+
+def not_judged(protocol: model.Protocol, valuesets: ValueSets) -> dict[str, list[str]]:
+    """Value set without codes -> the rules that name it: what they ask of it is not judged by this software."""
+    found: dict[str, list[str]] = {}
+    for rule in protocol.rules.values():
+        _, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
+        for name in dict.fromkeys(sets):
+            if name in valuesets and valuesets[name].no_codes and not rule.off:
+                found.setdefault(name, []).append(rule.id)
+    return found
 
 
 def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[str]:

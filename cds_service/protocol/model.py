@@ -61,6 +61,12 @@ class All(Entry, frozen=True, kw_only=True, tag_field="fact", tag="all"):
     of: list[Clause]
 
 
+class Unless(Entry, frozen=True, kw_only=True, tag_field="fact", tag="unless"):
+    """An exception: it takes the finding away where it holds, and not where it cannot be read."""
+
+    of: list[Clause]
+
+
 class Not(Entry, frozen=True, kw_only=True, tag_field="fact", tag="not"):
     of: list[Clause]
 
@@ -231,6 +237,7 @@ Clause = (
     Any
     | All
     | Not
+    | Unless
     | ConditionIs
     | ObservationIs
     | SymptomIs
@@ -276,7 +283,8 @@ class Rule(Entry, frozen=True, kw_only=True):
     """In words, when it fires; for those that their clauses do not describe."""
     tiers: list[Tier]
     needs: list[str] = []
-    """Facts without which the rule cannot be told, and the clinician is told so (query keys, weight, …)."""
+    """Data without which the rule cannot be told and which must be on record: where nobody recorded them, the
+    clinician is told so. Which lists a rule reads does not stand here: it follows from its clauses."""
     statements: list[str] = []
     conflicts: list[str] = []
     citations: list[str] = []

@@ -235,7 +235,7 @@ def _inputs(rule: Rule) -> list[dict[str, Any]]:
 def _facts(clauses: Iterable[object]) -> Iterator[object]:
     """The clauses at any depth that are not logic."""
     for clause in clauses:
-        if isinstance(clause, model.Any | model.All | model.Not):
+        if isinstance(clause, model.Any | model.All | model.Not | model.Unless):
             yield from _facts(clause.of)
         elif clause is not None:
             yield clause

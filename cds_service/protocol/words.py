@@ -120,6 +120,9 @@ _SAID_LAST = ("within", "unless_later", "asks")
 _COMPARISONS = ("above", "below", "at_most", "at_least")
 
 
+_JOINED = {model.Any: "any of", model.All: "all of", model.Not: "none of", model.Unless: "unless"}
+
+
 class Words:
     """Renders one protocol as of one day. Value sets stand in “quotes”, limits with their unit."""
 
@@ -154,15 +157,19 @@ class Words:
                 return _joined([self._part(part) for part in clause.of], "or")
             case model.All():
                 return _joined([self._part(part) for part in clause.of], "and")
+            case model.Unless():
+                return f"unless ({_joined([self.clause(part) for part in clause.of], 'and')})"
             case model.Not():
                 return f"not ({_joined([self.clause(part) for part in clause.of], 'and')})"
         return self._fact(clause)
 
     def outline(self, clause: model.Clause, depth: int = 0) -> Iterator[tuple[int, str]]:
-        """The same as lines of (depth, words), one for each fact, under `any of`, `all of` and `none of`."""
+        """The same as lines of (depth, words), one for each fact, under `any of`, `all of`, `none of`, `unless`."""
         match clause:
-            case model.Any() | model.All() | model.Not() if isinstance(clause, model.Not) or len(clause.of) > 1:
-                yield depth, {model.Any: "any of", model.All: "all of", model.Not: "none of"}[type(clause)]
+            case model.Any() | model.All() | model.Not() | model.Unless() if (
+                isinstance(clause, model.Not | model.Unless) or len(clause.of) > 1
+            ):
+                yield depth, _JOINED[type(clause)]
                 for part in clause.of:
                     yield from self.outline(part, depth + 1)
             case model.Any() | model.All():

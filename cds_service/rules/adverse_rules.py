@@ -20,7 +20,8 @@ from cds_service.rules.clauses.verdict import in_sets
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
 from cds_service.rules.lower_rate import lower_rate
 from cds_service.rules.order_rules import fired
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
+from cds_service.rules.reads import asks
 from cds_service.rules.repair import given_by, pump_step
 from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, is_given_by
 
@@ -30,6 +31,7 @@ _ENDED = _PAUSED | {"completed"}
 # Row 64 ---------------------------------------------------------------------------------------------------------
 
 
+@asks("administrations", "conditions", "symptoms", "bodySize", "patient")
 def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """An infusion that is ordered within a day of a pause for harm: not lower, above the maximum, or too early."""
     infusions = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
@@ -42,10 +44,8 @@ def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         found = _harm(pause, harm, case)
         if found is not None:
             return _restarted(case, rule, infusions, pause, found)
-        gaps = [(key, case.chart.gap(key)) for key in ("conditions", case.chart.query_of(harm.sets[0]))]
-        unclear += [Reason(key, gap) for key, gap in gaps if gap is not None]
-    if (gap := case.chart.gap("administrations")) is not None:
-        unclear.append(Reason("administrations", gap))
+        unclear += undelivered(case.chart, "conditions", *map(case.chart.query_of, harm.sets))
+    unclear += undelivered(case.chart, "administrations")
     if unclear:
         return could_not_tell(rule, case.order.reference, *unclear), []
     return clear(rule, case.order.reference), []
@@ -60,7 +60,7 @@ def _pauses(case: Case, unclear: list[Reason]) -> Iterator[Medicine]:
         if medicine.end is None:
             if medicine.status in _PAUSED:
                 says = f"the infusion of {on(medicine.start, case.now)} is {medicine.status}: since when is not known"
-                unclear.append(Reason("administrations", says))
+                unclear.append(Reason("administrations", says, "not-placed"))
         elif medicine.end is not medicine.start and medicine.end.age(case.now) <= window:
             yield medicine
 
@@ -129,6 +129,7 @@ def _minutes_of_pause(case: Case, infusions: Sequence[Step], pause: Medicine) ->
 # Row 56 ---------------------------------------------------------------------------------------------------------
 
 
+@asks("administrations", "bodySize", "patient")
 def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """An infusion that ran for long, at more than a little, and is ended at once."""
     order = case.order.reference
@@ -137,13 +138,13 @@ def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     given = [medicine for medicine in given_of_drug(case) if _is_of(medicine, case)]
     running = next((medicine for medicine in given if medicine.status == "in-progress"), None)
     if running is None:
-        gap = case.chart.gap("administrations")
-        return (
-            clear(rule, order) if gap is None else could_not_tell(rule, order, Reason("administrations", gap))
-        ), []
+        unread = undelivered(case.chart, "administrations")
+        return (could_not_tell(rule, order, *unread) if unread else clear(rule, order)), []
     started = min((medicine.start for medicine in given if medicine.start is not None), default=None)
     if started is None:
-        return could_not_tell(rule, order, Reason("administrations", "when the infusion began is not known")), []
+        return could_not_tell(
+            rule, order, Reason("administrations", "when the infusion began is not known", "not-placed")
+        ), []
     if started.age(case.now) < case.book.window("taper-after", case.now):
         return clear(rule, order), []
     return _ended(case, rule, given, running, on(started, case.now))

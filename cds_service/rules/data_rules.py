@@ -7,9 +7,11 @@ from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import steps_at_dosing_weight
 from cds_service.rules.order_rules import NASAL, fired
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
+from cds_service.rules.reads import asks
 
 
+@asks("bodySize", "patient")
 def unreadable_dose(case: Case, rule: Rule) -> Outcome:
     """Words alone, an unknown unit, a contradiction; at order-sign also no dose at all. Never a guess."""
     order = case.order
@@ -34,10 +36,11 @@ def unreadable_dose(case: Case, rule: Rule) -> Outcome:
     return clear(rule, order.reference)
 
 
+@asks("allergies")
 def allergy_list(case: Case, rule: Rule) -> Outcome:
     """Not even "no known allergy" is recorded."""
     if case.chart.has_allergy_list:
         return clear(rule, case.order.reference)
-    if (gap := case.chart.gap("allergies")) is not None:
-        return could_not_tell(rule, case.order.reference, Reason("allergies", gap))
+    if unread := undelivered(case.chart, "allergies"):
+        return could_not_tell(rule, case.order.reference, *unread)
     return fired(case, rule, "empty")

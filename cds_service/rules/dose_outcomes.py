@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from msgspec.structs import replace
-
 from cds_service.chart.facts import Fact, on
 from cds_service.deadline import Late
 from cds_service.figures import show
@@ -21,6 +19,7 @@ from cds_service.rules.dose import findings
 from cds_service.rules.dose_finding import Doubt, Finding, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_as, steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, edits_for, repaired, with_edits
 from cds_service.rules.unit_slip import Slip, slips
 
@@ -59,6 +58,7 @@ def verdict(case: Case) -> DoseVerdict:
     return DoseVerdict(weight, held, tuple(dict.fromkeys(doubts)), tuple(odd), of_obesity)
 
 
+@asks("bodySize", "patient", "administrations")
 def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
     """One outcome for each of the dose rules."""
     order = case.order.reference
@@ -100,21 +100,19 @@ def _nothing_to_judge(case: Case) -> Reason | None:
 def _fired(
     case: Case, rule: Rule, finding: Finding, result: DoseVerdict, proposals: dict[str, list[Proposal]]
 ) -> Outcome:
-    severity, because = changed_severity(rule, finding.tier, case)
     outcome = Outcome(
         rule=rule,
-        status="suppressed" if severity is None else "fired",
+        status="fired",
         order=case.order.reference,
         tier=finding.tier,
-        severity=severity,
         facts=weight_facts(case, result.weight),
         values=_values(case, finding, result),
         limits=tuple(case.limit(name) for name in rule.tier(finding.tier).limits),
-        because=because,
+        proposals=tuple(proposals.get(rule.id, ())),
         figure=finding.figure,
         lower_is_worse=finding.unit == MINUTES,
     )
-    return replace(outcome, proposals=tuple(proposals.get(rule.id, ())) if severity else ())
+    return changed_severity(rule, finding.tier, case).of(outcome)
 
 
 def _values(case: Case, finding: Finding, result: DoseVerdict) -> dict[str, str]:
@@ -199,7 +197,7 @@ def _objections(case: Case) -> list[Finding]:
     """The findings that a repair must remove, worst first."""
     found: list[tuple[int, Finding]] = []
     for rule_id, finding in verdict(case).found.items():
-        severity, _because = changed_severity(case.protocol.rules[rule_id], finding.tier, case)
+        severity = changed_severity(case.protocol.rules[rule_id], finding.tier, case).severity
         if severity in _OBJECTIONABLE:
             found.append((_OBJECTIONABLE.index(severity), finding))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]

@@ -15,11 +15,13 @@ from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import dosing_weight, reading
 from cds_service.rules.order_rules import fired
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
+from cds_service.rules.reads import asks
 
 _NOT_AN_ORDER = frozenset({"plan", "proposal", "option"})
 
 
+@asks("medications", "medicationStatements", "administrations", "bodySize", "patient")
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
     active = [*_drafts(case), *_active(case)]
@@ -28,9 +30,7 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     given = list(_given(case))
     if given:
         return fired(case, rule, "given", *given), []
-    reasons = [
-        Reason(key, gap) for key in ("medications", "administrations") if (gap := case.chart.gap(key)) is not None
-    ]
+    reasons = undelivered(case.chart, "medications", "medicationStatements", "administrations")
     return (
         could_not_tell(rule, case.order.reference, *reasons) if reasons else clear(rule, case.order.reference)
     ), []

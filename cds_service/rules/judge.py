@@ -10,7 +10,7 @@ from cds_service.deadline import Late
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import Action, Proposal, deletion
 from cds_service.protocol.loader import ProtocolError
-from cds_service.protocol.model import STOP_AFTER, Hook, Protocol, Rule
+from cds_service.protocol.model import STOP_AFTER, Protocol, Rule
 from cds_service.rules import (
     adverse_rules,
     data_rules,
@@ -19,15 +19,18 @@ from cds_service.rules import (
     midazolam,
     order_rules,
     patient_rules,
+    reads,
     weight_rules,
 )
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.presence import is_absent
+from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
 from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
 from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell, not_in_time
+from cds_service.rules.reads import QueryOf, rules_of
 from cds_service.rules.stop_time import stop_after
 
 Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
@@ -59,12 +62,6 @@ def check(protocol: Protocol) -> None:
     for rule in protocol.rules.values():
         if rule.judge not in (*JUDGEMENTS, "dose", "clauses"):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
-
-
-def rules_of(protocol: Protocol, hook: Hook, stopping: bool = False) -> list[Rule]:
-    """The rules that judge at a hook and are not switched off, in the catalogue's order."""
-    judges = "stop" if stopping else "order"
-    return [rule for rule in protocol.rules.values() if not rule.off and hook in rule.hooks and rule.judges == judges]
 
 
 def judge(case: Case) -> list[Outcome]:
@@ -100,11 +97,8 @@ def _by_code(case: Case, rule: Rule) -> Outcome:
     outcome, proposals = result if isinstance(result, tuple) else (result, [])
     if outcome.status != "fired" or outcome.tier is None:
         return outcome
-    severity, because = changed_severity(rule, outcome.tier, case)
-    if severity is None:
-        return replace(outcome, status="suppressed", severity=None, because=because)
     offers = Offers(lambda: (*outcome.proposals, *proposals, *_suggested(case, rule, proposals)))
-    return replace(outcome, severity=severity, because=because, proposals=offers)
+    return changed_severity(rule, outcome.tier, case).of(replace(outcome, proposals=offers))
 
 
 def by_clauses(case: Case, rule: Rule) -> Outcome:
@@ -120,16 +114,34 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             unknown.append(verdict)
         if not verdict.holds:
             continue
-        severity, because = changed_severity(rule, tier.name, case)
-        if severity is None:
-            return Outcome(rule, "suppressed", order, tier.name, because=because, facts=verdict.facts)
+        changed = changed_severity(rule, tier.name, case, verdict.reasons)
+        if changed.severity is None:
+            return Outcome(rule, "suppressed", order, tier.name, because=changed.because, facts=verdict.facts)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
         offers = Offers(lambda: _suggested(case, rule, []))
-        return replace(outcome, severity=severity, because=because, proposals=offers)
+        shown = {fact.reference for fact in verdict.facts}
+        worse = tuple(r for r in reasons_of(unknown) if r.reference is None or r.reference not in shown)
+        return changed.of(replace(outcome, reasons=worse, proposals=offers))
     if unknown:
-        return could_not_tell(rule, order, *(reason for verdict in unknown for reason in verdict.reasons))
+        return could_not_tell(rule, order, *reasons_of(unknown))
     return clear(rule, order)
+
+
+def read_by(rule: Rule, query_of: QueryOf) -> frozenset[str]:
+    """The query keys whose lists can decide a rule."""
+    return reads.read_by(rule, _code_of(rule), query_of)
+
+
+def read_in(case: Case) -> frozenset[str]:
+    """The query keys that any rule reads which is judged in this case."""
+    return reads.read_in(case, _code_of)
+
+
+def _code_of(rule: Rule) -> Callable[..., object] | None:
+    if rule.judge == "dose":
+        return dose_outcomes.outcomes
+    return None if rule.judge == "clauses" else JUDGEMENTS[rule.judge]
 
 
 def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:

@@ -12,8 +12,8 @@ from cds_service.orders.exposure import Exposure, exposure
 from cds_service.orders.regimen import Step
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at_dosing_weight
-from cds_service.rules.judge import judge
-from cds_service.rules.outcome import Outcome
+from cds_service.rules.judge import judge, read_in
+from cds_service.rules.outcome import Outcome, Reason, undelivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Judged:
     notes: tuple[Note, ...]
     doubts: tuple[Note, ...]
     """Notes that stand among what could not be checked."""
+    undelivered: tuple[Reason, ...] = ()
+    """The lists that a rule of this order reads and that did not come whole, whether or not it mattered here."""
 
 
 def judged(case: Case) -> Judged:
@@ -57,6 +59,8 @@ def judged(case: Case) -> Judged:
         weight=weight.shown if weight else None,
         notes=tuple(_notes(case, weight)),
         doubts=(*_left_out(outcomes), *_doubts(case, weight)),
+        # An order that only ends is told nothing but how it ends.
+        undelivered=() if case.stopping else undelivered(case.chart, *sorted(read_in(case))),
     )
 
 

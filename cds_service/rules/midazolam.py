@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from msgspec.structs import replace
+
 from cds_service.chart.facts import Fact, Medicine
 from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.resources import MedicationRequest
@@ -20,7 +22,8 @@ from cds_service.rules.case import Case
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.dosing_weight import dosing_weight
 from cds_service.rules.order_rules import fired
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
+from cds_service.rules.reads import asks
 
 _MIDAZOLAM = "rx_midazolam"
 _BY_VEIN = frozenset({"intravenous", "intraosseous", "unstated"})
@@ -36,6 +39,7 @@ class _Dose:
     step: Step
 
 
+@asks("medications", "bodySize", "patient")
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """The worst tier of any dose: a tier's limits are in mg or mg/kg, and its `when` says for whom they are."""
     reasons: list[Reason] = []
@@ -48,12 +52,12 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         if exceeded and (meant is None or meant.holds):
             facts = [Fact(_said(dose), dose.medicine.reference) for dose, _ in exceeded]
             values = _every_limit(rule, case) | _figures(*exceeded[0], case)
-            return fired(case, rule, tier.name, *facts, **values), list(_lower_doses(case, rule, exceeded))
+            outcome = replace(fired(case, rule, tier.name, *facts, **values), reasons=tuple(dict.fromkeys(reasons)))
+            return outcome, list(_lower_doses(case, rule, exceeded))
         if exceeded and meant is not None:
             reasons += meant.reasons
     reasons += [reason for dose in doses if (reason := _unknown(dose)) is not None]
-    if (gap := case.chart.gap("medications")) is not None:
-        reasons.append(Reason("medications", gap))
+    reasons += undelivered(case.chart, "medications")
     if reasons:
         return could_not_tell(rule, case.order.reference, *reasons), []
     return clear(rule, case.order.reference), []

@@ -14,7 +14,8 @@ from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
+from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, with_edits
 
 NASAL = "labelled nasal esketamine is not judged by it"
@@ -53,6 +54,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
 # Row 13 -------------------------------------------------------------------------------------------------------
 
 
+@asks("administrations", "bodySize", "patient")
 def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference
@@ -73,8 +75,7 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     reasons = [
         Reason("dose", "how often it is given cannot be read") for w in case.order.written if w.repeat.unreadable
     ]
-    if (gap := case.chart.gap("administrations")) is not None:
-        reasons.append(Reason("administrations", gap))
+    reasons += undelivered(case.chart, "administrations")
     return (could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)), []
 
 
@@ -102,12 +103,14 @@ def _days_given(case: Case) -> set[str]:
 # Rows 18 and 19 -------------------------------------------------------------------------------------------------
 
 
+@asks()
 def procedural(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if not case.order.indication.is_procedural:
         return clear(rule, case.order.reference), []
     return fired(case, rule, "procedural"), []
 
 
+@asks("bodySize", "patient")
 def indication_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Nothing says what the order is for; it matters most where the verdict would change."""
     if case.order.indication.given:
@@ -143,6 +146,7 @@ def _verdict_depends(case: Case) -> bool:
 # Rows 20 and 21 -------------------------------------------------------------------------------------------------
 
 
+@asks("bodySize", "patient")
 def undiluted(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A strength that must be diluted, ordered by vein without a diluent."""
     order, strength = case.order, case.order.concentration
@@ -174,6 +178,7 @@ def _other_products(case: Case, rule: Rule) -> Iterator[Proposal]:
             yield from edited_order(case, "product", [SetProduct(codings, product.title)], label=product.label)
 
 
+@asks()
 def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A dose in mL whose strength is not known, or is none that is in use."""
     order, strength = case.order, case.order.concentration
@@ -202,6 +207,7 @@ _NEVER = ("intrathecal-epidural-perineural", "intra-arterial")
 _IN_PROTOCOL = ("intravenous", "intraosseous")
 
 
+@asks("bodySize", "patient")
 def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A route that the protocol's limits do not cover, or one that cannot be read."""
     order = case.order

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from cds_service.chart.chart import Chart
 from cds_service.chart.facts import Fact
 from cds_service.deadline import Late
 from cds_service.lazy import cached_property
@@ -18,14 +19,36 @@ from cds_service.protocol.model import Limit, Rule, Severity
 Status = Literal["fired", "clear", "could-not-tell", "suppressed"]
 
 
+Kind = Literal["failed", "not-sent", "not-placed", "not-measured", "not-judged"]
+"""Why a fact is missing, the gravest first.
+
+`failed`: the list was asked for, or promised, and did not come whole. `not-sent`: the client does not send it, and
+there is nobody to ask. `not-placed`: an entry is there and was not understood. `not-measured`: nobody recorded it;
+what that means is part of the rule (`needs`), or another rule says it. `not-judged`: there are no codes for it.
+"""
+KINDS: tuple[Kind, ...] = ("failed", "not-sent", "not-placed", "not-measured", "not-judged")
+
+
 class Reason(msgspec.Struct, frozen=True):
     """Why a rule could not be told. `fact` is what is missing: a query key, or weight, dose, concentration …"""
 
     fact: str
     says: str
+    kind: Kind = "not-measured"
+    reference: str | None = None
+    """The entry that it is about."""
+
+    @property
+    def undelivered(self) -> bool:
+        return self.kind in ("failed", "not-sent")
 
 
-NOT_IN_TIME = Reason("time", "it was not checked in time")
+def gravest(reasons: Iterable[Reason]) -> Kind:
+    """The kind that says most of why a rule could not be told."""
+    return min((reason.kind for reason in reasons), key=KINDS.index, default="not-measured")
+
+
+NOT_IN_TIME = Reason("time", "it was not checked in time", "failed")
 
 
 class Offers:
@@ -60,6 +83,9 @@ class Outcome(msgspec.Struct, frozen=True):
     values: Mapping[str, str] = msgspec.field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    """Why it could not be told; of one that fired, why a worse tier or an exception could not."""
+    exceptions: tuple[Reason, ...] = ()
+    """Why what would have silenced it, or made it milder, could not be read."""
     because: str | None = None
     """What suppressed it or changed its severity."""
     proposals: Iterable[Proposal] = ()
@@ -76,11 +102,22 @@ class Outcome(msgspec.Struct, frozen=True):
         return NOT_IN_TIME in self.reasons
 
     @property
-    def missing_required(self) -> tuple[Reason, ...]:
-        """The missing facts that the clinician is told of."""
-        if self.status != "could-not-tell":
-            return ()
-        return tuple(reason for reason in self.reasons if reason.fact in self.rule.needs)
+    def to_say(self) -> tuple[Reason, ...]:
+        """What the clinician is told of: entries that were not understood, and data that the rule requires.
+
+        Lists that did not come are said once for all rules (`Judged.undelivered`).
+        """
+        required = {fact for fact in self.rule.needs if self.status == "could-not-tell"}
+        reasons = (*self.reasons, *self.exceptions)
+        return tuple(r for r in reasons if r.kind == "not-placed" or (not r.undelivered and r.fact in required))
+
+
+def undelivered(chart: Chart, *keys: str) -> tuple[Reason, ...]:
+    """Why the lists of these queries are not complete, where they are not."""
+    gaps = ((key, chart.gap(key)) for key in dict.fromkeys(keys))
+    return tuple(
+        Reason(key, gap, "not-sent" if chart.was_not_sent(key) else "failed") for key, gap in gaps if gap is not None
+    )
 
 
 def clear(rule: Rule, order: str | None, because: str | None = None) -> Outcome:

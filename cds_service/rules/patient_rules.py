@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from msgspec.structs import replace
+
 from cds_service.chart.facts import Fact
 from cds_service.figures import show
 from cds_service.orders.proposal import Edit, Proposal, SetAmount, floored
@@ -12,17 +14,21 @@ from cds_service.orders.regimen import Step
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.clauses import evaluate
+from cds_service.rules.clauses.verdict import NO
 from cds_service.rules.dosing_weight import steps_at_every_weight
 from cds_service.rules.order_rules import edited_order, fired
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
+from cds_service.rules.reads import asks
 from cds_service.rules.repair import given_by, pump_step
 
 
 def _no_age(case: Case, rule: Rule) -> Outcome:
-    why = case.chart.gap("patient") or "the date of birth is missing or not a full date"
-    return could_not_tell(rule, case.order.reference, Reason("patient", why))
+    unread = undelivered(case.chart, "patient")
+    missing = Reason("patient", "the date of birth is missing or not a full date")
+    return could_not_tell(rule, case.order.reference, *(unread or (missing,)))
 
 
+@asks("patient")
 def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     months, years = case.chart.age_months, case.chart.age_years
     if months is None or years is None:
@@ -34,6 +40,7 @@ def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     return clear(rule, case.order.reference), []
 
 
+@asks("patient", "bodySize")
 def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     years = case.chart.age_years
     if years is None:
@@ -48,9 +55,10 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         values = {"figure": f"{show(figure, limit)} {unit}", "limit": f"{show(limit)} {unit}"}
         return fired(case, rule, "high-dose", age=age, **values), _lower(case, high)
     delirium = rule.tier("delirium").when
-    if delirium is not None and (verdict := evaluate(delirium, case)).holds:
+    verdict = evaluate(delirium, case) if delirium is not None else NO
+    if verdict.holds:
         return fired(case, rule, "delirium", *verdict.facts, age=age), []
-    return fired(case, rule, "older", Fact(f"age {age}"), age=age), []
+    return replace(fired(case, rule, "older", Fact(f"age {age}"), age=age), reasons=verdict.reasons), []
 
 
 def _high(case: Case, step: Step) -> tuple[Step, str, Fraction] | None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from msgspec.structs import replace
+
 from cds_service.chart.facts import Fact, on
 from cds_service.figures import show
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule
 from cds_service.rules.case import Case
-from cds_service.rules.changes import changed_severity
 from cds_service.rules.dose import findings
 from cds_service.rules.dose_finding import worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
 from cds_service.rules.order_rules import NASAL, fired
-from cds_service.rules.outcome import Outcome, clear
+from cds_service.rules.outcome import Outcome, clear, undelivered
+from cds_service.rules.reads import asks
 
 _OUTPATIENT = ("outpatient", "home", "virtual")
 _BELIEVED = "the weight is believed"
 
 
+@asks("bodySize", "patient")
 def missing(case: Case, rule: Rule) -> Outcome:
     """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
     weight = dosing_weight(case)
@@ -29,10 +32,11 @@ def missing(case: Case, rule: Rule) -> Outcome:
         because = "row 67 stands in its place" if weight.doubt and weight.previous is None else None
         return clear(rule, case.order.reference, because)
     facts = [Fact(f"{w.written} of {on(w.when, case.now)}: {w.problem}", w.reference) for w in weight.unreadable]
-    if (gap := case.chart.gap("bodySize")) is not None:
-        facts.append(Fact(gap))
+    unread = undelivered(case.chart, "bodySize")
+    facts += [Fact(reason.says) for reason in unread]
     tier, values = at_any_weight(case)
-    return fired(case, rule, "dangerous-at-any-weight" if tier else "missing", *facts, **values)
+    outcome = fired(case, rule, "dangerous-at-any-weight" if tier else "missing", *facts, **values)
+    return replace(outcome, reasons=unread)
 
 
 def at_any_weight(case: Case) -> tuple[bool, dict[str, str]]:
@@ -67,6 +71,7 @@ def _passes_below(case: Case, step: Step) -> str:
     return show(mg / case.number(limit)) if mg is not None else ""
 
 
+@asks("bodySize", "patient", "encounter")
 def stale(case: Case, rule: Rule) -> Outcome:
     """A weight older than the setting allows."""
     weight = dosing_weight(case).shown
@@ -80,12 +85,10 @@ def stale(case: Case, rule: Rule) -> Outcome:
     if age <= allowed:
         return clear(rule, case.order.reference)
     tier = "very-old" if age > case.book.window("weight-age-warn", case.now) else "old"
-    severity, because = changed_severity(rule, tier, case)
-    if severity is None:
-        return Outcome(rule, "suppressed", case.order.reference, because=because)
     return fired(case, rule, tier, fact, days=str(age.days), allowed=str(allowed.days))
 
 
+@asks("bodySize", "patient")
 def implausible(case: Case, rule: Rule) -> Outcome:
     """A weight that is doubted: critical where the verdict depends on it."""
     weight = dosing_weight(case)

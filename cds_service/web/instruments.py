@@ -32,6 +32,9 @@ CARDS = Counter("ketamine_cds_cards", "Cards, by their leading rule and their in
 COULD_NOT_TELL = Counter(
     "ketamine_cds_could_not_tell", "Rules that could not be told, by what was missing.", ("fact",)
 )
+NOT_SENT = Counter(
+    "ketamine_cds_not_sent", "Lists that a client did not send and that could not be fetched.", ("client", "query")
+)
 FETCHES = Counter(
     "ketamine_cds_fallback_fetches", "Searches on the EHR's FHIR server, by how they ended.", ("result",)
 )

@@ -105,6 +105,13 @@ def could_not_tell(facts: Iterable[str]) -> None:
         of.counted(of.COULD_NOT_TELL, fact).inc()
 
 
+def not_sent(client: str, queries: Iterable[str]) -> None:
+    """Lists that a rule reads and that the client did not send, once for each answered call."""
+    of = _instruments()
+    for query in queries:
+        of.counted(of.NOT_SENT, client, query).inc()
+
+
 def fetched(result: str) -> None:
     """One search on a FHIR server: complete, partial (pages came, but not all) or failed."""
     of = _instruments()

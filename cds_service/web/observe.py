@@ -61,7 +61,7 @@ def register(app: Flask, deployment: Deployment) -> None:
         client = tenant.id if tenant else None
         metrics.answered(service, sent.status_code, seconds, client)
         if invocation is not None:
-            _count(invocation.advice, failed)
+            _count(invocation.advice, failed, tenant.id if tenant else "none")
         line = Answered(
             client=client,
             service=service,
@@ -113,7 +113,7 @@ def _service() -> str:
     return str(name) if kind == "call" else f"{name}/{kind}"
 
 
-def _count(advice: Advice, failed: str) -> None:
+def _count(advice: Advice, failed: str, client: str) -> None:
     """What was found, whatever of it the client's profile shows."""
     cards = advice.response.cards
     if not cards and not advice.judged:
@@ -128,6 +128,8 @@ def _count(advice: Advice, failed: str) -> None:
         if outcome.status == "could-not-tell"
         for fact in {reason.fact for reason in outcome.reasons}
     )
+    lists = {reason.fact for judged in advice.judged for reason in judged.undelivered if reason.kind == "not-sent"}
+    metrics.not_sent(client, sorted(lists))
     if cards and cards[0].summary == failed:
         metrics.failed()
 

@@ -66,7 +66,9 @@ def register(app: Flask, deployment: Deployment) -> None:
             hook_request = parse(body, service.hook)
             source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline))
             acknowledged = deployment.audit.acknowledged(tenant.id, deadline)
-            made = advice(hook_request, service.signing, tenant.knowledge, source, now, acknowledged, deadline)
+            made = advice(
+                hook_request, service.signing, tenant.knowledge, source, now, acknowledged, deadline, tenant.sends
+            )
             _tell_if_late(deadline)
             sent = EMPTY if shadow else tenant.profile.apply(made.response)
             written = encode(sent)

@@ -42,6 +42,8 @@ class Tenant:
     cors_origins: frozenset[str]
     bucket: Bucket | None
     """None: no limit."""
+    sends: frozenset[str] | None = None
+    """The queries that it is known to send; None where its entry does not say."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
         discovery=msgspec.json.encode(discovery.discovery(knowledge.queries, knowledge.protocol.version)),
         cors_origins=frozenset(entry.cors_origins) | frozenset(settings.cors_origins),
         bucket=Bucket(limit.per_second, limit.burst) if limit else None,
+        sends=None if entry.sends is None else frozenset(entry.sends),
     )
 
 

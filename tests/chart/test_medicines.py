@@ -121,11 +121,14 @@ def test_a_statement_whose_time_is_over_does_not_count(knowledge: Knowledge) -> 
     assert begun.facts[0].says == "theophylline (recorded as taken, 2026-01-01)"
 
 
-def test_an_ehr_without_statements_leaves_the_interaction_told(knowledge: Knowledge) -> None:
-    assert outcome(knowledge, missing=["medicationStatements"]).status == "clear"
+@pytest.mark.parametrize("key", ["medications", "medicationStatements", "administrations"])
+def test_an_interaction_is_untold_where_any_list_that_could_hold_it_did_not_come(
+    key: str, knowledge: Knowledge
+) -> None:
+    assert outcome(knowledge, missing=[key]).reasons[0].kind == "not-sent"
     refused = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "not-supported"}]}
-    assert outcome(knowledge, raw={"medicationStatements": refused}).status == "clear"
-    assert outcome(knowledge, missing=["medications"]).status == "could-not-tell"
+    assert outcome(knowledge, raw={key: refused}).reasons[0].kind == "failed"
+    assert outcome(knowledge).status == "clear"
 
 
 def test_ketamine_that_is_recorded_as_taken_is_one_more_unless_it_stands_for_this_order(knowledge: Knowledge) -> None:

@@ -116,9 +116,74 @@ def test_a_bundle_with_data_is_an_answer() -> None:
 
 
 def test_a_resource_may_stand_for_a_bundle_of_one_and_the_other_way_round() -> None:
+    """It is read; but one resource where a search was asked for does not say that there are no others."""
     records, result = prefetched(conditions=CONDITION, patient=bundle(PATIENT))
     assert result.answered == {"conditions", "patient"}
     assert len(records.of(Condition)) == len(records.of(Patient)) == 1
+    assert records.gaps == {"conditions": "one Condition was sent where the result of a search belongs"}
+
+
+OTHER_SEARCHES = {
+    "conditions": f"{BASE}/AllergyIntolerance?patient=p1",
+    "vitalSigns": f"{BASE}/Observation?patient=p1&code=http://loinc.org|29463-7",
+    "results": "Observation?patient=p1&code=29463-7%2C8302-2",
+    "allergies": f"{BASE}/Condition/_search?patient=p1",
+}
+
+
+@pytest.mark.parametrize("key", OTHER_SEARCHES)
+def test_nothing_of_another_search_under_our_own_key_is_no_empty_list(key: str) -> None:
+    records, result = prefetched_as({key: empty_search(OTHER_SEARCHES[key])})
+    assert result == Prefetched()
+    assert records.gaps == {key: "what was sent answers another search"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{BASE}/Observation?patient=p1&code=http://loinc.org|8480-6,http://loinc.org|8462-4",
+        f"{BASE}/Observation?patient=p1&category=vital-signs",
+        f"{BASE}/Observation?patient=p1",
+        f"{BASE}?_getpages=0f0f",
+    ],
+)
+def test_nothing_of_a_search_that_may_be_ours_is_an_empty_list(url: str) -> None:
+    records, result = prefetched(vitalSigns=empty_search(url))
+    assert (records.gaps, result.answered) == ({}, {"vitalSigns"})
+
+
+def test_what_our_own_key_holds_of_its_codes_counts_whatever_its_self_link_says() -> None:
+    link = [{"relation": "self", "url": f"{BASE}/Observation?code=http://loinc.org|85354-9"}]
+    records, result = prefetched(vitalSigns=bundle(BLOOD_PRESSURE, link=link))
+    assert (records.gaps, result.answered) == ({}, {"vitalSigns"})
+
+
+def outcome(severity: str | None, code: str) -> Json:
+    return {"resourceType": "OperationOutcome", "issue": [{"severity": severity, "code": code}]}
+
+
+@pytest.mark.parametrize(
+    ("severity", "code", "gap"),
+    [
+        ("information", "informational", None),
+        ("warning", "processing", None),
+        ("warning", "not-found", None),
+        ("warning", "suppressed", "the EHR answered with an error (suppressed)"),
+        ("information", "timeout", "the EHR answered with an error (timeout)"),
+        ("error", "processing", "the EHR answered with an error (processing)"),
+        (None, "processing", "the EHR answered with an error (processing)"),
+    ],
+)
+def test_a_bundle_of_nothing_but_outcomes_is_empty_only_where_they_inform(
+    severity: str | None, code: str, gap: str | None
+) -> None:
+    records, _ = prefetched(conditions=bundle(outcome(severity, code)))
+    assert records.gaps.get("conditions") == gap
+
+
+def test_a_bundle_of_an_outcome_without_an_issue_is_no_empty_list() -> None:
+    records, _ = prefetched(conditions=bundle({"resourceType": "OperationOutcome"}))
+    assert records.gaps == {"conditions": "the EHR answered with an error"}
 
 
 @pytest.mark.parametrize("other", [PATIENT, ALLERGY, {"resourceType": "CapabilityStatement"}])
@@ -225,13 +290,13 @@ def test_an_empty_search_for_other_observations_does_not_answer_for_the_weight()
     """A client's own search for a pain score that finds nothing says nothing of weight or blood pressure."""
     _, result = prefetched(pain=empty_search(f"{BASE}/Observation?patient=p1&code=72514-3"))
     assert result.answered == set()
-    assert result.assumed == OBSERVATIONS
+    assert result.assumed == set()
 
 
 def test_an_empty_search_for_the_weight_answers_for_the_weight_under_any_name() -> None:
     _, result = prefetched(foo=empty_search(f"{BASE}/Observation?patient=p1&code=http://loinc.org|29463-7"))
     assert result.answered == {"bodySize"}
-    assert result.assumed == OBSERVATIONS - {"bodySize"}
+    assert result.assumed == set()
 
 
 def test_a_key_that_does_not_say_which_conditions_these_are_is_only_assumed_to_hold_them_all() -> None:
@@ -240,11 +305,21 @@ def test_a_key_that_does_not_say_which_conditions_these_are_is_only_assumed_to_h
     assert prefetched(problems=bundle(CONDITION))[1].answered == {"conditions"}
 
 
-def test_observations_under_another_name_answer_for_their_own_kind_and_are_only_assumed_for_the_others() -> None:
+def test_observations_under_the_name_of_one_kind_answer_for_it_and_say_nothing_of_the_others() -> None:
     records, result = prefetched(weights=bundle(WEIGHT))
-    assert result.answered == {"bodySize"}
-    assert result.assumed == OBSERVATIONS - {"bodySize"}
+    assert (result.answered, result.assumed) == ({"bodySize"}, set())
     assert len(records.of(Observation)) == 1
+
+
+@pytest.mark.parametrize("key", ["foo", "observations"])
+def test_observations_under_a_name_that_names_no_kind_are_assumed_to_be_all(key: str) -> None:
+    _, result = prefetched_as({key: bundle(WEIGHT)})
+    assert result.answered | result.assumed == OBSERVATIONS
+
+
+def test_what_another_kind_is_named_after_answers_for_all_that_it_holds() -> None:
+    _, result = prefetched(vitals=bundle(WEIGHT, BLOOD_PRESSURE))
+    assert (result.answered, result.assumed) == ({"vitalSigns"}, {"bodySize"})
 
 
 def test_our_own_key_answers_for_what_it_asked_also_when_it_holds_nothing_of_it() -> None:
@@ -254,9 +329,9 @@ def test_our_own_key_answers_for_what_it_asked_also_when_it_holds_nothing_of_it(
 
 
 def test_what_one_key_only_assumes_another_may_answer() -> None:
-    _, result = prefetched(weights=bundle(WEIGHT), vitalSigns=bundle())
-    assert result.answered == {"bodySize", "vitalSigns"}
-    assert result.assumed == OBSERVATIONS - {"bodySize", "vitalSigns"}
+    _, result = prefetched(foo=bundle(WEIGHT), vitalSigns=bundle())
+    assert result.answered == {"vitalSigns"}
+    assert result.assumed == OBSERVATIONS - {"vitalSigns"}
 
 
 def test_the_same_resource_under_two_keys_is_there_once() -> None:

@@ -12,7 +12,7 @@ from cds_service.hooks import clients
 from cds_service.hooks.clients import Client, ClientsError, RateLimit
 from cds_service.knowledge import Knowledge
 from cds_service.settings import SettingError, Settings
-from cds_service.web import tenants
+from cds_service.web import at_start, tenants
 from cds_service.web.tenants import Tenants
 from tests.scenarios.build import NOW
 
@@ -334,3 +334,33 @@ def test_calls_are_limited_by_the_entry_else_by_the_setting_and_not_on_loopback(
 def test_a_rate_limit_is_read(tmp_path: Path) -> None:
     (client,) = clients.load(written(tmp_path, {**GOOD, "rate_limit": {"per_second": 20, "burst": 60}}))
     assert client.rate_limit == RateLimit(per_second=20, burst=60)
+
+
+# What a client sends ------------------------------------------------------------------------------------------------
+
+
+def test_the_keys_that_a_client_sends_are_those_of_the_service(tmp_path: Path) -> None:
+    (client,) = clients.load(written(tmp_path, {**GOOD, "sends": ["patient", "vitalSigns"]}))
+    assert client.sends == ["patient", "vitalSigns"]
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [("vitals", "vitalSigns"), ("Conditions", "conditions"), ("medicationRequests", "medications")],
+)
+def test_a_key_that_the_service_does_not_know_is_refused_with_the_nearest(
+    key: str, nearest: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ClientsError, match=f"client ehr: sends: '{key}' .* did you mean {nearest}\\?"):
+        clients.load(written(tmp_path, {**GOOD, "sends": ["patient", key]}))
+
+
+def test_at_the_start_the_operator_is_told_what_a_client_never_sends_and_what_has_no_codes(
+    tmp_path: Path, knowledge: Knowledge
+) -> None:
+    most = [query.key for query in knowledge.queries if query.key not in ("procedures", "symptoms")]
+    made = loaded(tmp_path, knowledge, {**GOOD, "sends": most}, {**GOOD, "id": "other", "issuers": ["https://o"]})
+    told = list(at_start.lines(made))
+    assert told[0].startswith("NOT SENT by ehr: symptoms, procedures;")
+    assert "loc_infusion_clinic (outpatient-home-use)" in told[1]
+    assert len(told) == 2

@@ -14,6 +14,7 @@ import pytest
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 
 from cards.model import EXTENSION
+from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.loader import parse_yaml
 from tests.hooks.client import Service, card, encoded, topics, updates
@@ -364,7 +365,8 @@ def test_the_extension_says_what_stands_behind_the_card(service: Service, knowle
     whole = answer["extension"][EXTENSION]
     assert whole["protocol"] == {"version": knowledge.protocol.version, "overlay": None}
     assert whole["notChecked"]
-    assert all(set(each) == {"rule", "reason"} for each in whole["notChecked"])
+    assert all(set(each) == {"rule", "reason", "kind"} for each in whole["notChecked"])
+    assert {"rule": "psychosis", "reason": NoSource().why_not, "kind": "not-sent"} in whole["notChecked"]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) ->
     if since is not None:
         found = [m for m in found if m.when.earliest > since]
     if not found:
-        return not_found(key, case)
+        return not_found(case, *map(case.chart.query_of, clause.sets))
     if clause.twice_within is not None:
         return _twice(found, clause, case, key)
     if clause.risen_by is not None or clause.fallen_by is not None:

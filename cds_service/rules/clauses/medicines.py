@@ -22,10 +22,14 @@ def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Ve
         return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in certain))
     if _enough(matches, clause, case):
         return _disagreeing(m for m in matches if m.disagreement is not None)
+    return not_found(case, *medicine_lists(clause))
+
+
+def medicine_lists(clause: model.MedicineIs) -> tuple[str, ...]:
+    """The queries whose lists may hold such a medicine."""
     if clause.running or clause.given:
-        return not_found("administrations", case)
-    first = not_found("medications", case)
-    return first if first.holds is None else not_found("administrations", case)
+        return ("administrations",)
+    return ("medications", "medicationStatements", "administrations")
 
 
 def _enough(matches: Sequence[Medicine], clause: model.MedicineIs, case: Case) -> bool:
@@ -42,9 +46,8 @@ def _nothing_else(matches: Sequence[Medicine], clause: model.MedicineIs, case: C
         return NO
     if clause.single_dose and not _one_dose(matches):
         return NO
-    for key in ("medications", "administrations"):
-        if (gap := not_found(key, case)).holds is None:
-            return gap
+    if (gap := not_found(case, *medicine_lists(clause))).holds is None:
+        return gap
     return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in matches))
 
 
@@ -66,7 +69,9 @@ def _one_dose(medicines: Sequence[Medicine]) -> bool:
 
 def _disagreeing(medicines: Iterable[Medicine]) -> Verdict:
     """Codes that name different drugs say neither that a medicine is of a set nor that it is not."""
-    return Verdict(None, reasons=tuple(Reason(QUESTION, f"{m.name}: {m.disagreement}") for m in medicines))
+    return Verdict(
+        None, reasons=tuple(Reason(QUESTION, f"{m.name}: {m.disagreement}", "not-placed") for m in medicines)
+    )
 
 
 def _medicine_matches(medicine: Medicine, clause: model.MedicineIs, case: Case) -> bool:
@@ -109,7 +114,7 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
     ours = [m for m in case.chart.medicines if m.given and m.identity is not None and m.start is not None]
     if clause.running or clause.running_longer_than is not None:
         running = [m for m in ours if m.status == "in-progress" and _has_run(m, clause, case)]
-        return _exposed(running, case) if running else not_found("administrations", case)
+        return _exposed(running, case) if running else not_found(case, "administrations")
     if clause.within is not None:
         window = case.book.window(clause.within, case.now)
         ours = [m for m in ours if m.start is not None and m.start.age(case.now) <= window]
@@ -119,7 +124,7 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
         return Verdict(True, (Fact(f"given on {len(days)} days"),))
     if clause.doses is not None and len(counted) >= case.number(clause.doses):
         return Verdict(True, (Fact(f"given {len(counted)} times"),))
-    return not_found("administrations", case)
+    return not_found(case, "administrations")
 
 
 def _has_run(medicine: Medicine, clause: model.ExposureIs, case: Case) -> bool:

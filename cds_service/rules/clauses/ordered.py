@@ -32,11 +32,19 @@ def _(clause: model.EncounterIs, case: Case, since: datetime | None = None) -> V
         return Verdict(True)
     if without_codes(clause.sets, case):
         titles = ", ".join(case.valuesets[name].title.lower() for name in clause.sets)
-        return unknown(SETTING, f"whether this is the setting: {titles} (no location code of the site is known)")
+        return unknown(
+            SETTING, f"whether this is the setting: {titles} (no location code of the site is known)", "not-judged"
+        )
     asked = {name.partition("/")[0] for name in clause.sets}
     if case.chart.encounter is None or not asked.intersection(case.chart.setting):
-        return unknown("encounter", case.chart.gap("encounter") or "the setting is not known")
+        return _not_on_record(case, "encounter", "the setting is not known")
     return NO
+
+
+def _not_on_record(case: Case, key: str, says: str) -> Verdict:
+    """A fact that is not there: because its list did not come, or because nobody recorded it."""
+    missing = not_found(case, key)
+    return missing if missing.holds is None else unknown(key, says, "not-measured")
 
 
 @evaluate.register
@@ -97,7 +105,7 @@ def _finite_at_most(case: Case, limit: str) -> Verdict:
     doses = [step.mg_per_kg for step in steps]
     known = [dose for dose in doses if dose is not None]
     if len(known) < len(doses):
-        return unknown("weight", "the dose in mg/kg cannot be computed")
+        return unknown("weight", "the dose in mg/kg cannot be computed", "not-measured")
     return Verdict(max(known) <= case.number(limit))
 
 
@@ -136,7 +144,7 @@ def _single_dose(case: Case, limit: str | None) -> Verdict:
     doses = [step.mg_per_kg for step in steps_at_every_weight(case)]
     known = [dose for dose in doses if dose is not None]
     if len(known) < len(doses):
-        return unknown("weight", "the dose in mg/kg cannot be computed")
+        return unknown("weight", "the dose in mg/kg cannot be computed", "not-measured")
     return Verdict(max(known) <= case.number(limit))
 
 
@@ -144,12 +152,12 @@ def _single_dose(case: Case, limit: str | None) -> Verdict:
 def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Verdict:
     chart = case.chart
     if clause.sex is not None and chart.sex != clause.sex:
-        return unknown("patient", chart.gap("patient") or "the sex is not recorded") if chart.sex is None else NO
+        return _not_on_record(case, "patient", "the sex is not recorded") if chart.sex is None else NO
     if clause.age_at_least is None and clause.age_below is None:
         return Verdict(True)
     years = chart.age_years
     if years is None:
-        return unknown("patient", chart.gap("patient") or "the date of birth is missing or not a full date")
+        return _not_on_record(case, "patient", "the date of birth is missing or not a full date")
     if clause.age_at_least is not None and years < case.number(clause.age_at_least):
         return NO
     if clause.age_below is not None and years >= case.number(clause.age_below):
@@ -162,4 +170,4 @@ def _(clause: model.MonitoringIs, case: Case, since: datetime | None = None) -> 
     ordered = [*case.chart.ordered_services(), *(act.members for act in case.chart.acts if act.in_progress)]
     if all(any(in_sets(members, [name]) for members in ordered) for name in clause.sets):
         return Verdict(True)
-    return not_found("serviceRequests", case)
+    return not_found(case, "serviceRequests")  # an order is what is asked for; a procedure under way is enough

@@ -41,7 +41,7 @@ def absences(clause: model.Clause) -> tuple[Absence, ...]:
         case model.SymptomIs():
             return (_absence("conditions", "results", *clause.sets),)
         case model.MedicineIs() if clause.at_least is None:
-            return (_absence("medications", "administrations", *clause.sets),)
+            return (_absence("medications", "medicationStatements", "administrations", *clause.sets),)
         case model.ExposureIs() if clause.running or clause.running_longer_than is not None:
             return (_absence("administrations", EXPOSED),)
         case model.ProcedureIs():

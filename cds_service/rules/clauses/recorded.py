@@ -15,24 +15,30 @@ from cds_service.rules.clauses.verdict import (
     evaluate,
     in_sets,
     not_found,
+    reasons_of,
     unknown,
     without_codes,
 )
+from cds_service.rules.outcome import Reason
 from cds_service.rules.running import times_rate_at
 
 
 @evaluate.register
 def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> Verdict:
-    matches = [p for p in case.chart.problems_by_set.of(clause.sets) if _problem_matches(p, clause, case)]
-    if matches:
-        return Verdict(True, facts=tuple(_problem_fact(p, case.now) for p in matches))
+    found = [p for p in case.chart.problems_by_set.of(clause.sets) if _problem_matches(p, clause, case)]
+    still = [(p, verdict) for p in found if (verdict := _is_still_there(p, clause, case)).holds]
+    if still:
+        certain = any(not verdict.reasons for _, verdict in still)
+        reasons = () if certain else reasons_of(verdict for _, verdict in still)
+        return Verdict(True, tuple(_problem_fact(p, case.now) for p, _ in still), reasons)
     if clause.within is not None and (undated := _undated(clause, case)):
-        return unknown("conditions", f"{undated.name} has no date")
+        reason = Reason("conditions", f"{undated.name} has no date", "not-placed", undated.reference)
+        return Verdict(None, reasons=(reason,))
     if clause.status != "inactive" and clause.undated != "only":
         for problem, meanings in case.chart.open_problems:
             if question := _question(clause, problem.members, meanings):
                 return unknown(QUESTION, f"a problem {question}: {problem.name}")
-    return not_found("conditions", case)
+    return not_found(case, "conditions")
 
 
 def _undated(clause: model.ConditionIs, case: Case) -> Problem | None:
@@ -66,10 +72,18 @@ def _problem_matches(problem: Problem, clause: model.ConditionIs, case: Case) ->
             return clause.undated == "yes"
         if problem.when.age(case.now) > case.book.window(clause.within, case.now):
             return False
-    if clause.unless_later and problem.when is not None:
-        later = [evaluate(part, case, problem.when.latest) for part in clause.unless_later]
-        return not all(verdict.holds for verdict in later)
     return True
+
+
+def _is_still_there(problem: Problem, clause: model.ConditionIs, case: Case) -> Verdict:
+    """Whether nothing that was measured later takes the problem away; what cannot be read does not."""
+    if not clause.unless_later or problem.when is None:
+        return Verdict(True)
+    later = [evaluate(part, case, problem.when.latest) for part in clause.unless_later]
+    if any(verdict.holds is False for verdict in later):
+        return Verdict(True)
+    unclear = reasons_of(later)
+    return Verdict(bool(unclear), reasons=unclear)
 
 
 def _problem_fact(problem: Problem, now: datetime) -> Fact:
@@ -81,15 +95,16 @@ def _problem_fact(problem: Problem, now: datetime) -> Fact:
 
 @evaluate.register
 def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> Verdict:
-    matches = [a for a in case.chart.acts_by_set.of(clause.sets) if _act_matches(a, clause, case)]
+    acts = [a for a in case.chart.acts_by_set.of(clause.sets) if _act_matches(a, clause, case)]
+    matches = [a for a in acts if a.this_encounter or not clause.this_encounter]
     if matches:
         return Verdict(True, facts=tuple(Fact(f"{a.name} ({on(a.when, case.now)})", a.reference) for a in matches))
-    return not_found("procedures", case)
+    if acts and case.chart.encounter is None and (unread := not_found(case, "encounter")).holds is None:
+        return unread
+    return not_found(case, "procedures")
 
 
 def _act_matches(act: Act, clause: model.ProcedureIs, case: Case) -> bool:
-    if clause.this_encounter and not act.this_encounter:
-        return False
     if clause.within is not None and not act.in_progress:
         window = case.book.window(clause.within, case.now)
         if act.when is None or act.when.age(case.now) > window:
@@ -111,7 +126,7 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
     for allergy, meanings in case.chart.open_allergies:
         if question := _question(clause, allergy.members, meanings):
             return unknown(QUESTION, f"an allergy {question}: {allergy.name}")
-    return not_found("allergies", case)
+    return not_found(case, "allergies")
 
 
 @evaluate.register
@@ -128,5 +143,4 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
         return Verdict(all(each is not None and each <= most for each in times))
     if found:
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
-    first = not_found("conditions", case)
-    return first if first.holds is None else not_found(case.chart.query_of(clause.sets[0]), case)
+    return not_found(case, "conditions", *map(case.chart.query_of, clause.sets))

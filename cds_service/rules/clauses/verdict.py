@@ -11,16 +11,19 @@ import msgspec
 from cds_service.chart.facts import Fact, Members
 from cds_service.protocol import model
 from cds_service.rules.case import Case
-from cds_service.rules.outcome import Reason
+from cds_service.rules.outcome import Kind, Reason, undelivered
 
 SETTING = "setting"
-"""The fact of a reason about where the patient is, where the site's own locations have no codes; said likewise."""
+"""The fact of a reason about where the patient is, where the site's own locations have no codes."""
 QUESTION = "question"
-"""The fact of a reason that asks about words without a code; it is said whatever the rule needs."""
+"""The fact of a reason that asks about words without a code."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """`holds` is None where it cannot be told; then `reasons` say why. `facts` are what it rests on."""
+    """`holds` is None where it cannot be told; then `reasons` say why. `facts` are what it rests on.
+
+    One that holds has reasons where an exception to it could not be read.
+    """
 
     holds: bool | None
     facts: tuple[Fact, ...] = ()
@@ -30,8 +33,8 @@ class Verdict(msgspec.Struct, frozen=True):
 NO = Verdict(False)
 
 
-def unknown(fact: str, says: str) -> Verdict:
-    return Verdict(None, reasons=(Reason(fact, says),))
+def unknown(fact: str, says: str, kind: Kind = "not-placed") -> Verdict:
+    return Verdict(None, reasons=(Reason(fact, says, kind),))
 
 
 @singledispatch
@@ -43,8 +46,8 @@ def evaluate(clause: model.Clause, case: Case, since: datetime | None = None) ->
 @evaluate.register
 def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
     verdicts = [evaluate(part, case, since) for part in clause.of]
-    if any(v.holds for v in verdicts):
-        return Verdict(True, facts=facts_of(v for v in verdicts if v.holds))
+    if held := [v for v in verdicts if v.holds]:
+        return Verdict(True, facts_of(held), () if any(not v.reasons for v in held) else reasons_of(held))
     if any(v.holds is None for v in verdicts):
         return Verdict(None, reasons=reasons_of(verdicts))
     return NO
@@ -58,15 +61,23 @@ def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
         if verdicts[-1].holds is False:
             return NO
     if any(v.holds is None for v in verdicts):
-        return Verdict(None, reasons=reasons_of(verdicts))
-    return Verdict(True, facts=facts_of(verdicts))
+        return Verdict(None, reasons=reasons_of(v for v in verdicts if v.holds is None))
+    return Verdict(True, facts_of(verdicts), reasons_of(verdicts))
 
 
 @evaluate.register
 def _(clause: model.Not, case: Case, since: datetime | None = None) -> Verdict:
     (verdict,) = (evaluate(part, case, since) for part in clause.of)
-    if verdict.holds is None:
-        return verdict
+    if verdict.reasons:
+        return Verdict(None, reasons=verdict.reasons)
+    return Verdict(not verdict.holds)
+
+
+@evaluate.register
+def _(clause: model.Unless, case: Case, since: datetime | None = None) -> Verdict:
+    (verdict,) = (evaluate(part, case, since) for part in clause.of)
+    if verdict.holds is None or (verdict.holds and verdict.reasons):
+        return Verdict(True, reasons=verdict.reasons)
     return Verdict(not verdict.holds)
 
 
@@ -91,11 +102,11 @@ def without_codes(sets: Sequence[str], case: Case) -> Verdict | None:
     """Could not tell, where none of the sets has any code."""
     if all(case.valuesets[name].no_codes for name in sets):
         titles = ", ".join(case.valuesets[name].title for name in sets)
-        return unknown("terminology", f"there is no code for it yet: {titles}")
+        return unknown("terminology", f"there is no code for it yet: {titles}", "not-judged")
     return None
 
 
-def not_found(key: str, case: Case) -> Verdict:
-    """Nothing was found: absent as recorded, if the list is complete."""
-    gap = case.chart.gap(key)
-    return NO if gap is None else unknown(key, gap)
+def not_found(case: Case, *keys: str) -> Verdict:
+    """Nothing was found: absent as recorded, if the lists of these queries are complete."""
+    reasons = undelivered(case.chart, *keys)
+    return Verdict(None, reasons=reasons) if reasons else NO

@@ -1,0 +1,103 @@
+"""Which lists of the chart a rule can be decided by: from its clauses, and from what its code says that it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from cds_service.protocol import model
+from cds_service.protocol.model import Rule
+from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import medicine_lists
+
+F = TypeVar("F", bound=Callable[..., object])
+QueryOf = Callable[[str], str]
+"""The key of the query that asks for a set of observations (`Chart.query_of`)."""
+
+_ASKS = "asks_for"
+_known: dict[tuple[int, str, bool], tuple[model.Protocol, frozenset[str]]] = {}
+"""By the identity of a protocol, which is kept with it, and by what is judged."""
+
+
+def asks(*keys: str) -> Callable[[F], F]:
+    """Declare which query keys a judgement asks the chart for, beside what its rule's clauses read."""
+
+    def declared(judgement: F) -> F:
+        setattr(judgement, _ASKS, frozenset(keys))
+        return judgement
+
+    return declared
+
+
+def read_by(rule: Rule, judgement: Callable[..., object] | None, query_of: QueryOf) -> frozenset[str]:
+    """The query keys whose lists can decide a rule; `judgement` is its code, where code judges it."""
+    clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
+    declared: frozenset[str] = getattr(judgement, _ASKS) if judgement is not None else frozenset()
+    return declared.union(*(_read(clause, query_of) for clause in clauses))
+
+
+def read_in(case: Case, judgement_of: Callable[[Rule], Callable[..., object] | None]) -> frozenset[str]:
+    """The query keys that any rule reads which is judged in this case."""
+    protocol = case.protocol
+    at = (id(protocol), case.hook, case.stopping)
+    if at not in _known:
+        judged = rules_of(protocol, case.hook, case.stopping)
+        found = (read_by(rule, judgement_of(rule), case.chart.query_of) for rule in judged)
+        _known[at] = (protocol, frozenset[str]().union(*found))
+    return _known[at][1]
+
+
+def rules_of(protocol: model.Protocol, hook: model.Hook, stopping: bool = False) -> list[Rule]:
+    """The rules that judge at a hook and are not switched off, in the catalogue's order."""
+    judges = "stop" if stopping else "order"
+    return [rule for rule in protocol.rules.values() if not rule.off and hook in rule.hooks and rule.judges == judges]
+
+
+def _read(clause: model.Clause, query_of: QueryOf) -> Iterator[str]:
+    match clause:
+        case model.Any() | model.All() | model.Not() | model.Unless():
+            yield from _all(clause.of, query_of)
+        case model.ConditionIs():
+            yield "conditions"
+            yield from _all(clause.unless_later, query_of)
+        case model.ObservationIs():
+            yield from map(query_of, clause.sets)
+        case model.SymptomIs():
+            yield "conditions"
+            yield from map(query_of, clause.sets)
+            if clause.answered_by_cut is not None:
+                yield from _RATES
+        case model.MedicineIs():
+            yield from medicine_lists(clause)
+        case model.ExposureIs():
+            yield "administrations"
+        case model.PatientIs():
+            yield "patient"
+        case model.ProcedureIs():
+            yield "procedures"
+            if clause.this_encounter:
+                yield "encounter"
+        case model.AllergyIs():
+            yield "allergies"
+        case model.EncounterIs():
+            yield "encounter"
+        case model.MonitoringIs():
+            yield from ("serviceRequests", "procedures")
+        case model.OrderIs():
+            if clause.cut_by is not None:
+                yield from _RATES
+            if any(getattr(clause, field) for field in _OF_STEPS):
+                yield from _BODY
+
+
+_BODY = ("bodySize", "patient")
+"""The steps of an order rest on the weight, and whether that is believed on the age."""
+_OF_STEPS = ("single_dose", "single_dose_at_most", "continuous", "finite_at_most", "planned_longer_than",
+             "without_end", "cut_by")  # fmt: skip
+_RATES = ("administrations", *_BODY)
+"""A rate against the one that ran before."""
+
+
+def _all(clauses: Iterable[model.Clause], query_of: QueryOf) -> Iterator[str]:
+    for clause in clauses:
+        yield from _read(clause, query_of)

@@ -1,0 +1,24 @@
+"""What the operator is told once, at the start, instead of the clinician with every order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cds_service.fhir import queries
+from cds_service.knowledge import Knowledge
+from cds_service.protocol.loader import not_judged
+from cds_service.web.tenants import Tenants
+
+
+def lines(tenants: Tenants) -> Iterator[str]:
+    """One line for each client that does not send everything, and one for each protocol's sets without codes."""
+    for client in tenants.by_id.values():
+        if client.sends is not None and (left := [key for key in queries.prefetch_keys() if key not in client.sends]):
+            yield f"NOT SENT by {client.id}: {', '.join(left)}; what they alone could decide is not judged for it"
+    yield from dict.fromkeys(said for client in tenants.by_id.values() if (said := _not_judged(client.knowledge)))
+
+
+def _not_judged(knowledge: Knowledge) -> str:
+    sets = not_judged(knowledge.protocol, knowledge.valuesets)
+    said = ", ".join(f"{name} ({', '.join(rules)})" for name, rules in sets.items())
+    return f"NOT JUDGED, for want of codes that a site may add: {said}" if said else ""
