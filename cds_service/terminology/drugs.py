@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from cds_service.terminology import products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, Product
-from cds_service.terminology.valuesets import DRUG_SYSTEMS, Member, ValueSets, canonical_system
+from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
+from cds_service.terminology.valuesets import Member, ValueSets
 
 
 @dataclass(frozen=True, slots=True)

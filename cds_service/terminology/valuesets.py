@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -15,17 +14,14 @@ from typing import Any
 
 import msgspec
 
-_SYSTEMS = tomllib.loads(resources.files(__package__).joinpath("systems.toml").read_text("utf-8"))
-LONGEST_CODE, LONGEST_SYSTEM = 128, 512
-"""Longer texts are in no set, and are not worth remembering."""
-_ALIASES: Mapping[str, str] = _SYSTEMS["aliases"]
-_SPELLING: Mapping[str, str] = _SYSTEMS["spelling"]
-_BLANK = " \t\r\n\u00a0\u200b\ufeff"
-DRUG_SYSTEMS = frozenset(_SYSTEMS["kind"]["drug"])
-BRANCHED = frozenset(_SYSTEMS["kind"]["branched"])
-
-
-_NO_QUESTION = re.compile("|".join(map(re.escape, _SYSTEMS["question"]["unless"])), re.IGNORECASE)
+from cds_service.terminology.systems import (
+    BRANCHED,
+    LONGEST_CODE,
+    LONGEST_SYSTEM,
+    canonical,
+    canonical_system,
+    spell,
+)
 
 
 class ValueSetError(Exception):
@@ -66,35 +62,7 @@ class ValueSet:
 
     def asks(self, text: str) -> bool:
         """Whether an uncoded text may mean this set. It raises a question, never a severity."""
-        if self.question_words is None or _NO_QUESTION.search(text):
-            return False
-        return self.question_words.search(text) is not None
-
-
-@lru_cache(maxsize=1024)
-def canonical_system(system: str) -> str:
-    """The code system's usual URI: no version, no trailing slash, OIDs and old spellings resolved."""
-    plain = system.partition("|")[0].strip(_BLANK).rstrip("/")
-    return _ALIASES.get(plain, plain)
-
-
-def _spell(system: str, code: str) -> str:
-    code = code.strip(_BLANK)
-    match _SPELLING.get(system):
-        case "undotted":
-            return code.replace(".", "").upper()
-        case "ndc":
-            parts = code.split("-")
-            if len(parts) == 3:
-                return "".join(part.zfill(width) for part, width in zip(parts, (5, 4, 2), strict=True))
-            return "".join(parts)
-    return code
-
-
-def canonical(system: str, code: str) -> tuple[str, str]:
-    """A coding in the spelling in which codings are compared."""
-    system = canonical_system(system)
-    return system, _spell(system, code)
+        return self.question_words is not None and self.question_words.search(text) is not None
 
 
 class ValueSets:
@@ -112,14 +80,14 @@ class ValueSets:
         self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
 
     def _index(self, each: ValueSet) -> None:
-        excluded = {(system, _spell(system, code)) for system, code in each.excluded}
+        excluded = {(system, spell(system, code)) for system, code in each.excluded}
         for system, code in excluded:
             self._branches.setdefault(system, {}).setdefault(code, []).append((each.name, None))
         for system, member in each.branches:
             by_prefix = self._branches.setdefault(system, {})
-            by_prefix.setdefault(_spell(system, member.code), []).append((each.name, member))
+            by_prefix.setdefault(spell(system, member.code), []).append((each.name, member))
         for system, member in each.members:
-            key = (system, _spell(system, member.code))
+            key = (system, spell(system, member.code))
             if key not in excluded:
                 self._exact.setdefault(key, []).append(member)
 
@@ -161,8 +129,6 @@ class ValueSets:
 
     def asking(self, text: str) -> frozenset[str]:
         """The sets that an uncoded text may mean."""
-        if _NO_QUESTION.search(text):
-            return frozenset()
         return frozenset(name for name, words in self._questions if words.search(text))
 
     def codes(self, name: str, system: str) -> list[str]:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.terminology import valuesets
+from cds_service.terminology.systems import canonical_system
 from cds_service.terminology.valuesets import ValueSetError, ValueSets
 
 SNOMED = "http://snomed.info/sct"
@@ -67,41 +68,7 @@ def evidence(**parts: str | int | Decimal) -> list[Json]:
     return [{"url": "https://example.org/StructureDefinition/code-evidence", "extension": inner}]
 
 
-# Systems
-
-
-@pytest.mark.parametrize(
-    ("written", "code", "in_set"),
-    [
-        (SNOMED, "77386006", "dx_pregnancy"),
-        (SNOMED + "/", "77386006", "dx_pregnancy"),
-        (SNOMED + "|http://snomed.info/sct/731000124108/version/20250301", "77386006", "dx_pregnancy"),
-        (SNOMED + "/|2025", "77386006", "dx_pregnancy"),
-        (f" {SNOMED}\u200b", "77386006", "dx_pregnancy"),
-        ("urn:oid:2.16.840.1.113883.6.96", "77386006", "dx_pregnancy"),
-        ("urn:oid:2.16.840.1.113883.6.96|20250301", "77386006", "dx_pregnancy"),
-        ("urn:oid:2.16.840.1.113883.6.1", "29463-7", "obs_weight_measured"),
-        ("http://loinc.org/", "29463-7", "obs_weight_measured"),
-        ("urn:oid:2.16.840.1.113883.6.88", "6130", "ketamine_drug"),
-        ("urn:oid:2.16.840.1.113883.6.90", "Z33.1", "dx_pregnancy"),
-        ("urn:oid:2.16.840.1.113883.6.69", "42023011310", "ketamine_ndc"),
-        ("urn:oid:2.16.840.1.113883.6.259", "1108-0", "loc_type"),
-        ("http://cts.nlm.nih.gov/fhir/CodeSystem/hsloc", "1108-0", "loc_type"),
-        ("http://cts.nlm.nih.gov/fhir/cs/hsloc/", "1108-0", "loc_type"),
-    ],
-)
-def test_a_system_is_recognised_however_a_real_feed_spells_it(
-    sets: ValueSets, written: str, code: str, in_set: str
-) -> None:
-    assert in_set in sets.members_of(written, code)
-
-
-@pytest.mark.parametrize(
-    "system",
-    ["", "http://snomed.info", "http://snomed.info/sct2", "https://snomed.info/sct", "snomed", LOINC, "2.16.840.1"],
-)
-def test_a_system_that_is_another_one_does_not_match(sets: ValueSets, system: str) -> None:
-    assert sets.members_of(system, "77386006") == {}
+# Systems: see test_systems.py
 
 
 @pytest.mark.parametrize(
@@ -773,7 +740,7 @@ def test_every_code_is_that_of_the_research_with_all_that_is_said_of_it(
     sets: ValueSets, research: dict[str, Json]
 ) -> None:
     wanted = {
-        (name, valuesets.canonical_system(entry["system"]), entry["code"], _kind(entry, "negative_set" in each)): (
+        (name, canonical_system(entry["system"]), entry["code"], _kind(entry, "negative_set" in each)): (
             _in_research(entry)
         )
         for name, each in research.items()
