@@ -12,6 +12,8 @@ from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome
 
 TOPIC = "could-not-check"
+_LONGEST_ENTRY = 60
+"""Characters of an entry's words in a summary."""
 _ALWAYS_SAID = (QUESTION, SETTING)
 """Reasons that are said whatever the rule needs."""
 
@@ -32,6 +34,7 @@ def gaps(
     found: dict[str, Gap] = {}
     fired: list[Outcome] = []
     missing: dict[tuple[str, str], None] = {}
+    asked: dict[tuple[str, str], Severity] = {}
     for each in judged:
         for outcome in each.outcomes:
             if outcome.status == "fired" and outcome.rule.card == "could-not-check":
@@ -41,17 +44,32 @@ def gaps(
             for reason in outcome.missing_required:
                 missing.setdefault((reason.fact, reason.says))
             for reason in outcome.reasons:
-                if reason.fact in _ALWAYS_SAID:
+                if reason.entry is not None:
+                    key = (reason.entry, reason.says)
+                    asked[key] = min(_asking(outcome), asked.get(key, "info"), key=SEVERITIES.index)
+                elif reason.fact in _ALWAYS_SAID:
                     missing.setdefault((reason.fact, reason.says))
         for doubt in each.doubts:
             says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
             found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), escaped(says)))
     for fact, says in missing:
         found[f"{fact} {says}"] = _of_fact(fact, says, texts, data)
+    for (entry, says), severity in asked.items():
+        found[says] = Gap(severity, texts.words.say("short-entry", entry=_cut(entry)), escaped(says))
     for note in notes:
         found[note] = Gap("info", texts.words.say("short-note"), escaped(note))
     ordered = sorted(found.values(), key=lambda gap: SEVERITIES.index(gap.severity))
     return ordered, fired
+
+
+def _asking(outcome: Outcome) -> Severity:
+    """How loudly an entry is asked about that a rule could rest on."""
+    return "warning" if any(tier.severity == "critical" for tier in outcome.rule.tiers) else "info"
+
+
+def _cut(entry: str) -> str:
+    text = " ".join(entry.split())
+    return text if len(text) <= _LONGEST_ENTRY else f"{text[: _LONGEST_ENTRY - 1].rstrip()}…"
 
 
 def _of_rule(outcome: Outcome, texts: Texts) -> Gap:

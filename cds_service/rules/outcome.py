@@ -22,6 +22,8 @@ class Reason(msgspec.Struct, frozen=True):
 
     fact: str
     says: str
+    entry: str | None = None
+    """The words of the entry that may be meant, for a summary."""
 
 
 class Offers:

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -397,10 +397,6 @@ def test_a_set_that_says_that_it_has_no_codes_is_loaded_and_says_so() -> None:
         (value_set({"system": LOINC, "filter": [{"property": "STATUS", "op": "=", "value": "A"}]}), "is-a"),
         (value_set({"system": ICD_10_CM, "filter": [{"property": "concept", "op": "in", "value": "A"}]}), "is-a"),
         (value_set(branch(SNOMED, "58214004")), "must be listed"),
-        (
-            value_set(enumerated(SNOMED, "1"), extension=[{"url": "question-words", "valueString": "("}]),
-            "can be read",
-        ),
     ],
 )
 def test_a_file_that_means_more_than_can_be_done_stops_the_start(broken: Json | bytes, why: str) -> None:
@@ -608,7 +604,7 @@ def test_snomed_codes_outside_the_global_patient_set_stay_few() -> None:
     for _, system, code, said in _codes_with_evidence():
         if system == SNOMED and said:
             in_gps[code] = in_gps.get(code, False) or said.get("in-global-patient-set", False)
-    assert (sum(in_gps.values()), len(in_gps) - sum(in_gps.values())) == (281, 120)
+    assert (sum(in_gps.values()), len(in_gps) - sum(in_gps.values())) == (281, 126)
 
 
 def test_every_system_of_a_shipped_code_has_its_notice() -> None:
@@ -628,7 +624,7 @@ def test_every_system_of_a_shipped_code_has_its_notice() -> None:
     for system in systems:
         assert names.get(system, "HL7 terminology:") in notice, system
     for other in systems - names.keys():
-        assert other.startswith("http://terminology.hl7.org/CodeSystem/"), other
+        assert other.startswith(("http://terminology.hl7.org/CodeSystem/", "http://hl7.org/fhir/uv/ips/")), other
     assert "UCUM:" in notice
 
 
@@ -682,7 +678,7 @@ def test_every_shipped_code_says_where_it_was_seen() -> None:
 # What this project added to the research: sets, in these sets groups, and branches that say what a branch around
 # them must not (acute and irradiation cystitis are no harm of ketamine; a disorder in remission is past, and
 # intoxication is more than a disorder).
-OWN_SETS = {"ae_neuro_deficit", "ans_child_pugh_c", "order_category_home"}
+OWN_SETS = {"ae_neuro_deficit", "ans_child_pugh_c", "no_information", "none_known", "order_category_home"}
 OWN_GROUPS = {
     "ae_headache_dizziness",
     "dx_cystitis_gu",
@@ -774,15 +770,3 @@ def test_the_unverified_codes_of_the_research_never_decide(sets: ValueSets, rese
     assert unverified, "the research has none left: this test can go"
     for name, entry in unverified:
         assert name not in sets.members_of(entry["system"], entry["code"])
-
-
-def test_the_words_that_only_ask_are_those_of_the_research(sets: ValueSets, research: dict[str, Json]) -> None:
-    words = {name: pattern.pattern for name in sets.names() if (pattern := sets[name].question_words)}
-    assert words == {name: each["text_fallback"] for name, each in research.items() if "text_fallback" in each}
-
-
-@pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
-def test_the_words_that_only_ask_do_not_look_at_case(sets: ValueSets, case: Callable[[str], str]) -> None:
-    words = sets["dx_pregnancy"].question_words
-    assert words is not None
-    assert words.search(case("possible pregnancy"))
