@@ -25,6 +25,8 @@ from cds_service.terminology.systems import (
 from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, tokens
 from cds_service.terminology.vocabulary import read as read_words
 
+_SHORTEST_CATEGORY = 3
+"""Characters of the categories of ICD, and of the pharmacological groups of ATC."""
 _WORDS = ".words.yaml"
 _ALMOST = 0.85
 """How alike two names are where one is taken for a misspelt other."""
@@ -92,6 +94,7 @@ class ValueSets:
             self._index(each)
         self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
         self._vocabulary = Vocabulary(words or {})
+        self._categories = self._index_categories()
         self._cached = lru_cache(maxsize=16384)(self._members_of)
         self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
 
@@ -149,7 +152,22 @@ class ValueSets:
             return True
         system, code = canonical(system, code[:LONGEST_CODE])
         branches = self._branches.get(system, {})
-        return any(code[:length] in branches for length in range(1, len(code) + 1))
+        shortest = 1 if system in BRANCHED else len(code)
+        return any(code[:length] in branches for length in range(shortest, len(code) + 1))
+
+    def below(self, system: str, code: str) -> frozenset[str]:
+        """The sets that hold something below a category: one says less than its codes, and may mean any of them."""
+        return frozenset(self._categories.get(canonical(system, code[:LONGEST_CODE]), ()))
+
+    def _index_categories(self) -> dict[tuple[str, str], set[str]]:
+        found: dict[tuple[str, str], set[str]] = {}
+        for each in self._sets.values():
+            for system, member in (*each.members, *each.branches):
+                if system in BRANCHED:
+                    code = spell(system, member.code)
+                    for length in range(_SHORTEST_CATEGORY, len(code)):
+                        found.setdefault((system, code[:length]), set()).add(each.name)
+        return found
 
     def asking(self, text: str) -> frozenset[str]:
         """The sets that an uncoded text may mean: they only ask."""
@@ -163,7 +181,8 @@ class ValueSets:
         if members or any(self.knows(*coding) for coding in codings):
             return Placement(members)
         asked = [self.asking(text) for text in words if tokens(text)]
-        return Placement(members, frozenset().union(*asked) if asked else None)
+        asked += [sets for coding in codings if (sets := self.below(*coding))]
+        return Placement(members, frozenset[str]().union(*asked) if asked else None)
 
     def codes(self, name: str, system: str) -> list[str]:
         """The codes of one system that a set enumerates (branches by their root), in file order."""
