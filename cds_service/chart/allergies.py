@@ -21,7 +21,8 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     words = [word for concept in concepts for word in concept.words]
     said = drugs.affirmed(words)
     placed = chart.valuesets.placement(codings, words)
-    members = {**placed.members, **medicines(chart.valuesets).membership([(codings, said)]).members}
+    substances = medicines(chart.valuesets).membership([(codings, said)]).members
+    members = {**placed.members, **substances}
     drug = drugs.identify(codings, said, chart.valuesets)
     if drug is not None:
         in_set = drugs.SET_OF[drug.drug]
@@ -31,7 +32,7 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
         members=members,
         intolerance=entry.type == "intolerance",
         reference=entry.reference,
-        may_mean=frozenset() if drug is not None else placed.may_mean,
+        may_mean=frozenset() if substances or drug is not None else placed.may_mean,
     )
 
 

@@ -22,13 +22,13 @@ from cds_service.terminology.systems import (
     canonical_system,
     spell,
 )
-from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, tokens
+from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, has_words
 from cds_service.terminology.vocabulary import read as read_words
 
 _SHORTEST_CATEGORY = 3
 """Characters of the categories of ICD, and of the pharmacological groups of ATC."""
 _WORDS = ".words.yaml"
-_ALMOST = 0.85
+_ALMOST = 0.87
 """How alike two names are where one is taken for a misspelt other."""
 
 
@@ -180,7 +180,7 @@ class ValueSets:
             members.update(self.members_of(system, code))
         if members or any(self.knows(*coding) for coding in codings):
             return Placement(members)
-        asked = [self.asking(text) for text in words if tokens(text)]
+        asked = [self.asking(text) for text in words if has_words(text)]
         asked += [sets for coding in codings if (sets := self.below(*coding))]
         return Placement(members, frozenset[str]().union(*asked) if asked else None)
 

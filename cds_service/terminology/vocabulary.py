@@ -55,6 +55,15 @@ def _spellings(phrase: str) -> Iterator[tuple[str, ...]]:
             yield (*words, _STEM) if written.endswith(_STEM) else tuple(words)
 
 
+def has_words(text: str) -> bool:
+    """Whether a text has any letter or digit that could say something."""
+    return bool(_unmarked(tokens(text)))
+
+
+def _unmarked(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word not in _MARKS)
+
+
 class Phrases:
     """Phrases by their words. One that ends with * stands for all words that begin so."""
 
@@ -224,7 +233,7 @@ class Vocabulary:
             for phrase in (p for language, all_of in said.items() if language != "not" for p in all_of):
                 if phrase.startswith(_ENTIRE):
                     for spelling in _spellings(phrase):
-                        self._entire.setdefault(spelling, set()).add(name)
+                        self._entire.setdefault(_unmarked(spelling), set()).add(name)
                 else:
                     meant.setdefault(name, []).append(phrase)
         self._phrases = Phrases(meant)
@@ -242,7 +251,7 @@ class Vocabulary:
 
     def _read(self, text: str) -> frozenset[str]:
         words = tokens(text)
-        entire = self._entire.get(tuple(word for word in words if word not in _MARKS), ())
+        entire = self._entire.get(_unmarked(words), ())
         found = self._phrases.all(words)
         if found and (others := self._others.all(words)):
             found = [
