@@ -38,9 +38,7 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
 
 def says_something(entry: AllergyIntolerance, chart: Reading) -> bool:
     """Whether an entry names a substance, or says that there is no known allergy."""
-    concepts = _concepts(entry)
-    said = [concept for concept in concepts if chart.placement(concept).may_mean is not None]
-    return bool(said) and not any(chart.says_unknown(concept) for concept in said)
+    return read(entry, chart).may_mean is not None and not any(map(chart.says_unknown, _concepts(entry)))
 
 
 def _concepts(entry: AllergyIntolerance) -> list[CodeableConcept]:
