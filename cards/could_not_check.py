@@ -14,6 +14,8 @@ from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import Outcome, Reason
 
 TOPIC = "could-not-check"
+_LONGEST_ENTRY = 60
+"""Characters of an entry's words in a summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +41,26 @@ def gaps(
     """
     found: dict[str, Gap] = {}
     fired: list[Outcome] = []
-    missing: dict[Reason, None] = {}
+    asked: dict[tuple[str, str], Gap] = {}
     for each in judged:
         for outcome in each.outcomes:
             if outcome.status == "fired" and outcome.rule.card == "could-not-check":
                 fired.append(outcome)
                 gap = _of_rule(outcome, texts)
                 found.setdefault(f"{outcome.rule.id} {gap.says}", gap)
-            missing |= dict.fromkeys(outcome.to_say)
+            for reason in outcome.to_say:
+                gap = _of_reason(reason, outcome, texts, queries)
+                known = asked.setdefault((reason.fact, reason.says), gap)
+                if SEVERITIES.index(gap.severity) < SEVERITIES.index(known.severity):
+                    asked[reason.fact, reason.says] = gap
     doubts = [doubt for each in judged for doubt in each.doubts] + [note for note in notes if isinstance(note, Note)]
     for doubt in doubts:
         says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
         found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), as_markdown(says)))
-    for reason in missing:
-        found[f"{reason.fact} {reason.says}"] = _of_fact(reason, texts, queries)
+    found |= {f"{fact} {says}": gap for (fact, says), gap in asked.items()}
     said = {reason for outcome in fired for reason in outcome.reasons}
     lists = dict.fromkeys(r for each in judged for r in each.undelivered if r not in said)
-    found |= {f"{r.fact} {r.says}": _of_fact(r, texts, queries) for r in lists if _is_own_line(r, queries)}
+    found |= {f"{r.fact} {r.says}": _of_list(r, texts, queries) for r in lists if _is_own_line(r, queries)}
     rest = [queries[r.fact].says for r in lists if not _is_own_line(r, queries)]
     if rest and not_sent:
         says = texts.words.say("not-sent", names=", ".join(rest))
@@ -84,14 +89,26 @@ def _is_own_line(reason: Reason, queries: Mapping[str, Query]) -> bool:
     return reason.kind == "failed" or queries[reason.fact].indispensable
 
 
-def _of_fact(reason: Reason, texts: Texts, queries: Mapping[str, Query]) -> Gap:
-    if reason.fact == QUESTION:
-        return Gap("info", texts.words.say(f"short-{reason.fact}"), escaped(reason.says))
+def _of_reason(reason: Reason, outcome: Outcome, texts: Texts, queries: Mapping[str, Query]) -> Gap:
+    """Why a rule could not be told. An entry speaks for itself, and warns where the rule has a critical tier."""
+    if reason.fact != QUESTION:
+        return _of_list(reason, texts, queries)
+    asks = any(tier.severity == "critical" for tier in outcome.rule.tiers)
+    short = _cut(reason.short) if reason.short else texts.words.say("short-question")
+    return Gap("warning" if asks else "info", short, escaped(reason.says))
+
+
+def _of_list(reason: Reason, texts: Texts, queries: Mapping[str, Query]) -> Gap:
     query = queries.get(reason.fact)
     name = query.says if query is not None else reason.fact
     informs = reason.kind == "not-placed" and query is not None and not query.indispensable
     says = as_markdown(texts.words.say("missing-data", name=name, why=reason.says))
     return Gap("info" if informs else "warning", name, says)
+
+
+def _cut(entry: str) -> str:
+    text = " ".join(entry.split())
+    return text if len(text) <= _LONGEST_ENTRY else f"{text[: _LONGEST_ENTRY - 1].rstrip()}…"
 
 
 def summary(found: Sequence[Gap], texts: Texts) -> str:

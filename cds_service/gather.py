@@ -17,7 +17,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
 from cds_service.rules.judged import Note
 from cds_service.terminology.drugs import identify
-from cds_service.terminology.valuesets import DRUG_SYSTEMS, canonical_system
+from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 
 
 def read_drafts(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cds_service import units
-from cds_service.chart import medicines, observations
+from cds_service.chart import allergies, medicines, observations
 from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Symptom, Weight
 from cds_service.chart.reading import Reading
 from cds_service.deadline import NEVER, Deadline
@@ -66,7 +66,14 @@ class Chart(Reading):
         return self._query_of.get(observation_set.partition("/")[0], "results")
 
     def gap(self, key: str) -> str | None:
-        return self._records.gaps.get(key)
+        return self._gaps.get(key)
+
+    @cached_property
+    def _gaps(self) -> Mapping[str, str]:
+        """Lists that were not delivered whole, and a problem list that says only that nothing is known."""
+        if not self.problems and any(self.says_unknown(c.code) for c in self._records.of(resources.Condition)):
+            return {"conditions": "it says that nothing is known", **self._records.gaps}
+        return self._records.gaps
 
     def was_not_sent(self, key: str) -> bool:
         """Whether the list has its gap because the client did not send it and there is nobody to ask."""
@@ -79,10 +86,11 @@ class Chart(Reading):
         What is not among them is absent as recorded. May be in: by words without a code, where the set itself has no
         code yet, and where the query for its observations was not fully answered.
         """
-        gaps = self._records.gaps
+        gaps = self._gaps
         by_set = (self.problems_by_set, self.allergies_by_set, self.acts_by_set, self.medicines_by_set)
         found = self.valuesets.without_codes.union(gaps, self._measurements, *(facts.sets for facts in by_set))
-        found = found.union(*(meanings for _, meanings in (*self.open_problems, *self.open_allergies)))
+        for key, opened in (("conditions", self.open_problems), ("allergies", self.open_allergies)):
+            found = found.union(*({key} if fact.may_mean is None else fact.may_mean for fact in opened))
         events = (event.event for event in self._records.of(resources.AdverseEvent))
         found |= self.members([*observations.answers(self._records), *events]).keys()
         if gaps:
@@ -155,22 +163,18 @@ class Chart(Reading):
         return BySet(self.problems)
 
     @cached_property
-    def open_problems(self) -> list[tuple[Problem, frozenset[str]]]:
-        """Active problems that may mean more than they say; the sets are those that words without a code may mean."""
-        return self._open(problem for problem in self.problems if problem.active)
+    def open_problems(self) -> list[Problem]:
+        """Active problems that may mean more than they say: by words without a known code, or without either."""
+        return _open(problem for problem in self.problems if problem.active)
 
     @cached_property
-    def open_allergies(self) -> list[tuple[Allergy, frozenset[str]]]:
+    def open_allergies(self) -> list[Allergy]:
         """As open_problems."""
-        return self._open(self.allergies)
-
-    def _open(self, facts: Iterable[F]) -> list[tuple[F, frozenset[str]]]:
-        found = ((fact, frozenset() if fact.members else self.valuesets.asking(fact.name)) for fact in facts)
-        return [(fact, meanings) for fact, meanings in found if fact.members or meanings]
+        return _open(self.allergies)
 
     def _problem(self, condition: resources.Condition) -> Problem | None:
         verification = condition.verification_status.simple_code() if condition.verification_status else None
-        if verification in _NEVER_COUNTS:
+        if verification in _NEVER_COUNTS or self.says_unknown(condition.code):
             return None
         status = condition.clinical_status.simple_code() if condition.clinical_status else None
         ended = bool(
@@ -184,9 +188,11 @@ class Chart(Reading):
         if when is not None and self.is_future(when):
             self.note(f"a problem dated in the future was left out ({condition.reference})")
             return None
+        placed = self.placement(condition.code)
         return Problem(
             name=(condition.code.name if condition.code else None) or "problem without a name",
-            members=self.members([condition.code]),
+            members=placed.members,
+            may_mean=placed.may_mean,
             active=status in _ACTIVE if status else not ended,
             assumed_active=status is None and not ended,
             when=when,
@@ -202,14 +208,9 @@ class Chart(Reading):
     def allergies(self) -> list[Allergy]:
         """The active ones, confirmed or not."""
         return [
-            Allergy(
-                name=(allergy.code.name if allergy.code else None) or "allergy without a name",
-                members=self.members([allergy.code, *(r.substance for r in allergy.reaction)]),
-                intolerance=allergy.type == "intolerance",
-                reference=allergy.reference,
-            )
+            allergies.read(allergy, self)
             for allergy in self._counting_allergies
-            if _code(allergy.clinical_status) in ("active", None)
+            if _code(allergy.clinical_status) in ("active", None) and not self.says_unknown(allergy.code)
         ]
 
     @cached_property
@@ -218,8 +219,8 @@ class Chart(Reading):
 
     @property
     def has_allergy_list(self) -> bool:
-        """Any entry, also one that says that there is no known allergy."""
-        return bool(self._counting_allergies)
+        """Any entry that says something, also that there is no known allergy."""
+        return any(allergies.says_something(allergy, self) for allergy in self._counting_allergies)
 
     @cached_property
     def _counting_allergies(self) -> list[resources.AllergyIntolerance]:
@@ -316,6 +317,10 @@ class Chart(Reading):
     def order_json(self, reference: str) -> bytes | None:
         """A MedicationRequest as it was sent, for a change of it; None where it is not at hand."""
         return self._records.order_json(reference)
+
+
+def _open(facts: Iterable[F]) -> list[F]:
+    return [fact for fact in facts if fact.members or fact.may_mean or fact.may_mean is None]
 
 
 def _code(concept: CodeableConcept | None) -> str | None:

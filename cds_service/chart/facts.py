@@ -82,6 +82,8 @@ class Problem(msgspec.Struct, frozen=True):
     when: When | None
     """Onset, else the date it was recorded."""
     reference: str
+    may_mean: frozenset[str] | None = frozenset()
+    """The sets that its words may mean where no code of it is known; None: it has no words either."""
 
 
 class Symptom(msgspec.Struct, frozen=True):
@@ -98,6 +100,8 @@ class Allergy(msgspec.Struct, frozen=True):
     members: Members
     intolerance: bool
     reference: str
+    may_mean: frozenset[str] | None = frozenset()
+    """As in Problem."""
 
 
 class Medicine(msgspec.Struct, frozen=True):

@@ -11,7 +11,10 @@ from cds_service.fhir import dates, resources
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import CodeableConcept
-from cds_service.terminology.valuesets import Member, ValueSets
+from cds_service.terminology.valuesets import Member, Placement, ValueSets
+
+_UNKNOWN = "no_information"
+"""The value set of entries that say that nothing is known."""
 
 
 class Reading:
@@ -59,6 +62,15 @@ class Reading:
                 for system, code in concept.codes:
                     found.update(self.valuesets.members_of(system, code))
         return found
+
+    def placement(self, concept: CodeableConcept | None) -> Placement:
+        """Where an entry belongs by its codes, else by its words."""
+        return self.valuesets.placement(*((concept.codes, concept.words) if concept is not None else ((), ())))
+
+    def says_unknown(self, concept: CodeableConcept | None) -> bool:
+        """Whether an entry of a list says that nothing is known: "not asked" is not "none"."""
+        placed = self.placement(concept)
+        return _UNKNOWN in placed.members or (placed.may_mean is not None and _UNKNOWN in placed.may_mean)
 
     def reasons(self, order: resources.MedicationRequest) -> Members:
         """Value sets of what an order is for."""

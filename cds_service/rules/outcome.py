@@ -37,6 +37,10 @@ class Reason(msgspec.Struct, frozen=True):
     kind: Kind = "not-measured"
     reference: str | None = None
     """The entry that it is about."""
+    urgent: bool = False
+    """Of an entry that could not be placed: the clinician is warned of it."""
+    short: str | None = None
+    """What it is about, for a summary."""
 
     @property
     def undelivered(self) -> bool:

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 from cds_service.terminology import products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, Product
-from cds_service.terminology.valuesets import DRUG_SYSTEMS, Member, ValueSets, canonical_system
+from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
+from cds_service.terminology.valuesets import Member, ValueSets
+from cds_service.terminology.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,12 @@ class _Drug:
 _TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
 _DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
 _LOOK_ALIKE = whole_words(_TABLE["look_alike"]["names"])
+_NAMES = Vocabulary(
+    {entry["name"]: {"en": [*entry["names"], *entry.get("veterinary", ())]} for entry in _TABLE["drug"]}
+)
 DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
+SET_OF = {drug.name: drug.sets[0] for drug in _DRUGS}
+"""The value set that stands for a drug, however it was recognised."""
 
 
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
@@ -77,6 +84,11 @@ def named(texts: Iterable[str]) -> tuple[set[str], bool]:
                 drugs.add(drug.name)
             veterinary = veterinary or bool(animal)
     return drugs, veterinary
+
+
+def affirmed(texts: Iterable[str]) -> list[str]:
+    """Those of `texts` that do not deny the drug that they name ("no ketamine allergy"), or say it of the family."""
+    return [text for text in texts if not _NAMES.denies(text)]
 
 
 def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets: ValueSets) -> Identity | None:

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from cds_service.terminology.systems import BRANCHED, canonical_system
 from cds_service.terminology.tx import Coded, Json
-from cds_service.terminology.valuesets import BRANCHED, Member, ValueSet, ValueSets, canonical_system
+from cds_service.terminology.valuesets import Member, ValueSet, ValueSets
 
 _BASE = "https://ketamine-cds.github.io/fhir"
 _EVIDENCE = f"{_BASE}/StructureDefinition/code-evidence"

@@ -12,7 +12,8 @@ from functools import lru_cache
 from cds_service.terminology import products
 from cds_service.terminology.drugs import DRUG_SETS, named
 from cds_service.terminology.products import INGREDIENT_SYSTEM
-from cds_service.terminology.valuesets import DRUG_SYSTEMS, ValueSets, canonical, canonical_system
+from cds_service.terminology.systems import DRUG_SYSTEMS, canonical, canonical_system
+from cds_service.terminology.valuesets import ValueSets
 
 LARGEST = 256_000
 """Bytes. Looking through more takes longer than a busy service has; they count as naming a drug."""

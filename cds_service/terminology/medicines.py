@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from cds_service.terminology import drugs, products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, TABLE
-from cds_service.terminology.valuesets import LONGEST_CODE, LONGEST_SYSTEM, Member, ValueSets, canonical
+from cds_service.terminology.systems import LONGEST_CODE, LONGEST_SYSTEM, canonical
+from cds_service.terminology.valuesets import Member, ValueSets
 
 Coding = tuple[str, str]
 Part = tuple[Sequence[Coding], Sequence[str]]

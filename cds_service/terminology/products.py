@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import cache
 from importlib import resources
 
-from cds_service.terminology.valuesets import canonical
+from cds_service.terminology.systems import canonical
 
 TABLE = tomllib.loads(resources.files(__package__).joinpath("products.toml").read_text("utf-8"))
 INGREDIENT_SYSTEM: str = TABLE["ingredients"]["system"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
@@ -15,17 +14,22 @@ from typing import Any
 
 import msgspec
 
-_SYSTEMS = tomllib.loads(resources.files(__package__).joinpath("systems.toml").read_text("utf-8"))
-LONGEST_CODE, LONGEST_SYSTEM = 128, 512
-"""Longer texts are in no set, and are not worth remembering."""
-_ALIASES: Mapping[str, str] = _SYSTEMS["aliases"]
-_SPELLING: Mapping[str, str] = _SYSTEMS["spelling"]
-_BLANK = " \t\r\n\u00a0\u200b\ufeff"
-DRUG_SYSTEMS = frozenset(_SYSTEMS["kind"]["drug"])
-BRANCHED = frozenset(_SYSTEMS["kind"]["branched"])
+from cds_service.terminology.systems import (
+    BRANCHED,
+    LONGEST_CODE,
+    LONGEST_SYSTEM,
+    canonical,
+    canonical_system,
+    spell,
+)
+from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, has_words
+from cds_service.terminology.vocabulary import read as read_words
 
-
-_NO_QUESTION = re.compile("|".join(map(re.escape, _SYSTEMS["question"]["unless"])), re.IGNORECASE)
+_SHORTEST_CATEGORY = 3
+"""Characters of the categories of ICD, and of the pharmacological groups of ATC."""
+_WORDS = ".words.yaml"
+_ALMOST = 0.87
+"""How alike two names are where one is taken for a misspelt other."""
 
 
 class ValueSetError(Exception):
@@ -49,7 +53,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class ValueSet:
-    """A named set of codes. `title` is shown to people; `question_words` are a pattern that only asks."""
+    """A named set of codes. `title` is shown to people."""
 
     name: str
     title: str
@@ -62,64 +66,47 @@ class ValueSet:
     no_codes: bool = False
     descendants: frozenset[str] = frozenset()
     """Systems of which also whatever lies below an enumerated code is meant. What that is, only a server can say."""
-    question_words: re.Pattern[str] | None = None
-
-    def asks(self, text: str) -> bool:
-        """Whether an uncoded text may mean this set. It raises a question, never a severity."""
-        if self.question_words is None or _NO_QUESTION.search(text):
-            return False
-        return self.question_words.search(text) is not None
 
 
-@lru_cache(maxsize=1024)
-def canonical_system(system: str) -> str:
-    """The code system's usual URI: no version, no trailing slash, OIDs and old spellings resolved."""
-    plain = system.partition("|")[0].strip(_BLANK).rstrip("/")
-    return _ALIASES.get(plain, plain)
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an entry belongs: the sets that its codes are in; where no code is known, those that its words may mean.
 
+    `may_mean` is empty where a code is known, and where the words say that it is something else. It is None where
+    there is neither a known code nor a word: then it may be anything.
+    """
 
-def _spell(system: str, code: str) -> str:
-    code = code.strip(_BLANK)
-    match _SPELLING.get(system):
-        case "undotted":
-            return code.replace(".", "").upper()
-        case "ndc":
-            parts = code.split("-")
-            if len(parts) == 3:
-                return "".join(part.zfill(width) for part, width in zip(parts, (5, 4, 2), strict=True))
-            return "".join(parts)
-    return code
-
-
-def canonical(system: str, code: str) -> tuple[str, str]:
-    """A coding in the spelling in which codings are compared."""
-    system = canonical_system(system)
-    return system, _spell(system, code)
+    members: Mapping[str, Member]
+    may_mean: frozenset[str] | None = frozenset()
 
 
 class ValueSets:
     """All sets that are in use, indexed by (system, code)."""
 
-    def __init__(self, sets: Iterable[ValueSet]) -> None:
+    def __init__(
+        self, sets: Iterable[ValueSet], words: Mapping[str, Mapping[str, Iterable[str]]] | None = None
+    ) -> None:
+        """`words`: value set -> language -> what clinicians write for it (`vocabulary.read`)."""
         self._sets = {each.name: each for each in sets}
         self._exact: dict[tuple[str, str], list[Member]] = {}
         self._branches: dict[str, dict[str, list[tuple[str, Member | None]]]] = {}
         for each in self._sets.values():
             self._index(each)
         self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
-        self._questions = [(name, each.question_words) for name, each in self._sets.items() if each.question_words]
+        self._vocabulary = Vocabulary(words or {})
+        self._categories = self._index_categories()
         self._cached = lru_cache(maxsize=16384)(self._members_of)
         self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
 
     def _index(self, each: ValueSet) -> None:
-        excluded = {(system, _spell(system, code)) for system, code in each.excluded}
+        excluded = {(system, spell(system, code)) for system, code in each.excluded}
         for system, code in excluded:
             self._branches.setdefault(system, {}).setdefault(code, []).append((each.name, None))
         for system, member in each.branches:
             by_prefix = self._branches.setdefault(system, {})
-            by_prefix.setdefault(_spell(system, member.code), []).append((each.name, member))
+            by_prefix.setdefault(spell(system, member.code), []).append((each.name, member))
         for system, member in each.members:
-            key = (system, _spell(system, member.code))
+            key = (system, spell(system, member.code))
             if key not in excluded:
                 self._exact.setdefault(key, []).append(member)
 
@@ -159,11 +146,43 @@ class ValueSets:
                 return member
         return None
 
+    def knows(self, system: str, code: str) -> bool:
+        """Whether a set, a branch or an exclusion holds the code: then what it means is known."""
+        if self.members_of(system, code):
+            return True
+        system, code = canonical(system, code[:LONGEST_CODE])
+        branches = self._branches.get(system, {})
+        shortest = 1 if system in BRANCHED else len(code)
+        return any(code[:length] in branches for length in range(shortest, len(code) + 1))
+
+    def below(self, system: str, code: str) -> frozenset[str]:
+        """The sets that hold something below a category: one says less than its codes, and may mean any of them."""
+        return frozenset(self._categories.get(canonical(system, code[:LONGEST_CODE]), ()))
+
+    def _index_categories(self) -> dict[tuple[str, str], set[str]]:
+        found: dict[tuple[str, str], set[str]] = {}
+        for each in self._sets.values():
+            for system, member in (*each.members, *each.branches):
+                if system in BRANCHED:
+                    code = spell(system, member.code)
+                    for length in range(_SHORTEST_CATEGORY, len(code)):
+                        found.setdefault((system, code[:length]), set()).add(each.name)
+        return found
+
     def asking(self, text: str) -> frozenset[str]:
-        """The sets that an uncoded text may mean."""
-        if _NO_QUESTION.search(text):
-            return frozenset()
-        return frozenset(name for name, words in self._questions if words.search(text))
+        """The sets that an uncoded text may mean: they only ask."""
+        return self._vocabulary.asking(text)
+
+    def placement(self, codings: Sequence[tuple[str, str]], words: Iterable[str]) -> Placement:
+        """Where an entry belongs by its (system, code) codings, else by its words."""
+        members: dict[str, Member] = {}
+        for system, code in codings:
+            members.update(self.members_of(system, code))
+        if members or any(self.knows(*coding) for coding in codings):
+            return Placement(members)
+        asked = [self.asking(text) for text in words if has_words(text)]
+        asked += [sets for coding in codings if (sets := self.below(*coding))]
+        return Placement(members, frozenset[str]().union(*asked) if asked else None)
 
     def codes(self, name: str, system: str) -> list[str]:
         """The codes of one system that a set enumerates (branches by their root), in file order."""
@@ -246,12 +265,10 @@ def read(text: bytes, where: str) -> ValueSet:
             evidence = _extension(concept.get("extension"), "code-evidence")
             if member := _member(name, concept["code"], concept.get("display", ""), evidence):
                 members.append((canonical_system(concept["system"]), member))
-        words = _extension(resource.get("extension"), "question-words")
         no_codes = bool(_extension(resource.get("extension"), "no-codes"))
         below = _extension(resource.get("extension"), "descendants")
-        pattern = re.compile(words, re.IGNORECASE) if words else None
         title = resource.get("title", name)
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, re.error) as error:
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueSetError(f"{where} is not a value set that can be read: {error!r}") from error
     if not members and not branches and not no_codes:
         raise ValueSetError(f"{where}: the set {name} is empty; mark it no-codes or give it codes")
@@ -263,20 +280,52 @@ def read(text: bytes, where: str) -> ValueSet:
         excluded=tuple(excluded),
         no_codes=no_codes,
         descendants=frozenset((below,) if below else ()),
-        question_words=pattern,
     )
 
 
 def load(site: Path | None = None) -> ValueSets:
     """The shipped sets, and those of a site's directory: of one name they add up, a new name is a new set.
 
-    Raises ValueSetError for an unreadable or empty one, and for a site's set that would take codes away.
+    In a site's directory the words of a set stand in NAME.words.yaml. Raises ValueSetError for an unreadable or empty
+    set, for a site's set that would take codes away, and for a name that is almost that of a shipped one.
     """
-    found = {each.name: each for _, each in _read_all(resources.files(__package__).joinpath("valuesets"))}
-    if site is not None:
-        for where, each in _read_all(site):
-            found[each.name] = _added(found[each.name], each, where) if each.name in found else each
-    return ValueSets(found.values())
+    here = resources.files(__package__)
+    found = {each.name: each for _, each in _read_all(here.joinpath("valuesets"))}
+    try:
+        words = read_words(here.joinpath("words"))
+        if site is not None:
+            own = list(_read_all(site))
+            names = {each.name for _, each in own}
+            for where, each in own:
+                _check_name(each.name, where, found)
+                found[each.name] = _added(found[each.name], each, where) if each.name in found else each
+            for name, said in read_words(site, _WORDS).items():
+                if name not in names and name not in found:
+                    raise ValueSetError(f"{name}{_WORDS}: there is no value set of this name{_nearest(name, found)}")
+                words[name] = _both(words.get(name, {}), said)
+    except VocabularyError as error:
+        raise ValueSetError(str(error)) from error
+    return ValueSets(found.values(), words)
+
+
+def _both(shipped: Mapping[str, list[str]], site: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    return {
+        language: [*shipped.get(language, ()), *site.get(language, ())]
+        for language in (*LANGUAGES, "not")
+        if language in shipped or language in site
+    }
+
+
+def _check_name(name: str, where: str, shipped: Mapping[str, ValueSet]) -> None:
+    """A site may have sets of its own, but none whose name is a shipped one's with a slip in it."""
+    if name not in shipped and (nearest := _nearest(name, shipped)):
+        raise ValueSetError(f"{where}: there is no value set {name}{nearest}; a set of your own needs another name")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    plain = {each.replace("_", ""): each for each in names}
+    found = difflib.get_close_matches(name.lower().replace("-", "").replace("_", ""), plain, n=1, cutoff=_ALMOST)
+    return f"; did you mean {plain[found[0]]}?" if found else ""
 
 
 def _read_all(directory: Traversable) -> Iterator[tuple[str, ValueSet]]:

@@ -485,7 +485,7 @@ class _Chart:
             if "verification" in each:
                 system = f"{HL7}allergyintolerance-verification"
                 allergy["verificationStatus"] = concept(system, each["verification"])
-            made.append(allergy)
+            made.append(allergy | each.get("raw", {}))
         return made
 
     def _medicine(self, given: Any) -> dict[str, Any]:

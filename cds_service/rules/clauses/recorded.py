@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
 
-from cds_service.chart.facts import Act, Fact, Members, Problem, on
+from cds_service.chart.facts import Act, Allergy, Fact, Problem, on
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import (
@@ -16,7 +17,6 @@ from cds_service.rules.clauses.verdict import (
     in_sets,
     not_found,
     reasons_of,
-    unknown,
     without_codes,
 )
 from cds_service.rules.outcome import Reason
@@ -34,10 +34,9 @@ def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> V
     if clause.within is not None and (undated := _undated(clause, case)):
         reason = Reason("conditions", f"{undated.name} has no date", "not-placed", undated.reference)
         return Verdict(None, reasons=(reason,))
-    if clause.status != "inactive" and clause.undated != "only":
-        for problem, meanings in case.chart.open_problems:
-            if question := _question(clause, problem.members, meanings):
-                return unknown(QUESTION, f"a problem {question}: {problem.name}")
+    may_be_open = clause.status != "inactive" and clause.undated != "only"
+    if may_be_open and (asked := _asked("a problem", clause, case.chart.open_problems)):
+        return Verdict(None, reasons=asked)
     return not_found(case, "conditions")
 
 
@@ -48,11 +47,26 @@ def _undated(clause: model.ConditionIs, case: Case) -> Problem | None:
     return next((p for p in undated if _problem_matches(p, at_any_time, case)), None)
 
 
-def _question(clause: model.ConditionIs | model.AllergyIs, members: Members, meanings: frozenset[str]) -> str | None:
+def _asked(
+    kind: str, clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, entries: Iterable[Problem | Allergy]
+) -> tuple[Reason, ...]:
+    """Entries that may be meant and are in none of the clause's sets, each in its own words."""
+    found = ((entry, _question(clause, entry)) for entry in entries)
+    return tuple(
+        Reason(QUESTION, f"{kind} {question}: {entry.name}", "not-placed", entry.reference, short=entry.name)
+        for entry, question in found
+        if question
+    )
+
+
+def _question(clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, entry: Problem | Allergy) -> str | None:
     """Why an entry may be meant that is in none of the clause's sets."""
-    if in_sets(members, clause.asks):
+    asks = () if isinstance(clause, model.SymptomIs) else clause.asks
+    if in_sets(entry.members, asks):
         return "does not say enough"
-    if any(reference.partition("/")[0] in meanings for reference in (*clause.sets, *clause.asks)):
+    if entry.may_mean is None:
+        return "has neither a known code nor words"
+    if any(reference.partition("/")[0] in entry.may_mean for reference in (*clause.sets, *asks)):
         return "stands in words only"
     return None
 
@@ -123,9 +137,8 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
     matches = [a for a in of_sets if clause.kind == "any" or a.intolerance == (clause.kind == "intolerance")]
     if matches:
         return Verdict(True, facts=tuple(Fact(a.name, a.reference) for a in matches))
-    for allergy, meanings in case.chart.open_allergies:
-        if question := _question(clause, allergy.members, meanings):
-            return unknown(QUESTION, f"an allergy {question}: {allergy.name}")
+    if asked := _asked("an allergy", clause, case.chart.open_allergies):
+        return Verdict(None, reasons=asked)
     return not_found(case, "allergies")
 
 
@@ -143,4 +156,7 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
         return Verdict(all(each is not None and each <= most for each in times))
     if found:
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
+    asked = [p for p in case.chart.open_problems if p.when is None or case.chart.age_within(p.when, window)]
+    if reasons := _asked("a problem", clause, asked):
+        return Verdict(None, reasons=reasons)
     return not_found(case, "conditions", *map(case.chart.query_of, clause.sets))

@@ -1,0 +1,45 @@
+"""Entries of an allergy list: what each is about, by the one recogniser of drugs, and whether it says anything."""
+
+from __future__ import annotations
+
+from cds_service.chart.facts import Allergy
+from cds_service.chart.reading import Reading
+from cds_service.fhir.resources import AllergyIntolerance, CodeableConcept
+from cds_service.terminology import drugs
+from cds_service.terminology.medicines import medicines
+from cds_service.terminology.valuesets import Member
+
+
+def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
+    """An entry with the value sets of its codes, of its product's ingredients and of the names in its words.
+
+    It is about what an order of the same code or the same words would be. A drug that is denied ("no ketamine
+    allergy") is not named.
+    """
+    concepts = _concepts(entry)
+    codings = [coding for concept in concepts for coding in concept.codes]
+    words = [word for concept in concepts for word in concept.words]
+    said = drugs.affirmed(words)
+    placed = chart.valuesets.placement(codings, words)
+    substances = medicines(chart.valuesets).membership([(codings, said)]).members
+    members = {**placed.members, **substances}
+    drug = drugs.identify(codings, said, chart.valuesets)
+    if drug is not None:
+        in_set = drugs.SET_OF[drug.drug]
+        members.setdefault(in_set, Member(in_set, "", drug.drug))
+    return Allergy(
+        name=next((concept.name for concept in concepts if concept.name), "allergy without a name"),
+        members=members,
+        intolerance=entry.type == "intolerance",
+        reference=entry.reference,
+        may_mean=frozenset() if substances or drug is not None else placed.may_mean,
+    )
+
+
+def says_something(entry: AllergyIntolerance, chart: Reading) -> bool:
+    """Whether an entry names a substance, or says that there is no known allergy."""
+    return read(entry, chart).may_mean is not None and not any(map(chart.says_unknown, _concepts(entry)))
+
+
+def _concepts(entry: AllergyIntolerance) -> list[CodeableConcept]:
+    return [concept for concept in (entry.code, *(r.substance for r in entry.reaction)) if concept is not None]

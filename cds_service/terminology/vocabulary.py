@@ -1,0 +1,295 @@
+"""Words: which value sets a text may mean that stands where a code was expected, whatever its language.
+
+A vocabulary (words/*.yaml) lists what clinicians write for a value set. A match only asks: it never says that the
+patient has it. What a text denies, or says of the family, is no match. Everything is compared as folded whole words:
+case, accents and hyphens make no difference. A phrase that ends with * stands for all words that begin so, one that
+begins with = is meant only where it is the whole text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import yaml
+
+LANGUAGES = ("en", "de", "fr", "es")
+_LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa"})
+_TOKENS = re.compile(r"[^\W_]+|[.,;:()\n/]")
+_ENDS = frozenset(".;\n")
+_MARKS = frozenset(".,;:()\n/")
+_WRITTEN_MARKS = frozenset("/:")
+"""Those that a phrase may have itself: h/o, FH:."""
+_STEM, _ENTIRE = "*", "="
+
+
+class VocabularyError(Exception):
+    """A vocabulary that cannot be used; the service does not start with it."""
+
+
+def folded(text: str) -> str:
+    """Lower case without accents; what cannot be seen is left out."""
+    if text.isascii():
+        return text.lower()
+    text = unicodedata.normalize("NFKD", text.lower().translate(_LETTERS))
+    return "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cf"))
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text, folded, with the marks that part them."""
+    return _TOKENS.findall(folded(text))
+
+
+def _spellings(phrase: str) -> Iterator[tuple[str, ...]]:
+    """A phrase as words, with its umlauts as one letter and as two."""
+    composed = unicodedata.normalize("NFC", phrase).lower().removeprefix(_ENTIRE)
+    for written in dict.fromkeys((composed, composed.translate(_UMLAUTS))):
+        words = [word for word in tokens(written.removesuffix(_STEM)) if word not in _MARKS or word in _WRITTEN_MARKS]
+        if words:
+            yield (*words, _STEM) if written.endswith(_STEM) else tuple(words)
+
+
+def has_words(text: str) -> bool:
+    """Whether a text has any letter or digit that could say something."""
+    return bool(_unmarked(tokens(text)))
+
+
+def _unmarked(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word not in _MARKS)
+
+
+class Phrases:
+    """Phrases by their words. One that ends with * stands for all words that begin so."""
+
+    def __init__(self, phrases: Mapping[str, Iterable[str]]) -> None:
+        """`phrases`: what a phrase stands for -> its phrases."""
+        self._whole: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._stems: dict[str, list[tuple[str, str]]] = {}
+        split = [(words, meaning) for meaning, all_of in phrases.items() for p in all_of for words in _spellings(p)]
+        stems = [(words[0], meaning) for words, meaning in split if len(words) == 2 and words[1] == _STEM]
+        self._shortest = min((len(stem) for stem, _ in stems), default=0)
+        for stem, meaning in dict.fromkeys(stems):
+            self._stems.setdefault(stem[: self._shortest], []).append((stem, meaning))
+        for words, meaning in dict.fromkeys(split):
+            if not (len(words) == 2 and words[1] == _STEM):
+                self._whole.setdefault(words[0], []).append((words, meaning))
+
+    def at(self, words: Sequence[str], start: int) -> list[tuple[int, str]]:
+        """(end, meaning) of each phrase that begins at `start`."""
+        first = words[start]
+        found = [
+            (start + 1, meaning)
+            for stem, meaning in self._stems.get(first[: self._shortest], ())
+            if first.startswith(stem)
+        ]
+        for phrase, meaning in self._whole.get(first, ()):
+            if (end := _follows(words, start, phrase)) is not None:
+                found.append((end, meaning))
+        return found
+
+    def all(self, words: Sequence[str]) -> list[tuple[int, int, str]]:
+        """(start, end, meaning) of each phrase in a text."""
+        stems, whole, shortest = self._stems, self._whole, self._shortest
+        return [
+            (start, end, meaning)
+            for start, word in enumerate(words)
+            if word in whole or word[:shortest] in stems
+            for end, meaning in self.at(words, start)
+        ]
+
+    def longest(self, words: Sequence[str], start: int) -> int:
+        """Where the longest phrase ends that begins at `start`; `start` where none does."""
+        return max((end for end, _ in self.at(words, start)), default=start) if start < len(words) else start
+
+
+def _follows(words: Sequence[str], start: int, phrase: tuple[str, ...]) -> int | None:
+    """Where the phrase ends that begins at `start`, if it stands there."""
+    if phrase[-1] == _STEM:
+        last = start + len(phrase) - 2
+        whole = last < len(words) and tuple(words[start:last]) == phrase[:-2]
+        return last + 1 if whole and words[last].startswith(phrase[-2]) else None
+    end = start + len(phrase)
+    return end if tuple(words[start:end]) == phrase else None
+
+
+class Cues:
+    """The words by which a text denies something, or says it of the family (cues.yaml)."""
+
+    def __init__(self, table: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]) -> None:
+        def phrases(part: str, name: str) -> Phrases:
+            said = table[part][name]
+            return Phrases({name: [phrase for language in said.values() for phrase in language]})
+
+        self._denies = phrases("negation", "before")
+        self._between = phrases("negation", "between")
+        self._or = phrases("negation", "or")
+        self._denied = phrases("negation", "after")
+        self._linking = phrases("negation", "linking")
+        self._may_follow = phrases("negation", "may_follow")
+        self._family = phrases("family", "before")
+        self._of_family = phrases("family", "after")
+        self._no_family = phrases("family", "unless")
+
+    def unmeant(self, words: Sequence[str], spans: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those of `spans` (start, end) that the text denies or says of the family."""
+        by_start: dict[int, int] = {}
+        for start, end in spans:
+            by_start[start] = max(end, by_start.get(start, 0))
+        if not by_start:
+            return set()
+        found = {span for span in by_start.items() if self._is_denied_after(words, span[1])}
+        for start in range(len(words)):
+            if (after := self._denies.longest(words, start)) > start:
+                found.update(self._denied_from(words, after, by_start))
+        of_family = self._said_of_family(words)
+        found.update(span for span in by_start.items() if span[0] in of_family or self._is_of_family(words, span[1]))
+        return {(start, end) for start, end in spans if any(s <= start and end <= e for s, e in found)}
+
+    def _skip(self, phrases: Phrases, words: Sequence[str], at: int, marks: str = "") -> int:
+        while at < len(words):
+            after = at + 1 if words[at] in marks else phrases.longest(words, at)
+            if after == at:
+                break
+            at = after
+        return at
+
+    def _denied_from(self, words: Sequence[str], at: int, by_start: Mapping[int, int]) -> list[tuple[int, int]]:
+        """What follows a denial at once: one thing, or a list of them that ends with "or"."""
+        listed: list[tuple[int, int]] = []
+        is_list = False
+        while True:
+            at = self._skip(self._between, words, at, marks=":")
+            if at not in by_start:
+                break
+            listed.append((at, by_start[at]))
+            at = by_start[at]
+            if at < len(words) and words[at] == ",":
+                at += 1
+            after = self._or.longest(words, at)
+            if at < len(words) and words[at] == "/":
+                after = at + 1
+            if after > at:
+                is_list = True
+                at = after
+            elif words[at - 1] != ",":
+                break
+        if not listed or not self._ends(words, at):
+            return []
+        return listed if is_list else listed[:1]
+
+    def _ends(self, words: Sequence[str], at: int) -> bool:
+        """Whether what was said is over, so that a denial before it was not of some further word."""
+        return (
+            at >= len(words)
+            or words[at] in _MARKS
+            or words[at - 1] in _MARKS
+            or self._may_follow.longest(words, at) > at
+        )
+
+    def _is_denied_after(self, words: Sequence[str], at: int) -> bool:
+        at = self._skip(self._linking, words, at, marks=":")
+        after = self._denied.longest(words, at)
+        return after > at and (after == len(words) or words[after] in _MARKS)
+
+    def _said_of_family(self, words: Sequence[str]) -> set[int]:
+        found: set[int] = set()
+        is_family = False
+        at = 0
+        while at < len(words):
+            if words[at] in _ENDS:
+                is_family = False
+            elif (after := self._no_family.longest(words, at)) > at:
+                at = after
+                continue
+            elif self._family.longest(words, at) > at:
+                is_family = True
+            if is_family:
+                found.add(at)
+            at += 1
+        return found
+
+    def _is_of_family(self, words: Sequence[str], at: int) -> bool:
+        marked = at < len(words) and words[at] in "(:"
+        after = self._of_family.longest(words, at + marked)
+        if after == at + marked + 1:
+            return marked and (after == len(words) or words[after] in _MARKS)
+        return after > at + marked
+
+
+class Vocabulary:
+    """The words of all value sets in one structure. A text is read once and remembered."""
+
+    def __init__(self, by_set: Mapping[str, Mapping[str, Iterable[str]]], cues: Cues | None = None) -> None:
+        """`by_set`: value set -> language -> phrases; under `not` are phrases that look like it and are not."""
+        meant: dict[str, list[str]] = {}
+        self._entire: dict[tuple[str, ...], set[str]] = {}
+        for name, said in by_set.items():
+            for phrase in (p for language, all_of in said.items() if language != "not" for p in all_of):
+                if phrase.startswith(_ENTIRE):
+                    for spelling in _spellings(phrase):
+                        self._entire.setdefault(_unmarked(spelling), set()).add(name)
+                else:
+                    meant.setdefault(name, []).append(phrase)
+        self._phrases = Phrases(meant)
+        self._others = Phrases({name: said["not"] for name, said in by_set.items() if said.get("not")})
+        self._cues = cues or shipped_cues()
+        self._remembered = lru_cache(maxsize=16384)(self._read)
+
+    def asking(self, text: str) -> frozenset[str]:
+        """The value sets that a text may mean."""
+        return self._remembered(text) if len(text) <= _LONGEST_REMEMBERED else self._read(text)
+
+    def denies(self, text: str) -> bool:
+        """Whether a text names something of the vocabulary, and all that it names it denies or says of the family."""
+        return bool(self._phrases.all(tokens(text))) and not self.asking(text)
+
+    def _read(self, text: str) -> frozenset[str]:
+        words = tokens(text)
+        entire = self._entire.get(_unmarked(words), ())
+        found = self._phrases.all(words)
+        if found and (others := self._others.all(words)):
+            found = [
+                (at, end, name)
+                for at, end, name in found
+                if not any(of == name and start <= at and end <= last for start, last, of in others)
+            ]
+        unmeant = self._cues.unmeant(words, [(at, end) for at, end, _ in found])
+        return frozenset(name for at, end, name in found if (at, end) not in unmeant).union(entire)
+
+
+_LONGEST_REMEMBERED = 256
+
+
+@lru_cache(maxsize=1)
+def shipped_cues() -> Cues:
+    return Cues(_yaml(resources.files(__package__).joinpath("cues.yaml")))
+
+
+def read(directory: Traversable, ending: str = ".yaml") -> dict[str, dict[str, list[str]]]:
+    """The vocabularies of a directory: value set -> language -> phrases. Raises VocabularyError."""
+    files = sorted((f for f in directory.iterdir() if f.name.endswith(ending)), key=lambda f: f.name)
+    return {file.name.removesuffix(ending): _checked(_yaml(file), file.name) for file in files}
+
+
+def _yaml(file: Traversable) -> Any:
+    try:
+        return yaml.load(file.read_text("utf-8"), Loader=yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise VocabularyError(f"{file.name} cannot be read: {error}") from error
+
+
+def _checked(said: Any, where: str) -> dict[str, list[str]]:
+    if not isinstance(said, dict) or not said:
+        raise VocabularyError(f"{where}: expected is a language with its phrases: en: [heart attack, …]")
+    for language, phrases in said.items():
+        if language not in (*LANGUAGES, "not"):
+            raise VocabularyError(f"{where}: {language!r} is none of {', '.join((*LANGUAGES, 'not'))}")
+        if not isinstance(phrases, list) or not all(isinstance(p, str) and any(_spellings(p)) for p in phrases):
+            raise VocabularyError(f"{where}: {language} must be a list of phrases; quote yes, no and numbers")
+    return said
