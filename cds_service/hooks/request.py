@@ -135,7 +135,9 @@ def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
         envelope = _parts(valid)
     except RecursionError:
         return _shallow(valid, notes)
-    except msgspec.DecodeError:
+    except msgspec.DecodeError as error:
+        if b"\\ud" not in valid.lower():
+            raise Malformed(f"the body is not a JSON object{_place(error, valid)}") from error
         valid = _SURROGATES.sub(lambda found: found[0] if found[2] else found[1] + rb"\ufffd", valid)
         try:
             envelope = _parts(valid)
