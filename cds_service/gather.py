@@ -9,7 +9,7 @@ from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.client import Source, read_named
-from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.medication import describe
 from cds_service.fhir.records import Records, bare_id
 from cds_service.fhir.resources import MedicationAdministration, Observation, subject_of
 from cds_service.hooks.request import HookRequest, is_identifier
@@ -157,7 +157,7 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             says.append(f"a draft order's medication is only referenced and could not be read: {_UNKNOWN}")
         elif draft.selected and draft.identity is None and draft.is_cut:
             says.append(f"a draft order holds more than is read, {draft.faults[0]}: {_UNKNOWN}")
-        elif draft.selected and draft.identity is None and not _names_a_drug(draft.description):
+        elif draft.selected and draft.identity is None and _is_nameless(draft):
             says.append(f"a draft order does not say of which medication: {_UNKNOWN}")
     for item in request.drafts:
         kind = item.read.type
@@ -175,9 +175,15 @@ _GIVES = frozenset({"MedicationDispense", "MedicationAdministration"})
 _OVER = frozenset({"completed", "entered-in-error", "not-done", "stopped", "cancelled", "declined"})
 
 
-def _names_a_drug(description: Description) -> bool:
-    """By words, or by a code of a system of drugs; a hospital's own code alone says nothing."""
-    return bool(description.all_texts) or any(canonical_system(s) in DRUG_SYSTEMS for s, _ in description.all_codings)
+def _is_nameless(draft: Draft) -> bool:
+    """Whether it has a medication that says nothing: no words, and no code of a system of drugs.
+
+    A draft without any medication is one that is being written.
+    """
+    request, told = draft.request, draft.description
+    if request.medication_codeable_concept is None and request.medication_reference is None:
+        return False
+    return not told.all_texts and not any(canonical_system(system) in DRUG_SYSTEMS for system, _ in told.all_codings)
 
 
 def _given_by(item: Item, records: Records, knowledge: Knowledge) -> str | None:

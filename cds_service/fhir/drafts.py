@@ -20,7 +20,8 @@ _HOLDS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan", "List", 
 _EARLIER = frozenset({"MedicationOrder", "MedicationPrescription"})
 """What DSTU2 and DSTU1 call a MedicationRequest."""
 _ORDER = ("medicationCodeableConcept", "medicationReference", "dosageInstruction")
-_UNUSUAL = (b'"Parameters"', b'"contained"', b'"medication"', b'"MedicationOrder"', b'"MedicationPrescription"')
+_OF_R5 = b'"medication"'
+"""The element that R4 calls medicationCodeableConcept or medicationReference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,11 @@ def read(raw: msgspec.Raw | bytes) -> Found:
 
 def _is_unusual(raw: msgspec.Raw | bytes, items: Sequence[Item]) -> bool:
     """Whether an entry may be a wrapper, or an order of another version."""
-    if any(item.read.type in (None, "Bundle") for item in items):
+    kinds = {item.read.type for item in items}
+    if not kinds.isdisjoint((None, "Bundle", "Parameters", *_EARLIER)):
         return True
     body = bytes(memoryview(raw))
-    return any(word in body for word in _UNUSUAL)
+    return _OF_R5 in body or (not kinds.isdisjoint(_HOLDS) and b'"contained"' in body)
 
 
 def _entries(value: Any, full_url: str | None, depth: int) -> Iterator[dict[str, Any]]:

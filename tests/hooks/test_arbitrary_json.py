@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -28,6 +29,7 @@ fuzz = settings(
 PATIENCE = 10.0
 """Seconds. Far more than any answer takes; a search that explodes takes longer."""
 
+_PLACE = re.compile(r": it goes wrong at line \d+, column \d+")
 SAID = {
     "the body is not a JSON object",
     "hook is not order-sign",
@@ -325,4 +327,4 @@ def test_an_arbitrary_body_is_refused(service: Service, body: bytes) -> None:
     for hook in ("order-sign", "order-select", "patient-view"):
         status, answer = service.post(body, hook)
         assert status == 400
-        assert set(answer["issue"][0]["diagnostics"].split("; ")) <= SAID
+        assert set(_PLACE.sub("", answer["issue"][0]["diagnostics"]).split("; ")) <= SAID

@@ -82,6 +82,14 @@ def test_the_audience_of_a_call_is_its_own_url(signer: Signer) -> None:
     assert refused(signer.token(NOW, aud=PUBLIC_URL + path), gate, f"{path}/feedback") == "audience"
 
 
+@pytest.mark.parametrize("called", ["", "/"])
+@pytest.mark.parametrize("named", ["", "/"])
+def test_a_slash_at_the_end_is_no_other_audience(called: str, named: str, signer: Signer) -> None:
+    gate = authenticator(signer)
+    path = "/cds-services/ketamine-order-sign"
+    assert accepted(signer.token(NOW, aud=PUBLIC_URL + path + named), gate, path + called) == "ehr"
+
+
 @pytest.mark.parametrize(
     "audience", ["sand_man", "http://localhost:8000", "http://localhost:8000/cds-services", ["x", "sand_man"]]
 )

@@ -121,7 +121,6 @@ NAMELESS: dict[str, Json] = {
     "a reference that nobody knows": {"medicationReference": {"reference": "Medication/gone"}},
     "a contained medication that is not there": {"medicationReference": {"reference": "#gone"}},
     "a code of the house alone": {"medicationCodeableConcept": {"coding": [{"system": "urn:h", "code": "KET50"}]}},
-    "nothing at all": {},
     "an R5 reference that nobody knows": {"medication": {"reference": {"reference": "Medication/gone"}}},
 }
 
@@ -144,6 +143,7 @@ def test_a_draft_that_does_not_say_its_drug_warns_once(how: str) -> None:
 @pytest.mark.parametrize(
     "concept",
     [
+        None,
         {"text": "paracetamol 1 g"},
         {"coding": [{"system": "urn:h", "code": "PCM", "display": "Paracetamol"}]},
         {"coding": [{"system": RXNORM, "code": "161"}]},
@@ -167,11 +167,6 @@ def test_ketamine_in_what_is_no_order_is_said(kind: str) -> None:
     assert _topics(_asked({**BUNDLE, "entry": [{"resource": over}]})) == []
     other = {**given_out, "medicationCodeableConcept": {"text": "paracetamol"}}
     assert _topics(_asked({**BUNDLE, "entry": [{"resource": other}]})) == []
-
-
-def test_a_draft_that_is_no_object_is_said() -> None:
-    asked = _asked({**BUNDLE, "entry": [{"resource": {"resourceType": "MedicationRequest", "status": [[]]}}]})
-    assert _topics(asked) == [("could-not-check", "warning")]
 
 
 def test_what_is_wrapped_beyond_reason_is_said() -> None:

@@ -23,7 +23,7 @@ from tests.scenarios.build import concept, hook_request, quantity
 
 ROOT = Path(__file__).parents[2]
 CHANGED = re.compile(
-    r"dosageInstruction\[\d+\]\.(text|method|doseAndRate|maxDosePerPeriod|timing$|timing\.(repeat|code|event))|"
+    r"dosageInstruction\[\d+\]\.(text|patientInstruction|additionalInstruction|method|doseAndRate|maxDosePerPeriod|timing$|timing\.(repeat|code|event))|"
     r"medicationReference|medicationCodeableConcept|reasonCode|status$"
 )
 """What a suggestion may change in an order."""
