@@ -303,7 +303,7 @@ def test_a_rate_limit_is_read(tmp_path: Path) -> None:
     assert client.rate_limit == RateLimit(per_second=20, burst=60)
 
 
-# What a client sends --------------------------------------------------------------------------------------------------
+# What a client sends ----------------------------------------------------------------------------------------------
 
 
 def test_the_keys_that_a_client_sends_are_those_of_the_service(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_the_keys_that_a_client_sends_are_those_of_the_service(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("key", "nearest"),
-    [("vitals", "vitalSigns"), ("Conditions", "conditions"), ("medicationRequests", "medications")],
+    [("vitals", "vitalSigns"), ("Conditions", "conditions"), ("medicationOrders", "medications")],
 )
 def test_a_key_that_the_service_does_not_know_is_refused_with_the_nearest(
     key: str, nearest: str, tmp_path: Path
