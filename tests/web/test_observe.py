@@ -227,6 +227,8 @@ def test_a_call_is_counted_by_service_status_cards_and_missing_facts(http: Flask
         assert figures.more("ketamine_cds_cards_total", rule=topic, severity=card["indicator"]) == 1
     missing = len(answer["extension"]["io.github.ketamine-cds"]["notChecked"])
     assert 0 < figures.more("ketamine_cds_could_not_tell_total", fact="conditions") <= missing
+    assert figures.more("ketamine_cds_not_sent_total", client="anonymous", query="conditions") == 1
+    assert figures.more("ketamine_cds_not_sent_total", client="anonymous", query="procedures") == 0
     assert figures.more("ketamine_cds_failures_total") == 0
 
 
