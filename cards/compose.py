@@ -99,14 +99,16 @@ class Composed:
     stands_for: tuple[tuple[Judged, Outcome], ...]
 
 
-def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = ()) -> list[Composed]:
-    """The cards of a response, worst first.
+def compose(
+    judged: Sequence[Judged], setting: Setting, notes: Sequence[str] = (), doubts: Sequence[Note] = ()
+) -> list[Composed]:
+    """The cards of a response, worst first. `doubts` are what the request as a whole leaves unjudged.
 
     Every critical one is shown; of the others as many interrupt as there is room for, and the rest share one card.
     At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a
     critical finding that only informs because it was overridden.
     """
-    gaps, unchecked = could_not_check.gaps(judged, setting.texts, setting.data_names, notes)
+    gaps, unchecked = could_not_check.gaps(judged, setting.texts, setting.data_names, notes, doubts)
     findings = sorted(_findings(judged), key=lambda finding: finding.rank)
     critical = [f for f in findings if f.severity == "critical"]
     warnings = [f for f in findings if f.severity == "warning"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from cards.texts import Texts, escaped, one_line
 from cds_service.protocol.model import SEVERITIES, Severity
-from cds_service.rules.clauses import QUESTION, SETTING
-from cds_service.rules.judged import Judged
-from cds_service.rules.outcome import Outcome
+from cds_service.rules.clauses import ENTRY, QUESTION, SETTING
+from cds_service.rules.judged import Judged, Note
+from cds_service.rules.outcome import Outcome, Reason
 
 TOPIC = "could-not-check"
-_ALWAYS_SAID = (QUESTION, SETTING)
+_ALWAYS_SAID = (QUESTION, SETTING, ENTRY)
 """Reasons that are said whatever the rule needs."""
 
 
@@ -26,28 +26,32 @@ class Gap:
 
 
 def gaps(
-    judged: Sequence[Judged], texts: Texts, data: Mapping[str, str], notes: Sequence[str]
+    judged: Sequence[Judged],
+    texts: Texts,
+    data: Mapping[str, str],
+    notes: Sequence[str],
+    doubts: Sequence[Note] = (),
 ) -> tuple[list[Gap], list[Outcome]]:
     """(lines, the fired rules among them). `data` names query keys as a clinician would."""
     found: dict[str, Gap] = {}
     fired: list[Outcome] = []
-    missing: dict[tuple[str, str], None] = {}
+    missing: dict[tuple[str, str], Gap] = {}
     for each in judged:
         for outcome in each.outcomes:
             if outcome.status == "fired" and outcome.rule.card == "could-not-check":
                 fired.append(outcome)
                 gap = _of_rule(outcome, texts)
                 found.setdefault(f"{outcome.rule.id} {gap.says}", gap)
-            for reason in outcome.missing_required:
-                missing.setdefault((reason.fact, reason.says))
-            for reason in outcome.reasons:
-                if reason.fact in _ALWAYS_SAID:
-                    missing.setdefault((reason.fact, reason.says))
-        for doubt in each.doubts:
-            says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
-            found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), escaped(says)))
-    for fact, says in missing:
-        found[f"{fact} {says}"] = _of_fact(fact, says, texts, data)
+            always = (reason for reason in outcome.reasons if reason.fact in _ALWAYS_SAID)
+            for reason in (*outcome.missing_required, *always):
+                gap = _of_reason(reason, outcome, texts, data)
+                known = missing.setdefault((reason.fact, reason.says), gap)
+                if SEVERITIES.index(gap.severity) < SEVERITIES.index(known.severity):
+                    missing[reason.fact, reason.says] = gap
+    for doubt in (*doubts, *(doubt for each in judged for doubt in each.doubts)):
+        says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
+        found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), escaped(says)))
+    found |= {f"{fact} {says}": gap for (fact, says), gap in missing.items()}
     for note in notes:
         found[note] = Gap("info", texts.words.say("short-note"), escaped(note))
     ordered = sorted(found.values(), key=lambda gap: SEVERITIES.index(gap.severity))
@@ -62,11 +66,14 @@ def _of_rule(outcome: Outcome, texts: Texts) -> Gap:
     return Gap(outcome.severity, text.short, ". ".join(line.rstrip(".") for line in lines if line) + ".")
 
 
-def _of_fact(fact: str, says: str, texts: Texts, data: Mapping[str, str]) -> Gap:
-    if fact in _ALWAYS_SAID:
-        return Gap("info", texts.words.say(f"short-{fact}"), escaped(says))
-    name = data.get(fact, fact)
-    return Gap("warning", name, escaped(texts.words.say("missing-data", name=name, why=says)))
+def _of_reason(reason: Reason, outcome: Outcome, texts: Texts, data: Mapping[str, str]) -> Gap:
+    """Why a rule could not be told. Words that ask warn where the rule has a critical tier."""
+    if reason.fact in _ALWAYS_SAID:
+        asks = reason.fact == QUESTION and any(tier.severity == "critical" for tier in outcome.rule.tiers)
+        short = reason.short or texts.words.say(f"short-{reason.fact}")
+        return Gap("warning" if reason.urgent or asks else "info", short, escaped(reason.says))
+    name = data.get(reason.fact, reason.fact)
+    return Gap("warning", name, escaped(texts.words.say("missing-data", name=name, why=reason.says)))
 
 
 def summary(found: Sequence[Gap], texts: Texts) -> str:

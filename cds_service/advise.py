@@ -63,8 +63,8 @@ def advice(
     line = _read_and_judge(request, signing, knowledge, source, now, acknowledged)
     if line is None:
         return Advice(response.EMPTY)
-    results, notes = line
-    composed = compose.compose(results, _setting(request, signing, knowledge, now), notes)
+    results, notes, doubts = line
+    composed = compose.compose(results, _setting(request, signing, knowledge, now), notes, doubts)
     extension = response.extension(results, knowledge.protocol.version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)
     return Advice(answer, results, composed, gather.patient_id(request))
@@ -79,7 +79,10 @@ def explain(
     acknowledged: Acknowledged = NOTHING,
 ) -> tuple[list[Judged], list[str]]:
     """Every rule's outcome for each ketamine order, and the notes on what was read."""
-    return _read_and_judge(request, signing, knowledge, source, now, acknowledged) or ([], [])
+    line = _read_and_judge(request, signing, knowledge, source, now, acknowledged)
+    results, notes, doubts = line or ([], [], [])
+    said = [knowledge.texts.words.say(f"doubt-{doubt.key}", value=doubt.value) for doubt in doubts]
+    return results, [*said, *notes]
 
 
 def _read_and_judge(
@@ -89,31 +92,37 @@ def _read_and_judge(
     source: Source,
     now: datetime,
     acknowledged: Acknowledged,
-) -> tuple[list[Judged], list[str]] | None:
-    """The outcomes and notes; None where no order is, or may be, ketamine."""
+) -> tuple[list[Judged], list[str], list[Note]] | None:
+    """The outcomes, notes and what was not judged; None where no order is, or may be, ketamine."""
     prefetched: reading.Prefetched | None = None
+    doubts: list[Note] = []
     if request.viewing:
-        found, records, prefetched = running_orders.read(request, knowledge.queries, knowledge.valuesets, source)
+        found, records, prefetched, doubts = running_orders.read(
+            request, knowledge.queries, knowledge.valuesets, source
+        )
     else:
         found, records = gather.read_drafts(request, knowledge, source)
     mine = [draft for draft in found if draft.identity is not None]
-    doubtful = [draft for draft in found if draft.identity is None and draft.description.to_fetch]
+    doubtful = [draft for draft in found if draft.is_unknown]
     ending = gather.ending(request, records, knowledge)
-    if not any(draft.selected for draft in (*mine, *doubtful, *ending)):
+    if not doubts and not any(draft.selected for draft in (*mine, *doubtful, *ending)):
         if request.faults and not (mine or doubtful):
             raise Malformed("; ".join(request.faults))
         return None
+    if not (mine or ending):
+        return [], [*request.notes, *request.faults], [*doubts, *gather.draft_doubts(found, records)]
     if prefetched is None:
         prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries)
     gather.fetch_missing(request, records, prefetched, knowledge, source)
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
-    if not (mine or doubtful):
-        return results, []  # an order that only ends needs nothing that could not be read
+    if not (mine or doubtful or doubts):
+        return results, [], []  # an order that only ends needs nothing that could not be read
+    doubts += gather.draft_doubts(found, records)
     notes = [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
-    notes += gather.draft_notes(doubtful, found, records, request)
-    return results, list(dict.fromkeys(notes))
+    notes += gather.draft_notes(found, records, request)
+    return results, list(dict.fromkeys(notes)), doubts
 
 
 def failure(knowledge: Knowledge) -> Response:

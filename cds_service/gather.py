@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from cds_service.chart.medicines import counts
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
-from cds_service.fhir.client import Source
+from cds_service.fhir.client import Answer, Source
+from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import Observation, subject_of
+from cds_service.fhir.resources import (
+    MedicationAdministration,
+    MedicationRequest,
+    MedicationStatement,
+    Observation,
+    subject_of,
+)
 from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
+from cds_service.rules.judged import Note
 
 
 def read_drafts(request: HookRequest, knowledge: Knowledge, source: Source) -> tuple[list[Draft], Records]:
@@ -79,11 +88,13 @@ def fetch_missing(
             urls[query.key] = url
         elif query.key != "encounter":
             records.gaps[query.key] = "the request does not say which patient"
-    if not urls:
-        return
     # One Bundle under a foreign key may answer several queries, with one next page between them.
     first_of = {url: key for key, url in reversed(urls.items())}
-    answers = source.fetch({key: url for url, key in first_of.items()})
+    unnamed = _unnamed_medications(records)
+    asked = {key: url for url, key in first_of.items()} | ({} if source.why_not else unnamed)
+    if not asked:
+        return
+    answers = source.fetch(asked)
     for key, url in urls.items():
         answer = answers[first_of[url]]
         gap = answer.gap
@@ -92,6 +103,35 @@ def fetch_missing(
         if gap and key in prefetched.assumed:
             continue
         reading.add_answer(records, by_key[key], answer.pages, gap)
+    _add_medications(records, [answers[url] for url in unnamed if url in answers])
+    further = {url: url for url in _unnamed_medications(records) if url not in asked}
+    if further and not source.why_not:
+        _add_medications(records, source.fetch(further).values())
+
+
+MOST_MEDICATIONS = 64
+"""References that are looked up for one chart."""
+
+
+def _unnamed_medications(records: Records) -> dict[str, str]:
+    """The references of medicines of the chart that say nothing but where to look."""
+    found: dict[str, str] = {}
+    medicines: list[MedicationRequest | MedicationStatement | MedicationAdministration] = [
+        *records.of(MedicationRequest),
+        *records.of(MedicationStatement),
+        *records.of(MedicationAdministration),
+    ]
+    for resource in medicines:
+        url = described(resource, records.resolve).to_fetch if counts(resource) else None
+        if url is not None and len(found) < MOST_MEDICATIONS:
+            found[url] = url
+    return found
+
+
+def _add_medications(records: Records, answers: Iterable[Answer]) -> None:
+    for answer in answers:
+        for page in answer.pages:
+            records.add(page)
 
 
 def contained_weights(ours: Sequence[Draft]) -> list[Item]:
@@ -105,19 +145,20 @@ def contained_weights(ours: Sequence[Draft]) -> list[Item]:
     return items
 
 
-def draft_notes(
-    doubtful: Sequence[Draft], found: Sequence[Draft], records: Records, request: HookRequest
-) -> list[str]:
-    """What must be said of the drafts themselves."""
-    notes = [
-        "a draft order's medication is only referenced and could not be read: whether it is ketamine is not known"
-        for draft in doubtful
-        if draft.selected
-    ]
+def draft_doubts(found: Sequence[Draft], records: Records) -> list[Note]:
+    """The orders of the request that were not judged, each kind once."""
+    selected = [draft for draft in found if draft.selected]
+    unknown = sum(1 for draft in selected if draft.is_unknown)
+    others = sum(1 for draft in found if draft.identity is not None and is_other_patients(draft, records.patient_id))
+    notes = (("draft-unknown", unknown), ("draft-other-patient", others))
+    return [Note(key, str(count)) for key, count in notes if count]
+
+
+def draft_notes(found: Sequence[Draft], records: Records, request: HookRequest) -> list[str]:
+    """What must be said of how the drafts were read."""
+    notes: list[str] = []
     for draft in found:
-        if draft.identity is not None and is_other_patients(draft, records.patient_id):
-            notes.append("a ketamine draft names another patient and was not judged")
-        elif draft.identity is not None:
+        if draft.identity is not None and not is_other_patients(draft, records.patient_id):
             notes += draft.item.read.faults
     notes += [fault for item in request.drafts if item.read.resource is None for fault in item.read.faults]
     return notes

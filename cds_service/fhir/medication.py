@@ -11,10 +11,14 @@ from cds_service.fhir import lenient
 from cds_service.fhir.resources import (
     CodeableConcept,
     Medication,
+    MedicationAdministration,
+    MedicationRequest,
+    MedicationStatement,
     Ratio,
     Reference,
     Resource,
     Substance,
+    changed_meaning,
 )
 
 Resolve = Callable[[Reference | None], Resource | None]
@@ -66,6 +70,16 @@ def contained_resource(contained: Sequence[msgspec.Raw], reference: Reference | 
     return None
 
 
+def described(
+    resource: MedicationRequest | MedicationStatement | MedicationAdministration, resolve: Resolve
+) -> Description:
+    """What the medication of an order, a statement or an administration is, in R4's shape or in R5's."""
+    newer = resource.medication
+    concept = resource.medication_codeable_concept or (newer.concept if newer else None)
+    reference = resource.medication_reference or (newer.reference if newer else None)
+    return describe(concept, reference, resource.contained, resolve)
+
+
 def describe(
     concept: CodeableConcept | None,
     reference: Reference | None,
@@ -83,7 +97,7 @@ def describe(
 
     words = (reference.display,) if reference.display else ()
     medication = find(reference)
-    if not isinstance(medication, Medication):
+    if not isinstance(medication, Medication) or changed_meaning(medication) is not None:
         unnamed = not words and reference.reference and not reference.reference.startswith("#")
         return Description(texts=words, to_fetch=reference.reference if unnamed else None)
     code = medication.code or CodeableConcept()

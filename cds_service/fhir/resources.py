@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import get_args
 
@@ -10,6 +11,18 @@ import msgspec
 
 class Element(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """Base of all elements: camelCase in JSON, immutable, unknown fields ignored."""
+
+
+class Extension(Element, frozen=True):
+    """An extension that may change what an element means (`modifierExtension`): which one it is, not what it says."""
+
+    url: str | None = None
+
+
+class Backbone(Element, frozen=True):
+    """Base of the elements that a `modifierExtension` may change the meaning of."""
+
+    modifier_extension: list[Extension] = []
 
 
 class Coding(Element, frozen=True):
@@ -39,20 +52,24 @@ class CodeableConcept(Element, frozen=True):
         displayed = next((c.display for c in self.coding if c.display), None)
         return displayed or next((c.code for c in self.coding if c.code), None)
 
-    def simple_code(self) -> str | None:
-        """The bare code of a required binding (clinicalStatus), also where STU3 or a text stands for it."""
-        return next((c.code for c in self.coding if c.code), self.text)
-
-
-class Reference(Element, frozen=True):
-    reference: str | None = None
-    display: str | None = None
-    type: str | None = None
-
 
 class Identifier(Element, frozen=True):
     system: str | None = None
     value: str | None = None
+
+
+class Reference(Element, frozen=True):
+    reference: str | None = None
+    identifier: Identifier | None = None
+    display: str | None = None
+    type: str | None = None
+
+
+class CodeableReference(Element, frozen=True):
+    """What R5 has in the place of medication[x]: a concept, a reference, or both."""
+
+    concept: CodeableConcept | None = None
+    reference: Reference | None = None
 
 
 class Period(Element, frozen=True):
@@ -102,7 +119,7 @@ class TimingRepeat(Element, frozen=True):
     when: list[str] = []
 
 
-class Timing(Element, frozen=True):
+class Timing(Backbone, frozen=True):
     event: list[str] = []
     repeat: TimingRepeat | None = None
     code: CodeableConcept | None = None
@@ -117,7 +134,7 @@ class DoseAndRate(Element, frozen=True):
     rate_ratio: Ratio | None = None
 
 
-class Dosage(Element, frozen=True):
+class Dosage(Backbone, frozen=True):
     sequence: int | None = None
     text: str | None = None
     patient_instruction: str | None = None
@@ -148,6 +165,8 @@ class Resource(
     """Base of all resources; `resourceType` is the class name."""
 
     id: str | None = None
+    implicit_rules: str | None = None
+    modifier_extension: list[Extension] = []
 
     @property
     def reference(self) -> str:
@@ -157,14 +176,17 @@ class Resource(
 class Patient(Resource, frozen=True, kw_only=True):
     birth_date: str | None = None
     gender: str | None = None
+    deceased_boolean: bool | None = None
+    deceased_date_time: str | None = None
 
 
-class ObservationComponent(Element, frozen=True):
+class ObservationComponent(Backbone, frozen=True):
     code: CodeableConcept | None = None
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_string: str | None = None
     value_integer: int | None = None
+    value_boolean: bool | None = None
     data_absent_reason: CodeableConcept | None = None
     interpretation: list[CodeableConcept] = []
     reference_range: list[Range] = []
@@ -174,6 +196,7 @@ class Observation(Resource, frozen=True, kw_only=True):
     status: str | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
+    focus: list[Reference] = []
     effective_date_time: str | None = None
     effective_period: Period | None = None
     effective_instant: str | None = None
@@ -184,17 +207,22 @@ class Observation(Resource, frozen=True, kw_only=True):
     value_integer: int | None = None
     value_boolean: bool | None = None
     value_date_time: str | None = None
+    data_absent_reason: CodeableConcept | None = None
     interpretation: list[CodeableConcept] = []
     body_site: CodeableConcept | None = None
     reference_range: list[Range] = []
     component: list[ObservationComponent] = []
+    has_member: list[Reference] = []
 
 
 class Condition(Resource, frozen=True, kw_only=True):
+    status: CodeableConcept | None = None
     clinical_status: CodeableConcept | None = None
     verification_status: CodeableConcept | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     onset_date_time: str | None = None
     onset_period: Period | None = None
     abatement_date_time: str | None = None
@@ -205,6 +233,7 @@ class Condition(Resource, frozen=True, kw_only=True):
 
 
 class AdverseEvent(Resource, frozen=True, kw_only=True):
+    status: str | None = None
     actuality: str | None = None
     event: CodeableConcept | None = None
     subject: Reference | None = None
@@ -212,25 +241,28 @@ class AdverseEvent(Resource, frozen=True, kw_only=True):
     recorded_date: str | None = None
 
 
-class AllergyReaction(Element, frozen=True):
+class AllergyReaction(Backbone, frozen=True):
     substance: CodeableConcept | None = None
     manifestation: list[CodeableConcept] = []
     severity: str | None = None
 
 
 class AllergyIntolerance(Resource, frozen=True, kw_only=True):
+    status: CodeableConcept | None = None
     clinical_status: CodeableConcept | None = None
     verification_status: CodeableConcept | None = None
     type: str | None = None
     criticality: str | None = None
     code: CodeableConcept | None = None
+    substance: CodeableConcept | None = None
+    """DSTU2's code."""
     patient: Reference | None = None
     recorded_date: str | None = None
     onset_date_time: str | None = None
     reaction: list[AllergyReaction] = []
 
 
-class MedicationIngredient(Element, frozen=True):
+class MedicationIngredient(Backbone, frozen=True):
     item_codeable_concept: CodeableConcept | None = None
     item_reference: Reference | None = None
     is_active: bool | None = None
@@ -248,7 +280,7 @@ class Substance(Resource, frozen=True, kw_only=True):
     code: CodeableConcept | None = None
 
 
-class DispenseRequest(Element, frozen=True):
+class DispenseRequest(Backbone, frozen=True):
     expected_supply_duration: Quantity | None = None
 
 
@@ -260,9 +292,14 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     category: list[CodeableConcept] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     encounter: Reference | None = None
     authored_on: str | None = None
+    date_written: str | None = None
     reason_code: list[CodeableConcept] = []
     reason_reference: list[Reference] = []
     instantiates_canonical: list[str] = []
@@ -277,7 +314,7 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     contained: list[msgspec.Raw] = []
 
 
-class AdministrationDosage(Element, frozen=True):
+class AdministrationDosage(Backbone, frozen=True):
     text: str | None = None
     route: CodeableConcept | None = None
     method: CodeableConcept | None = None
@@ -291,9 +328,18 @@ class MedicationAdministration(Resource, frozen=True, kw_only=True):
     status_reason: list[CodeableConcept] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     effective_date_time: str | None = None
     effective_period: Period | None = None
+    occurence_date_time: str | None = None
+    """R5's names for both, spelled as R5 spells them."""
+    occurence_period: Period | None = None
+    not_given: bool | None = None
+    was_not_given: bool | None = None
     request: Reference | None = None
     reason_code: list[CodeableConcept] = []
     dosage: AdministrationDosage | None = None
@@ -302,11 +348,17 @@ class MedicationAdministration(Resource, frozen=True, kw_only=True):
 
 class MedicationStatement(Resource, frozen=True, kw_only=True):
     status: str | None = None
+    taken: str | None = None
+    was_not_taken: bool | None = None
     based_on: list[Reference] = []
     derived_from: list[Reference] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     effective_date_time: str | None = None
     effective_period: Period | None = None
     date_asserted: str | None = None
@@ -324,7 +376,7 @@ class Procedure(Resource, frozen=True, kw_only=True):
     performed_period: Period | None = None
 
 
-class EncounterLocation(Element, frozen=True):
+class EncounterLocation(Backbone, frozen=True):
     location: Reference | None = None
     status: str | None = None
     physical_type: CodeableConcept | None = None
@@ -394,9 +446,37 @@ AnyResource = (
 )
 
 TYPES: dict[str, type[Resource]] = {kind.__name__: kind for kind in get_args(AnyResource)}
+OLDER_NAMES: dict[str, type[Resource]] = {"MedicationOrder": MedicationRequest}
+"""What DSTU2 calls them."""
 
 
 def subject_of(resource: Resource) -> Reference | None:
     """Whose resource it is (`subject`, or `patient` for allergies)."""
     subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)
     return subject if isinstance(subject, Reference) else None
+
+
+_CHANGED = "an extension that is not known changes what it means"
+
+
+def changed_meaning(resource: Resource) -> str | None:
+    """Why a resource cannot be taken at its word: it has a `modifierExtension` or `implicitRules`; none is known."""
+    if resource.implicit_rules:
+        return "it is written by rules that are not known"
+    if resource.modifier_extension:
+        return _CHANGED
+    parts: Sequence[Backbone | None] = ()
+    match resource:
+        case Observation():
+            parts = resource.component
+        case AllergyIntolerance():
+            parts = resource.reaction
+        case MedicationRequest():
+            parts = [*resource.dosage_instruction, *(d.timing for d in resource.dosage_instruction)]
+        case MedicationStatement():
+            parts = [*resource.dosage, *(d.timing for d in resource.dosage)]
+        case MedicationAdministration():
+            parts = (resource.dosage,)
+        case Medication():
+            parts = resource.ingredient
+    return _CHANGED if any(part is not None and part.modifier_extension for part in parts) else None

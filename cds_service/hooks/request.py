@@ -174,12 +174,16 @@ def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
 
 
 def _patient_id(context: _Context, faults: list[str]) -> str | None:
-    """The bare id; a sender that writes Patient/123 is understood."""
+    """The bare id; a sender that writes Patient/123, the whole address or a urn is understood."""
     patient_id = _string(context.patient_id)
     if patient_id is None:
         faults.append("context.patientId is missing or not a string")
         return None
-    return patient_id.removeprefix("Patient/")
+    target = patient_id.strip().partition("/_history/")[0].rstrip("/")
+    if target.startswith("urn:"):
+        return target.rpartition(":")[2] or None
+    kind, _, identifier = target.rpartition("/")
+    return identifier if not kind or kind.rpartition("/")[2] == "Patient" else patient_id
 
 
 def _drafts(raw: msgspec.Raw, faults: list[str]) -> Sequence[Item]:

@@ -8,8 +8,9 @@ from datetime import tzinfo
 from fractions import Fraction
 
 from cds_service import units
+from cds_service.fhir import lenient
 from cds_service.fhir.bundles import Item
-from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.medication import Description, described
 from cds_service.fhir.records import same_patient
 from cds_service.fhir.resources import (
     MedicationRequest,
@@ -50,6 +51,18 @@ class Draft:
     @property
     def reference(self) -> str:
         return self.stands_for or self.request.reference
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it claims a medication, or names ketamine in its dosage, and does not say which it is."""
+        if self.identity is not None or not drugs.says_nothing(
+            self.description.all_codings, self.description.all_texts
+        ):
+            return False
+        if self.description.to_fetch or any(key.startswith("medication") for key in lenient.keys(self.item.raw)):
+            return True
+        dosages = self.request.dosage_instruction
+        return bool(drugs.named(text for d in dosages for text in (d.text, d.patient_instruction) if text)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +131,7 @@ def drafts(
         chosen = None
     found = []
     for item, request in orders:
-        description = describe(
-            request.medication_codeable_concept, request.medication_reference, request.contained, resolve
-        )
+        description = described(request, resolve)
         identity = drugs.identify(description.all_codings, description.all_texts, valuesets)
         selected = chosen is None or _identifier(request.reference) in chosen
         found.append(Draft(request, item, selected, description, identity))

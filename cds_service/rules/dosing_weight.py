@@ -28,6 +28,8 @@ class DosingWeight:
     previous: Weight | None = None
     unreadable: tuple[Weight, ...] = ()
     """Weights newer than `newest` that cannot be read."""
+    unplaced: tuple[str, ...] = ()
+    """Readings that may be newer weights, in their own words."""
 
     @property
     def usable(self) -> bool:
@@ -57,14 +59,22 @@ def dosing_weight(case: Case) -> DosingWeight:
     weights = case.chart.weights
     usable = [w for w in weights if w.kg is not None]
     if not usable:
-        return DosingWeight(None, unreadable=tuple(weights))
+        unplaced = tuple(entry.says for entry in case.chart.unplaced_weights)
+        return DosingWeight(None, unreadable=tuple(weights), unplaced=unplaced)
     newest = usable[0]
     unreadable = tuple(w for w in weights[: weights.index(newest)])
+    unplaced = tuple(
+        entry.says
+        for entry in case.chart.unplaced_weights
+        if entry.when is None or entry.when.latest >= newest.when.placed
+    )
+    later = [w for w in usable[1:] if w.when.is_coarse and w.when.latest > newest.when.latest]
+    unplaced += tuple(f"{w.written} of {on(w.when, case.now)}: its date says too little" for w in later)
     doubt = _doubt(newest, usable[1:], case)
     previous = None
     if doubt is not None:
         previous = next((w for i, w in enumerate(usable[1:], 2) if _doubt(w, usable[i:], case) is None), None)
-    return DosingWeight(newest, doubt, previous, unreadable)
+    return DosingWeight(newest, doubt, previous, unreadable, unplaced)
 
 
 def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:

@@ -24,6 +24,7 @@ from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.presence import is_absent
+from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
 from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
 from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell
@@ -111,9 +112,11 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
         offers = Offers(lambda: _suggested(case, rule, []))
-        return replace(outcome, severity=severity, because=because, proposals=offers)
+        shown = {fact.reference for fact in verdict.facts}
+        worse = tuple(r for r in reasons_of(unknown) if r.reference is None or r.reference not in shown)
+        return replace(outcome, severity=severity, because=because, reasons=worse, proposals=offers)
     if unknown:
-        return could_not_tell(rule, order, *(reason for verdict in unknown for reason in verdict.reasons))
+        return could_not_tell(rule, order, *reasons_of(unknown))
     return clear(rule, order)
 
 

@@ -17,11 +17,27 @@ from cds_service.protocol.model import Limit, Rule, Severity
 Status = Literal["fired", "clear", "could-not-tell", "suppressed"]
 
 
+Kind = Literal["failed", "not-sent", "not-placed", "not-measured", "not-judged"]
+"""Why a fact is missing, the gravest first.
+
+`failed`: the list was asked for, or promised, and did not come whole. `not-sent`: the client does not send it and
+there is nobody to ask. `not-placed`: an entry is there and was not understood. `not-measured`: nobody recorded it;
+what that means is part of the rule (`needs`), or another rule says it. `not-judged`: there are no codes for it.
+"""
+
+
 class Reason(msgspec.Struct, frozen=True):
     """Why a rule could not be told. `fact` is what is missing: a query key, or weight, dose, concentration …"""
 
     fact: str
     says: str
+    kind: Kind = "not-measured"
+    reference: str | None = None
+    """The entry that it is about."""
+    urgent: bool = False
+    """Of an entry that could not be placed: the clinician is warned of it."""
+    short: str | None = None
+    """What it is about, for a summary."""
 
 
 class Offers:

@@ -29,6 +29,7 @@ def missing(case: Case, rule: Rule) -> Outcome:
         because = "row 67 stands in its place" if weight.doubt and weight.previous is None else None
         return clear(rule, case.order.reference, because)
     facts = [Fact(f"{w.written} of {on(w.when, case.now)}: {w.problem}", w.reference) for w in weight.unreadable]
+    facts += map(Fact, weight.unplaced)
     if (gap := case.chart.gap("bodySize")) is not None:
         facts.append(Fact(gap))
     tier, values = at_any_weight(case)
@@ -74,7 +75,7 @@ def stale(case: Case, rule: Rule) -> Outcome:
         return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else "there is no weight")
     member = case.chart.setting.get("enc_class")
     outpatient = member is not None and member.group in _OUTPATIENT
-    age = weight.when.age(case.now)
+    age = weight.when.age_at_most(case.now)
     allowed = case.book.window("weight-age-outpatient" if outpatient else "weight-age-inpatient", case.now)
     fact = Fact(f"Weight {weight.written} of {on(weight.when, case.now)}", weight.reference)
     if age <= allowed:

@@ -141,6 +141,14 @@ class ValueSets:
                     found.setdefault(name, member)
         return {name: member for name, member in found.items() if member is not None}
 
+    def knows(self, system: str, code: str) -> bool:
+        """Whether a set holds the code, or names it to leave it out: what it means is then known."""
+        if len(code) > LONGEST_CODE or len(system) > LONGEST_SYSTEM:
+            return False
+        system, code = canonical(system, code)
+        branches = self._branches.get(system, {})
+        return (system, code) in self._exact or any(code[:end] in branches for end in range(len(code), 0, -1))
+
     def __contains__(self, name: str) -> bool:
         return name.partition("/")[0] in self._sets
 

@@ -15,6 +15,8 @@ from cds_service.rules.clauses.verdict import (
     evaluate,
     in_sets,
     not_found,
+    not_placed,
+    nothing_found,
     unknown,
     without_codes,
 )
@@ -32,7 +34,7 @@ def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> V
         for problem, meanings in case.chart.open_problems:
             if question := _question(clause, problem.members, meanings):
                 return unknown(QUESTION, f"a problem {question}: {problem.name}")
-    return not_found("conditions", case)
+    return nothing_found("conditions", case, case.chart.account.open((*clause.sets, *clause.asks), "problem"))
 
 
 def _undated(clause: model.ConditionIs, case: Case) -> Problem | None:
@@ -84,7 +86,13 @@ def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> V
     matches = [a for a in case.chart.acts_by_set.of(clause.sets) if _act_matches(a, clause, case)]
     if matches:
         return Verdict(True, facts=tuple(Fact(f"{a.name} ({on(a.when, case.now)})", a.reference) for a in matches))
-    return not_found("procedures", case)
+    if clause.within is not None:
+        undated = [a for a in case.chart.acts_by_set.of(clause.sets) if a.when is None and not a.in_progress]
+        if matching := [a for a in undated if _act_matches(a, msgspec.structs.replace(clause, within=None), case)]:
+            return Verdict(
+                None, reasons=tuple(not_placed(f"{a.name}: its date is not known", a.reference) for a in matching)
+            )
+    return nothing_found("procedures", case, case.chart.account.open(clause.sets, "procedure"))
 
 
 def _act_matches(act: Act, clause: model.ProcedureIs, case: Case) -> bool:
@@ -111,7 +119,7 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
     for allergy, meanings in case.chart.open_allergies:
         if question := _question(clause, allergy.members, meanings):
             return unknown(QUESTION, f"an allergy {question}: {allergy.name}")
-    return not_found("allergies", case)
+    return nothing_found("allergies", case, case.chart.account.open((*clause.sets, *clause.asks), "allergy"))
 
 
 @evaluate.register
@@ -129,4 +137,15 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
     if found:
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
     first = not_found("conditions", case)
-    return first if first.holds is None else not_found(case.chart.query_of(clause.sets[0]), case)
+    key = "conditions" if first.holds is None else case.chart.query_of(clause.sets[0])
+    return nothing_found(
+        key,
+        case,
+        case.chart.account.open(
+            clause.sets,
+            "reading",
+            "event",
+            "problem",
+            counts=lambda entry: case.chart.may_be_within(entry.when, window),
+        ),
+    )

@@ -8,6 +8,7 @@ from functools import singledispatch
 
 import msgspec
 
+from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
 from cds_service.protocol import model
 from cds_service.rules.case import Case
@@ -17,6 +18,8 @@ SETTING = "setting"
 """The fact of a reason about where the patient is, where the site's own locations have no codes; said likewise."""
 QUESTION = "question"
 """The fact of a reason that asks about words without a code; it is said whatever the rule needs."""
+ENTRY = "entry"
+"""The fact of a reason that names an entry which could not be placed; said likewise, in the words of the entry."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -99,3 +102,20 @@ def not_found(key: str, case: Case) -> Verdict:
     """Nothing was found: absent as recorded, if the list is complete."""
     gap = case.chart.gap(key)
     return NO if gap is None else unknown(key, gap)
+
+
+def left_open(entries: Iterable[Unplaced]) -> tuple[Reason, ...]:
+    """The reasons that entries are which could not be placed."""
+    return tuple(not_placed(e.says, e.reference, e.urgent, e.name) for e in entries)
+
+
+def not_placed(says: str, reference: str, urgent: bool = False, short: str | None = None) -> Reason:
+    """That an entry is there and was not understood, in its own words."""
+    return Reason(ENTRY, says, "not-placed", reference, urgent, short)
+
+
+def nothing_found(key: str, case: Case, entries: Iterable[Unplaced]) -> Verdict:
+    """As not_found, where some of the entries that were given could not be placed."""
+    verdict = not_found(key, case)
+    reasons = left_open(entries)
+    return Verdict(None, reasons=(*reasons, *verdict.reasons)) if reasons else verdict
