@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from cards.texts import Texts, escaped, one_line
 from cds_service.protocol.model import SEVERITIES, Severity
-from cds_service.rules.clauses import ENTRY, QUESTION, SETTING
+from cds_service.rules.clauses import QUESTION, SETTING
 from cds_service.rules.judged import Judged, Note
-from cds_service.rules.outcome import Outcome, Reason
+from cds_service.rules.outcome import ENTRY, Outcome, Reason
 
 TOPIC = "could-not-check"
 _ALWAYS_SAID = (QUESTION, SETTING, ENTRY)

@@ -249,15 +249,15 @@ class Chart(Reading):
         why: str | None = None,
     ) -> bool:
         """Whether an entry cannot be placed; it then goes to the account. One that says nothing may be anything."""
+        kind = type(resource).__name__
+        subject = _SUBJECTS[kind]
         why = resources.changed_meaning(resource) or why
         if why is None and when is not None and self.is_future(when):
-            why = "its date lies in the future"
+            why = f"{_TITLES[subject]} dated in the future was left out"
         if why is None and says_nothing:
             why = "what it is, it says neither by a code that is known nor in words"
         if why is None:
             return False
-        kind = type(resource).__name__
-        subject = _SUBJECTS[kind]
         if not says_nothing and not members and not self.valuesets.asking(name):
             self.account.irrelevant[kind] += 1
             return True

@@ -80,7 +80,7 @@ class _Reader:
         why = resources.changed_meaning(resource)
         when = medicine.start
         if why is None and medicine.given and when is not None and self._chart.is_future(when):
-            why, when = "its date lies in the future", None
+            why, when = "a medicine given in the future was left out", None
         if why is None and says_nothing:
             why = "what it is could not be read"
         if why is None:
@@ -93,6 +93,8 @@ class _Reader:
             named = "a medicine" if says_nothing else medicine.name
             says = f"{named} ({state}, {on(medicine.start, self._chart.now)}): {why}"
             sets = None if says_nothing else frozenset(medicine.members)
+            if sets is not None and medicine.identity is not None:
+                sets |= frozenset(drugs.DRUG_SETS)
             account.leave_open(Unplaced(kind, "medicine", resource.reference, "a medicine", says, sets, when))
 
     def ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:

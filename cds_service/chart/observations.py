@@ -23,7 +23,8 @@ _Coded = list[tuple[_Part, tuple[str, str], Members]]
 _KIND = "Observation"
 _TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_text("utf-8"))
 _URGENT = frozenset(_TABLE["urgent"])
-_PANELS: Mapping[str, frozenset[str]] = {name: frozenset(sets) for name, sets in _TABLE["panel"].items()}
+_PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
+_PANEL_TITLES = {_PANELS[name]: panel["title"] for name, panel in _TABLE["panel"].items()}
 _NAMED: Sequence[tuple[frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
     (frozenset(entry["sets"]), whole_words(entry["words"]), whole_words(entry.get("not", ())))
     for entry in _TABLE["named"]
@@ -77,7 +78,7 @@ def _why_not_placed(
     if when is None:
         return "its date cannot be read"
     if chart.is_future(when):
-        return "its date lies in the future"
+        return "a reading dated in the future was left out"
     return None if is_coded else "its code is not known"
 
 
@@ -108,7 +109,9 @@ def is_urgent(sets: Iterable[str]) -> bool:
 
 def _title(sets: frozenset[str], chart: Reading) -> str:
     """What a reading is, in the words of the first of its value sets."""
-    return next((chart.valuesets[name].title for name in sorted(sets) if name in chart.valuesets), "a reading")
+    titles = (chart.valuesets[name].title for name in sorted(sets) if name in chart.valuesets)
+    panel = next((title for parts, title in _PANEL_TITLES.items() if parts <= sets), None)
+    return panel or next(titles, "a reading")
 
 
 def _name(part: _Part, otherwise: str = "a reading") -> str:
@@ -238,8 +241,9 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
         return
     is_affirmed = affirmed(observation, chart) if said else False
     if is_affirmed is None and not by_value:
-        says = _saying(_name(observation), when, value_of(observation), "its answer is not known", chart)
-        _leave_open(chart, _KIND, _name(observation), says, observation.reference, said, when)
+        name = _name(observation, next(iter(said.values())).display)
+        says = _saying(name, when, value_of(observation), "its answer is not known", chart)
+        _leave_open(chart, _KIND, name, says, observation.reference, said, when)
     members = {**by_value, **(said if is_affirmed else {})}
     if members:
         yield Symptom(_name(observation), members, when, observation.reference)
@@ -280,7 +284,7 @@ def _happened(event: resources.AdverseEvent, chart: Reading) -> Iterator[Symptom
     if why is None and when is None:
         why = "its date cannot be read"
     elif why is None and when is not None and chart.is_future(when):
-        why, when = "its date lies in the future", None
+        why, when = "an event dated in the future was left out", None
     if why is None and when is not None:
         yield Symptom(name, members, when, event.reference)
     else:

@@ -44,7 +44,7 @@ UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
 
 _STRICT = msgspec.json.Decoder(AnyResource)
 _ANY = msgspec.json.Decoder(float_hook=_number)
-_KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
 
@@ -77,10 +77,10 @@ def untyped(raw: msgspec.Raw | bytes) -> Any:
     return _ANY.decode(raw)
 
 
-def keys(raw: msgspec.Raw | bytes) -> frozenset[str]:
-    """The names of the elements that a resource has, read or not."""
+def names(raw: msgspec.Raw | bytes) -> frozenset[str]:
+    """The names of a resource's elements, also of those that are not read."""
     try:
-        return frozenset(_KEYS.decode(raw))
+        return frozenset(_NAMES.decode(raw))
     except UNREADABLE:
         return frozenset()
 

@@ -183,7 +183,7 @@ def _patient_id(context: _Context, faults: list[str]) -> str | None:
     if target.startswith("urn:"):
         return target.rpartition(":")[2] or None
     kind, _, identifier = target.rpartition("/")
-    return identifier if not kind or kind.rpartition("/")[2] == "Patient" else patient_id
+    return identifier if not kind or kind.rpartition("/")[2].lower() == "patient" else patient_id
 
 
 def _drafts(raw: msgspec.Raw, faults: list[str]) -> Sequence[Item]:

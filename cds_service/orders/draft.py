@@ -54,15 +54,15 @@ class Draft:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether it claims a medication, or names ketamine in its dosage, and does not say which it is."""
-        if self.identity is not None or not drugs.says_nothing(
-            self.description.all_codings, self.description.all_texts
-        ):
+        """Whether it claims a medication or has a dosage, and says neither by a code of a drug nor in words which.
+
+        An order that is only begun has neither.
+        """
+        description = self.description
+        if self.identity is not None or not drugs.says_nothing(description.all_codings, description.all_texts):
             return False
-        if self.description.to_fetch or any(key.startswith("medication") for key in lenient.keys(self.item.raw)):
-            return True
-        dosages = self.request.dosage_instruction
-        return bool(drugs.named(text for d in dosages for text in (d.text, d.patient_instruction) if text)[0])
+        claims = any(name.startswith("medication") for name in lenient.names(self.item.raw))
+        return claims or bool(self.request.dosage_instruction)
 
 
 @dataclass(frozen=True, slots=True)

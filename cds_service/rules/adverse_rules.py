@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.fhir import lenient, outgoing
+from cds_service.fhir.dates import When
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.draft import KetamineOrder
@@ -15,6 +16,8 @@ from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, SetEn
 from cds_service.orders.regimen import Step, regimen
 from cds_service.protocol.model import Rule, SymptomIs
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import unplaced_doses
+from cds_service.rules.clauses.recorded import symptoms_left_open
 from cds_service.rules.clauses.verdict import in_sets
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
 from cds_service.rules.lower_rate import lower_rate
@@ -43,8 +46,10 @@ def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
             return _restarted(case, rule, infusions, pause, found)
         gaps = [(key, case.chart.gap(key)) for key in ("conditions", case.chart.query_of(harm.sets[0]))]
         unclear += [Reason(key, gap) for key, gap in gaps if gap is not None]
+        unclear += _harm_left_open(pause, harm, case)
     if (gap := case.chart.gap("administrations")) is not None:
         unclear.append(Reason("administrations", gap))
+    unclear += unplaced_doses(case, given=True)
     if unclear:
         return could_not_tell(rule, case.order.reference, *unclear), []
     return clear(rule, case.order.reference), []
@@ -80,6 +85,16 @@ def _harm(pause: Medicine, harm: SymptomIs, case: Case) -> Fact | None:
         ):
             return Fact(f"{symptom.name} ({on(symptom.when, case.now)})", symptom.reference)
     return None
+
+
+def _harm_left_open(pause: Medicine, harm: SymptomIs, case: Case) -> tuple[Reason, ...]:
+    """The complaints whose answer or date is not known, and that may have been noticed while the infusion ran."""
+
+    def counts(when: When | None) -> bool:
+        assert pause.start is not None
+        return when is None or when.latest >= pause.start.earliest
+
+    return symptoms_left_open("administrations", harm, case, counts).reasons
 
 
 def _restarted(
@@ -137,9 +152,8 @@ def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     running = next((medicine for medicine in given if medicine.status == "in-progress"), None)
     if running is None:
         gap = case.chart.gap("administrations")
-        return (
-            clear(rule, order) if gap is None else could_not_tell(rule, order, Reason("administrations", gap))
-        ), []
+        reasons = (*([Reason("administrations", gap)] if gap else ()), *unplaced_doses(case, given=True))
+        return (could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)), []
     started = min((medicine.start for medicine in given if medicine.start is not None), default=None)
     if started is None:
         return could_not_tell(rule, order, Reason("administrations", "when the infusion began is not known")), []

@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from cds_service import units
+from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Weight, on
 from cds_service.figures import show
 from cds_service.orders.draft import KetamineOrder
@@ -66,15 +67,21 @@ def dosing_weight(case: Case) -> DosingWeight:
     unplaced = tuple(
         entry.says
         for entry in case.chart.unplaced_weights
-        if entry.when is None or entry.when.latest >= newest.when.placed
+        if entry.when is None or entry.when.latest >= newest.when.placed or _goes_before(entry, newest)
     )
     later = [w for w in usable[1:] if w.when.is_coarse and w.when.latest > newest.when.latest]
     unplaced += tuple(f"{w.written} of {on(w.when, case.now)}: its date says too little" for w in later)
+    usable = [newest, *(w for w in usable[1:] if not w.when.is_coarse)]
     doubt = _doubt(newest, usable[1:], case)
     previous = None
     if doubt is not None:
         previous = next((w for i, w in enumerate(usable[1:], 2) if _doubt(w, usable[i:], case) is None), None)
     return DosingWeight(newest, doubt, previous, unreadable, unplaced)
+
+
+def _goes_before(entry: Unplaced, newest: Weight) -> bool:
+    """A measured weight goes before a newer one that was stated or estimated."""
+    return newest.basis != "measured" and entry.may_be_in(["obs_weight_measured"])
 
 
 def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:

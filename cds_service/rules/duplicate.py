@@ -12,6 +12,7 @@ from cds_service.orders.proposal import Proposal, deletion
 from cds_service.orders.regimen import Body, Kind, Reading, regimen
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.dosing_weight import dosing_weight, reading
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
@@ -30,6 +31,7 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     reasons = [
         Reason(key, gap) for key in ("medications", "administrations") if (gap := case.chart.gap(key)) is not None
     ]
+    reasons += unplaced_doses(case)
     return (
         could_not_tell(rule, case.order.reference, *reasons) if reasons else clear(rule, case.order.reference)
     ), []

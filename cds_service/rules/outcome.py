@@ -40,6 +40,15 @@ class Reason(msgspec.Struct, frozen=True):
     """What it is about, for a summary."""
 
 
+ENTRY = "entry"
+"""The fact of a reason that names an entry which could not be placed; it is said in the words of the entry."""
+
+
+def not_placed(says: str, reference: str, urgent: bool = False, short: str | None = None) -> Reason:
+    """That an entry is there and was not understood, in its own words."""
+    return Reason(ENTRY, says, "not-placed", reference, urgent, short)
+
+
 class Offers:
     """Proposals that are made when they are first asked for: at order-sign much that only informs is never shown."""
 

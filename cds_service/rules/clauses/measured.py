@@ -24,12 +24,13 @@ from cds_service.rules.clauses.verdict import (
     facts_of,
     left_open,
     not_found,
-    not_placed,
     reasons_of,
     without_codes,
 )
-from cds_service.rules.outcome import Reason
+from cds_service.rules.outcome import Reason, not_placed
 from cds_service.terminology import answers
+
+_INEXACT = "it is not an exact value"
 
 
 @evaluate.register
@@ -81,7 +82,7 @@ def _left_open(
     unless it is certainly older than all that were found, or than the window.
     """
     oldest = min((m.when.placed for m in _which(found, clause.which)), default=None) if found else None
-    if clause.which == "any" or clause.twice_within is not None:
+    if clause.which != "newest" or clause.twice_within is not None:
         oldest = None
 
     def counts(when: When | None) -> bool:
@@ -101,7 +102,7 @@ def _reason(m: Measurement, case: Case, why: str) -> Reason:
     """A reading that was given and does not decide, in its own words."""
     said = value_of(m.part)
     sets = sorted(case.valuesets.members_of(*m.code))
-    title = next((case.valuesets[name].title for name in sets), m.name)
+    title = case.valuesets[sets[0]].title if sets else m.name
     name = next(iter(m.part.code.words if m.part.code else ()), title)
     says = f"{name} of {on(m.when, case.now)} {f'says {in_words(said)}' if said else 'has no value'}: {why}"
     return not_placed(says, m.reference, case.chart.is_urgent(sets), title)
@@ -144,8 +145,10 @@ def _changed(found: Sequence[Measurement], clause: model.ObservationIs, case: Ca
         if value is None:
             return _not_understood(m, case, "it has no exact value")
         values.append(value)
-    if not earlier or len({m.quantity.unit_text if m.quantity else None for m in found}) > 1:
+    if not earlier:
         return NO
+    if len({m.quantity.unit_text if m.quantity else None for m in found}) > 1:
+        return _not_understood(newest, case, "it has another unit than the one before it")
     if clause.risen_by is not None:
         holds = values[0] > min(values[1:]) * (1 + case.number(name) / 100)
     else:
@@ -229,7 +232,7 @@ def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Frac
     if m.quantity is None or m.quantity.value is None:
         raise units.UnitError("it has no value" if value_of(m.part) is None else "it is not a number with a unit")
     if m.quantity.comparator:
-        raise units.UnitError("it is not an exact value")
+        raise units.UnitError(_INEXACT)
     fault: units.UnitError | None = None
     for name in limits:
         unit = case.limit(name).unit
@@ -289,7 +292,7 @@ def _by_answer(m: Measurement, case: Case) -> Verdict:
     """Of a result that is no number: what another clause reads as an answer is not above anything."""
     if m.answers or any(answers.holds(n, (), m.words, case.valuesets) for n in ("ans_positive", "ans_negative")):
         return NO
-    return _not_understood(m, case, "it is not a number" if m.words else "it has no value")
+    return _not_understood(m, case, "its answer is not known" if m.words else "it has no number")
 
 
 def _times_reference(m: Measurement, case: Case, key: str, times: Fraction) -> Verdict:
@@ -298,10 +301,16 @@ def _times_reference(m: Measurement, case: Case, key: str, times: Fraction) -> V
         value, high = _with_bound(m, "high")
     except units.UnitError as error:
         return _not_understood(m, case, str(error))
-    return _measured(m, case) if value > high * times else NO
+    if value <= high * times:
+        below = m.quantity is not None and m.quantity.comparator in (None, "<", "<=")
+        return NO if below else _not_understood(m, case, _INEXACT)
+    above = m.quantity is not None and m.quantity.comparator in (None, ">", ">=")
+    return _measured(m, case) if above else _not_understood(m, case, _INEXACT)
 
 
 def _in_reference(m: Measurement, case: Case, key: str) -> Verdict:
+    if m.quantity is not None and m.quantity.comparator:
+        return _not_understood(m, case, _INEXACT)
     try:
         value, low = _with_bound(m, "low")
         _, high = _with_bound(m, "high")
@@ -312,8 +321,8 @@ def _in_reference(m: Measurement, case: Case, key: str) -> Verdict:
 
 def _with_bound(m: Measurement, end: Literal["low", "high"]) -> tuple[Fraction, Fraction]:
     """(value, the laboratory's bound for it), in one unit. Raises UnitError where there is no such bound."""
-    if m.quantity is None or m.quantity.value is None or m.quantity.comparator:
-        raise units.UnitError("it has no exact value")
+    if m.quantity is None or m.quantity.value is None:
+        raise units.UnitError("it has no value")
     bounds = [b for r in m.ranges if (b := r.high if end == "high" else r.low) is not None and b.value is not None]
     same_unit = [b for b in bounds if b.unit_text in (None, m.quantity.unit_text)]
     if len(same_unit) != 1 or same_unit[0].value is None:

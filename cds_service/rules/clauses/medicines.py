@@ -19,10 +19,9 @@ from cds_service.rules.clauses.verdict import (
     in_sets,
     left_open,
     not_found,
-    not_placed,
     nothing_found,
 )
-from cds_service.rules.outcome import Reason
+from cds_service.rules.outcome import Reason, not_placed
 from cds_service.terminology.drugs import DRUG_SETS
 
 
@@ -38,7 +37,10 @@ def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Ve
         return _disagreeing(m for m in matches if m.disagreement is not None)
     if undated := _undated(clause, case):
         return Verdict(
-            None, reasons=tuple(not_placed(f"{m.name}: its date is not known", m.reference) for m in undated)
+            None,
+            reasons=tuple(
+                not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine") for m in undated
+            ),
         )
     entries = case.chart.account.open(clause.sets, "medicine", counts=lambda entry: _may_match(entry, clause))
     if clause.running or clause.given:
@@ -165,6 +167,23 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
     if clause.doses is not None and len(counted) >= case.number(clause.doses):
         return Verdict(True, (Fact(f"given {len(counted)} times"),))
     return nothing_found("administrations", case, entries)
+
+
+def unplaced_doses(case: Case, given: bool = False) -> tuple[Reason, ...]:
+    """The entries that may be orders or doses of the drug, or were doses at a time that nobody recorded.
+
+    With `given`, only doses.
+    """
+    undated = [m for m in case.chart.medicines if m.given and m.identity is not None and m.end is None]
+    entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given if given else lambda entry: True)
+    return (
+        *left_open(entries),
+        *(
+            not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine")
+            for m in undated
+            if m.status != "in-progress"
+        ),
+    )
 
 
 def _has_run(medicine: Medicine, clause: model.ExposureIs, case: Case) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 
 from cds_service.chart.facts import Act, Fact, Members, Problem, on
+from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import (
@@ -15,11 +17,11 @@ from cds_service.rules.clauses.verdict import (
     evaluate,
     in_sets,
     not_found,
-    not_placed,
     nothing_found,
     unknown,
     without_codes,
 )
+from cds_service.rules.outcome import not_placed
 from cds_service.rules.running import times_rate_at
 
 
@@ -90,7 +92,10 @@ def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> V
         undated = [a for a in case.chart.acts_by_set.of(clause.sets) if a.when is None and not a.in_progress]
         if matching := [a for a in undated if _act_matches(a, msgspec.structs.replace(clause, within=None), case)]:
             return Verdict(
-                None, reasons=tuple(not_placed(f"{a.name}: its date is not known", a.reference) for a in matching)
+                None,
+                reasons=tuple(
+                    not_placed(f"{a.name}: its date is not known", a.reference, short="a procedure") for a in matching
+                ),
             )
     return nothing_found("procedures", case, case.chart.account.open(clause.sets, "procedure"))
 
@@ -138,14 +143,20 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
     first = not_found("conditions", case)
     key = "conditions" if first.holds is None else case.chart.query_of(clause.sets[0])
-    return nothing_found(
-        key,
-        case,
-        case.chart.account.open(
-            clause.sets,
-            "reading",
-            "event",
-            "problem",
-            counts=lambda entry: case.chart.may_be_within(entry.when, window),
-        ),
+    return symptoms_left_open(key, clause, case, lambda when: case.chart.may_be_within(when, window))
+
+
+def symptoms_left_open(
+    key: str, clause: model.SymptomIs, case: Case, counts: Callable[[When | None], bool]
+) -> Verdict:
+    """Nothing was found, where complaints may be meant whose answer or date is not known. `counts` by their date."""
+    entries = case.chart.account.open(
+        clause.sets, "reading", "event", "problem", counts=lambda entry: counts(entry.when)
     )
+    coarse = tuple(
+        not_placed(f"{s.name} ({on(s.when, case.now)}): its date says too little", s.reference, short=s.name)
+        for s in case.chart.symptoms
+        if s.when.is_coarse and in_sets(s.members, clause.sets) and counts(s.when)
+    )
+    verdict = nothing_found(key, case, entries)
+    return Verdict(None, reasons=(*coarse, *verdict.reasons)) if coarse else verdict

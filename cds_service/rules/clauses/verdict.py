@@ -12,14 +12,12 @@ from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
 from cds_service.protocol import model
 from cds_service.rules.case import Case
-from cds_service.rules.outcome import Reason
+from cds_service.rules.outcome import Reason, not_placed
 
 SETTING = "setting"
 """The fact of a reason about where the patient is, where the site's own locations have no codes; said likewise."""
 QUESTION = "question"
 """The fact of a reason that asks about words without a code; it is said whatever the rule needs."""
-ENTRY = "entry"
-"""The fact of a reason that names an entry which could not be placed; said likewise, in the words of the entry."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -107,11 +105,6 @@ def not_found(key: str, case: Case) -> Verdict:
 def left_open(entries: Iterable[Unplaced]) -> tuple[Reason, ...]:
     """The reasons that entries are which could not be placed."""
     return tuple(not_placed(e.says, e.reference, e.urgent, e.name) for e in entries)
-
-
-def not_placed(says: str, reference: str, urgent: bool = False, short: str | None = None) -> Reason:
-    """That an entry is there and was not understood, in its own words."""
-    return Reason(ENTRY, says, "not-placed", reference, urgent, short)
 
 
 def nothing_found(key: str, case: Case, entries: Iterable[Unplaced]) -> Verdict:
