@@ -11,7 +11,7 @@ from cds_service.fhir.queries import Query
 from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.clauses import QUESTION
 from cds_service.rules.judged import Judged, Note
-from cds_service.rules.outcome import Outcome, Reason
+from cds_service.rules.outcome import ENTRY, Outcome, Reason
 
 TOPIC = "could-not-check"
 _LONGEST_ENTRY = 60
@@ -90,12 +90,12 @@ def _is_own_line(reason: Reason, queries: Mapping[str, Query]) -> bool:
 
 
 def _of_reason(reason: Reason, outcome: Outcome, texts: Texts, queries: Mapping[str, Query]) -> Gap:
-    """Why a rule could not be told. An entry speaks for itself, and warns where the rule has a critical tier."""
-    if reason.fact != QUESTION:
+    """Why a rule could not be told. An entry speaks for itself; words that ask warn where a tier is critical."""
+    if reason.fact not in (QUESTION, ENTRY):
         return _of_list(reason, texts, queries)
-    asks = any(tier.severity == "critical" for tier in outcome.rule.tiers)
-    short = _cut(reason.short) if reason.short else texts.words.say("short-question")
-    return Gap("warning" if asks else "info", short, escaped(reason.says))
+    asks = reason.fact == QUESTION and any(tier.severity == "critical" for tier in outcome.rule.tiers)
+    short = _cut(reason.short) if reason.short else texts.words.say(f"short-{reason.fact}")
+    return Gap("warning" if reason.urgent or asks else "info", short, escaped(reason.says))
 
 
 def _of_list(reason: Reason, texts: Texts, queries: Mapping[str, Query]) -> Gap:

@@ -99,7 +99,8 @@ def explain(
 ) -> tuple[list[Judged], list[str]]:
     """Every rule's outcome for each ketamine order, and the notes on what was read."""
     results, notes = _read_and_judge(request, signing, knowledge, source, now, acknowledged, NEVER) or ([], [])
-    return results, [note.value if isinstance(note, Note) else note for note in notes]
+    say = knowledge.texts.words.say
+    return results, [say(f"doubt-{n.key}", value=n.value) if isinstance(n, Note) else n for n in notes]
 
 
 def _read_and_judge(
@@ -117,20 +118,20 @@ def _read_and_judge(
     Raises Late where that is not known in time; afterwards each rule says for itself whether it was reached.
     """
     prefetched: reading.Prefetched | None = None
+    doubts: list[Note] = []
     if request.viewing:
-        found, records, prefetched = running_orders.read(
+        found, records, prefetched, doubts = running_orders.read(
             request, knowledge.queries, knowledge.valuesets, source, deadline
         )
     else:
         found, records = gather.read_drafts(request, knowledge, source, deadline)
     mine = [draft for draft in found if draft.identity is not None]
-    doubtful = [draft for draft in found if draft.identity is None and (draft.description.to_fetch or draft.is_cut)]
     ending = gather.ending(request, records, knowledge, deadline)
-    unjudged = gather.unjudged(found, request, records, knowledge)
-    if not any(draft.selected for draft in (*mine, *doubtful, *ending)) and not request.drafts_cut:
-        if unjudged:
-            return [], list(unjudged)
-        if request.faults and not (mine or doubtful):
+    doubts += gather.unjudged(found, request, records, knowledge)
+    if not any(draft.selected for draft in (*mine, *ending)) and not request.drafts_cut:
+        if doubts:
+            return [], [*doubts, *request.notes, *request.faults]
+        if request.faults and not mine:
             raise Malformed("; ".join(request.faults))
         return None
     if prefetched is None:
@@ -139,8 +140,8 @@ def _read_and_judge(
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now, deadline)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
-    notes: list[str | Note] = [*unjudged]
-    if not (mine or doubtful or request.drafts_cut):
+    notes: list[str | Note] = [*doubts]
+    if not (mine or doubts or request.drafts_cut):
         return results, notes  # an order that only ends needs nothing that could not be read
     notes += [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
     notes += gather.draft_faults(found, request, records)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from cds_service.chart.medicines import counts
 from cds_service.deadline import Deadline
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
-from cds_service.fhir.client import Source, read_named
-from cds_service.fhir.medication import describe
+from cds_service.fhir.client import Answer, Source, read_named
+from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records, bare_id
-from cds_service.fhir.resources import MedicationAdministration, Observation, subject_of
+from cds_service.fhir.resources import (
+    MedicationAdministration,
+    MedicationRequest,
+    MedicationStatement,
+    Observation,
+    subject_of,
+)
 from cds_service.hooks.request import HookRequest, is_identifier
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
 from cds_service.rules.judged import Note
 from cds_service.terminology.drugs import identify
-from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 
 
 def read_drafts(
@@ -100,11 +106,13 @@ def fetch_missing(
             urls[query.key] = url
         elif query.key != "encounter":
             records.gaps[query.key] = "the request does not say which patient"
-    if not urls:
-        return
     # One Bundle under a foreign key may answer several queries, with one next page between them.
     first_of = {url: key for key, url in reversed(urls.items())}
-    answers = source.fetch({key: url for url, key in first_of.items()})
+    unnamed = _unnamed_medications(records)
+    asked = {key: url for url, key in first_of.items()} | ({} if source.why_not else unnamed)
+    if not asked:
+        return
+    answers = source.fetch(asked)
     for key, url in urls.items():
         answer = answers[first_of[url]]
         gap = answer.gap
@@ -115,6 +123,35 @@ def fetch_missing(
         if key not in prefetched.next_links:
             records.gaps.pop(key, None)  # what was sent in its place
         reading.add_answer(records, by_key[key], answer.pages, gap)
+    _add_medications(records, [answers[url] for url in unnamed if url in answers])
+    further = {url: url for url in _unnamed_medications(records) if url not in asked}
+    if further and not source.why_not:
+        _add_medications(records, source.fetch(further).values())
+
+
+MOST_MEDICATIONS = 64
+"""References that are looked up for one chart."""
+
+
+def _unnamed_medications(records: Records) -> dict[str, str]:
+    """The references of medicines of the chart that say nothing but where to look."""
+    found: dict[str, str] = {}
+    medicines: list[MedicationRequest | MedicationStatement | MedicationAdministration] = [
+        *records.of(MedicationRequest),
+        *records.of(MedicationStatement),
+        *records.of(MedicationAdministration),
+    ]
+    for resource in medicines:
+        url = described(resource, records.resolve).to_fetch if counts(resource) else None
+        if url is not None and len(found) < MOST_MEDICATIONS:
+            found[url] = url
+    return found
+
+
+def _add_medications(records: Records, answers: Iterable[Answer]) -> None:
+    for answer in answers:
+        for page in answer.pages:
+            records.add(page)
 
 
 def _leave_out(key: str, records: Records, why: str, sends: frozenset[str] | None) -> None:
@@ -157,7 +194,7 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             says.append(f"a draft order's medication is only referenced and could not be read: {_UNKNOWN}")
         elif draft.selected and draft.identity is None and draft.is_cut:
             says.append(f"a draft order holds more than is read, {draft.faults[0]}: {_UNKNOWN}")
-        elif draft.selected and draft.identity is None and _is_nameless(draft):
+        elif draft.selected and draft.is_unknown:
             says.append(f"a draft order does not say of which medication: {_UNKNOWN}")
     for item in request.drafts:
         kind = item.read.type
@@ -175,17 +212,6 @@ _GIVES = frozenset({"MedicationDispense", "MedicationAdministration"})
 _OVER = frozenset({"completed", "entered-in-error", "not-done", "stopped", "cancelled", "declined"})
 
 
-def _is_nameless(draft: Draft) -> bool:
-    """Whether it has a medication that says nothing: no words, and no code of a system of drugs.
-
-    A draft without any medication is one that is being written.
-    """
-    request, told = draft.request, draft.description
-    if request.medication_codeable_concept is None and request.medication_reference is None:
-        return False
-    return not told.all_texts and not any(canonical_system(system) in DRUG_SYSTEMS for system, _ in told.all_codings)
-
-
 def _given_by(item: Item, records: Records, knowledge: Knowledge) -> str | None:
     """The drug of a dispense or an administration that is not over."""
     try:
@@ -195,6 +221,6 @@ def _given_by(item: Item, records: Records, knowledge: Knowledge) -> str | None:
         return None
     if not isinstance(read, MedicationAdministration) or read.status in _OVER:
         return None
-    told = describe(read.medication_codeable_concept, read.medication_reference, read.contained, records.resolve)
+    told = described(read, records.resolve)
     identity = identify(told.all_codings, told.all_texts, knowledge.valuesets)
     return identity.drug if identity is not None else None

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 
 from cds_service import bounds, units
+from cds_service.chart.medicines import counts, period_of, state_of
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import bundles, lenient
+from cds_service.fhir import bundles, lenient, statuses
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.client import Source, read_named
-from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.medication import Description, described
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Prefetched, Records
 from cds_service.fhir.resources import MedicationAdministration, MedicationRequest
@@ -27,6 +28,7 @@ from cds_service.orders import concentration, dosage
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import Draft
 from cds_service.orders.proposal import SetRate, make_edits
+from cds_service.rules.judged import Note
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
@@ -43,14 +45,21 @@ class _Running:
     identity: Identity | None
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether it does not say which medicine it is."""
+        description = self.description
+        return self.identity is None and drugs.says_nothing(description.all_codings, description.all_texts)
+
+    @property
     def order(self) -> str | None:
         request = self.administration.request
         return request.reference if request else None
 
     @property
     def start(self) -> str:
-        period = self.administration.effective_period
-        return self.administration.effective_date_time or (period.start if period else None) or ""
+        given = self.administration
+        period = period_of(given)
+        return given.effective_date_time or given.occurence_date_time or (period.start if period else None) or ""
 
 
 def read(
@@ -59,27 +68,31 @@ def read(
     valuesets: ValueSets,
     source: Source,
     deadline: Deadline = NEVER,
-) -> tuple[list[Draft], Records, Prefetched]:
-    """The running infusions as orders that are judged; without any, nothing but administrations is fetched.
+) -> tuple[list[Draft], Records, Prefetched, list[Note]]:
+    """The running infusions as orders that are judged, and what runs and may be one of them.
 
-    Raises PreconditionFailed where no administration could be had at all, and Late.
+    Without any, nothing but administrations and their medications is fetched. Raises PreconditionFailed where no
+    administration could be had at all, and Late.
     """
     records = Records(request.patient_id or "")
     prefetched = reading.from_prefetch(records, request.prefetch, queries, deadline)
     if request.patient_id is None:
-        return [], records, prefetched
+        return [], records, prefetched, []
     _fetch_administrations(request, records, prefetched, queries, source)
     gap = records.gaps.get(_KEY)
     if gap is not None and not records.of(MedicationAdministration):
         raise PreconditionFailed(f"what the patient is given is not known: {gap}")
     _fetch_medications(request, records, valuesets, source, deadline)
-    in_progress = _in_progress(records, valuesets, deadline)
+    in_progress = list(_in_progress(records, valuesets, deadline))
     running = _newest_of_each([each for each in in_progress if each.identity is not None])
     if len(running) > bounds.DRAFTS:
         records.notes.append(f"only the newest {bounds.DRAFTS} of {len(running)} running infusions were read")
         running = running[-bounds.DRAFTS :]
     _keep_orders(running, request, records, source)
-    return [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")], records, prefetched
+    unknown = sum(1 for each in in_progress if each.is_unknown)
+    doubts = [Note("running-unknown", str(unknown))] if unknown else []
+    orders = [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")]
+    return orders, records, prefetched, doubts
 
 
 def _fetch_administrations(
@@ -99,22 +112,15 @@ def _fetch_administrations(
 
 def _in_progress(records: Records, valuesets: ValueSets, deadline: Deadline) -> Iterator[_Running]:
     for administration in deadline.each(records.of(MedicationAdministration), "drafts"):
-        if administration.status != "in-progress":
+        if not counts(administration) or state_of(administration) != "in-progress":
             continue
-        described = describe(
-            administration.medication_codeable_concept,
-            administration.medication_reference,
-            administration.contained,
-            records.resolve,
-        )
+        description = described(administration, records.resolve)
         order = records.resolve(administration.request)
-        if described.to_fetch and isinstance(order, MedicationRequest):
-            described = _described(order, records)
-        yield _Running(administration, described, _identity(described, valuesets))
-
-
-def _described(order: MedicationRequest, records: Records) -> Description:
-    return describe(order.medication_codeable_concept, order.medication_reference, order.contained, records.resolve)
+        if drugs.says_nothing(description.all_codings, description.all_texts) and isinstance(
+            order, MedicationRequest
+        ):
+            description = described(order, records.resolve)
+        yield _Running(administration, description, _identity(description, valuesets))
 
 
 def _identity(description: Description, valuesets: ValueSets) -> Identity | None:
@@ -173,8 +179,8 @@ def _draft(running: _Running, records: Records, valuesets: ValueSets) -> Draft:
     order = records.resolve(running.administration.request)
     raw = records.order_json(order.reference) if isinstance(order, MedicationRequest) else None
     assert running.identity is not None
-    if isinstance(order, MedicationRequest) and order.status in ("active", None):
-        known = _identity(_described(order, records), valuesets)
+    if isinstance(order, MedicationRequest) and statuses.code_of("order", order.status) in ("active", None):
+        known = _identity(described(order, records.resolve), valuesets)
         if known is None or known.drug == running.identity.drug:
             whole = lenient.untyped(raw) if raw is not None else _as_json(order)
             item = _at_running_rate(whole, order, running, records, valuesets)
@@ -207,7 +213,9 @@ def _at_running_rate(
     if rate is None or len(rates) != 1:
         return _item(whole)
     index, ordered = rates[0]
-    strengths = [_strength(each, running, valuesets) for each in (_described(order, records), running.description)]
+    strengths = [
+        _strength(each, running, valuesets) for each in (described(order, records.resolve), running.description)
+    ]
     value, unit = _as_ordered(rate, ordered, *strengths)
     # An order whose JSON is too broken to be edited is judged as it stands.
     with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, AttributeError):
@@ -247,7 +255,7 @@ def _made_from(administration: MedicationAdministration) -> dict[str, Any]:
     entry = {name: given[key] for name, key in amounts.items() if given.get(key)}
     instruction = {"doseAndRate": [entry]} if entry else {}
     instruction |= {key: given[key] for key in ("text", "route", "method") if given.get(key)}
-    same = ("medicationCodeableConcept", "medicationReference", "contained", "subject", "reasonCode")
+    same = ("medicationCodeableConcept", "medicationReference", "medication", "contained", "subject", "reasonCode")
     return {
         "resourceType": "MedicationRequest",
         "status": "active",

@@ -30,7 +30,7 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     return Allergy(
         name=next((concept.name for concept in concepts if concept.name), "allergy without a name"),
         members=members,
-        intolerance=entry.type == "intolerance",
+        intolerance=(entry.type or "").strip().lower() == "intolerance",
         reference=entry.reference,
         may_mean=frozenset() if substances or drug is not None else placed.may_mean,
     )
@@ -42,4 +42,5 @@ def says_something(entry: AllergyIntolerance, chart: Reading) -> bool:
 
 
 def _concepts(entry: AllergyIntolerance) -> list[CodeableConcept]:
-    return [concept for concept in (entry.code, *(r.substance for r in entry.reaction)) if concept is not None]
+    given = (entry.code, entry.substance, *(reaction.substance for reaction in entry.reaction))
+    return [concept for concept in given if concept is not None]

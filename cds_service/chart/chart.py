@@ -7,26 +7,47 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cds_service import units
-from cds_service.chart import allergies, medicines, observations
-from cds_service.chart.facts import Act, Allergy, BySet, Measurement, Medicine, Members, Problem, Symptom, Weight
+from cds_service.chart import allergies, genders, medicines, observations
+from cds_service.chart.account import Subject, Unplaced
+from cds_service.chart.facts import (
+    Act,
+    Allergy,
+    BySet,
+    Measurement,
+    Medicine,
+    Members,
+    Problem,
+    Symptom,
+    Weight,
+    on,
+    value_of,
+)
 from cds_service.chart.reading import Reading
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import dates, resources
+from cds_service.fhir import dates, resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Contained
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import CodeableConcept, Quantity
+from cds_service.fhir.resources import Quantity
+from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.lazy import cached_property
-from cds_service.terminology.valuesets import Member, ValueSets
+from cds_service.terminology.drugs import DRUG_SETS
+from cds_service.terminology.valuesets import Member, Placement, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
 
-_USABLE_WEIGHT = frozenset({"final", "amended", "corrected", None})
-_NEVER_COUNTS = frozenset({"entered-in-error", "refuted"})
-_ACTIVE = frozenset({"active", "recurrence", "relapse"})
+_PAST = frozenset({"remission", "resolved", "inactive"})
+_NOT_PERFORMED = frozenset({"entered-in-error", "preparation", "not-done", "on-hold", "stopped"})
 EXPOSED = "exposure"
 """Stands in `Chart.on_record` where a drug that is judged was given."""
+_PRELIMINARY = "it is preliminary"
+_SUBJECTS: Mapping[str, Subject] = {
+    "Condition": "problem",
+    "AllergyIntolerance": "allergy",
+    "Procedure": "procedure",
+}
+_TITLES: Mapping[Subject, str] = {"problem": "a problem", "allergy": "an allergy entry", "procedure": "a procedure"}
 _WEIGHT_SETS = {
     "obs_weight_measured": "measured",
     "obs_weight_stated": "stated",
@@ -52,10 +73,6 @@ class Chart(Reading):
         self._encounter_id = encounter_id
         self._drafted = drafted
         self._query_of = {name: query.key for query in queries for name in query.sets}
-
-    @property
-    def patient_id(self) -> str:
-        return self._records.patient_id
 
     @property
     def encounter_id(self) -> str | None:
@@ -84,18 +101,20 @@ class Chart(Reading):
         """The value sets that anything here is in or may be in, and the query keys whose lists are not complete.
 
         What is not among them is absent as recorded. May be in: by words without a code, where the set itself has no
-        code yet, and where the query for its observations was not fully answered.
+        code yet, where the query for its observations was not fully answered, and where an entry could not be placed.
         """
         gaps = self._gaps
         by_set = (self.problems_by_set, self.allergies_by_set, self.acts_by_set, self.medicines_by_set)
         found = self.valuesets.without_codes.union(gaps, self._measurements, *(facts.sets for facts in by_set))
-        for key, opened in (("conditions", self.open_problems), ("allergies", self.open_allergies)):
-            found = found.union(*({key} if fact.may_mean is None else fact.may_mean for fact in opened))
+        found |= self.account.on_record
+        found = found.union(*(problem.may_mean or () for problem in self.open_problems))
+        found = found.union(*(allergy.may_mean or () for allergy in self.open_allergies))
         events = (event.event for event in self._records.of(resources.AdverseEvent))
         found |= self.members([*observations.answers(self._records), *events]).keys()
         if gaps:
             found |= {name for name, key in self._query_of.items() if key in gaps}
-        if any(medicine.given and medicine.identity is not None for medicine in self.medicines):
+        doses = (medicine.given and medicine.identity is not None for medicine in self.medicines)
+        if any(doses) or self.account.open(DRUG_SETS, "medicine"):
             found |= {EXPOSED}
         return found
 
@@ -103,7 +122,18 @@ class Chart(Reading):
 
     @cached_property
     def patient(self) -> resources.Patient | None:
-        return next(iter(self._records.of(resources.Patient)), None)
+        """None also where what it says is changed by something that is not known."""
+        found = next(iter(self._records.of(resources.Patient)), None)
+        return None if found is None or resources.changed_meaning(found) is not None else found
+
+    @property
+    def deceased(self) -> str | None:
+        """Where the patient is recorded as dead: the date, as far as it is given."""
+        if self.patient is None:
+            return None
+        if self.patient.deceased_date_time is not None:
+            return self.patient.deceased_date_time
+        return "no date" if self.patient.deceased_boolean else None
 
     @cached_property
     def birth_date(self) -> When | None:
@@ -124,8 +154,7 @@ class Chart(Reading):
     @property
     def sex(self) -> str | None:
         """male or female; None for anything else."""
-        gender = self.patient.gender if self.patient else None
-        return gender if gender in ("male", "female") else None
+        return genders.sex_of(self.patient.gender) if self.patient else None
 
     # Observations -----------------------------------------------------------------------------------------
 
@@ -137,6 +166,10 @@ class Chart(Reading):
         """All of a value set, or of a group of it (obs_thyroid/tsh), newest first."""
         return self._measurements.get(name, [])
 
+    def is_urgent(self, sets: Iterable[str]) -> bool:
+        """Whether the clinician is warned of a reading of these sets that is not understood."""
+        return observations.is_urgent(sets)
+
     @cached_property
     def weights(self) -> list[Weight]:
         """Measured ones newest first; stated and estimated ones only where there is no measured one.
@@ -144,13 +177,22 @@ class Chart(Reading):
         Of weights of one moment the lightest comes first, whatever order they were sent in.
         """
         sent = self._records.of(resources.Observation)
-        unusable = {o.reference for o in sent if o.status not in _USABLE_WEIGHT}
+        preliminary = {
+            o.reference for o in sent if statuses.code_of("observation", o.status) in ("preliminary", "registered")
+        }
+        unconfirmed: list[Weight] = []
         for name, basis in _WEIGHT_SETS.items():
-            found = [m for m in self.measurements(name) if m.reference not in unusable]
-            if found:
-                weights = sorted((_weight(m, basis) for m in found), key=lambda weight: weight.kg or 0)
-                return sorted(weights, key=lambda weight: weight.when.latest, reverse=True)
-        return []
+            found = [_weight(m, basis, m.reference in preliminary) for m in self.measurements(name)]
+            unconfirmed += [weight for weight in found if weight.problem == _PRELIMINARY]
+            if confirmed := [weight for weight in found if weight.problem != _PRELIMINARY]:
+                return _newest_first([*confirmed, *unconfirmed])
+        return _newest_first(unconfirmed)
+
+    @cached_property
+    def unplaced_weights(self) -> tuple[Unplaced, ...]:
+        """Readings that may be weights, and could not be placed."""
+        self.on_record  # noqa: B018 - reads them
+        return self.account.open(_WEIGHT_SETS, "reading")
 
     # Problems, allergies, procedures ----------------------------------------------------------------------
 
@@ -173,10 +215,12 @@ class Chart(Reading):
         return _open(self.allergies)
 
     def _problem(self, condition: resources.Condition) -> Problem | None:
-        verification = condition.verification_status.simple_code() if condition.verification_status else None
-        if verification in _NEVER_COUNTS or self.says_unknown(condition.code):
+        status = statuses.code_of(
+            "condition", condition.verification_status, condition.clinical_status, condition.status
+        )
+        if status in NEVER_COUNTS or self.says_unknown(condition.code):
+            self.account.irrelevant["Condition"] += 1
             return None
-        status = condition.clinical_status.simple_code() if condition.clinical_status else None
         ended = bool(
             condition.abatement_date_time
             or condition.abatement_period
@@ -185,19 +229,50 @@ class Chart(Reading):
         )
         onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
         when = self.when(onset) or self.when(condition.recorded_date)
-        if when is not None and self.is_future(when):
-            self.note(f"a problem dated in the future was left out ({condition.reference})")
-            return None
+        name = (condition.code.name if condition.code else None) or "problem without a name"
         placed = self.placement(condition.code)
+        if self._is_open(condition, name, placed, when):
+            return None
+        self.account.placed["Condition"] += 1
         return Problem(
-            name=(condition.code.name if condition.code else None) or "problem without a name",
+            name=name,
             members=placed.members,
             may_mean=placed.may_mean,
-            active=status in _ACTIVE if status else not ended,
+            active=status not in _PAST if status else not ended,
             assumed_active=status is None and not ended,
             when=when,
             reference=condition.reference,
         )
+
+    def _is_open(
+        self,
+        resource: resources.Condition | resources.AllergyIntolerance | resources.Procedure,
+        name: str,
+        placed: Placement,
+        when: When | None,
+        why: str | None = None,
+    ) -> bool:
+        """Whether an entry cannot be placed; it then goes to the account. One that says nothing may be anything."""
+        kind = type(resource).__name__
+        subject = _SUBJECTS[kind]
+        says_nothing = not placed.members and placed.may_mean is None
+        why = resources.changed_meaning(resource) or why
+        if why is None and when is not None and self.is_future(when):
+            why = f"{_TITLES[subject]} dated in the future was left out"
+        if why is None and says_nothing:
+            why = "what it is, it says neither by a code that is known nor in words"
+        if why is None:
+            return False
+        sets = None if says_nothing else frozenset(placed.members) | (placed.may_mean or frozenset())
+        if sets is not None and not sets:
+            self.account.irrelevant[kind] += 1
+            return True
+        says = f"{name} ({_TITLES[subject]}, {on(when, self.now)}): {why}"
+        urgent = subject == "allergy" and says_nothing
+        self.account.leave_open(
+            Unplaced(kind, subject, resource.reference, _TITLES[subject], says, sets, when, urgent)
+        )
+        return True
 
     @cached_property
     def symptoms(self) -> list[Symptom]:
@@ -207,11 +282,18 @@ class Chart(Reading):
     @cached_property
     def allergies(self) -> list[Allergy]:
         """The active ones, confirmed or not."""
-        return [
-            allergies.read(allergy, self)
-            for allergy in self._counting_allergies
-            if _code(allergy.clinical_status) in ("active", None) and not self.says_unknown(allergy.code)
-        ]
+        return [a for each in self._counting_allergies if (a := self._allergy(each)) is not None]
+
+    def _allergy(self, entry: resources.AllergyIntolerance) -> Allergy | None:
+        status = statuses.code_of("allergy", entry.clinical_status, entry.status)
+        if status in _PAST or self.says_unknown(entry.code):
+            self.account.irrelevant["AllergyIntolerance"] += 1
+            return None
+        allergy = allergies.read(entry, self)
+        if self._is_open(entry, allergy.name, Placement(allergy.members, allergy.may_mean), None):
+            return None
+        self.account.placed["AllergyIntolerance"] += 1
+        return allergy
 
     @cached_property
     def allergies_by_set(self) -> BySet[Allergy]:
@@ -227,23 +309,32 @@ class Chart(Reading):
         return [
             a
             for a in self._records.of(resources.AllergyIntolerance)
-            if _code(a.verification_status) not in _NEVER_COUNTS
+            if statuses.code_of("allergy", a.verification_status, a.clinical_status, a.status) not in NEVER_COUNTS
         ]
 
     @cached_property
     def acts(self) -> list[Act]:
-        return [
-            Act(
-                name=(p.code.name if p.code else None) or "procedure",
-                members=self.members([p.code]),
-                in_progress=p.status == "in-progress",
-                when=self._performed(p),
-                this_encounter=self._is_this_encounter(p.encounter),
-                reference=p.reference,
-            )
-            for p in self._records.of(resources.Procedure)
-            if p.status in ("completed", "in-progress", None)
-        ]
+        return [act for each in self._records.of(resources.Procedure) if (act := self._act(each)) is not None]
+
+    def _act(self, procedure: resources.Procedure) -> Act | None:
+        status = statuses.code_of("procedure", procedure.status)
+        if status in _NOT_PERFORMED:
+            self.account.irrelevant["Procedure"] += 1
+            return None
+        name = (procedure.code.name if procedure.code else None) or "procedure"
+        placed, when = self.placement(procedure.code), self._performed(procedure)
+        why = "whether it was done is not clear from its status" if procedure.status and status is None else None
+        if self._is_open(procedure, name, placed, when, why):
+            return None
+        self.account.placed["Procedure"] += 1
+        return Act(
+            name=name,
+            members=placed.members,
+            in_progress=status == "in-progress",
+            when=when,
+            this_encounter=self._is_this_encounter(procedure.encounter),
+            reference=procedure.reference,
+        )
 
     @cached_property
     def acts_by_set(self) -> BySet[Act]:
@@ -262,7 +353,9 @@ class Chart(Reading):
         found = self._records.of(resources.Encounter)
         if self._encounter_id:
             return next((e for e in found if e.id == self._encounter_id), None)
-        current = [e for e in found if e.status in ("in-progress", "arrived", "triaged")]
+        current = [
+            e for e in found if statuses.code_of("encounter", e.status) in ("in-progress", "arrived", "triaged")
+        ]
         for candidates in (found, current):
             if len(candidates) == 1:
                 return candidates[0]
@@ -279,7 +372,7 @@ class Chart(Reading):
             found.update(self.valuesets.members_of(encounter_class.system, encounter_class.code))
         contained = Contained(self.encounter.contained)
         for place in self.encounter.location:
-            if place.status not in ("active", None) or (place.period and place.period.end):
+            if (place.status or "active").strip().lower() != "active" or (place.period and place.period.end):
                 continue
             location = contained.find(place.location) or self._records.resolve(place.location)
             types = location.type if isinstance(location, resources.Location) else []
@@ -296,13 +389,7 @@ class Chart(Reading):
     @cached_property
     def medicines(self) -> list[Medicine]:
         """Active orders, the drafts of this session, what is taken, given or running; newest first."""
-        found = []
-        for medicine in medicines.of_chart(self, self._records, self._drafted):
-            if medicine.given and medicine.start and self.is_future(medicine.start):
-                self.note(f"a medicine given in the future was left out ({medicine.reference})")
-            else:
-                found.append(medicine)
-        return sorted(found, key=_newest, reverse=True)
+        return sorted(medicines.of_chart(self, self._records, self._drafted), key=_newest, reverse=True)
 
     @cached_property
     def medicines_by_set(self) -> BySet[Medicine]:
@@ -310,7 +397,11 @@ class Chart(Reading):
 
     def ordered_services(self) -> list[Members]:
         """Active service requests and those drafted in this session."""
-        requests = [r for r in self._records.of(resources.ServiceRequest) if r.status in ("active", None)]
+        requests = [
+            r
+            for r in self._records.of(resources.ServiceRequest)
+            if statuses.code_of("order", r.status) in ("active", None) and resources.changed_meaning(r) is None
+        ]
         requests += [r for r in self._drafted if isinstance(r, resources.ServiceRequest)]
         return [self.members([r.code]) for r in requests if not r.do_not_perform]
 
@@ -320,16 +411,17 @@ class Chart(Reading):
 
 
 def _open(facts: Iterable[F]) -> list[F]:
-    return [fact for fact in facts if fact.members or fact.may_mean or fact.may_mean is None]
-
-
-def _code(concept: CodeableConcept | None) -> str | None:
-    return concept.simple_code() if concept else None
+    return [fact for fact in facts if fact.members or fact.may_mean]
 
 
 def _newest(medicine: Medicine) -> float:
     when = medicine.start or medicine.end
     return when.latest.timestamp() if when else 0.0
+
+
+def _newest_first(weights: Iterable[Weight]) -> list[Weight]:
+    lightest_first = sorted(weights, key=lambda weight: weight.kg or 0)
+    return sorted(lightest_first, key=lambda weight: weight.when.placed, reverse=True)
 
 
 def written(quantity: Quantity | None) -> str:
@@ -339,11 +431,13 @@ def written(quantity: Quantity | None) -> str:
     return f"{quantity.comparator or ''}{quantity.value} {quantity.unit_text or '(no unit)'}"
 
 
-def _weight(measurement: Measurement, basis: str) -> Weight:
+def _weight(measurement: Measurement, basis: str, is_preliminary: bool) -> Weight:
     quantity = measurement.quantity
     kg = problem = None
-    if quantity is None or quantity.value is None:
-        problem = "it has no value"
+    if is_preliminary:
+        problem = _PRELIMINARY
+    elif quantity is None or quantity.value is None:
+        problem = "it has no value" if value_of(measurement.part) is None else "it is not a number with a unit"
     elif quantity.comparator:
         problem = "it is not an exact value"
     else:
@@ -353,4 +447,5 @@ def _weight(measurement: Measurement, basis: str) -> Weight:
             problem = str(error)
         if kg is not None and kg <= 0:
             kg, problem = None, "it is not above zero"
-    return Weight(kg, basis, measurement.when, measurement.reference, written(quantity), problem)  # type: ignore[arg-type]
+    said = value_of(measurement.part) or "no value"
+    return Weight(kg, basis, measurement.when, measurement.reference, said, problem)  # type: ignore[arg-type]

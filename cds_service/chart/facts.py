@@ -59,8 +59,18 @@ class Measurement(msgspec.Struct, frozen=True):
         return self.part.value_codeable_concept.codes if self.part.value_codeable_concept else ()
 
     @property
+    def words(self) -> Sequence[str]:
+        """What it says in words: a text, or the words beside a code."""
+        return words_of(self.part)
+
+    @property
     def interpretation(self) -> Sequence[tuple[str, str]]:
         return [coding for concept in self.part.interpretation for coding in concept.codes]
+
+    @property
+    def interpreted(self) -> Sequence[str]:
+        """The interpretation in words."""
+        return [word for concept in self.part.interpretation for word in concept.words]
 
     @property
     def ranges(self) -> Sequence[Range]:
@@ -70,6 +80,29 @@ class Measurement(msgspec.Struct, frozen=True):
     def date(self) -> str | None:
         """The value where it is a date, as it was written."""
         return self.part.value_date_time if isinstance(self.part, Observation) else None
+
+
+def words_of(part: Observation | ObservationComponent) -> Sequence[str]:
+    """The value of a reading where it is in words: a text, the words beside a code, yes or no."""
+    words = part.value_codeable_concept.words if part.value_codeable_concept else []
+    if part.value_string:
+        words = [part.value_string, *words]
+    if part.value_boolean is not None:
+        words = [*words, "true" if part.value_boolean else "false"]
+    return words
+
+
+def value_of(part: Observation | ObservationComponent) -> str | None:
+    """The value of a reading as it was written, for a card; None where it has none."""
+    quantity = part.value_quantity
+    if quantity is not None and quantity.value is not None:
+        return f"{quantity.comparator or ''}{quantity.value} {quantity.unit_text or '(no unit)'}"
+    if part.value_integer is not None:
+        return str(part.value_integer)
+    if words := words_of(part):
+        return words[0]
+    coded = part.value_codeable_concept.name if part.value_codeable_concept else None
+    return coded or (part.value_date_time if isinstance(part, Observation) else None)
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -6,40 +6,57 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from cds_service.chart.facts import Medicine
+from cds_service.chart.account import Unplaced
+from cds_service.chart.facts import Medicine, on
 from cds_service.chart.reading import Reading
-from cds_service.fhir import resources
+from cds_service.fhir import resources, statuses
 from cds_service.fhir.dates import When
-from cds_service.fhir.medication import describe
+from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
 from cds_service.terminology import drugs
 from cds_service.terminology.medicines import medicines
 
 _Resource = resources.MedicationRequest | resources.MedicationStatement | resources.MedicationAdministration
 _NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})
-_NOT_GIVEN = frozenset({"entered-in-error", "not-done", "unknown"})
-_TAKEN = frozenset({"active", "intended", None})
+_NOT_GIVEN = frozenset({"entered-in-error", "not-done"})
+_NOT_TAKEN = frozenset({"entered-in-error", "completed", "stopped", "on-hold", "not-taken", "draft"})
+_DENIED = frozenset({"n", "no", "not-taken", "false"})
+
+
+def counts(resource: _Resource) -> bool:
+    """Whether an order is active, a medicine taken, or a dose given; a status that is not known ends nothing."""
+    match resource:
+        case resources.MedicationRequest():
+            is_active = statuses.code_of("order", resource.status) not in _NOT_ORDERED
+            return is_active and not resource.do_not_perform
+        case resources.MedicationStatement():
+            denied = resource.was_not_taken or (resource.taken or "").lower() in _DENIED
+            return statuses.code_of("statement", resource.status) not in _NOT_TAKEN and not denied
+    return statuses.code_of("administration", resource.status) not in _NOT_GIVEN and not (
+        resource.not_given or resource.was_not_given
+    )
 
 
 def of_chart(chart: Reading, records: Records, drafted: Iterable[resources.Resource]) -> Iterator[Medicine]:
     """Active orders, the drafts of this session, what the patient is recorded to take, what was given or runs.
 
-    Whether a date lies in the future is left to the chart, which knows how far clocks may differ.
+    What may be a medicine of any kind, and what is not understood, goes to the account.
     """
     reader = _Reader(chart, records)
     for order in records.of(resources.MedicationRequest):
-        if order.status not in _NOT_ORDERED and not order.do_not_perform:
-            yield reader.ordered(order, drafted=False)
+        if reader.is_to_place(order):
+            yield from reader.placed(order, reader.ordered(order, drafted=False))
     for draft in drafted:
         if isinstance(draft, resources.MedicationRequest):
             yield reader.ordered(draft, drafted=True)
     for statement in records.of(resources.MedicationStatement):
-        taken = reader.taken(statement) if statement.status in _TAKEN else None
-        if taken is not None and (taken.end is None or taken.end.latest >= chart.now):
-            yield taken
+        if reader.is_to_place(statement):
+            taken = reader.taken(statement)
+            if taken.end is None or taken.end.latest >= chart.now:
+                yield from reader.placed(statement, taken)
     for administration in records.of(resources.MedicationAdministration):
-        if administration.status not in _NOT_GIVEN:
-            yield reader.given(administration)
+        if reader.is_to_place(administration):
+            yield from reader.placed(administration, reader.given(administration))
 
 
 class _Reader:
@@ -48,10 +65,43 @@ class _Reader:
         self._records = records
         self._medicines = medicines(chart.valuesets)
 
+    def is_to_place(self, resource: _Resource) -> bool:
+        """Whether an entry counts; one that does not is irrelevant."""
+        if counts(resource):
+            return True
+        self._chart.account.irrelevant[type(resource).__name__] += 1
+        return False
+
+    def placed(self, resource: _Resource, medicine: Medicine) -> Iterator[Medicine]:
+        """The medicine, unless its entry cannot be placed: then it goes to the account."""
+        account, kind = self._chart.account, type(resource).__name__
+        description, is_known = medicine.description, bool(medicine.members) or medicine.identity is not None
+        says_nothing = not is_known and drugs.says_nothing(description.all_codings, description.all_texts)
+        why = resources.changed_meaning(resource)
+        when = medicine.start
+        if why is None and medicine.given and when is not None and self._chart.is_future(when):
+            why, when = "a medicine given in the future was left out", None
+        if why is None and says_nothing:
+            why = "what it is could not be read"
+        if why is None:
+            account.placed[kind] += 1
+            yield medicine
+        elif not is_known and not says_nothing:
+            account.irrelevant[kind] += 1
+        else:
+            state = "given" if medicine.given else "recorded as taken" if medicine.taken else "ordered"
+            named = "a medicine" if says_nothing else medicine.name
+            says = f"{named} ({state}, {on(medicine.start, self._chart.now)}): {why}"
+            sets = None if says_nothing else frozenset(medicine.members)
+            if sets is not None and medicine.identity is not None:
+                sets |= frozenset(drugs.DRUG_SETS)
+            account.leave_open(Unplaced(kind, "medicine", resource.reference, "a medicine", says, sets, when))
+
     def ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:
         group = order.group_identifier
         return msgspec.structs.replace(
-            self._medicine(order, self._chart.when(order.authored_on), None),
+            self._medicine(order, self._chart.when(order.authored_on) or self._chart.when(order.date_written), None),
+            status=statuses.code_of("order", order.status),
             drafted=drafted,
             routes=self._routes(dosage.route for dosage in order.dosage_instruction),
             reasons=self._chart.reasons(order),
@@ -73,11 +123,14 @@ class _Reader:
         )
 
     def given(self, administration: resources.MedicationAdministration) -> Medicine:
-        period = administration.effective_period
-        start = self._chart.when(administration.effective_date_time or (period.start if period else None))
+        period = period_of(administration)
+        at = administration.effective_date_time or administration.occurence_date_time
+        start = self._chart.when(at or (period.start if period else None))
+        end = self._chart.when(period.end) if period else start
         return msgspec.structs.replace(
-            self._medicine(administration, start, self._chart.when(period.end) if period else start),
+            self._medicine(administration, start, end),
             given=True,
+            status=state_of(administration),
             routes=self._routes([administration.dosage.route] if administration.dosage else []),
             order=administration.request.reference if administration.request else None,
             status_reasons=self._chart.members(administration.status_reason),
@@ -86,21 +139,12 @@ class _Reader:
 
     def _medicine(self, resource: _Resource, start: When | None, end: When | None) -> Medicine:
         """What all three kinds of resource say alike."""
-        description = describe(
-            resource.medication_codeable_concept,
-            resource.medication_reference,
-            resource.contained,
-            self._records.resolve,
-        )
-        if description.to_fetch and isinstance(resource, resources.MedicationAdministration):
+        description = described(resource, self._records.resolve)
+        if not description.all_texts and isinstance(resource, resources.MedicationAdministration):
             order = self._records.resolve(resource.request)
-            if isinstance(order, resources.MedicationRequest):  # it says what the reference does not
-                description = describe(
-                    order.medication_codeable_concept,
-                    order.medication_reference,
-                    order.contained,
-                    self._records.resolve,
-                )
+            # Where the reference does not say what it is, the order does.
+            if isinstance(order, resources.MedicationRequest) and not description.all_codings:
+                description = described(order, self._records.resolve)
         whole = (description.codings, description.texts)
         membership = self._medicines.membership([whole, *((i.codings, i.texts) for i in description.ingredients)])
         identity = drugs.identify(description.all_codings, description.all_texts, self._chart.valuesets)
@@ -124,3 +168,17 @@ class _Reader:
 
     def _routes(self, routes: Iterable[resources.CodeableConcept | None]) -> frozenset[str]:
         return frozenset(self._chart.members(routes))
+
+
+def period_of(administration: resources.MedicationAdministration) -> resources.Period | None:
+    """When it was given, in R4's element or R5's."""
+    return administration.effective_period or administration.occurence_period
+
+
+def state_of(administration: resources.MedicationAdministration) -> str:
+    """FHIR's code for how far an administration is. What its status does not say, runs, unless it has an end."""
+    known = statuses.code_of("administration", administration.status)
+    if known is not None:
+        return known
+    period = period_of(administration)
+    return "completed" if period and period.end else "in-progress"

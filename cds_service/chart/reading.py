@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from cds_service.chart.account import Account
 from cds_service.chart.facts import Members
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import dates, resources
@@ -34,6 +35,7 @@ class Reading:
         self.zone = now.tzinfo or UTC
         self.valuesets = valuesets
         self._notes: dict[str, None] = {}
+        self.account = Account()
         self._records = records
         self._tolerance = clock_tolerance
         self._dates: dict[str | None, When | None] = {}
@@ -49,9 +51,17 @@ class Reading:
         """Beyond what clocks may differ."""
         return when.is_future(self.now, self._tolerance)
 
+    @property
+    def patient_id(self) -> str:
+        return self._records.patient_id
+
     def age_within(self, when: When, window: timedelta) -> bool:
         """Recent enough at the least favourable reading of its date."""
         return when.age_at_most(self.now) <= window
+
+    def may_be_within(self, when: When | None, window: timedelta) -> bool:
+        """Recent enough at the most favourable reading of its date; without one it may be of any."""
+        return when is None or when.age(self.now) <= window
 
     def members(self, concepts: Iterable[CodeableConcept | None]) -> Members:
         """The value sets that any coding of the concepts is in."""

@@ -41,6 +41,16 @@ class When(msgspec.Struct, frozen=True):
             return self.earliest.date() > self._today(now)
         return self.earliest > now + tolerance
 
+    @property
+    def is_coarse(self) -> bool:
+        """Only a month or a year: which of several is the newest cannot be told from it."""
+        return self.date_only and self.earliest.date() != self.latest.date()
+
+    @property
+    def placed(self) -> datetime:
+        """Where it stands in an order of dates: a coarse one where it is as old as it may be."""
+        return self.earliest if self.is_coarse else self.latest
+
     def _today(self, now: datetime) -> date:
         """The date at `now` in the zone in which this date was written."""
         return now.astimezone(self.earliest.tzinfo).date()

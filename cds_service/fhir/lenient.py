@@ -15,7 +15,15 @@ import msgspec
 from msgspec import inspect
 
 from cds_service import bounds
-from cds_service.fhir.resources import TYPES, AnyResource, CodeableConcept, Quantity, Reference, Resource
+from cds_service.fhir.resources import (
+    OLDER_NAMES,
+    TYPES,
+    AnyResource,
+    CodeableConcept,
+    Quantity,
+    Reference,
+    Resource,
+)
 
 MAX_FAULTS = 8
 """Faults named per resource; one broken resource must not fill a card."""
@@ -53,6 +61,7 @@ UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
 
 _STRICT = msgspec.json.Decoder(AnyResource)
 _ANY = msgspec.json.Decoder(float_hook=_number)
+_NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
 _LONG = re.compile(rb"[0-9]{%d}" % (bounds.DIGITS + 1))
@@ -134,12 +143,20 @@ def _with_long_numbers(raw: msgspec.Raw | bytes) -> Any:
     return _ANY.decode(encode(value))
 
 
+def names(raw: msgspec.Raw | bytes) -> frozenset[str]:
+    """The names of a resource's elements, also of those that are not read."""
+    try:
+        return frozenset(_NAMES.decode(raw))
+    except UNREADABLE:
+        return frozenset()
+
+
 def read(value: Any) -> Read:
     """The resource in already decoded JSON, element by element."""
     if not isinstance(value, dict):
         return Read(None, None, ("an entry that is not a resource",))
     name = value.get("resourceType")
-    cls = TYPES.get(name) if isinstance(name, str) else None
+    cls = TYPES.get(name) or OLDER_NAMES.get(name) if isinstance(name, str) else None
     if cls is None:
         if isinstance(name, str):
             return Read(None, name)

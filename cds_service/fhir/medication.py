@@ -13,10 +13,14 @@ from cds_service.fhir import lenient
 from cds_service.fhir.resources import (
     CodeableConcept,
     Medication,
+    MedicationAdministration,
+    MedicationRequest,
+    MedicationStatement,
     Ratio,
     Reference,
     Resource,
     Substance,
+    changed_meaning,
 )
 
 Resolve = Callable[[Reference | None], Resource | None]
@@ -81,6 +85,16 @@ class Contained:
         return self._by_id.get(reference.reference[1:])
 
 
+def described(
+    resource: MedicationRequest | MedicationStatement | MedicationAdministration, resolve: Resolve
+) -> Description:
+    """What the medication of an order, a statement or an administration is, in R4's shape or in R5's."""
+    newer = resource.medication
+    concept = resource.medication_codeable_concept or (newer.concept if newer else None)
+    reference = resource.medication_reference or (newer.reference if newer else None)
+    return describe(concept, reference, resource.contained, resolve)
+
+
 def describe(
     concept: CodeableConcept | None,
     reference: Reference | None,
@@ -100,7 +114,7 @@ def describe(
 
     words = (reference.display,) if reference.display else ()
     medication = find(reference)
-    if not isinstance(medication, Medication):
+    if not isinstance(medication, Medication) or changed_meaning(medication) is not None:
         return Description(texts=words, to_fetch=None if words else _elsewhere(reference))
     code = medication.code or CodeableConcept()
     return Description(

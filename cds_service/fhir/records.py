@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Resource)
 
 
 def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
-    """Whether the reference is to this patient; None where it does not say (missing, contained, identifier)."""
+    """Whether the reference is to this patient; None where it does not say (missing, contained, a search)."""
     if reference is None or not reference.reference:
         return None
     if reference.reference == f"Patient/{patient_id}":
@@ -36,15 +36,43 @@ def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
     target = reference.reference.strip().partition("/_history/")[0].partition("|")[0].rstrip("/")
     if target.startswith("#") or "?" in target:
         return None
-    same = bare_id(target).casefold() == bare_id(patient_id).casefold()
+    same = bare_id(target) == bare_id(patient_id)
     kind = target.rpartition("/")[0].rpartition("/")[2]
-    return same and (kind in ("Patient", "") or target.startswith("urn:"))
+    return same and (kind.lower() in ("patient", "") or target.startswith("urn:"))
 
 
 def bare_id(text: str) -> str:
     """The id in `Patient/123`, in an address with or without a version, in a URN."""
     target = text.strip().partition("/_history/")[0].partition("|")[0].rstrip("/")
     return target.rpartition(":" if target.startswith("urn:") else "/")[2]
+
+
+_OTHERS = frozenset(
+    [
+        "Patient",
+        "RelatedPerson",
+        "Person",
+        "Group",
+        "Device",
+        "Practitioner",
+        "PractitionerRole",
+        "Organization",
+        "Location",
+        "Substance",
+        "Specimen",
+        "BiologicallyDerivedProduct",
+        "NutritionProduct",
+    ]
+)
+"""What an observation may be about (`focus`) in the place of its subject; anything else may be the patient's own."""
+
+
+def about(observation: Observation, patient_id: str) -> Literal["patient", "other", "unclear"]:
+    """Whom or what an observation is about, by its `focus`; without one it is about its subject."""
+    if not observation.focus or any(same_patient(each, patient_id) for each in observation.focus):
+        return "patient"
+    kinds = {each.type or (each.reference or "").rpartition("/")[0].rpartition("/")[2] for each in observation.focus}
+    return "other" if kinds <= _OTHERS else "unclear"
 
 
 @dataclass(slots=True)
@@ -64,6 +92,7 @@ class Records:
     _by_reference: dict[str, Resource] = field(default_factory=dict)
     _foreign: dict[str, int] = field(default_factory=dict)
     _orders: dict[str, bytes] = field(default_factory=dict)
+    _not_about: int = 0
 
     def of(self, kind: type[R]) -> list[R]:
         return self._by_type.get(kind, [])  # type: ignore[return-value]
@@ -82,6 +111,9 @@ class Records:
             if resource is None:
                 continue
             kind = type(resource)
+            if isinstance(resource, Observation) and about(resource, self.patient_id) == "other":
+                self._not_about += 1
+                continue
             if not self._is_ours(resource):
                 self._foreign[kind.__name__] = self._foreign.get(kind.__name__, 0) + 1
                 continue
@@ -112,7 +144,10 @@ class Records:
         return not isinstance(resource, Patient) or resource.id in (None, self.patient_id)
 
     def foreign_notes(self) -> list[str]:
-        return [f"{count} {kind} of another patient left out" for kind, count in sorted(self._foreign.items())]
+        notes = [f"{count} {kind} of another patient left out" for kind, count in sorted(self._foreign.items())]
+        if self._not_about:
+            notes.append(f"{self._not_about} Observation about someone or something else left out")
+        return notes
 
 
 _LETTERS = re.compile(r"[^a-z]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, TypeVar, get_args
 
@@ -28,6 +29,18 @@ class Element(msgspec.Struct, rename="camel", frozen=True, gc=False):
     """Base of all elements: camelCase in JSON, immutable, unknown fields ignored."""
 
 
+class Extension(Element, frozen=True):
+    """An extension that may change what an element means (`modifierExtension`): which one it is, not what it says."""
+
+    url: Text | None = None
+
+
+class Backbone(Element, frozen=True):
+    """Base of the elements that a `modifierExtension` may change the meaning of."""
+
+    modifier_extension: Many[Extension] = []
+
+
 class Coding(Element, frozen=True):
     system: Text | None = None
     code: Text | None = None
@@ -44,7 +57,7 @@ class CodeableConcept(Element, frozen=True):
         return [(c.system, c.code) for c in self.coding if c.system and c.code]
 
     @property
-    def words(self) -> list[str]:
+    def words(self) -> Many[Text]:
         """The text and displays, in the order in which a person would want them."""
         return [w for w in (self.text, *(c.display for c in self.coding)) if w]
 
@@ -55,20 +68,24 @@ class CodeableConcept(Element, frozen=True):
         displayed = next((c.display for c in self.coding if c.display), None)
         return displayed or next((c.code for c in self.coding if c.code), None)
 
-    def simple_code(self) -> str | None:
-        """The bare code of a required binding (clinicalStatus), also where STU3 or a text stands for it."""
-        return next((c.code for c in self.coding if c.code), self.text)
-
-
-class Reference(Element, frozen=True):
-    reference: Text | None = None
-    display: Text | None = None
-    type: Text | None = None
-
 
 class Identifier(Element, frozen=True):
     system: Text | None = None
     value: Text | None = None
+
+
+class Reference(Element, frozen=True):
+    reference: Text | None = None
+    identifier: Identifier | None = None
+    display: Text | None = None
+    type: Text | None = None
+
+
+class CodeableReference(Element, frozen=True):
+    """What R5 has in the place of medication[x]: a concept, a reference, or both."""
+
+    concept: CodeableConcept | None = None
+    reference: Reference | None = None
 
 
 class Period(Element, frozen=True):
@@ -124,7 +141,7 @@ class TimingRepeat(Element, frozen=True):
         _within_bounds(self.duration, self.duration_max, self.period, self.period_max)
 
 
-class Timing(Element, frozen=True):
+class Timing(Backbone, frozen=True):
     event: Many[Text] = []
     repeat: TimingRepeat | None = None
     code: CodeableConcept | None = None
@@ -139,7 +156,7 @@ class DoseAndRate(Element, frozen=True):
     rate_ratio: Ratio | None = None
 
 
-class Dosage(Element, frozen=True):
+class Dosage(Backbone, frozen=True):
     sequence: Whole | None = None
     text: Prose | None = None
     patient_instruction: Prose | None = None
@@ -170,6 +187,8 @@ class Resource(
     """Base of all resources; `resourceType` is the class name."""
 
     id: Text | None = None
+    implicit_rules: Text | None = None
+    modifier_extension: Many[Extension] = []
 
     @property
     def reference(self) -> str:
@@ -179,14 +198,17 @@ class Resource(
 class Patient(Resource, frozen=True, kw_only=True):
     birth_date: Text | None = None
     gender: Text | None = None
+    deceased_boolean: bool | None = None
+    deceased_date_time: Text | None = None
 
 
-class ObservationComponent(Element, frozen=True):
+class ObservationComponent(Backbone, frozen=True):
     code: CodeableConcept | None = None
     value_quantity: Quantity | None = None
     value_codeable_concept: CodeableConcept | None = None
     value_string: Prose | None = None
     value_integer: Whole | None = None
+    value_boolean: bool | None = None
     data_absent_reason: CodeableConcept | None = None
     interpretation: Many[CodeableConcept] = []
     reference_range: Many[Range] = []
@@ -196,6 +218,7 @@ class Observation(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
+    focus: Many[Reference] = []
     effective_date_time: Text | None = None
     effective_period: Period | None = None
     effective_instant: Text | None = None
@@ -206,17 +229,22 @@ class Observation(Resource, frozen=True, kw_only=True):
     value_integer: Whole | None = None
     value_boolean: bool | None = None
     value_date_time: Text | None = None
+    data_absent_reason: CodeableConcept | None = None
     interpretation: Many[CodeableConcept] = []
     body_site: CodeableConcept | None = None
     reference_range: Many[Range] = []
     component: Many[ObservationComponent] = []
+    has_member: Many[Reference] = []
 
 
 class Condition(Resource, frozen=True, kw_only=True):
+    status: CodeableConcept | None = None
     clinical_status: CodeableConcept | None = None
     verification_status: CodeableConcept | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     onset_date_time: Text | None = None
     onset_period: Period | None = None
     abatement_date_time: Text | None = None
@@ -227,6 +255,7 @@ class Condition(Resource, frozen=True, kw_only=True):
 
 
 class AdverseEvent(Resource, frozen=True, kw_only=True):
+    status: Text | None = None
     actuality: Text | None = None
     event: CodeableConcept | None = None
     subject: Reference | None = None
@@ -234,25 +263,28 @@ class AdverseEvent(Resource, frozen=True, kw_only=True):
     recorded_date: Text | None = None
 
 
-class AllergyReaction(Element, frozen=True):
+class AllergyReaction(Backbone, frozen=True):
     substance: CodeableConcept | None = None
     manifestation: Many[CodeableConcept] = []
     severity: Text | None = None
 
 
 class AllergyIntolerance(Resource, frozen=True, kw_only=True):
+    status: CodeableConcept | None = None
     clinical_status: CodeableConcept | None = None
     verification_status: CodeableConcept | None = None
     type: Text | None = None
     criticality: Text | None = None
     code: CodeableConcept | None = None
+    substance: CodeableConcept | None = None
+    """DSTU2's code."""
     patient: Reference | None = None
     recorded_date: Text | None = None
     onset_date_time: Text | None = None
     reaction: Many[AllergyReaction] = []
 
 
-class MedicationIngredient(Element, frozen=True):
+class MedicationIngredient(Backbone, frozen=True):
     item_codeable_concept: CodeableConcept | None = None
     item_reference: Reference | None = None
     is_active: bool | None = None
@@ -270,7 +302,7 @@ class Substance(Resource, frozen=True, kw_only=True):
     code: CodeableConcept | None = None
 
 
-class DispenseRequest(Element, frozen=True):
+class DispenseRequest(Backbone, frozen=True):
     expected_supply_duration: Quantity | None = None
 
 
@@ -286,9 +318,14 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     category: Many[CodeableConcept] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     encounter: Reference | None = None
     authored_on: Text | None = None
+    date_written: Text | None = None
     reason_code: Many[CodeableConcept] = []
     reason_reference: Many[Reference] = []
     instantiates_canonical: Many[Text] = []
@@ -304,7 +341,7 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     contained: Many[msgspec.Raw] = []
 
 
-class AdministrationDosage(Element, frozen=True):
+class AdministrationDosage(Backbone, frozen=True):
     text: Prose | None = None
     route: CodeableConcept | None = None
     method: CodeableConcept | None = None
@@ -318,9 +355,18 @@ class MedicationAdministration(Resource, frozen=True, kw_only=True):
     status_reason: Many[CodeableConcept] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     effective_date_time: Text | None = None
     effective_period: Period | None = None
+    occurence_date_time: Text | None = None
+    """R5's names for both, spelled as R5 spells them."""
+    occurence_period: Period | None = None
+    not_given: bool | None = None
+    was_not_given: bool | None = None
     request: Reference | None = None
     reason_code: Many[CodeableConcept] = []
     dosage: AdministrationDosage | None = None
@@ -329,11 +375,17 @@ class MedicationAdministration(Resource, frozen=True, kw_only=True):
 
 class MedicationStatement(Resource, frozen=True, kw_only=True):
     status: Text | None = None
+    taken: Text | None = None
+    was_not_taken: bool | None = None
     based_on: Many[Reference] = []
     derived_from: Many[Reference] = []
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
     subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
     effective_date_time: Text | None = None
     effective_period: Period | None = None
     date_asserted: Text | None = None
@@ -351,7 +403,7 @@ class Procedure(Resource, frozen=True, kw_only=True):
     performed_period: Period | None = None
 
 
-class EncounterLocation(Element, frozen=True):
+class EncounterLocation(Backbone, frozen=True):
     location: Reference | None = None
     status: Text | None = None
     physical_type: CodeableConcept | None = None
@@ -421,9 +473,37 @@ AnyResource = (
 )
 
 TYPES: dict[str, type[Resource]] = {kind.__name__: kind for kind in get_args(AnyResource)}
+OLDER_NAMES: dict[str, type[Resource]] = {"MedicationOrder": MedicationRequest}
+"""What DSTU2 calls them."""
 
 
 def subject_of(resource: Resource) -> Reference | None:
     """Whose resource it is (`subject`, or `patient` for allergies)."""
     subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)
     return subject if isinstance(subject, Reference) else None
+
+
+_CHANGED = "an extension that is not known changes what it means"
+
+
+def changed_meaning(resource: Resource) -> str | None:
+    """Why a resource cannot be taken at its word: it has a `modifierExtension` or `implicitRules`; none is known."""
+    if resource.implicit_rules:
+        return "it is written by rules that are not known"
+    if resource.modifier_extension:
+        return _CHANGED
+    parts: Sequence[Backbone | None] = ()
+    match resource:
+        case Observation():
+            parts = resource.component
+        case AllergyIntolerance():
+            parts = resource.reaction
+        case MedicationRequest():
+            parts = [*resource.dosage_instruction, *(d.timing for d in resource.dosage_instruction)]
+        case MedicationStatement():
+            parts = [*resource.dosage, *(d.timing for d in resource.dosage)]
+        case MedicationAdministration():
+            parts = (resource.dosage,)
+        case Medication():
+            parts = resource.ingredient
+    return _CHANGED if any(part is not None and part.modifier_extension for part in parts) else None

@@ -65,6 +65,12 @@ _SURROGATES = re.compile(
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 
+_PATIENT = re.compile(
+    r"\s*(?:(?:https?://[^\s?#&]+/)?patient/[^/\s?#&]+(?:/_history/\S*)?/?|urn:\S+)\s*", re.IGNORECASE
+)
+"""A patient's id that is written as a reference; anything else is an id as it stands, whatever it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class HookRequest:
     """`faults` name what the specification requires and the request lacks; without ketamine they are an error."""
@@ -227,7 +233,7 @@ def _patient_id(context: _Context, faults: list[str]) -> str | None:
     if patient_id is None:
         faults.append("context.patientId is missing or not a string")
         return None
-    return bare_id(patient_id) or None
+    return bare_id(patient_id) if _PATIENT.fullmatch(patient_id) else patient_id
 
 
 def _drafts(raw: msgspec.Raw, faults: list[str], notes: list[str]) -> drafts.Found:

@@ -9,8 +9,9 @@ from fractions import Fraction
 
 from cds_service import units
 from cds_service.deadline import NEVER, Deadline
+from cds_service.fhir import lenient
 from cds_service.fhir.bundles import Item
-from cds_service.fhir.medication import Description, describe
+from cds_service.fhir.medication import Description, described
 from cds_service.fhir.records import same_patient
 from cds_service.fhir.resources import (
     Dosage,
@@ -64,6 +65,18 @@ class Draft:
     @property
     def is_cut(self) -> bool:
         return self.item.read.is_cut or self.description.is_cut
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it claims a medication or has a dosage, and says neither by a code of a drug nor in words which.
+
+        An order that is only begun has neither.
+        """
+        description = self.description
+        if self.identity is not None or not drugs.says_nothing(description.all_codings, description.all_texts):
+            return False
+        claims = any(name.startswith("medication") for name in lenient.names(self.item.raw))
+        return claims or bool(self.request.dosage_instruction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +147,7 @@ def drafts(
         chosen = None
     found = []
     for item, request in deadline.each(orders, "drafts"):
-        description = describe(
-            request.medication_codeable_concept, request.medication_reference, request.contained, resolve
-        )
+        description = described(request, resolve)
         identity = drugs.identify(description.all_codings, description.all_texts, valuesets)
         selected = chosen is None or _identifier(request.reference) in chosen
         found.append(Draft(request, item, selected, description, identity))

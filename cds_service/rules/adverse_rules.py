@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.fhir import lenient, outgoing
+from cds_service.fhir.dates import When
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.draft import KetamineOrder
@@ -16,6 +17,8 @@ from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, SetEn
 from cds_service.orders.regimen import Step
 from cds_service.protocol.model import Rule, SymptomIs
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import unplaced_doses
+from cds_service.rules.clauses.recorded import symptoms_left_open
 from cds_service.rules.clauses.verdict import in_sets
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
 from cds_service.rules.lower_rate import lower_rate
@@ -45,7 +48,9 @@ def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         if found is not None:
             return _restarted(case, rule, infusions, pause, found)
         unclear += undelivered(case.chart, "conditions", *map(case.chart.query_of, harm.sets))
+        unclear += _harm_left_open(pause, harm, case)
     unclear += undelivered(case.chart, "administrations")
+    unclear += unplaced_doses(case, given=True)
     if unclear:
         return could_not_tell(rule, case.order.reference, *unclear), []
     return clear(rule, case.order.reference), []
@@ -81,6 +86,16 @@ def _harm(pause: Medicine, harm: SymptomIs, case: Case) -> Fact | None:
         ):
             return Fact(f"{symptom.name} ({on(symptom.when, case.now)})", symptom.reference)
     return None
+
+
+def _harm_left_open(pause: Medicine, harm: SymptomIs, case: Case) -> tuple[Reason, ...]:
+    """The complaints whose answer or date is not known, and that may have been noticed while the infusion ran."""
+
+    def counts(when: When | None) -> bool:
+        assert pause.start is not None
+        return when is None or when.latest >= pause.start.earliest
+
+    return symptoms_left_open(harm, case, counts).reasons
 
 
 def _restarted(
@@ -138,7 +153,7 @@ def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     given = [medicine for medicine in given_of_drug(case) if _is_of(medicine, case)]
     running = next((medicine for medicine in given if medicine.status == "in-progress"), None)
     if running is None:
-        unread = undelivered(case.chart, "administrations")
+        unread = (*undelivered(case.chart, "administrations"), *unplaced_doses(case, given=True))
         return (could_not_tell(rule, order, *unread) if unread else clear(rule, order)), []
     started = min((medicine.start for medicine in given if medicine.start is not None), default=None)
     if started is None:

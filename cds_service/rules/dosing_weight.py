@@ -8,6 +8,7 @@ from datetime import timedelta
 from fractions import Fraction
 
 from cds_service import bounds, units
+from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Weight, on
 from cds_service.figures import show
 from cds_service.lazy import cached_property
@@ -29,6 +30,8 @@ class DosingWeight:
     previous: Weight | None = None
     unreadable: tuple[Weight, ...] = ()
     """Weights newer than `newest` that cannot be read."""
+    unplaced: tuple[str, ...] = ()
+    """Readings that may be newer weights, in their own words."""
 
     @property
     def usable(self) -> bool:
@@ -58,15 +61,29 @@ def dosing_weight(case: Case) -> DosingWeight:
     weights = case.chart.weights
     usable = [w for w in weights if w.kg is not None]
     if not usable:
-        return DosingWeight(None, unreadable=tuple(weights))
+        unplaced = tuple(entry.says for entry in case.chart.unplaced_weights)
+        return DosingWeight(None, unreadable=tuple(weights), unplaced=unplaced)
     newest = usable[0]
     unreadable = tuple(w for w in weights[: weights.index(newest)])
+    unplaced = tuple(
+        entry.says
+        for entry in case.chart.unplaced_weights
+        if entry.when is None or entry.when.latest >= newest.when.placed or _goes_before(entry, newest)
+    )
+    later = [w for w in usable[1:] if w.when.is_coarse and w.when.latest > newest.when.latest]
+    unplaced += tuple(f"{w.written} of {on(w.when, case.now)}: its date says too little" for w in later)
+    usable = [newest, *(w for w in usable[1:] if not w.when.is_coarse)]
     doubt = _doubt(newest, usable[1:], case)
     previous = None
     if doubt is not None:
         tried = enumerate(usable[1 : bounds.WEIGHTS + 1], 2)
         previous = next((w for i, w in tried if _doubt(w, usable[i:], case) is None), None)
-    return DosingWeight(newest, doubt, previous, unreadable)
+    return DosingWeight(newest, doubt, previous, unreadable, unplaced)
+
+
+def _goes_before(entry: Unplaced, newest: Weight) -> bool:
+    """A measured weight goes before a newer one that was stated or estimated."""
+    return newest.basis != "measured" and entry.may_be_in(["obs_weight_measured"])
 
 
 def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:

@@ -13,6 +13,7 @@ from cds_service.orders.proposal import Proposal, deletion
 from cds_service.orders.regimen import Body, Kind, Reading
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.dosing_weight import dosing_weight, reading
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
@@ -30,7 +31,10 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     given = list(_given(case))
     if given:
         return fired(case, rule, "given", *given), []
-    reasons = undelivered(case.chart, "medications", "medicationStatements", "administrations")
+    reasons = (
+        *undelivered(case.chart, "medications", "medicationStatements", "administrations"),
+        *unplaced_doses(case),
+    )
     return (
         could_not_tell(rule, case.order.reference, *reasons) if reasons else clear(rule, case.order.reference)
     ), []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cds_service.chart.facts import Weight, on
 from cds_service.deadline import Late
+from cds_service.fhir.resources import changed_meaning
 from cds_service.orders import words
 from cds_service.orders.exposure import Exposure, exposure
 from cds_service.orders.regimen import Step
@@ -103,11 +104,15 @@ def _doubts(case: Case, weight: DosingWeight | None) -> Sequence[Note]:
         return ()
     order = case.order
     doubts: list[Note] = []
+    if case.chart.deceased is not None:
+        doubts.append(Note("deceased", case.chart.deceased))
+    if (changed := changed_meaning(order.request)) is not None:
+        doubts.append(Note("changed-order", changed))
     if order.identity.disagreement is not None:
         doubts.append(Note("disagreement", order.identity.disagreement))
     if order.identity.veterinary:
         doubts.append(Note("veterinary", order.name))
     if weight is not None and weight.newest is not None and not order.labelled_nasal:
         unread = (f"{w.written} of {on(w.when, case.now)}: {w.problem}" for w in weight.unreadable)
-        doubts += [Note("newer-weight", each) for each in unread]
+        doubts += [Note("newer-weight", each) for each in (*unread, *weight.unplaced)]
     return doubts

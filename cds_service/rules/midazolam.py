@@ -20,6 +20,7 @@ from cds_service.orders.regimen import Reading, Step
 from cds_service.protocol.model import Limit, Rule, Tier
 from cds_service.rules.case import Case
 from cds_service.rules.clauses import evaluate
+from cds_service.rules.clauses.verdict import left_open
 from cds_service.rules.dosing_weight import dosing_weight
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
@@ -58,6 +59,10 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
             reasons += meant.reasons
     reasons += [reason for dose in doses if (reason := _unknown(dose)) is not None]
     reasons += undelivered(case.chart, "medications")
+    entries = case.chart.account.open(
+        [_MIDAZOLAM], "medicine", counts=lambda entry: entry.kind == "MedicationRequest"
+    )
+    reasons += left_open(entries)
     if reasons:
         return could_not_tell(rule, case.order.reference, *reasons), []
     return clear(rule, case.order.reference), []

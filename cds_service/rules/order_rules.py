@@ -13,6 +13,7 @@ from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetR
 from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
@@ -76,6 +77,7 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         Reason("dose", "how often it is given cannot be read") for w in case.order.written if w.repeat.unreadable
     ]
     reasons += undelivered(case.chart, "administrations")
+    reasons += unplaced_doses(case, given=True)
     return (could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)), []
 
 

@@ -53,6 +53,13 @@ def gravest(reasons: Iterable[Reason]) -> Kind:
 
 
 NOT_IN_TIME = Reason("time", "it was not checked in time", "failed")
+ENTRY = "entry"
+"""The fact of a reason that names an entry which could not be placed; it is said in the words of the entry."""
+
+
+def not_placed(says: str, reference: str, urgent: bool = False, short: str | None = None) -> Reason:
+    """That an entry is there and was not understood, in its own words."""
+    return Reason(ENTRY, says, "not-placed", reference, urgent, short)
 
 
 class Offers:

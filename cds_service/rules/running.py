@@ -43,6 +43,8 @@ def previous_rate(case: Case, body: Body) -> PreviousRate | None:
 
 def times_rate_at(case: Case, moment: datetime) -> Fraction | None:
     """How many times the rate that ran at a moment the order's highest rate is; None where either is not known."""
+    if any(medicine.start is None for medicine in given_of_drug(case)):
+        return None  # it may be the one that ran
     body = dosing_weight(case).bodies[0]
     begun = [m for m in given_of_drug(case) if m.start is not None and m.start.latest <= moment]
     own = [m for m in begun if is_given_by(m, case.order.request)]

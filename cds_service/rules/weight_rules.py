@@ -33,6 +33,7 @@ def missing(case: Case, rule: Rule) -> Outcome:
         return clear(rule, case.order.reference, because)
     facts = [Fact(f"{w.written} of {on(w.when, case.now)}: {w.problem}", w.reference) for w in weight.unreadable]
     unread = undelivered(case.chart, "bodySize")
+    facts += map(Fact, weight.unplaced)
     facts += [Fact(reason.says) for reason in unread]
     tier, values = at_any_weight(case)
     outcome = fired(case, rule, "dangerous-at-any-weight" if tier else "missing", *facts, **values)
@@ -79,7 +80,7 @@ def stale(case: Case, rule: Rule) -> Outcome:
         return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else "there is no weight")
     member = case.chart.setting.get("enc_class")
     outpatient = member is not None and member.group in _OUTPATIENT
-    age = weight.when.age(case.now)
+    age = weight.when.age_at_most(case.now)
     allowed = case.book.window("weight-age-outpatient" if outpatient else "weight-age-inpatient", case.now)
     fact = Fact(f"Weight {weight.written} of {on(weight.when, case.now)}", weight.reference)
     if age <= allowed:

@@ -141,3 +141,8 @@ def _members_of(system: str, code: str, product: Product | None, valuesets: Valu
     if members or product is None:
         return members
     return {n: m for i in product.ingredients for n, m in valuesets.members_of(INGREDIENT_SYSTEM, i).items()}
+
+
+def says_nothing(codings: Iterable[tuple[str, str]], texts: Sequence[str]) -> bool:
+    """Whether a medication names no drug at all: no words, and no code of a system whose codes name drugs."""
+    return not texts and all(canonical_system(system) not in DRUG_SYSTEMS for system, _ in codings)

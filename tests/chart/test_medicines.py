@@ -100,14 +100,16 @@ def test_of_ketamine_any_coding_decides(knowledge: Knowledge) -> None:
     assert found.status == "fired"
 
 
-@pytest.mark.parametrize("status", ["active", "intended"])
+@pytest.mark.parametrize("status", ["active", "intended", "Active", "recorded", "unknown", "a local word"])
 def test_a_medicine_that_the_patient_is_recorded_to_take_counts(status: str, knowledge: Knowledge) -> None:
     found = taken(knowledge, RULE, statement(concept((RXNORM, THEOPHYLLINE), text="theophylline"), status=status))
     assert found.status == "fired"
     assert found.facts[0].says == "theophylline (recorded as taken, no date)"
 
 
-@pytest.mark.parametrize("status", ["completed", "entered-in-error", "stopped", "on-hold", "unknown", "not-taken"])
+@pytest.mark.parametrize(
+    "status", ["completed", "entered-in-error", "stopped", "on-hold", "not-taken", "Not taken", "STOPPED"]
+)
 def test_one_that_is_not_taken_does_not(status: str, knowledge: Knowledge) -> None:
     found = taken(knowledge, RULE, statement(concept((RXNORM, THEOPHYLLINE)), status=status))
     assert found.status == "clear"

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import msgspec
 
 from cds_service import units
+from cds_service.chart.account import in_words
 from cds_service.chart.chart import written
-from cds_service.chart.facts import Fact, Measurement, on
+from cds_service.chart.facts import Fact, Measurement, on, value_of
+from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import (
@@ -19,11 +22,15 @@ from cds_service.rules.clauses.verdict import (
     Verdict,
     evaluate,
     facts_of,
+    left_open,
     not_found,
     reasons_of,
-    unknown,
     without_codes,
 )
+from cds_service.rules.outcome import Reason, not_placed
+from cds_service.terminology import answers
+
+_INEXACT = "it is not an exact value"
 
 
 @evaluate.register
@@ -31,14 +38,24 @@ def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) ->
     if missing := without_codes(clause.sets, case):
         return missing
     key = case.chart.query_of(clause.sets[0])
-    found = [m for name in clause.sets for m in case.chart.measurements(name)]
-    if clause.within is not None:
-        window = case.book.window(clause.within, case.now)
-        found = [m for m in found if case.chart.age_within(m.when, window)]
+    recorded = [m for name in clause.sets for m in case.chart.measurements(name)]
     if since is not None:
-        found = [m for m in found if m.when.earliest > since]
+        recorded = [m for m in recorded if m.when.earliest > since]
+    window = case.book.window(clause.within, case.now) if clause.within is not None else None
+    found = [m for m in recorded if window is None or case.chart.age_within(m.when, window)]
+    verdict = _of_placed(found, clause, case, key)
+    if verdict.holds or clause.any_value or clause.present:  # what is not understood is no result that one has
+        return verdict if found else not_found(case, *map(case.chart.query_of, clause.sets))
+    reasons = _left_open(recorded, found, clause, case, window, since)
+    if reasons:
+        return Verdict(None, reasons=(*reasons, *verdict.reasons))
+    return verdict if found else not_found(case, *map(case.chart.query_of, clause.sets))
+
+
+def _of_placed(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+    """The verdict by the readings that were understood so far that it is known what, whose and of when they are."""
     if not found:
-        return not_found(case, *map(case.chart.query_of, clause.sets))
+        return NO
     if clause.twice_within is not None:
         return _twice(found, clause, case, key)
     if clause.risen_by is not None or clause.fallen_by is not None:
@@ -51,6 +68,50 @@ def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) ->
     return NO
 
 
+def _left_open(
+    recorded: Sequence[Measurement],
+    found: Sequence[Measurement],
+    clause: model.ObservationIs,
+    case: Case,
+    window: timedelta | None,
+    since: datetime | None,
+) -> tuple[Reason, ...]:
+    """The readings that could have decided and are not among those that were `found`.
+
+    A reading gives way to a newer one only: one that could not be placed, or whose date is too coarse, counts here
+    unless it is certainly older than all that were found, or than the window.
+    """
+    oldest = min((m.when.placed for m in _which(found, clause.which)), default=None) if found else None
+    if clause.which != "newest" or clause.twice_within is not None:
+        oldest = None
+
+    def counts(when: When | None) -> bool:
+        if when is None:
+            return True
+        if window is not None and not case.chart.may_be_within(when, window):
+            return False
+        return (oldest is None or when.latest >= oldest) and (since is None or when.latest > since)
+
+    entries = case.chart.account.open(clause.sets, "reading", counts=lambda entry: counts(entry.when))
+    chosen = {id(m) for m in _which(found, clause.which)}
+    coarse = [m for m in recorded if m.when.is_coarse and id(m) not in chosen and counts(m.when)]
+    return (*left_open(entries), *(_reason(m, case, "its date says too little") for m in coarse))
+
+
+def _reason(m: Measurement, case: Case, why: str) -> Reason:
+    """A reading that was given and does not decide, in its own words."""
+    said = value_of(m.part)
+    sets = sorted(case.valuesets.members_of(*m.code))
+    title = case.valuesets[sets[0]].title if sets else m.name
+    name = next(iter(m.part.code.words if m.part.code else ()), title)
+    says = f"{name} of {on(m.when, case.now)} {f'says {in_words(said)}' if said else 'has no value'}: {why}"
+    return not_placed(says, m.reference, case.chart.is_urgent(sets), title)
+
+
+def _not_understood(m: Measurement, case: Case, why: str) -> Verdict:
+    return Verdict(None, reasons=(_reason(m, case, why),))
+
+
 def _twice(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
     """Two readings for which it holds, the newest among them: one alone may be an error."""
 
@@ -59,13 +120,13 @@ def _twice(found: Sequence[Measurement], clause: model.ObservationIs, case: Case
             return _compare(m, clause, case, key)
         return _changed([m, *(other for other in found if other.when.latest < m.when.latest)], clause, case, key)
 
-    newest = max(m.when.latest for m in found)
-    last = [holds(m) for m in found if m.when.latest == newest]
+    newest = max(m.when.placed for m in found)
+    last = [holds(m) for m in found if m.when.placed == newest]
     of_last = next((verdict for verdict in last if verdict.holds), last[0])
     if not of_last.holds:
         return of_last
     span = case.book.window(clause.twice_within or "", case.now)
-    before = [holds(m) for m in found if timedelta(0) < newest - m.when.latest <= span]
+    before = [holds(m) for m in found if timedelta(0) < newest - m.when.placed <= span]
     confirming = next((verdict for verdict in before if verdict.holds), None)
     if confirming is None:
         return next((verdict for verdict in before if verdict.holds is None), NO)
@@ -76,16 +137,18 @@ def _twice(found: Sequence[Measurement], clause: model.ObservationIs, case: Case
 
 def _changed(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
     """The newest against the lowest (or highest) before it in the window; a rise is in per cent of that."""
-    newest, *earlier = sorted(found, key=lambda m: m.when.latest, reverse=True)
+    newest, *earlier = sorted(found, key=lambda m: m.when.placed, reverse=True)
     name = clause.risen_by or clause.fallen_by or ""
     values: list[Fraction] = []
     for m in (newest, *earlier):
         value = _plain_value(m, case)
         if value is None:
-            return unknown(key, f"{m.name} of {on(m.when, case.now)}: it has no exact value")
+            return _not_understood(m, case, "it has no exact value")
         values.append(value)
-    if not earlier or len({m.quantity.unit_text if m.quantity else None for m in found}) > 1:
+    if not earlier:
         return NO
+    if len({m.quantity.unit_text if m.quantity else None for m in found}) > 1:
+        return _not_understood(newest, case, "it has another unit than the one before it")
     if clause.risen_by is not None:
         holds = values[0] > min(values[1:]) * (1 + case.number(name) / 100)
     else:
@@ -104,10 +167,10 @@ def _plain_value(m: Measurement, case: Case) -> Fraction | None:
         return None
 
 
-def _which(found: list[Measurement], which: str) -> list[Measurement]:
-    found = sorted(found, key=lambda m: m.when.latest, reverse=True)
+def _which(found: Sequence[Measurement], which: str) -> list[Measurement]:
+    found = sorted(found, key=lambda m: m.when.placed, reverse=True)
     if which == "newest":
-        return [m for m in found if m.when.latest == found[0].when.latest]
+        return [m for m in found if m.when.placed == found[0].when.placed]
     if which == "newest-of-each-code":
         return list({m.code: m for m in reversed(found)}.values())
     return found
@@ -117,7 +180,7 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) 
     if clause.present:
         return _measured(m, case)
     if clause.any_value:
-        return _measured(m, case) if m.quantity or m.answers or m.number is not None else NO
+        return _measured(m, case) if value_of(m.part) is not None else NO
     if clause.answer:
         return _answer(m, clause, case, key)
     if clause.date_ahead is not None:
@@ -139,7 +202,7 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) 
             try:
                 value, limit = _in_unit_of(m, limits, case)
             except units.UnitError as error:
-                return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
+                return _not_understood(m, case, str(error))
             if not holds(value, limit):
                 return NO
     return _measured(m, case)
@@ -157,7 +220,9 @@ def _value(m: Measurement, case: Case) -> str:
         return written(m.quantity)
     if m.number is not None:
         return str(m.number)
-    return date.text if (date := case.chart.when(m.date)) else "as coded"
+    if (date := case.chart.when(m.date)) is not None:
+        return date.text
+    return in_words(m.words[0]) if m.words else "as coded"
 
 
 def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Fraction, Fraction]:
@@ -165,9 +230,9 @@ def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Frac
     if (points := _points(m, case)) is not None:
         return Fraction(points), case.number(limits[0])
     if m.quantity is None or m.quantity.value is None:
-        raise units.UnitError("it has no value")
+        raise units.UnitError("it has no value" if value_of(m.part) is None else "it is not a number with a unit")
     if m.quantity.comparator:
-        raise units.UnitError("it is not an exact value")
+        raise units.UnitError(_INEXACT)
     fault: units.UnitError | None = None
     for name in limits:
         unit = case.limit(name).unit
@@ -193,31 +258,41 @@ def _points(m: Measurement, case: Case) -> int | None:
 
 
 def _answer(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
-    codings = (*m.answers, *m.interpretation)
-    if any(case.valuesets.member(name, codings) for name in clause.answer):
+    codings, words = (*m.answers, *m.interpretation), (*m.words, *m.interpreted)
+    yes = any(answers.holds(name, codings, words, case.valuesets) for name in clause.answer)
+    no = any(answers.holds(name, codings, words, case.valuesets) for name in clause.answered_no)
+    if yes and not no:
         return _measured(m, case)
-    if any(case.valuesets.member(name, codings) for name in clause.answered_no):
+    if no and not yes:
         return NO
-    if not codings and m.quantity is not None:
+    if not codings and not words and m.quantity is not None:
         return NO
-    return unknown(key, f"{m.name} of {on(m.when, case.now)}: its answer is not known")
+    return _not_understood(m, case, "its answer is not known")
 
 
 def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
     date = case.chart.when(m.date)
     if date is None:
-        return unknown("results", f"{m.name} of {on(m.when, case.now)}: it has no date")
+        return _not_understood(m, case, "it is not a date")
     ahead = date.latest.date() - case.now.date()
     return _measured(m, case) if 0 <= ahead.days <= case.book.window(limit, case.now).days else NO
 
 
 def _above_reference(m: Measurement, case: Case, key: str) -> Verdict:
-    if case.valuesets.member("ans_high", m.interpretation) or case.valuesets.member("ans_positive", m.interpretation):
+    interpreted = partial(answers.holds, codings=m.interpretation, words=m.interpreted, valuesets=case.valuesets)
+    if interpreted("ans_high") or interpreted("ans_positive"):
         return _measured(m, case)
     if m.quantity is None or m.quantity.value is None:
-        return NO if m.answers else unknown(key, f"{m.name} of {on(m.when, case.now)}: it has no value")
+        return _by_answer(m, case)
     verdict = _times_reference(m, case, key, Fraction(1))
     return NO if verdict.holds is None and m.interpretation else verdict
+
+
+def _by_answer(m: Measurement, case: Case) -> Verdict:
+    """Of a result that is no number: what another clause reads as an answer is not above anything."""
+    if m.answers or any(answers.holds(n, (), m.words, case.valuesets) for n in ("ans_positive", "ans_negative")):
+        return NO
+    return _not_understood(m, case, "its answer is not known" if m.words else "it has no number")
 
 
 def _times_reference(m: Measurement, case: Case, key: str, times: Fraction) -> Verdict:
@@ -225,23 +300,29 @@ def _times_reference(m: Measurement, case: Case, key: str, times: Fraction) -> V
     try:
         value, high = _with_bound(m, "high")
     except units.UnitError as error:
-        return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
-    return _measured(m, case) if value > high * times else NO
+        return _not_understood(m, case, str(error))
+    if value <= high * times:
+        below = m.quantity is not None and m.quantity.comparator in (None, "<", "<=")
+        return NO if below else _not_understood(m, case, _INEXACT)
+    above = m.quantity is not None and m.quantity.comparator in (None, ">", ">=")
+    return _measured(m, case) if above else _not_understood(m, case, _INEXACT)
 
 
 def _in_reference(m: Measurement, case: Case, key: str) -> Verdict:
+    if m.quantity is not None and m.quantity.comparator:
+        return _not_understood(m, case, _INEXACT)
     try:
         value, low = _with_bound(m, "low")
         _, high = _with_bound(m, "high")
     except units.UnitError as error:
-        return unknown(key, f"{m.name} of {on(m.when, case.now)}: {error}")
+        return _not_understood(m, case, str(error))
     return _measured(m, case) if low <= value <= high else NO
 
 
 def _with_bound(m: Measurement, end: Literal["low", "high"]) -> tuple[Fraction, Fraction]:
     """(value, the laboratory's bound for it), in one unit. Raises UnitError where there is no such bound."""
-    if m.quantity is None or m.quantity.value is None or m.quantity.comparator:
-        raise units.UnitError("it has no exact value")
+    if m.quantity is None or m.quantity.value is None:
+        raise units.UnitError("it has no value")
     bounds = [b for r in m.ranges if (b := r.high if end == "high" else r.low) is not None and b.value is not None]
     same_unit = [b for b in bounds if b.unit_text in (None, m.quantity.unit_text)]
     if len(same_unit) != 1 or same_unit[0].value is None:

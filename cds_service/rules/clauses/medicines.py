@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+import msgspec
+
+from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.protocol import model
 from cds_service.rules.case import Case
-from cds_service.rules.clauses.verdict import NO, QUESTION, Verdict, evaluate, in_sets, not_found
-from cds_service.rules.outcome import Reason
+from cds_service.rules.clauses.verdict import (
+    NO,
+    QUESTION,
+    Verdict,
+    evaluate,
+    in_sets,
+    left_open,
+    not_found,
+    nothing_found,
+)
+from cds_service.rules.outcome import Reason, not_placed
+from cds_service.terminology.drugs import DRUG_SETS
 
 
 @evaluate.register
@@ -22,7 +35,15 @@ def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Ve
         return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in certain))
     if _enough(matches, clause, case):
         return _disagreeing(m for m in matches if m.disagreement is not None)
-    return not_found(case, *medicine_lists(clause))
+    if undated := _undated(clause, case):
+        return Verdict(
+            None,
+            reasons=tuple(
+                not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine") for m in undated
+            ),
+        )
+    entries = case.chart.account.open(clause.sets, "medicine", counts=lambda entry: _may_match(entry, clause))
+    return nothing_found(case, entries, *medicine_lists(clause))
 
 
 def medicine_lists(clause: model.MedicineIs) -> tuple[str, ...]:
@@ -30,6 +51,26 @@ def medicine_lists(clause: model.MedicineIs) -> tuple[str, ...]:
     if clause.running or clause.given:
         return ("administrations",)
     return ("medications", "medicationStatements", "administrations")
+
+
+def _is_given(entry: Unplaced) -> bool:
+    return entry.kind == "MedicationAdministration"
+
+
+def _may_match(entry: Unplaced, clause: model.MedicineIs) -> bool:
+    return _is_given(entry) or not (clause.running or clause.given)
+
+
+def _undated(clause: model.MedicineIs, case: Case) -> list[Medicine]:
+    """Those that would match but for a date that nobody recorded."""
+    if clause.started_within is not None:
+        at_any_time = msgspec.structs.replace(clause, started_within=None)
+        candidates = [m for m in case.chart.medicines_by_set.of(clause.sets) if m.start is None]
+        return [m for m in candidates if _medicine_matches(m, at_any_time, case)]
+    if clause.within is None or clause.running:
+        return []
+    candidates = [m for m in case.chart.medicines_by_set.of(clause.sets) if m.given and m.end is None]
+    return [m for m in candidates if m.status != "in-progress" and _is_such(m, clause)]
 
 
 def _enough(matches: Sequence[Medicine], clause: model.MedicineIs, case: Case) -> bool:
@@ -46,6 +87,8 @@ def _nothing_else(matches: Sequence[Medicine], clause: model.MedicineIs, case: C
         return NO
     if clause.single_dose and not _one_dose(matches):
         return NO
+    if entries := case.chart.account.open(clause.sets, "medicine"):
+        return Verdict(None, reasons=left_open(entries))
     if (gap := not_found(case, *medicine_lists(clause))).holds is None:
         return gap
     return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in matches))
@@ -77,11 +120,7 @@ def _disagreeing(medicines: Iterable[Medicine]) -> Verdict:
 def _medicine_matches(medicine: Medicine, clause: model.MedicineIs, case: Case) -> bool:
     if clause.running:
         return medicine.given and medicine.status == "in-progress"
-    if clause.given and not medicine.given:
-        return False
-    if clause.routes and not medicine.routes.intersection(clause.routes):
-        return False
-    if clause.reasons and not in_sets(medicine.reasons, clause.reasons):
+    if (clause.given and not medicine.given) or not _is_such(medicine, clause):
         return False
     if clause.started_within is not None:
         window = case.book.window(clause.started_within, case.now)
@@ -91,6 +130,13 @@ def _medicine_matches(medicine: Medicine, clause: model.MedicineIs, case: Case) 
             return False
         return medicine.end.age(case.now) <= case.book.window(clause.within, case.now)
     return True
+
+
+def _is_such(medicine: Medicine, clause: model.MedicineIs) -> bool:
+    """By the route and the reason that are asked for."""
+    if clause.routes and not medicine.routes.intersection(clause.routes):
+        return False
+    return not clause.reasons or in_sets(medicine.reasons, clause.reasons)
 
 
 def _different(medicines: Iterable[Medicine], sets: Sequence[str]) -> set[str]:
@@ -111,10 +157,11 @@ def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
 
 @evaluate.register
 def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Verdict:
-    ours = [m for m in case.chart.medicines if m.given and m.identity is not None and m.start is not None]
+    ours = [m for m in case.chart.medicines if m.given and m.identity is not None]
+    entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given)
     if clause.running or clause.running_longer_than is not None:
         running = [m for m in ours if m.status == "in-progress" and _has_run(m, clause, case)]
-        return _exposed(running, case) if running else not_found(case, "administrations")
+        return _exposed(running, case) if running else nothing_found(case, entries, "administrations")
     if clause.within is not None:
         window = case.book.window(clause.within, case.now)
         ours = [m for m in ours if m.start is not None and m.start.age(case.now) <= window]
@@ -124,7 +171,24 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
         return Verdict(True, (Fact(f"given on {len(days)} days"),))
     if clause.doses is not None and len(counted) >= case.number(clause.doses):
         return Verdict(True, (Fact(f"given {len(counted)} times"),))
-    return not_found(case, "administrations")
+    return nothing_found(case, entries, "administrations")
+
+
+def unplaced_doses(case: Case, given: bool = False) -> tuple[Reason, ...]:
+    """The entries that may be orders or doses of the drug, or were doses at a time that nobody recorded.
+
+    With `given`, only doses.
+    """
+    undated = [m for m in case.chart.medicines if m.given and m.identity is not None and m.end is None]
+    entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given if given else lambda entry: True)
+    return (
+        *left_open(entries),
+        *(
+            not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine")
+            for m in undated
+            if m.status != "in-progress"
+        ),
+    )
 
 
 def _has_run(medicine: Medicine, clause: model.ExposureIs, case: Case) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import msgspec
 
 from cds_service.chart.facts import Act, Allergy, Fact, Problem, on
+from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import (
@@ -16,10 +17,11 @@ from cds_service.rules.clauses.verdict import (
     evaluate,
     in_sets,
     not_found,
+    nothing_found,
     reasons_of,
     without_codes,
 )
-from cds_service.rules.outcome import Reason
+from cds_service.rules.outcome import Reason, not_placed
 from cds_service.rules.running import times_rate_at
 
 
@@ -32,12 +34,13 @@ def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> V
         reasons = () if certain else reasons_of(verdict for _, verdict in still)
         return Verdict(True, tuple(_problem_fact(p, case.now) for p, _ in still), reasons)
     if clause.within is not None and (undated := _undated(clause, case)):
-        reason = Reason("conditions", f"{undated.name} has no date", "not-placed", undated.reference)
-        return Verdict(None, reasons=(reason,))
+        return Verdict(
+            None, reasons=(not_placed(f"{undated.name} has no date", undated.reference, short=undated.name),)
+        )
     may_be_open = clause.status != "inactive" and clause.undated != "only"
-    if may_be_open and (asked := _asked("a problem", clause, case.chart.open_problems)):
-        return Verdict(None, reasons=asked)
-    return not_found(case, "conditions")
+    asked = _asked("a problem", clause, case.chart.open_problems) if may_be_open else ()
+    entries = case.chart.account.open((*clause.sets, *clause.asks), "problem")
+    return _untold(asked, nothing_found(case, entries, "conditions"))
 
 
 def _undated(clause: model.ConditionIs, case: Case) -> Problem | None:
@@ -115,7 +118,16 @@ def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> V
         return Verdict(True, facts=tuple(Fact(f"{a.name} ({on(a.when, case.now)})", a.reference) for a in matches))
     if acts and case.chart.encounter is None and (unread := not_found(case, "encounter")).holds is None:
         return unread
-    return not_found(case, "procedures")
+    if clause.within is not None:
+        undated = [a for a in case.chart.acts_by_set.of(clause.sets) if a.when is None and not a.in_progress]
+        if matching := [a for a in undated if _act_matches(a, msgspec.structs.replace(clause, within=None), case)]:
+            return Verdict(
+                None,
+                reasons=tuple(
+                    not_placed(f"{a.name}: its date is not known", a.reference, short="a procedure") for a in matching
+                ),
+            )
+    return nothing_found(case, case.chart.account.open(clause.sets, "procedure"), "procedures")
 
 
 def _act_matches(act: Act, clause: model.ProcedureIs, case: Case) -> bool:
@@ -137,9 +149,9 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
     matches = [a for a in of_sets if clause.kind == "any" or a.intolerance == (clause.kind == "intolerance")]
     if matches:
         return Verdict(True, facts=tuple(Fact(a.name, a.reference) for a in matches))
-    if asked := _asked("an allergy", clause, case.chart.open_allergies):
-        return Verdict(None, reasons=asked)
-    return not_found(case, "allergies")
+    asked = _asked("an allergy", clause, case.chart.open_allergies)
+    entries = case.chart.account.open((*clause.sets, *clause.asks), "allergy")
+    return _untold(asked, nothing_found(case, entries, "allergies"))
 
 
 @evaluate.register
@@ -157,6 +169,23 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
     if found:
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
     asked = [p for p in case.chart.open_problems if p.when is None or case.chart.age_within(p.when, window)]
-    if reasons := _asked("a problem", clause, asked):
-        return Verdict(None, reasons=reasons)
-    return not_found(case, "conditions", *map(case.chart.query_of, clause.sets))
+    left = symptoms_left_open(clause, case, lambda when: case.chart.may_be_within(when, window))
+    return _untold(_asked("a problem", clause, asked), left)
+
+
+def symptoms_left_open(clause: model.SymptomIs, case: Case, counts: Callable[[When | None], bool]) -> Verdict:
+    """Nothing was found, where complaints may be meant whose answer or date is not known. `counts` by their date."""
+    entries = case.chart.account.open(
+        clause.sets, "reading", "event", "problem", counts=lambda entry: counts(entry.when)
+    )
+    coarse = tuple(
+        not_placed(f"{s.name} ({on(s.when, case.now)}): its date says too little", s.reference, short=s.name)
+        for s in case.chart.symptoms
+        if s.when.is_coarse and in_sets(s.members, clause.sets) and counts(s.when)
+    )
+    return _untold(coarse, nothing_found(case, entries, "conditions", *map(case.chart.query_of, clause.sets)))
+
+
+def _untold(reasons: tuple[Reason, ...], verdict: Verdict) -> Verdict:
+    """The verdict, with further reasons for which it cannot be told."""
+    return Verdict(None, reasons=(*reasons, *verdict.reasons)) if reasons else verdict

@@ -8,10 +8,11 @@ from functools import singledispatch
 
 import msgspec
 
+from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
 from cds_service.protocol import model
 from cds_service.rules.case import Case
-from cds_service.rules.outcome import Kind, Reason, undelivered
+from cds_service.rules.outcome import Kind, Reason, not_placed, undelivered
 
 SETTING = "setting"
 """The fact of a reason about where the patient is, where the site's own locations have no codes."""
@@ -110,3 +111,15 @@ def not_found(case: Case, *keys: str) -> Verdict:
     """Nothing was found: absent as recorded, if the lists of these queries are complete."""
     reasons = undelivered(case.chart, *keys)
     return Verdict(None, reasons=reasons) if reasons else NO
+
+
+def left_open(entries: Iterable[Unplaced]) -> tuple[Reason, ...]:
+    """The reasons that entries are which could not be placed."""
+    return tuple(not_placed(e.says, e.reference, e.urgent, e.name) for e in entries)
+
+
+def nothing_found(case: Case, entries: Iterable[Unplaced], *keys: str) -> Verdict:
+    """As not_found, where some of the entries that were given could not be placed."""
+    verdict = not_found(case, *keys)
+    reasons = left_open(entries)
+    return Verdict(None, reasons=(*reasons, *verdict.reasons)) if reasons else verdict
