@@ -202,7 +202,7 @@ class Supervisor(MPServer):
     def _stop_workers(self) -> None:
         for worker in self._coming:
             worker.process.kill()
-        for worker in self._serving:
+        for worker in list(self._serving):
             self._dismiss(worker, time.monotonic())
         end = time.monotonic() + self._care.stopping_seconds
         for worker in (*self._coming, *self._leaving, *self._serving):

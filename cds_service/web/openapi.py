@@ -144,7 +144,15 @@ class Operation:
     """Where the service asks who calls, this route asks for a token."""
 
 
-_REFUSALS: dict[int, type | str | None] = {401: None, 404: None, 413: None, 415: None, 429: None}
+_REFUSALS: dict[int, type | str | None] = {
+    401: None,
+    404: None,
+    408: None,
+    413: None,
+    415: None,
+    429: None,
+    503: None,
+}
 _OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/cds-services"): Operation(
         "Discovery: the services and the prefetch that each would like.",
@@ -159,7 +167,7 @@ _OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/cds-services/{service_id}/feedback"): Operation(
         "What clinicians did with cards. Answered 200 once it is stored.",
-        {200: OperationOutcome, 400: None, 503: None, **_REFUSALS},
+        {200: OperationOutcome, 400: None, **_REFUSALS},
         body=FeedbackBatch,
         is_signed=True,
     ),
@@ -255,8 +263,9 @@ _SAYS: Mapping[int, str] = {
     401: "No token, or none that can be accepted.",
     404: "There is nothing of that name.",
     412: "What the service cannot do without could not be had.",
+    408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is not declared as JSON.",
     429: "Too many calls; Retry-After says when to go on.",
-    503: "Not now.",
+    503: "Not now; where the service is busy, Retry-After says when to go on.",
 }
