@@ -241,3 +241,39 @@ def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_p
         assert len(_recorded(url)) == 51
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_record_that_no_database_could_take_is_lost_alone_and_not_tried_for_ever(
+    kind: str, file: Path, postgres: Postgres
+) -> None:
+    url = f"sqlite:///{file}" if kind == "sqlite" else postgres.database()
+    audit = Audit(Store(url))
+    assert audit.writer is not None
+    wrong: list[dict[str, Any]] = [{"service": None}, {"at": "yesterday"}, {"microseconds": 2**70}, {"service": {1}}]
+    for change in wrong:
+        audit.writer.put(invocation())
+        audit.writer.put(invocation(**change))
+    assert within(SOON, lambda: audit.writer is not None and audit.writer.waiting == 0)
+    audit.close()
+    assert (audit.writer.written, audit.writer.dropped) == (4, 4)
+    assert len(_recorded(url)) == 4
+
+
+def test_a_table_that_is_away_is_an_outage(postgres: Postgres) -> None:
+    """While somebody mends something, say: the records wait."""
+    import psycopg
+
+    url = postgres.database()
+    audit = Audit(Store(url))
+    assert audit.writer is not None
+    audit.writer.put(invocation())
+    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 1)
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("ALTER TABLE invocation RENAME TO elsewhere")
+        audit.writer.put(invocation())
+        assert within(SOON, lambda: audit.writer is not None and audit.writer.is_away)
+        assert (audit.writer.waiting, audit.writer.dropped) == (1, 0)
+        other.execute("ALTER TABLE elsewhere RENAME TO invocation")
+        assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 2)
+    audit.close()
