@@ -13,7 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from cds_service.patience import SaysWhy
 
@@ -41,11 +42,23 @@ def told(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except (IntegrityError, DataError) as error:
-        raise StoreError(f"{where}: a record is refused ({_kind(error)})") from None
     except SQLAlchemyError as error:
+        if _is_of_a_record(error):
+            raise StoreError(f"{where}: a record is refused ({_kind(error)})") from None
         kind = Broken if is_damage(getattr(error, "orig", None)) else Unavailable
         raise kind(f"{where} cannot be used: {_reason(error)}") from None
+
+
+def _is_of_a_record(error: SQLAlchemyError) -> bool:
+    """Whether trying again cannot help: it is what was to be written that is wrong.
+
+    A table that is missing, a right that was taken away or a server that became read-only are the database's.
+    """
+    if isinstance(error, PoolTimeout):
+        return False
+    if isinstance(error, ProgrammingError):
+        return getattr(error.orig, "sqlstate", None) is None
+    return isinstance(error, IntegrityError | DataError) or not isinstance(error, DBAPIError)
 
 
 def is_damage(error: object) -> bool:
