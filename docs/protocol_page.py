@@ -29,9 +29,9 @@ strict: a dose that equals its limit passes. Words in “quotes” are value set
 **Words without a code.** A problem or an allergy that has no known code is read by its words, in English, German,
 French and Spanish (`cds_service/terminology/words/`). A match asks, by name, on the card “could not check”, with a
 warning where the rule has a critical tier; it never fires a rule. Suspicion and history ask too; what the words deny,
-or say of the family, does not. Only the drug itself is recognised by its name: an allergy whose code, product or words
-name ketamine or esketamine fires [`allergy-ketamine`](#allergy-ketamine). An entry that says that nothing is known
-(“not asked”) is no knowledge, and one with neither a known code nor words may be anything.
+or say of the family, does not. Only the drug itself is recognised by its name: an allergy whose code, product or
+words name ketamine or esketamine fires [`allergy-ketamine`](#allergy-ketamine). An entry that says that nothing is
+known (“not asked”) is no knowledge, and one with neither a known code nor words may be anything.
 
 **How far to trust it.** *verified*: read in the source itself, its abstract or label; *second-hand*: read in
 another's words; *unverified*: not read; *design*: a choice of this protocol that no source makes. The kind of each
