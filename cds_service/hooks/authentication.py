@@ -67,7 +67,7 @@ class Authenticator:
         self._tolerance = tolerance
 
     def read_keys(self) -> None:
-        """Begin to read the keys of all clients, so that the first calls need not wait for them."""
+        """Begin to read the keys of all clients."""
         for _, keys in self._clients.values():
             for each in (*keys.by_url.values(), *([keys.file] if keys.file else [])):
                 each.begin_reading()

@@ -14,6 +14,7 @@ from importlib import resources
 
 from flask import Flask, Response, g, request
 
+from cds_service.hooks.authentication import Authenticator
 from cds_service.hooks.errors import TooManyRequests, Unauthenticated
 from cds_service.web import deadlines, metrics
 from cds_service.web.deployment import Deployment
@@ -22,6 +23,7 @@ log = logging.getLogger("ketamine_cds")
 
 _PREFLIGHT_SECONDS = "7200"
 """For how long a browser may remember a preflight: the most that Chromium keeps."""
+_AUTHENTICATOR = "ketamine-cds.authenticator"
 _METHODS = "GET, POST, OPTIONS"
 _HEADERS = "authorization, content-type"
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
@@ -30,8 +32,7 @@ _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 def register(app: Flask, deployment: Deployment) -> None:
     policy = _content_policy()
     is_https = deployment.settings.base_url.startswith("https://")
-    if deployment.tenants.authenticator is not None:
-        deployment.tenants.authenticator.read_keys()
+    app.extensions[_AUTHENTICATOR] = deployment.tenants.authenticator
 
     @app.before_request
     def admit() -> Response | None:
@@ -64,6 +65,13 @@ def register(app: Flask, deployment: Deployment) -> None:
             answer.headers["Cache-Control"] = "no-store"
             _share(answer, deployment)
         return answer
+
+
+def read_keys(app: Flask) -> None:
+    """Begin to read the keys of all clients, so that the first order after a start need not wait for them."""
+    authenticator: Authenticator | None = app.extensions[_AUTHENTICATOR]
+    if authenticator is not None:
+        authenticator.read_keys()
 
 
 def _is_ours(path: str) -> bool:

@@ -14,6 +14,7 @@ from cds_service.settings import load as load_settings
 from cds_service.web import logs
 from cds_service.web.app import create_app
 from cds_service.web.audit import open_audit
+from cds_service.web.security import read_keys
 
 _WARM_UP = (
     b'{"hook":"order-sign","hookInstance":"00000000-0000-0000-0000-000000000000","context":{"userId":"Practitioner/w",'
@@ -42,4 +43,5 @@ _settings = load_settings()
 logs.to_stderr(_settings.log_level)
 _knowledge = load(_settings.base_url, _settings.overlay, _settings.valuesets)
 app = create_app(_settings, _knowledge, recording=open_audit(_settings))
+read_keys(app)
 warm_up(_knowledge)
