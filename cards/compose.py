@@ -145,9 +145,14 @@ def _distinct(cards: Sequence[Composed]) -> list[Composed]:
 
 
 def not_checked_at_all(
-    why: str, texts: Texts, protocol: Protocol, topic_system: str, source_url: str, override_reasons: Sequence[Coding]
+    texts: Texts,
+    protocol: Protocol,
+    topic_system: str,
+    source_url: str,
+    override_reasons: Sequence[Coding],
+    why: str = "failed",
 ) -> Card:
-    """The card of a service that failed, or was late; `why` names its words."""
+    """The card of a service that failed, or (`why`: busy, late) had no time."""
     words = texts.words
     return Card(
         uuid=str(uuid4()),

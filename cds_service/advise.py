@@ -137,26 +137,24 @@ def _read_and_judge(
     return results, list(dict.fromkeys(notes))
 
 
-def failure(knowledge: Knowledge) -> Response:
-    """The answer when the service itself fails: the order was not checked, and the card says so."""
-    return _not_checked("failed", knowledge, [])
+def failure(knowledge: Knowledge, why: str = "failed", late: Sequence[Rule] = ()) -> Response:
+    """The answer when the service itself fails, or has no time: the order was not checked, and the card says so.
+
+    `why` names the words of the card; `late` are the rules that were not reached.
+    """
+    card = compose.not_checked_at_all(
+        knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons, why
+    )
+    version, site = knowledge.protocol.version, knowledge.protocol.site
+    return Response(cards=[card], extension=response.extension([], version, site, late))
 
 
 def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge) -> Advice:
     """The answer when the deadline was over before an order could be read: no rule was reached."""
     hook = hook_of(signing, request.viewing)
     rules = [rule for stops in (False, True) for rule in judge.rules_of(knowledge.protocol, hook, stops)]
-    late = _not_checked("late", knowledge, rules)
+    late = failure(knowledge, "late", rules)
     return Advice(late, composed=[compose.Composed(card, ()) for card in late.cards])
-
-
-def _not_checked(why: str, knowledge: Knowledge, rules: Sequence[Rule]) -> Response:
-    """One card and nothing else; `why` names its words, `rules` are said to be late."""
-    card = compose.not_checked_at_all(
-        why, knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons
-    )
-    version, site = knowledge.protocol.version, knowledge.protocol.site
-    return Response(cards=[card], extension=response.extension([], version, site, rules))
 
 
 def _judge(

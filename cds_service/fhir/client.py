@@ -93,7 +93,7 @@ class Limits:
 
 def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
     parts = urlsplit(url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    port = {"https": 443, "http": 80}.get(parts.scheme) if parts.port is None else parts.port
     return parts.scheme.lower(), (parts.hostname or "").lower(), port, parts.path.rstrip("/") + "/"
 
 

@@ -7,9 +7,12 @@ with a patient's id, or a value, into its words. Of an error its type and place 
 from __future__ import annotations
 
 import logging
+import queue
 import sys
 import threading
+import time
 from datetime import UTC, datetime
+from typing import TextIO
 
 import msgspec
 from flask import g, has_app_context
@@ -67,9 +70,56 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class Aside(logging.Handler):
+    """Writes lines in a thread of its own: a log that nobody reads any more must not hold up the orders.
+
+    Python's handler writes while it holds a lock that all threads share, and a pipe that is full never lets go. Lines
+    for which there is no room are left out, and the next one that is written says how many.
+    """
+
+    WAITING = 10_000
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str] = queue.Queue(self.WAITING)
+        self._left_out = 0
+        threading.Thread(target=self._write, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._left_out += 1
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait a little for what is still to be written; at the end of the process, that is."""
+        end = time.monotonic() + 1
+        while self._lines.unfinished_tasks and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def _write(self) -> None:
+        while True:
+            lines = [self._lines.get()]
+            if self._left_out:
+                says, self._left_out = f"{self._left_out} lines of the log were left out", 0
+                now = datetime.now(UTC).isoformat(timespec="milliseconds")
+                lines.append(msgspec.json.encode(Line(time=now, level="WARNING", logger=OURS, says=says)).decode())
+            try:
+                self._stream.writelines(f"{line}\n" for line in lines)
+                self._stream.flush()
+            except (OSError, ValueError):  # nobody is there to read it, or to be told
+                pass
+            finally:
+                self._lines.task_done()
+
+
 def to_stderr(level: str = "INFO") -> None:
     """Log to standard error from `level` on; libraries from WARNING on. Nothing is printed beside these lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Aside(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(OURS).setLevel(level)

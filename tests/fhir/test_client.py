@@ -691,6 +691,7 @@ def test_an_address_below_the_base_is_below_it(url: str) -> None:
         "https://ehr.example//fhir",
         "https://ehr.example:8443/fhir",
         "https://ehr.example:80/fhir",
+        "https://ehr.example:0/fhir",
         "https://ehr.example:port/fhir",
         "https://ehr.example:99999/fhir",
         "https://ehr.example.evil.example/fhir",

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -177,6 +178,35 @@ def test_standard_error_holds_json_lines_only_and_no_message_of_an_error() -> No
     assert "Miller" not in done.stderr
     assert [line["logger"] for line in written] == ["a.library", "ketamine_cds"]
     assert written[1]["says"].startswith("a thread ended: ValueError at ")
+
+
+def test_a_log_that_nobody_reads_holds_up_nobody_and_says_later_what_it_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python's own handler waits for the reader, and every thread that logs waits for the handler."""
+    monkeypatch.setattr(logs.Aside, "WAITING", 100)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, encoding="utf-8") as pipe, os.fdopen(writing, "w", encoding="utf-8") as stream:
+        handler = logs.Aside(stream)
+        handler.setFormatter(logs.JsonLines())
+
+        def tell(words: str) -> None:
+            handler.handle(logging.LogRecord(logs.OURS, logging.INFO, __file__, 1, words, None, None))
+
+        for _ in range(1000):  # a pipe holds 64 kB
+            tell("x" * 1000)
+        says: list[str] = []
+        reader = threading.Thread(target=lambda: says.extend(json.loads(line)["says"] for line in pipe))
+        reader.start()
+        handler.flush()
+        tell("the last one")
+        handler.flush()
+        stream.close()
+        reader.join(PATIENCE)
+    left_out = sum(int(each.split()[0]) for each in says if each.endswith("lines of the log were left out"))
+    assert left_out > 0
+    assert says.count("x" * 1000) + left_out == 1000
+    assert "the last one" in says
 
 
 # Figures -----------------------------------------------------------------------------------------------------------
