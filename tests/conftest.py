@@ -43,7 +43,7 @@ def _invariants_of_every_response() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_answer_is_late() -> Iterator[None]:
-    """A machine that is busy makes no answer wrong: only a test that sets a deadline of its own has one."""
+    """A busy machine makes no answer wrong: a test has a deadline only where it sets another than the default."""
     default, seconds = Settings().answer_deadline_ms, Settings.answer_seconds.fget
     given = property(lambda self: None if self.answer_deadline_ms == default else seconds(self))
     with pytest.MonkeyPatch.context() as patch:

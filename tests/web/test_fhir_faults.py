@@ -25,7 +25,8 @@ from tests.servers.local import FOREVER, LocalServer, Received, Reply, Script, l
 DEADLINE_MS = 400
 PLENTY_MS = 30_000
 """The deadline where a test is not about time: a busy machine then fails nothing."""
-ANSWER_MS = 450
+ANSWER_MS = 440
+"""Other than the default, under which no test runs (conftest.py)."""
 MARGIN = 0.05
 """Seconds that an answer may take beyond its deadline."""
 HEALED = 5.0
