@@ -123,8 +123,8 @@ def _as_r4(order: dict[str, Any]) -> dict[str, Any]:
         medication = order["medication"]
         order = {name: value for name, value in order.items() if name != "medication"}
         for element, name in (("concept", "medicationCodeableConcept"), ("reference", "medicationReference")):
-            if medication.get(element) is not None:
-                order.setdefault(name, medication[element])
+            if medication.get(element) is not None and order.get(name) is None:
+                order[name] = medication[element]
         order |= _reasons(order)
     return order
 

@@ -120,9 +120,7 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
         offers = Offers(lambda: _suggested(case, rule, []))
-        shown = {fact.reference for fact in verdict.facts}
-        worse = tuple(r for r in reasons_of(unknown) if r.reference is None or r.reference not in shown)
-        return changed.of(replace(outcome, reasons=worse, proposals=offers))
+        return changed.of(replace(outcome, reasons=reasons_of(unknown), proposals=offers))
     if unknown:
         return could_not_tell(rule, order, *reasons_of(unknown))
     return clear(rule, order)
