@@ -39,6 +39,20 @@ or say of the family, does not. Only the drug itself is recognised by its name: 
 words name ketamine or esketamine fires [`allergy-ketamine`](#allergy-ketamine). An entry that says that nothing is
 known (“not asked”) is no knowledge, and one with neither a known code nor words may be anything.
 
+**Every entry of the chart** is placed, certainly irrelevant, or left open. What is left open, and a rule could have
+been decided by, stands on the card “could not check” in its own words: a reading without a date, a status nobody
+knows, a value in words that are no known answer. A newer weight or pressure that is not understood never gives way
+in silence to an older one.
+
+**What changed on 2026-11-28.** [`raised-icp`](#raised-icp), [`hyperthyroid-untreated`](#hyperthyroid-untreated), the sedation tier of
+[`monotherapy-no-multimodal`](#monotherapy-no-multimodal) and
+[`pregnancy-status-unknown`](#pregnancy-status-unknown): an exception whose list cannot be read no longer quiets the
+finding. [`allergy-ketamine`](#allergy-ketamine): a name, a brand or a product fires as it does on an order.
+[`free-text-or-unparseable-dose`](#free-text-or-unparseable-dose): what an order says against itself is said, the worse
+reading is judged, and timing or words that cannot be compared warn. [`allergy-list-missing`](#allergy-list-missing):
+“not asked” is no knowledge. Words in a problem list warn where they may mean a critical tier; a milder tier that
+fires no longer hides that a worse one could not be told.
+
 **How far to trust it.** *verified*: read in the source itself, its abstract or label; *second-hand*: read in
 another's words; *unverified*: not read; *design*: a choice of this protocol that no source makes. The kind of each
 source is given; nobody graded the evidence formally. Every value needs an owner before clinical use.
