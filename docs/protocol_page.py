@@ -44,14 +44,14 @@ been decided by, stands on the card “could not check” in its own words: a re
 knows, a value in words that are no known answer. A newer weight or pressure that is not understood never gives way
 in silence to an older one.
 
-**What changed on 2026-11-28.** [`raised-icp`](#raised-icp), [`hyperthyroid-untreated`](#hyperthyroid-untreated), the sedation tier of
-[`monotherapy-no-multimodal`](#monotherapy-no-multimodal) and
+**What changed on 2026-11-28.** [`raised-icp`](#raised-icp), [`hyperthyroid-untreated`](#hyperthyroid-untreated), the
+sedation tier of [`monotherapy-no-multimodal`](#monotherapy-no-multimodal), and
 [`pregnancy-status-unknown`](#pregnancy-status-unknown): an exception whose list cannot be read no longer quiets the
 finding. [`allergy-ketamine`](#allergy-ketamine): a name, a brand or a product fires as it does on an order.
-[`free-text-or-unparseable-dose`](#free-text-or-unparseable-dose): what an order says against itself is said, the worse
-reading is judged, and timing or words that cannot be compared warn. [`allergy-list-missing`](#allergy-list-missing):
-“not asked” is no knowledge. Words in a problem list warn where they may mean a critical tier; a milder tier that
-fires no longer hides that a worse one could not be told.
+[`free-text-or-unparseable-dose`](#free-text-or-unparseable-dose): what an order says against itself is said, the
+worse reading is judged, and timing or words that cannot be compared warn.
+[`allergy-list-missing`](#allergy-list-missing): “not asked” is no knowledge. Words in a problem list warn where they
+may mean a critical tier; a milder tier that fires no longer hides that a worse one could not be told.
 
 **How far to trust it.** *verified*: read in the source itself, its abstract or label; *second-hand*: read in
 another's words; *unverified*: not read; *design*: a choice of this protocol that no source makes. The kind of each
