@@ -404,12 +404,14 @@ def test_a_text_is_shown_up_to_so_many_characters_with_its_end() -> None:
 
 def test_a_section_has_so_many_lines_and_says_how_many_more_there_are(knowledge: Knowledge) -> None:
     asked = _asked()
-    dateless = observation("29463-7", {"valueQuantity": {"value": 70, "code": "kg"}}, "now", 1)
-    del dateless["effectiveDateTime"]
     entries = asked["prefetch"]["bodySize"].setdefault("entry", [])
-    entries += [{"resource": dateless | {"id": f"d{number}"}} for number in range(1_000)]
+    for number in range(1_000):
+        value = {"valueQuantity": {"value": 50 + number / 100, "code": "kg"}}
+        dateless = observation("29463-7", value, "now", 1) | {"id": f"d{number}"}
+        del dateless["effectiveDateTime"]
+        entries.append({"resource": dateless})
     answer = _answer(asked, knowledge)
-    lines = [line for line in _said(answer).split("\n") if "without a readable date" in line]
+    lines = [line for line in _said(answer).split("\n") if "its date cannot be read" in line]
     assert 0 < len(lines) <= bounds.LINES
     assert " more\n" in _said(answer) + "\n"
     assert len(encode(answer)) < 30_000

@@ -72,6 +72,7 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
         is_ours = type(error).__module__.startswith("cds_service.")
         says = str(error) if is_ours else f"{type(error).__name__} at {place(error)}"
         log.error("a worker cannot start: %s", says)
+        logging.shutdown()  # the lines are written aside
         os._exit(1)
     return Door(application, bounds, partial(_live, line))
 

@@ -61,7 +61,7 @@ def _inflated(body: bytes, window: int, limit: int) -> bytes:
                 return b"".join(found)
     except zlib.error as error:
         raise Malformed("the body is not compressed as its Content-Encoding says") from error
-    raise Malformed(f"the compressed body has more than {_MEMBERS} members")
+    raise TooLarge(f"the compressed body has more than {_MEMBERS} members")
 
 
 def _has_header(body: bytes) -> bool:

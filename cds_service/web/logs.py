@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from multiprocessing.util import Finalize
 from typing import TextIO
 
 import msgspec
@@ -90,6 +91,8 @@ class Aside(logging.Handler):
         self._lines: queue.Queue[str] = queue.Queue(self.WAITING)
         self._left_out = 0
         threading.Thread(target=self._write, name="log", daemon=True).start()
+        # The end of a worker process runs no other exit handlers; after the audit, which still has something to say.
+        Finalize(None, self.flush, exitpriority=0)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

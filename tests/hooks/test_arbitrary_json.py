@@ -32,6 +32,8 @@ PATIENCE = 10.0
 _PLACE = re.compile(r": it goes wrong at line \d+, column \d+")
 SAID = {
     "the body is not a JSON object",
+    "the compressed body is cut off",
+    "the body is not compressed as its Content-Encoding says",
     "hook is not order-sign",
     "hook is not order-select",
     "hook is not patient-view",

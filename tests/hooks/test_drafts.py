@@ -97,8 +97,6 @@ SPELLINGS = [
     f"https://ehr.example/fhir/r4/Patient/{PATIENT}/_history/3",
     f"Patient/{PATIENT}/_history/1",
     f"urn:uuid:{PATIENT}",
-    PATIENT.upper(),
-    f"Patient/{PATIENT.upper()}",
     f" Patient/{PATIENT} ",
 ]
 
@@ -110,7 +108,9 @@ def test_the_patient_is_the_same_in_every_spelling(context: str, subject: str) -
     assert ("rate-exceeds-ceiling", "critical") in _topics(asked)
 
 
-@pytest.mark.parametrize("subject", ["Patient/p2", "http://ehr.example/fhir/Patient/p2", "Group/p1", "urn:uuid:p2"])
+@pytest.mark.parametrize(
+    "subject", ["Patient/P1", "Patient/p2", "http://ehr.example/fhir/Patient/p2", "Group/p1", "urn:uuid:p2"]
+)
 def test_an_order_of_another_patient_is_not_judged_and_warns(subject: str) -> None:
     assert _topics(_asked(_changed(subject={"reference": subject}))) == [("could-not-check", "warning")]
 
@@ -143,7 +143,6 @@ def test_a_draft_that_does_not_say_its_drug_warns_once(how: str) -> None:
 @pytest.mark.parametrize(
     "concept",
     [
-        None,
         {"text": "paracetamol 1 g"},
         {"coding": [{"system": "urn:h", "code": "PCM", "display": "Paracetamol"}]},
         {"coding": [{"system": RXNORM, "code": "161"}]},

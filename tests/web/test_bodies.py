@@ -67,9 +67,15 @@ def test_a_bomb_stops_at_the_bound(compress: Callable[[bytes], bytes], http: Fla
     assert answer.status_code == 200
 
 
-def test_a_bomb_of_many_members_stops_at_the_bound() -> None:
+@pytest.mark.parametrize("member", [gzip.compress(b" " * (LIMIT // 10)), gzip.compress(b"")], ids=["long", "empty"])
+def test_a_bomb_of_many_members_stops_at_the_bound(member: bytes) -> None:
+    """Of empty ones too: each leaves a copy of all that follows it."""
     with pytest.raises(TooLarge):
-        bodies.plain(gzip.compress(b" " * 1000) * 60, "gzip", "", LIMIT)
+        bodies.plain(member * 17, "gzip", "", LIMIT)
+
+
+def test_a_body_of_a_few_members_is_read_as_one() -> None:
+    assert bodies.plain(gzip.compress(b'{"a":') + gzip.compress(b"1}"), "gzip", "", LIMIT) == b'{"a":1}'
 
 
 @pytest.mark.parametrize(

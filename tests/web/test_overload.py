@@ -122,6 +122,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "HEADER_SECONDS": "2",
         "MAX_BODY_BYTES": "1000000",
         "FHIR_DEADLINE_MS": "3000",
+        "ANSWER_DEADLINE_MS": "5000",
     }
     with ExitStack() as stack:
         ehr = stack.enter_context(local_server(_held_up))

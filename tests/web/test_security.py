@@ -186,7 +186,8 @@ def test_at_no_depth_does_the_service_fail(knowledge: Knowledge) -> None:
             assert spot in body
             status, _ = told.post(body.replace(spot, spot + b',"unknown":' + deep, 1), "order-sign")
             statuses.add(status)
-    assert statuses == {200, 400}
+    assert 200 in statuses
+    assert statuses <= {200, 400}
 
 
 # Rate ---------------------------------------------------------------------------------------------------------------
