@@ -122,7 +122,8 @@ def test_no_rule_asks_the_chart_for_a_list_that_it_is_not_known_to_read(
     undeclared: dict[str, set[tuple[str, ...]]] = {}
     asked_for: dict[str, set[tuple[str, ...]]] = {}
     for case in cases:
-        for rule in reads.rules_of(case.protocol, case.hook, case.stopping):
+        rules = reads.rules_of(case.protocol, case.hook, case.stopping)
+        for rule in rules:
             asked = _alone(case, rule)
             asked_for.setdefault(rule.judge, set()).update(asked)
             judged = (
