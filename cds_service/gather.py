@@ -10,7 +10,7 @@ from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.client import Answer, Source, read_named
-from cds_service.fhir.medication import described
+from cds_service.fhir.medication import described, to_read
 from cds_service.fhir.records import Records, bare_id
 from cds_service.fhir.resources import (
     MedicationAdministration,
@@ -108,7 +108,7 @@ def fetch_missing(
             records.gaps[query.key] = "the request does not say which patient"
     # One Bundle under a foreign key may answer several queries, with one next page between them.
     first_of = {url: key for key, url in reversed(urls.items())}
-    unnamed = _unnamed_medications(records)
+    unnamed = _unnamed_medications(records, request)
     asked = {key: url for url, key in first_of.items()} | ({} if source.why_not else unnamed)
     if not asked:
         return
@@ -124,7 +124,7 @@ def fetch_missing(
             records.gaps.pop(key, None)  # what was sent in its place
         reading.add_answer(records, by_key[key], answer.pages, gap)
     _add_medications(records, [answers[url] for url in unnamed if url in answers])
-    further = {url: url for url in _unnamed_medications(records) if url not in asked}
+    further = {url: url for url in _unnamed_medications(records, request) if url not in asked}
     if further and not source.why_not:
         _add_medications(records, source.fetch(further).values())
 
@@ -133,7 +133,7 @@ MOST_MEDICATIONS = 64
 """References that are looked up for one chart."""
 
 
-def _unnamed_medications(records: Records) -> dict[str, str]:
+def _unnamed_medications(records: Records, request: HookRequest) -> dict[str, str]:
     """The references of medicines of the chart that say nothing but where to look."""
     found: dict[str, str] = {}
     medicines: list[MedicationRequest | MedicationStatement | MedicationAdministration] = [
@@ -142,7 +142,8 @@ def _unnamed_medications(records: Records) -> dict[str, str]:
         *records.of(MedicationAdministration),
     ]
     for resource in medicines:
-        url = described(resource, records.resolve).to_fetch if counts(resource) else None
+        reference = described(resource, records.resolve).to_fetch if counts(resource) else None
+        url = to_read(reference, "Medication", request.fhir_server) if reference else None
         if url is not None and len(found) < MOST_MEDICATIONS:
             found[url] = url
     return found

@@ -137,8 +137,28 @@ def test_a_medication_in_the_prefetch_is_not_fetched(knowledge: Knowledge) -> No
 # What is fetched ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("reference", "asked"),
+    [
+        ("Medication/m", ["Medication/m"]), ("$export", []), ("Medication?code=1", []), ("Patient/p2", []),
+        ("https://elsewhere.example/fhir/Medication/m", []), ("Medication/m/$everything", []), ("#m", []),
+    ],
+)  # fmt: skip
+def test_a_medicine_of_the_chart_is_fetched_only_where_its_reference_names_a_medication(
+    reference: str, asked: list[str], knowledge: Knowledge
+) -> None:
+    order = {"resourceType": "MedicationRequest", "id": "r1", "status": "active", "intent": "order"}
+    order |= {"subject": {"reference": "Patient/p1"}, "medicationReference": {"reference": reference}}
+    medications = {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": order}]}
+    ehr = Ehr(Medication_m=MORPHINE)
+    answer = advise(_ketamine(prefetch={"medications": medications}), True, knowledge, ehr, NOW)
+    assert ehr.asked == asked
+    assert ("- a medicine (ordered, " in _details(answer)) is (not asked), "what it is stays open and is said"
+
+
 def _ketamine(**changes: Any) -> HookRequest:
     request = hook_request({"order": {"rate": "1.2 mg/kg/h"}})
+    request["prefetch"] |= changes.get("prefetch", {})
     for key in changes.get("without", ()):
         del request["prefetch"][key]
     request["context"] |= changes.get("context", {})
