@@ -5,7 +5,7 @@ EXAMPLE ?= examples/ward-infusion-over-the-limit.json
 WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
-.PHONY: run test timing lint bench docs lock clean soak fuzz conformance pin sbom audit
+.PHONY: run test timing lint bench docs lock clean soak losses fuzz conformance pin sbom audit
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
 	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
@@ -27,6 +27,9 @@ bench: .venv/dev ## compare with a no-op route, in one run
 
 soak: .venv/dev ## mixed load at half of the maximum for MINUTES, with errors, times and memory for each
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
+
+losses: .venv/dev ## kill and stop workers and the parent under load: what is lost, and how soon it goes on
+	@$(BIN)/python -m bench.losses
 
 fuzz: .venv/dev ## 200,000 mutated requests and more; nothing may fail, hang or grow
 	$(BIN)/python -m tests.fuzz.run

@@ -30,6 +30,10 @@ class Server:
     port: int
     pid: int
 
+    def workers(self) -> list[int]:
+        """The processes that serve, a spare one among them."""
+        return _workers(self.pid)
+
     def cpu_seconds(self) -> float:
         """What the workers have had of the processors so far; 0 where /proc does not say."""
         ticks = 0
@@ -59,7 +63,7 @@ def service(workers: int, **settings: str) -> Iterator[Server]:
     port = _free_port()
     given = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
     # A spare worker serves nobody: its memory would be counted with those that do.
-    given |= {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers), f"{PREFIX}SPARE_WORKERS": "0"}
+    given = {f"{PREFIX}SPARE_WORKERS": "0"} | given | {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers)}
     with _running(["cds_service.cli", "serve"], port, given) as server:
         yield server
 

@@ -23,6 +23,8 @@ from tests.servers.local import LocalServer, Received, Reply, local_server, unus
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
 ICD_10_CM = "http://hl7.org/fhir/sid/icd-10-cm"
+ICD_10 = "http://hl7.org/fhir/sid/icd-10"
+ICD_9_CM = "http://hl7.org/fhir/sid/icd-9-cm"
 INVENTED = "9990001"
 """A SNOMED CT code below schizophrenia that only the server of the test knows."""
 
@@ -93,9 +95,13 @@ def hapi() -> Iterator[str]:
     snomed += all_of("ae_headache_dizziness", SNOMED, c25064002=renamed, c404640003=dizzy)
     icd = [concept("R51", "Headache", concept("R51.9", "Headache, unspecified"))]  # R42 it does not know
     icd += all_of("dx_schizophrenia", ICD_10_CM)
+    who = all_of("dx_schizophrenia", ICD_10) + all_of("ae_headache_dizziness", ICD_10)
+    left_out = [concept(code, "no psychosis") for code in ("293.83", "293.84", "293.89")]
+    older = all_of("dx_schizophrenia", ICD_9_CM) + left_out
+    systems = {SNOMED: snomed, ICD_10_CM: icd, ICD_10: who, ICD_9_CM: older}
     with hapi_server(expands_hierarchies=True) as url:
-        for each in (code_system(SNOMED, *snomed), code_system(ICD_10_CM, *icd)):
-            requests.post(f"{url}/CodeSystem", json=each, timeout=60).raise_for_status()
+        for system, concepts in systems.items():
+            requests.post(f"{url}/CodeSystem", json=code_system(system, *concepts), timeout=60).raise_for_status()
         yield url
 
 
@@ -122,7 +128,7 @@ def test_a_group_and_a_code_that_the_server_does_not_know_are_kept_apart(hapi: s
     sets = valuesets.load(tmp_path)
     written = json.loads((tmp_path / "ae_headache_dizziness.json").read_bytes())
     codes = {entry["code"]: entry for entry in written["expansion"]["contains"]}
-    assert codes.keys() == {"25064002", "404640003", "R51", "R51.9"}
+    assert codes.keys() == {"25064002", "404640003", "R42", "R51", "R51.9"}  # R42 of WHO's
     assert "extension" in codes["R51.9"]
     assert "extension" not in codes["404640003"]
     assert sets.member("ae_headache_dizziness/headache", [(ICD_10_CM, "R51.9")]) is not None
@@ -137,7 +143,7 @@ def test_check_says_what_is_unknown_renamed_and_inactive_and_nothing_of_what_is_
         f'inactive: {SNOMED} 404640003 "Dizziness (finding)" (ae_headache_dizziness)',
         f'other name: {SNOMED} 404640003 "Dizziness (finding)" is there "Feeling dizzy" (ae_headache_dizziness)',
         f'not known: {ICD_10_CM} R42 "Dizziness and giddiness" (ae_headache_dizziness)',
-        "4 codes of 2 systems: 3 findings",
+        "6 codes of 3 systems: 3 findings",
     ]
 
 
