@@ -22,7 +22,7 @@ from cds_service.chart.facts import (
     on,
     value_of,
 )
-from cds_service.chart.reading import Reading
+from cds_service.chart.reading import Reading, is_unknown
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import dates, resources, statuses
 from cds_service.fhir.dates import When
@@ -218,7 +218,8 @@ class Chart(Reading):
         status = statuses.code_of(
             "condition", condition.verification_status, condition.clinical_status, condition.status
         )
-        if status in NEVER_COUNTS or self.says_unknown(condition.code):
+        placed = self.placement(condition.code)
+        if status in NEVER_COUNTS or is_unknown(placed):
             self.account.irrelevant["Condition"] += 1
             return None
         ended = bool(
@@ -230,7 +231,6 @@ class Chart(Reading):
         onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
         when = self.when(onset) or self.when(condition.recorded_date)
         name = (condition.code.name if condition.code else None) or "problem without a name"
-        placed = self.placement(condition.code)
         if self._is_open(condition, name, placed, when):
             return None
         self.account.placed["Condition"] += 1

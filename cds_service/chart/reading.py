@@ -18,6 +18,11 @@ _UNKNOWN = "no_information"
 """The value set of entries that say that nothing is known."""
 
 
+def is_unknown(placed: Placement) -> bool:
+    """Whether what was placed says that nothing is known."""
+    return _UNKNOWN in placed.members or (placed.may_mean is not None and _UNKNOWN in placed.may_mean)
+
+
 class Reading:
     """What every part of a chart needs to read one patient's records at a moment."""
 
@@ -79,8 +84,7 @@ class Reading:
 
     def says_unknown(self, concept: CodeableConcept | None) -> bool:
         """Whether an entry of a list says that nothing is known: "not asked" is not "none"."""
-        placed = self.placement(concept)
-        return _UNKNOWN in placed.members or (placed.may_mean is not None and _UNKNOWN in placed.may_mean)
+        return is_unknown(self.placement(concept))
 
     def reasons(self, order: resources.MedicationRequest) -> Members:
         """Value sets of what an order is for."""

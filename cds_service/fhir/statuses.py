@@ -49,9 +49,18 @@ def code_of(kind: Kind, *said: str | CodeableConcept | None) -> str | None:
 
     Of several the one that stands highest in statuses.toml counts: an entry in error is one wherever it says so.
     """
+    if len(said) == 1 and isinstance(said[0], str):
+        return _code_of_word(kind, said[0])
     known = _TABLE[kind]
     found = [known[word] for each in said if each is not None for word in _words(each) if word in known]
     return min(found)[1] if found else None
+
+
+@lru_cache(maxsize=2048)
+def _code_of_word(kind: Kind, word: str) -> str | None:
+    """Most statuses are one word of a few."""
+    found = _TABLE[kind].get(_fold(word)) if word and len(word) <= _LONGEST else None
+    return found[1] if found else None
 
 
 def _words(said: str | CodeableConcept) -> list[str]:
