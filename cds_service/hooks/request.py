@@ -136,7 +136,7 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
 def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
     """The request's parts. A byte order mark, other bytes than UTF-8 and halves of characters are survived."""
     body = body.removeprefix(codecs.BOM_UTF8)
-    valid = body if _is_utf8(body) else body.decode(errors="replace").encode()
+    valid = body if is_utf8(body) else body.decode(errors="replace").encode()
     try:
         envelope = _parts(valid)
     except RecursionError:
@@ -185,7 +185,8 @@ def _parts(body: bytes) -> _Usual | _Unusual:
         return _UNUSUAL.decode(body)
 
 
-def _is_utf8(body: bytes) -> bool:
+def is_utf8(body: bytes) -> bool:
+    """Whether bytes are valid UTF-8."""
     try:
         body.decode()
     except UnicodeDecodeError:

@@ -6,6 +6,7 @@ import codecs
 import zlib
 
 from cds_service.hooks.errors import Malformed, NotJson, TooLarge
+from cds_service.hooks.request import is_utf8
 
 _JSON = frozenset({"application/json", "text/json", "application/json+fhir", "application/x-json", "text/x-json"})
 """Beside everything that ends in `+json`. The third is what DSTU2 called FHIR's JSON."""
@@ -77,7 +78,7 @@ def _in_utf8(body: bytes, charset: str) -> bytes:
         name = wide or codecs.lookup(charset).name
     except (LookupError, ValueError):
         name = "unknown"
-    if wide is None and not name.startswith("utf-16") and _is_utf8(body):
+    if wide is None and not name.startswith("utf-16") and is_utf8(body):
         return body
     if name not in _CHARSETS:
         raise NotJson("the body must be in UTF-8")
@@ -85,11 +86,3 @@ def _in_utf8(body: bytes, charset: str) -> bytes:
         return body.decode(name).encode()
     except UnicodeError as error:
         raise Malformed("the body is not in the charset of its Content-Type") from error
-
-
-def _is_utf8(body: bytes) -> bool:
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
