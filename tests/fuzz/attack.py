@@ -10,10 +10,11 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -53,6 +54,8 @@ class Found:
     seconds: float = 0
     statuses: Counter[int] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """For each service, and for its feedback, how often each status."""
     with_cards: int = 0
     slowest: float = 0
     slowest_case: str = ""
@@ -66,6 +69,7 @@ class Found:
         self.seconds = max(self.seconds, other.seconds)
         self.statuses.update(other.statuses)
         self.kinds.update(other.kinds)
+        self.answers.update(other.answers)
         self.with_cards += other.with_cards
         if other.slowest > self.slowest:
             self.slowest, self.slowest_case = other.slowest, other.slowest_case
@@ -130,13 +134,15 @@ def over_http(base: str) -> Send:
     return send
 
 
-def run(send: Send, failed: str, seed: int, count: int, measure_self: bool = True) -> Found:
-    """Send `count` cases. The cases of a seed are the same each time."""
+def run(
+    send: Send, failed: str, seed: int, count: int, measure_self: bool = True, first: Iterable[Case] = ()
+) -> Found:
+    """Send the `first` cases, and random ones up to `count` together. Those of a seed are the same each time."""
     rng, stock, found = random.Random(seed), bases(), Found()
+    cases = chain(first, iter(lambda: case(rng, stock), None))
     settled = min(count // 4, 2_000)
     start = time.perf_counter()
-    for number in range(count):
-        each = case(rng, stock)
+    for number, each in enumerate(islice(cases, count)):
         if number == settled:
             found.rss_before = rss() if measure_self else 0
         _try(send, each, failed, f"seed {seed}, number {number}, {each.kinds}", number % CHECKED_FULLY == 0, found)
@@ -160,6 +166,7 @@ def _try(send: Send, each: Case, failed: str, name: str, fully: bool, found: Fou
     took = time.perf_counter() - start
     found.statuses[status] += 1
     found.kinds.update(each.kinds)
+    found.answers[each.service, status] += 1
     if took > found.slowest:
         found.slowest, found.slowest_case = took, name
     problem = _problem(status, body, failed, fully and not each.service.endswith("/feedback"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,6 +24,26 @@ FEEDBACK = {
                             "userComment": "seen"}},
     ]
 }  # fmt: skip
+EPIC_FEEDBACK = {
+    "feedback": [
+        {"card": "7f3c2b10-6d1e-4c55-9a01-000000000304", "outcome": "overridden",
+         "outcomeTimestamp": "2026-11-22 10:00:00",
+         "overrideReasons": [{"code": "benefit", "system": "http://example.org/reasons", "display": "Benefit"},
+                             {"reason": [{"code": "risk-benefit-ratio"}], "userComment": ""}]},
+        {"card": "urn:uuid:7f3c2b10-6d1e-4c55-9a01-000000000305", "outcome": "accepted",
+         "acceptedSuggestions": ["7f3c2b10-6d1e-4c55-9a01-000000000306"]},
+    ]
+}  # fmt: skip
+STATEMENT = {
+    "resourceType": "MedicationStatement", "id": "s1", "status": "active",
+    "subject": {"reference": "Patient/example-1"},
+    "medicationCodeableConcept": {"text": "ketamine"}, "effectivePeriod": {"start": "2026-11-20"},
+    "dosage": [{"timing": {"repeat": {"frequency": 3, "period": 1, "periodUnit": "d"}},
+                "doseAndRate": [{"doseQuantity": {"value": 25, "unit": "mg"}}]}],
+}  # fmt: skip
+"""What no example has: a medicine that the patient says to take."""
+WITH_A_STATEMENT = ("ward-infusion-over-the-limit", "order-select-without-a-dose", "running-infusion-dizziness")
+"""Of each service one example is sent with it as well."""
 FOLDERS = ("examples", "tests/hooks/examples")
 
 Value = Any
@@ -64,8 +85,15 @@ def bases() -> list[Base]:
         if hook not in HOOKS:
             hook = "order-sign"
         found.append(Base(f"ketamine-{hook}", whole, tuple(_places(whole))))
-    feedback = Base("ketamine-order-sign/feedback", FEEDBACK, tuple(_places(FEEDBACK)))
-    return [*found, *[feedback] * (len(found) // 10)]
+        if path.stem in WITH_A_STATEMENT:
+            statements = {"resourceType": "Bundle", "entry": [{"resource": STATEMENT}]}
+            whole = whole | {"prefetch": whole["prefetch"] | {"medicationStatements": statements}}
+            found.append(Base(f"ketamine-{hook}", whole, tuple(_places(whole))))
+    service = "ketamine-order-sign/feedback"
+    feedback = [Base(service, each, tuple(_places(each))) for each in (FEEDBACK, EPIC_FEEDBACK)]
+    for base in (*found, *feedback):
+        _remember(base.value)
+    return [*found, *feedback * (len(found) // 20)]
 
 
 def _places(value: Value, place: Place = ()) -> Iterator[Place]:
@@ -87,7 +115,8 @@ NUMBERS = (
     "0", "-0", "-1", "0.000", "1e400", "-1e-400", "1E+1000000", "1e99999999999999999999", "1e-99999999999999999999",
     "9" * 400, "0." + "3" * 400, "1" + "0" * 39, "9223372036854775808", "18446744073709551616", "2147483648", "0.1e1",
     "123456789.123456789", "5e-324", "1.7976931348623157e308", "70", "154", "0.5", "40", "9" * 41, "9" * 5_000,
-    "1e-9999999", "-1e-9999999", "1e9999999", "1e999999999999", "-1e999999999999", "1e-999999999999", "0e999999999",
+    "1e-9999999", "-1e-9999999", "1e9999999", "1e999999999999", "-1e999999999999", "1e-999999999999",
+    "-1e-999999999999", "0e999999999",
 )  # fmt: skip
 DATES = (
     "", "0000", "0001-01-01", "9999-12-31", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-02-30",
@@ -169,7 +198,7 @@ def _key_twice(rng: random.Random, old: Value, base: Base) -> Value:
     """An object in which keys stand twice, the second time with another value."""
     if not isinstance(old, dict) or not old:
         return old
-    members = [f"{json.dumps(key)}:{_written(item)}" for key, item in old.items()]
+    members = [f"{json.dumps(key)}:{written(item)}" for key, item in old.items()]
     again = [f"{json.dumps(key)}:{rng.choice(('null', '7', '[]', '{}'))}" for key in old if rng.random() < 0.5]
     return Literal("{" + ",".join(rng.sample(members + again, len(members) + len(again))) + "}")
 
@@ -255,21 +284,36 @@ def case(rng: random.Random, stock: list[Base]) -> Case:
         except (KeyError, IndexError, TypeError, AttributeError):
             continue  # an earlier change took the place away
         kinds.append(kind)
-    body = _written(value).encode("utf-8", "surrogatepass")
+    body = written(value).encode("utf-8", "surrogatepass")
     if body and rng.random() < 0.08:
         kind, body = _spoilt(rng, body)
         kinds.append(kind)
     return Case(base.service, body, tuple(kinds))
 
 
-def _written(value: Value) -> str:
+_WRITTEN: dict[int, tuple[Value, str]] = {}
+"""By identity, each part of the requests to start from, which lives as long as this does, and how it is written: most
+of a mutated request is as it was."""
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+def _remember(value: Value) -> None:
+    for _, item in _members(value):
+        _remember(item)
+    if isinstance(value, (dict, list)):
+        _WRITTEN[id(value)] = (value, written(value))
+
+
+def written(value: Value) -> str:
     """JSON, with numbers as they were written and literals as they are."""
     if isinstance(value, Literal):
         return value.text
+    if id(value) in _WRITTEN:
+        return _WRITTEN[id(value)][1]
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(str(key))}:{_written(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{json.dumps(str(key))}:{written(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(map(written, value)) + "]"
     if isinstance(value, Decimal):
         return str(value)
-    return json.dumps(value, ensure_ascii=isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value))
+    return json.dumps(value, ensure_ascii=isinstance(value, str) and bool(_HALVES.search(value)))

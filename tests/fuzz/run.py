@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from tempfile import TemporaryDirectory
 
 from bench import servers
 from tests.fuzz.attack import Found, in_process, over_http, run
+from tests.fuzz.mutate import bases
+from tests.fuzz.numbers import sweep
 
 REQUESTS = 200_000
 OVER_HTTP = 10_000
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"seed {given.seed}")
     share = -(-given.requests // given.processes)
     with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as processes:
-        jobs = [processes.submit(_share, given.seed + number, share) for number in range(given.processes)]
+        jobs = [processes.submit(_share, given, number, share) for number in range(given.processes)]
         parts = [job.result() for job in jobs]
     inside = Found()
     for part in parts:
@@ -51,10 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if inside.bad or outside.bad or grown else 0
 
 
-def _share(seed: int, count: int) -> Found:
+def _share(given: argparse.Namespace, number: int, count: int) -> Found:
+    """What one process sends: its share of every number in every place, then what chance gives."""
     logging.disable()
     with in_process() as (send, failed):
-        return run(send, failed, seed, count)
+        swept = islice(sweep(bases()), number, None, given.processes)
+        return run(send, failed, given.seed + number, count, first=swept)
 
 
 def _served(seed: int, count: int) -> Found:
@@ -77,6 +82,9 @@ def _say(where: str, found: Found) -> None:
     statuses = ", ".join(f"{status}: {count}" for status, count in sorted(found.statuses.items()))
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.kinds.items()))
     print(f"{where}: {found.requests} requests in {found.seconds:.0f} s, {rate:.0f}/s; {statuses}")
+    for service in sorted({service for service, _ in found.answers}):
+        by_status = {status: count for (of, status), count in sorted(found.answers.items()) if of == service}
+        print(f"  {service}: {', '.join(f'{status}: {count}' for status, count in by_status.items())}")
     print(f"  with cards: {found.with_cards}; slowest {found.slowest:.2f} s ({found.slowest_case})")
     print(f"  changes: {kinds}")
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fuzz.attack import Found, Send, in_process, over_http, run
 from tests.fuzz.mutate import IN_PLACE, Case, bases, case
+from tests.fuzz.numbers import READ, elements, places, sweep
 from tests.web.test_server import started
 
 COUNT = 2_000
@@ -39,6 +40,30 @@ def test_every_kind_of_change_was_made_and_both_kinds_of_answer_given(found: Fou
     assert found.statuses[200] > COUNT / 3
     assert found.statuses[400] > COUNT / 20
     assert found.with_cards > COUNT / 10
+
+
+def test_every_number_that_is_read_is_swept_in_orders_and_in_records() -> None:
+    swept: set[tuple[str, ...]] = set()
+    for path in places(bases()):
+        names = tuple(str(part) for part in path)
+        swept |= {names[start:] for start in range(len(names)) if names[start] in READ}
+    wanted = {(kind, *element) for kind, struct in READ.items() for element in elements(struct)}
+    assert wanted - swept == set()
+    assert len(wanted) > 50
+
+
+def test_no_answer_is_bad_whichever_number_is_too_large_or_too_small(application: tuple[Send, str]) -> None:
+    """Feedback among them: each of its elements becomes such a number."""
+    cases = list(sweep(bases(), ("1e-999999999999",)))
+    found = run(*application, SEED, len(cases), first=cases)
+    assert found.bad == []
+    assert {service.partition("-")[2] for service, _ in found.answers} == {
+        "order-select",
+        "order-sign",
+        "patient-view",
+        "order-sign/feedback",
+    }
+    assert found.statuses[200] > len(cases) / 2
 
 
 def test_a_seed_gives_the_same_cases_each_time() -> None:
