@@ -37,6 +37,7 @@ WAITING = 60.0
 """Seconds by the clock, however busy the machine: for an answer that waits for something."""
 CHECKED_FULLY = 40
 """Every so many answers are held against the whole of the specification and R4; that takes longer than the answer."""
+TOLD_AFTER = 2_500
 ALLOWED = {200, 400, 412, 413}
 
 Send = Callable[[Case], tuple[int, bytes]]
@@ -135,9 +136,18 @@ def over_http(base: str) -> Send:
 
 
 def run(
-    send: Send, failed: str, seed: int, count: int, measure_self: bool = True, first: Iterable[Case] = ()
+    send: Send,
+    failed: str,
+    seed: int,
+    count: int,
+    measure_self: bool = True,
+    first: Iterable[Case] = (),
+    tell: Callable[[Found], None] = lambda found: None,
 ) -> Found:
-    """Send the `first` cases, and random ones up to `count` together. Those of a seed are the same each time."""
+    """Send the `first` cases, and random ones up to `count` together. Those of a seed are the same each time.
+
+    Every TOLD_AFTER cases `tell` is given what was found so far.
+    """
     rng, stock, found = random.Random(seed), bases(), Found()
     cases = chain(first, iter(lambda: case(rng, stock), None))
     settled = min(count // 4, 2_000)
@@ -146,9 +156,10 @@ def run(
         if number == settled:
             found.rss_before = rss() if measure_self else 0
         _try(send, each, failed, f"seed {seed}, number {number}, {each.kinds}", number % CHECKED_FULLY == 0, found)
-    found.seconds = time.perf_counter() - start
-    found.requests = count
-    found.rss_after = rss() if measure_self else 0
+        found.requests, found.seconds = number + 1, time.perf_counter() - start
+        if found.requests % TOLD_AFTER == 0 or found.requests == count:
+            found.rss_after = rss() if measure_self else 0
+            tell(found)
     return found
 
 

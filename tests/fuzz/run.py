@@ -59,7 +59,12 @@ def _share(given: argparse.Namespace, number: int, count: int) -> Found:
     logging.disable()
     with in_process() as (send, failed):
         swept = islice(sweep(bases()), number, None, given.processes)
-        return run(send, failed, given.seed + number, count, first=swept)
+        return run(send, failed, given.seed + number, count, first=swept, tell=_say_so_far)
+
+
+def _say_so_far(found: Found) -> None:
+    says = f"{found.requests} requests in {found.seconds:.0f} s, {len(found.bad)} bad, slowest {found.slowest:.2f} s"
+    print(f"  process {os.getpid()}: {says}, {found.rss_after:.0f} MB", flush=True)
 
 
 def _served(seed: int, count: int) -> Found:
