@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cds_service.commands.refused import Refused
+from cds_service.errors import CdsError
 
 BAD_INPUT = 3
 
@@ -87,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(given)
         sys.stdout.flush()
-    except Refused as refused:
-        print(f"ketamine-cds: {refused}", file=sys.stderr)
+    except CdsError as error:
+        print(f"ketamine-cds: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # whoever read the output has gone; nothing may be written when Python ends, either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
