@@ -6,6 +6,7 @@ import argparse
 import textwrap
 from collections.abc import Iterator
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,12 @@ def run(given: argparse.Namespace) -> int:
     else:
         print(_one(protocol, given.id, today, Words(protocol, valuesets, today)))
     return 0
+
+
+def versions() -> str:
+    """The versions of the service and of the shipped protocol, as each has it in its own data."""
+    protocol = load_with_overlay(None, terminology.load())
+    return f"ketamine-cds {version('ketamine-cds')}, protocol {protocol.id} {protocol.version}"
 
 
 def _validated(settings: Settings, overlay: str | None) -> str:
