@@ -8,7 +8,7 @@ RUN python -m venv /opt/ketamine-cds
 COPY requirements/run.txt requirements/build.txt requirements/
 RUN /opt/ketamine-cds/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt \
     && pip install --no-cache-dir --require-hashes -r requirements/build.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY cds_service cds_service
 COPY cards cards
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /wheels . \

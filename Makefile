@@ -5,13 +5,21 @@ EXAMPLE ?= examples/ward-infusion-over-the-limit.json
 WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
-.PHONY: run test timing lint bench docs lock clean soak losses fuzz conformance pin sbom audit
+.DEFAULT_GOAL := help
+.PHONY: help run quick test timing lint bench docs lock clean soak losses fuzz conformance pin sbom audit
+
+help: ## list the targets with what each does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
 	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
 
 test: .venv/dev ## install and run all tests but those whose verdict is a time
 	@$(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist loadfile
+
+QUICK := tests/scenarios/test_scenarios.py tests/properties tests/protocol tests/test_units.py tests/orders tests/rules tests/cards
+quick: .venv/dev ## in under a minute, while you work: scenarios, properties on a few examples, units, orders, rules, protocol
+	@KETAMINE_TEST_MOST_EXAMPLES=10 $(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist load $(QUICK)
 
 timing: .venv/dev ## the tests whose verdict is a time, one after the other on a machine that does nothing else
 	@$(BIN)/pytest -q -n0 -m timing

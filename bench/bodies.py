@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from cds_service.fhir import queries
 from cds_service.fhir.queries import Query
 from cds_service.terminology import valuesets
+from tests.charts import files, read
 from tests.scenarios.build import ACT_CODE, LOINC, MONITORING, PARACETAMOL, RXNORM, SNOMED, UCUM, concept
 from tests.servers.hapi import Bundle, move_dates
 
@@ -53,9 +52,9 @@ class Measured:
     body: bytes
 
 
-def measured(now: datetime, shared: Path | None = None) -> tuple[list[Measured], dict[str, str]]:
+def measured(now: datetime) -> tuple[list[Measured], dict[str, str]]:
     """All of them, and where the two charts come from."""
-    charts = _charts(now, shared)
+    charts = _charts(now)
     asked = queries.load(valuesets.load())
     found = []
     for name, chart in charts.items():
@@ -67,10 +66,8 @@ def measured(now: datetime, shared: Path | None = None) -> tuple[list[Measured],
     return found, {name: chart.origin for name, chart in charts.items()}
 
 
-def _charts(now: datetime, shared: Path | None) -> dict[str, Chart]:
-    folder = shared or Path(os.environ.get("KETAMINE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
-    charts = [_sandbox_chart(path, now) for path in sorted((folder / "sandbox-patients").glob("*.json"))]
-    charts = charts or [_synthetic_chart(count, now) for count in _SYNTHETIC]
+def _charts(now: datetime) -> dict[str, Chart]:
+    charts = [_sandbox_chart(path, now) for path in files()]
     charts.sort(key=lambda chart: len(_json(chart.resources)))
     return {"large": _in_hospital(charts[-1], now), "small": _in_hospital(_cut(charts[0], SMALL_BYTES), now)}
 
@@ -125,7 +122,7 @@ def _in_hospital(chart: Chart, now: datetime) -> Chart:
 
 def _sandbox_chart(path: Path, now: datetime) -> Chart:
     """What an EHR would prefetch of a transaction Bundle, its newest date within the last day."""
-    text = path.read_text(encoding="utf-8")
+    text = read(path).decode()
     for entry in json.loads(text)["entry"]:
         resource = entry["resource"]
         text = text.replace(entry["fullUrl"], f"{resource['resourceType']}/{resource['id']}")
@@ -147,48 +144,7 @@ def _is_prefetched(resource: Resource) -> bool:
     return False
 
 
-# A synthetic patient of the same size -------------------------------------------------------------------------
-
-_SYNTHETIC = (60, 320)
-"""Observations of the two synthetic patients: with these their charts have the bytes of the sandbox patients."""
-_SEEN: tuple[tuple[str, str, str, int, str], ...] = (
-    (VITAL, "8302-2", "Body Height", 171, "cm"),
-    (VITAL, "29463-7", "Body Weight", 82, "kg"),
-    (VITAL, "8867-4", "Heart rate", 74, "/min"),
-    (VITAL, "9279-1", "Respiratory rate", 14, "/min"),
-    (LABORATORY, "2339-0", "Glucose", 92, "mg/dL"),
-    (LABORATORY, "6299-2", "Urea Nitrogen", 11, "mg/dL"),
-    (LABORATORY, "38483-4", "Creatinine", 1, "mg/dL"),
-    (LABORATORY, "2947-0", "Sodium", 140, "mmol/L"),
-    (LABORATORY, "6298-4", "Potassium", 4, "mmol/L"),
-    (LABORATORY, "2069-3", "Chloride", 104, "mmol/L"),
-    (LABORATORY, "20565-8", "Carbon Dioxide", 25, "mmol/L"),
-    (LABORATORY, "718-7", "Hemoglobin [Mass/volume] in Blood", 14, "g/dL"),
-)
-
-
-def _synthetic_chart(observations: int, now: datetime) -> Chart:
-    """Made up, in the proportions of the sandbox patients, whose values and names it does not have."""
-    found: list[Resource] = []
-    for number, (category, code, name, value, unit) in enumerate(islice(cycle(_SEEN), observations)):
-        found.append(_observation(f"o{number}", category, (code, name), _ago(now, days=30 + number), (value, unit)))
-    for number in range(observations // 14):
-        finding = concept(SNOMED, "195662009", "Acute viral pharyngitis (disorder)")
-        found.append({"resourceType": "Condition", "id": f"c{number}", "code": finding})
-    for number in range(observations // 25):
-        done = concept(SNOMED, "430193006", "Medication Reconciliation (procedure)")
-        found.append({"resourceType": "Procedure", "id": f"p{number}", "status": "completed", "code": done})
-    drug = concept(RXNORM, "314076", "lisinopril 10 MG Oral Tablet")
-    for number in range(4):
-        order = {"resourceType": "MedicationRequest", "id": f"m{number}", "status": "active", "intent": "order"}
-        found.append(order | {"medicationCodeableConcept": drug})
-    more = {
-        "meta": {"versionId": "1", "lastUpdated": _ago(now), "source": "#Xb8Vq1mJc0sY5tKd"},
-        "subject": {"reference": "Patient/synthetic"},
-        "encounter": {"reference": "Encounter/c26d7b3c-5b0f-4b93-a1f8-0e1d38a3c1f7"},
-    }
-    patient = {"resourceType": "Patient", "id": "synthetic", "gender": "male", "birthDate": "1971-12-07"}
-    return Chart("synthetic", patient, [each | more for each in found])
+# What is added to them --------------------------------------------------------------------------------------
 
 
 def _observation(name: str, category: str, what: tuple[str, str], when: str, *values: tuple[int, str]) -> Resource:

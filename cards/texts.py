@@ -15,6 +15,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cds_service import bounds
+from cds_service.errors import UNREADABLE, ConfigurationError
 
 SUMMARY_LIMIT = 140
 """A summary must be shorter than this (CDS Hooks 2.0, requirement 83)."""
@@ -31,7 +32,7 @@ _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\u
 """Letters and marks that show nothing; controls, joiners and overrides of direction are not printable at all."""
 
 
-class TextError(Exception):
+class TextError(ConfigurationError):
     """A card text that cannot be used; the service does not start with it."""
 
 
@@ -143,7 +144,7 @@ def load(rules: Iterable[tuple[str, Iterable[str]]], extra: Traversable | None =
         file = files.get(f"{rule}.md")
         if file is None:
             raise TextError(f"the rule {rule} has no card text {rule}.md")
-        by_rule[rule] = text = _read(rule, file.read_text("utf-8"))
+        by_rule[rule] = text = _read(rule, file)
         for tier in tiers:
             if tier not in text.summaries and "" not in text.summaries:
                 raise TextError(f"{rule}.md: no summary for the tier {tier}")
@@ -153,9 +154,9 @@ def load(rules: Iterable[tuple[str, Iterable[str]]], extra: Traversable | None =
     return Texts(by_rule, Words(entries, fixed))
 
 
-def _read(rule: str, source: str) -> Text:
+def _read(rule: str, file: Traversable) -> Text:
     try:
-        post = frontmatter.loads(source)
+        post = frontmatter.loads(file.read_text("utf-8"))
         head: Mapping[str, Any] = post.metadata
         summary = head["summary"]
         summaries = summary if isinstance(summary, dict) else {"": summary}
@@ -167,5 +168,5 @@ def _read(rule: str, source: str) -> Text:
             body=_DETAIL.from_string(post.content),
             links=tuple((link["label"], link["url"]) for link in head.get("links", ())),
         )
-    except (KeyError, TypeError, AttributeError, yaml.YAMLError, TemplateError) as error:
+    except (yaml.YAMLError, TemplateError, *UNREADABLE) as error:
         raise TextError(f"{rule}.md cannot be read: {error!r}") from error

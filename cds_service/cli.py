@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cds_service.commands.refused import Refused
+from cds_service.errors import CdsError
 
 BAD_INPUT = 3
 
@@ -21,8 +22,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print both versions. Raises ProtocolError where the shipped protocol cannot be read."""
+        from cds_service.commands.protocol import versions
+
+        print(versions())
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="ketamine-cds", description="Order safety for ketamine, as a CDS Hooks service.")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version of the service and of the protocol")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="start the service (settings: KETAMINE_CDS_… variables)")
@@ -83,12 +94,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = parser().parse_args(arguments)
     try:
-        status = _run(given)
+        status = _run(parser().parse_args(arguments))
         sys.stdout.flush()
-    except Refused as refused:
-        print(f"ketamine-cds: {refused}", file=sys.stderr)
+    except CdsError as error:
+        print(f"ketamine-cds: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:  # whoever read the output has gone; nothing may be written when Python ends, either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

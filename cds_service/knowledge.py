@@ -14,6 +14,7 @@ from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
 from cds_service.orders.indication import Kinds
 from cds_service.protocol.limits import Limits
+from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.overlay import load_with_overlay, texts_beside
 from cds_service.rules import judge
@@ -71,6 +72,8 @@ def load(
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:
     """mg of base per mL: a strength that is stated as salt is divided by the salt factor, and only that."""
     factor = limits.book(protocol.drugs[0], protocol.date).number("salt-factor")
+    if not factor:
+        raise ProtocolError("salt-factor: strengths are divided by it, so it cannot be 0")
     return {
         (product.system, product.code): Fraction(product.mg_per_ml) / (factor if product.basis == "salt" else 1)
         for product in protocol.products

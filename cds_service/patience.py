@@ -11,12 +11,14 @@ from concurrent.futures import TimeoutError as Late
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from cds_service.errors import CdsError
+
 log = logging.getLogger("ketamine_cds")
 
 T = TypeVar("T")
 
 
-class SaysWhy(Exception):
+class SaysWhy(CdsError):
     """An error whose message may be logged: it holds nothing of what was asked or sent."""
 
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cds_service.errors import ConfigurationError
+
 PREFIX = "KETAMINE_CDS_"
 OFF = "off"
 
 
-class SettingError(Exception):
+class SettingError(ConfigurationError):
     """A setting that cannot be used; the message names it, its value and what is expected."""
 
 
@@ -46,13 +48,13 @@ def _urls(text: str) -> tuple[str, ...]:
 
 
 def _file(text: str) -> str:
-    if not Path(text).is_file():
+    if not os.path.isfile(text):  # noqa: PTH113 - Path.is_file raises for a name that no file can have
         raise ValueError("a file that exists")
     return text
 
 
 def _directory(text: str) -> str:
-    if not Path(text).is_dir():
+    if not os.path.isdir(text):  # noqa: PTH112 - as above
         raise ValueError("a directory that exists")
     return text
 

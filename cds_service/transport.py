@@ -24,6 +24,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from urllib3.util.ssl_ import create_urllib3_context
 
 from cds_service.deadline import Deadline
+from cds_service.errors import CdsError
 
 Allows = Callable[[str], bool]
 """Whether an IP address may be connected to."""
@@ -33,7 +34,7 @@ _PATIENCE_WITH_NAMES = 1.0
 """Seconds after which a look-up that hangs is no longer waited for by new callers: they start another."""
 
 
-class Failure(Exception):
+class Failure(CdsError):
     """Nothing, or not all, came from a server."""
 
 

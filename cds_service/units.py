@@ -13,10 +13,11 @@ from importlib import resources
 import msgspec
 
 from cds_service import bounds
+from cds_service.errors import CdsError
 from cds_service.writings import Factors, Writings
 
 
-class UnitError(ValueError):
+class UnitError(CdsError, ValueError):
     """A quantity that cannot be read; the message says what was written."""
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -117,11 +116,8 @@ def main() -> None:
     for name, page in PAGES.items():
         (ROOT / name).write_text(page(), "utf-8")
         print(f"{name} written {datetime.now(UTC):%H:%M}")
-    patients = sandbox.patients(Path(os.environ.get("KETAMINE_TEST_SHARED", ROOT.parent / "shared")))
-    if patients:
-        page = sandbox_page.review(load(), patients)
-        (ROOT / sandbox_page.PAGE).write_text(page, "utf-8")
-    print(f"{sandbox_page.PAGE} {'written' if patients else 'left as it is: the sandbox patients are not here'}")
+    (ROOT / sandbox_page.PAGE).write_text(sandbox_page.review(load(), sandbox.patients()), "utf-8")
+    print(f"{sandbox_page.PAGE} written")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from cds_service.knowledge import Knowledge, load
 from cds_service.settings import Settings
+from tests import charts
 from tests.conformance.watch import watching
 from tests.quiet_logs import looked_through
 
@@ -17,16 +17,6 @@ from tests.quiet_logs import looked_through
 searching = "KETAMINE_TEST_PROPERTY_EXAMPLES" in os.environ
 settings.register_profile("ketamine-cds", deadline=None, derandomize=not searching, print_blob=searching)
 settings.load_profile("ketamine-cds")
-
-_SHARED = Path(os.environ.get("KETAMINE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of the research material and sandbox patients, which is not part of this repository."""
-    if not _SHARED.is_dir():
-        pytest.skip(f"no folder {_SHARED}; point KETAMINE_TEST_SHARED at the folder with the research material")
-    return _SHARED
 
 
 @pytest.fixture(scope="session")
@@ -53,8 +43,7 @@ def _no_answer_is_late() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_of_a_patient_in_any_log() -> Iterator[None]:
-    """Over the whole suite; the names are those of the sandbox patients, where they are at hand."""
-    charts = (_SHARED / "sandbox-patients").glob("*.json")
-    names = {name for chart in charts for name in chart.stem.split("_")[:2] if len(name) > 3}
+    """Over the whole suite; the names are those of the sandbox patients."""
+    names = {name for file in charts.files() for name in charts.label(file).split("_") if len(name) > 3}
     with looked_through(names):
         yield

@@ -1,14 +1,10 @@
-"""The public sandbox patients as a CDS client would send them: dates moved to now, prefetch filled from the chart.
-
-Nothing of them is kept here; they are read from the folder of the research material.
-"""
+"""The public sandbox patients as a CDS client would send them: dates moved to now, prefetch filled from the chart."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cds_service.advise import advise, explain
@@ -19,6 +15,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.lazy import cached_property
 from cds_service.protocol.model import Tier
 from cds_service.rules.outcome import Outcome
+from tests import charts
 from tests.hooks.client import encoded
 from tests.scenarios.build import NOW, medication_request
 from tests.servers.hapi import Bundle, move_dates
@@ -51,10 +48,9 @@ class SandboxPatient:
         return max(self.of("Encounter"), key=lambda each: str(each["period"]["start"]))
 
 
-def patients(shared: Path) -> list[SandboxPatient]:
-    """All of the folder `sandbox-patients`, by label."""
-    files = sorted((shared / "sandbox-patients").glob("*.json"))
-    return [from_transaction(file.stem.rpartition("_")[0], json.loads(file.read_text("utf-8"))) for file in files]
+def patients() -> list[SandboxPatient]:
+    """All of tests/sandbox_patients, by label."""
+    return [from_transaction(charts.label(file), json.loads(charts.read(file))) for file in charts.files()]
 
 
 def from_transaction(label: str, bundle: Bundle) -> SandboxPatient:

@@ -24,11 +24,9 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def patients(shared: Path) -> list[SandboxPatient]:
-    """All thirteen; skips, with the message of `shared`, where the folder of the research material is not there."""
-    found = sandbox.patients(shared)
-    if not found:
-        pytest.skip(f"no sandbox patients in {shared / 'sandbox-patients'}")
+def patients() -> list[SandboxPatient]:
+    """All thirteen."""
+    found = sandbox.patients()
     assert len(found) == 13
     return found
 

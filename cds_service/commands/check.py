@@ -22,17 +22,15 @@ from cds_service.fhir.client import FhirServers, Limits, NoSource
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.gather import read_drafts
 from cds_service.hooks import discovery
-from cds_service.hooks.errors import HookError
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge, load
 from cds_service.orders import dosage, words
-from cds_service.protocol.loader import ProtocolError
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome, gravest
-from cds_service.settings import SettingError, Settings
+from cds_service.settings import Settings
 from cds_service.settings import load as load_settings
-from cds_service.terminology.valuesets import ValueSetError, ValueSets
+from cds_service.terminology.valuesets import ValueSets
 
 _MARKS = {"critical": "CRITICAL", "warning": "WARNING", "info": "info"}
 _STATUS = {"fired": "FIRED", "clear": "clear", "could-not-tell": "could not tell", "suppressed": "suppressed"}
@@ -43,11 +41,8 @@ WIDTH = 100
 def check(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
     """Print the cards, or what was judged where there are none. 0: none, 1: cards, 2: a critical one among them."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
-    try:
-        source = _servers(settings).source(request.fhir_server, request.access_token)
-        made = advice(request, signing, knowledge, source, moment)
-    except HookError as error:
-        raise Refused(str(error)) from error
+    source = _servers(settings).source(request.fhir_server, request.access_token)
+    made = advice(request, signing, knowledge, source, moment)
     answer = made.response
     print(encode(answer).decode() if as_json else table(answer))
     if not answer.cards and not as_json:
@@ -85,12 +80,9 @@ def _judged(judged: Sequence[Judged], request: HookRequest, knowledge: Knowledge
 def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, client: str | None = None) -> int:
     """Print how every rule ended, and why; with what the clinicians of `client` overrode, where one is named."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
-    try:
-        source = _servers(settings).source(request.fhir_server, request.access_token)
-        with _overridden(settings, client) as acknowledged:
-            judged, notes = explained(request, signing, knowledge, source, moment, acknowledged)
-    except HookError as error:
-        raise Refused(str(error)) from error
+    source = _servers(settings).source(request.fhir_server, request.access_token)
+    with _overridden(settings, client) as acknowledged:
+        judged, notes = explained(request, signing, knowledge, source, moment, acknowledged)
     if as_json:
         rows = [{"order": each.order, "rules": [_row(o) for o in each.outcomes]} for each in judged]
         print(msgspec.json.encode({"orders": rows, "notes": list(notes)}).decode())
@@ -110,14 +102,9 @@ def _overridden(settings: Settings, client: str | None) -> Iterator[Acknowledged
     if client is None:
         yield NOTHING
         return
-    from cds_service.store.engines import StoreError
-    from cds_service.store.keys import UnusableKey
     from cds_service.web.audit import open_audit
 
-    try:
-        audit = open_audit(settings)
-    except (StoreError, UnusableKey) as error:
-        raise Refused(str(error)) from error
+    audit = open_audit(settings)
     try:
         yield audit.acknowledged(client)
     finally:
@@ -127,16 +114,10 @@ def _overridden(settings: Settings, client: str | None) -> Iterator[Acknowledged
 def _prepare(
     text: bytes, hook: str | None, now: str | None
 ) -> tuple[Settings, Knowledge, HookRequest, bool, datetime]:
-    try:
-        settings = load_settings()
-        knowledge = load(settings.base_url, settings.overlay, settings.valuesets)
-    except (SettingError, ProtocolError, ValueSetError) as error:
-        raise Refused(str(error)) from error
-    try:
-        service = service_of(hook or parse(text, "").hook)
-        request = parse(text, service.hook, told=hook is not None)
-    except HookError as error:
-        raise Refused(str(error)) from error
+    settings = load_settings()
+    knowledge = load(settings.base_url, settings.overlay, settings.valuesets)
+    service = service_of(hook or parse(text, "").hook)
+    request = parse(text, service.hook, told=hook is not None)
     return settings, knowledge, request, service.signing, _moment(now)
 
 

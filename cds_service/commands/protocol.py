@@ -6,41 +6,36 @@ import argparse
 import textwrap
 from collections.abc import Iterator
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
 from cds_service.commands.refused import Refused
+from cds_service.knowledge import load
 from cds_service.protocol import evidence
 from cds_service.protocol.limits import as_written
-from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import Limit, Protocol, Rule, SiteChange
 from cds_service.protocol.overlay import load_with_overlay
 from cds_service.protocol.words import Words
-from cds_service.settings import SettingError
+from cds_service.settings import Settings
 from cds_service.settings import load as load_settings
 from cds_service.terminology import valuesets as terminology
-from cds_service.terminology.valuesets import ValueSetError
 
 _WIDTH = 118
 
 
 def run(given: argparse.Namespace) -> int:
-    """Exit status 0; Refused where the protocol or overlay cannot be used or an id is unknown."""
-    try:
-        site = load_settings().valuesets
-        valuesets = terminology.load(Path(site) if site else None)
-        shipped = load_with_overlay(None, valuesets)
-        protocol = load_with_overlay(given.overlay, valuesets) if given.overlay else shipped
-    except (SettingError, ValueSetError, ProtocolError) as error:
-        raise Refused(str(error)) from error
-    today = date.today()
+    """Exit status 0. Raises a ConfigurationError for what cannot be used, and Refused for an unknown id."""
+    settings = load_settings()
     if given.action == "validate":
-        site = f" with the overlay of {protocol.site}" if protocol.site else ""
-        print(
-            f"{protocol.title} {protocol.version}{site}: {len(protocol.rules)} rules, {len(protocol.limits)} limits"
-        )
-    elif given.action == "diff":
+        print(_validated(settings, given.overlay))
+        return 0
+    valuesets = terminology.load(Path(settings.valuesets) if settings.valuesets else None)
+    shipped = load_with_overlay(None, valuesets)
+    protocol = load_with_overlay(given.overlay, valuesets) if given.overlay else shipped
+    today = date.today()
+    if given.action == "diff":
         print("\n".join(_differences(shipped, protocol, today)) or "the overlay changes nothing")
     elif given.action == "evidence":
         print(_evidence_as_json(protocol) if given.json else "\n".join(_evidence(protocol)))
@@ -49,6 +44,19 @@ def run(given: argparse.Namespace) -> int:
     else:
         print(_one(protocol, given.id, today, Words(protocol, valuesets, today)))
     return 0
+
+
+def versions() -> str:
+    """The versions of the service and of the shipped protocol, as each has it in its own data."""
+    protocol = load_with_overlay(None, terminology.load())
+    return f"ketamine-cds {version('ketamine-cds')}, protocol {protocol.id} {protocol.version}"
+
+
+def _validated(settings: Settings, overlay: str | None) -> str:
+    """What was loaded: all that the service loads at its start, so that what passes here starts there."""
+    protocol = load(settings.base_url, overlay, settings.valuesets).protocol
+    site = f" with the overlay of {protocol.site}" if protocol.site else ""
+    return f"{protocol.title} {protocol.version}{site}: {len(protocol.rules)} rules, {len(protocol.limits)} limits"
 
 
 def _rules(protocol: Protocol) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Why a command does not run: bad input or settings, said to the person at the terminal."""
 
+from cds_service.errors import CdsError
 
-class Refused(Exception):
-    """The message is printed as it stands; the exit status is 3."""
+
+class Refused(CdsError):
+    """The message names the argument or file; the exit status is 3, as for every CdsError."""

@@ -22,14 +22,9 @@ from cds_service.commands.check import orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
-from cds_service.hooks.clients import ClientsError
 from cds_service.knowledge import load
-from cds_service.protocol.loader import ProtocolError
-from cds_service.settings import SettingError, Settings
+from cds_service.settings import Settings
 from cds_service.settings import load as load_settings
-from cds_service.store.engines import StoreError
-from cds_service.store.keys import UnusableKey
-from cds_service.terminology.valuesets import ValueSetError
 from cds_service.web import at_start, audit, certificates, logs, metrics, tenants, traces
 from cds_service.web.app import now
 
@@ -39,15 +34,9 @@ _THREADS_BESIDE = 16
 
 def serve(example: str | None) -> int:
     """Serve until interrupted. Settings and protocol are checked first, so that a fault is said once and clearly."""
-    try:
-        settings = load_settings()
-        tls, admitted = certificates.check(settings), _admitted(settings)
-    except (SettingError, ProtocolError, ValueSetError, ClientsError) as error:
-        raise Refused(str(error)) from error
-    try:
-        recorded = audit.what_is_recorded(settings)
-    except (StoreError, UnusableKey) as error:
-        raise Refused(str(error)) from error
+    settings = load_settings()
+    tls, admitted = certificates.check(settings), _admitted(settings)
+    recorded = audit.what_is_recorded(settings)
     untraced = traces.why_not()
     if untraced:
         raise Refused(untraced)

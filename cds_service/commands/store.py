@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from cds_service.commands.refused import Refused
-from cds_service.settings import SettingError
 from cds_service.settings import load as load_settings
 from cds_service.store import retention
-from cds_service.store.engines import StoreError, shown, url_of
+from cds_service.store.engines import shown, url_of
 from cds_service.store.migrate import HEAD, migrate
 
 _MOST_DAYS = 36_500
@@ -20,25 +19,22 @@ _MOST_DAYS = 36_500
 
 def run(given: argparse.Namespace) -> int:
     """Exit status 0; Refused where there is no store, or it cannot be used."""
-    try:
-        settings = load_settings()
-        if settings.store_url is None:
-            raise Refused("the store is off (KETAMINE_CDS_STORE)")
-        url = url_of(settings.store_url)
-        if given.action == "migrate":
-            print(f"{shown(url)}: at {HEAD}, before it was at {migrate(url)}")
-        elif given.action == "prune":
-            days = settings.retention_days if given.days is None else given.days
-            if not 0 <= days <= _MOST_DAYS:
-                raise Refused(f"--days {days}: expected is a number from 0 to {_MOST_DAYS}")
-            before = datetime.now(UTC) - timedelta(days=days)
-            invocations, entries = retention.prune(url, before)
-            print(f"deleted what is older than {days} days: {invocations} invocations, {entries} feedback entries")
-        else:
-            for record in retention.export(url, _moment(given.since)):  # the store may be larger than memory
-                sys.stdout.buffer.write(msgspec.json.encode(record) + b"\n")
-    except (SettingError, StoreError) as error:
-        raise Refused(str(error)) from error
+    settings = load_settings()
+    if settings.store_url is None:
+        raise Refused("the store is off (KETAMINE_CDS_STORE)")
+    url = url_of(settings.store_url)
+    if given.action == "migrate":
+        print(f"{shown(url)}: at {HEAD}, before it was at {migrate(url)}")
+    elif given.action == "prune":
+        days = settings.retention_days if given.days is None else given.days
+        if not 0 <= days <= _MOST_DAYS:
+            raise Refused(f"--days {days}: expected is a number from 0 to {_MOST_DAYS}")
+        before = datetime.now(UTC) - timedelta(days=days)
+        invocations, entries = retention.prune(url, before)
+        print(f"deleted what is older than {days} days: {invocations} invocations, {entries} feedback entries")
+    else:
+        for record in retention.export(url, _moment(given.since)):  # the store may be larger than memory
+            sys.stdout.buffer.write(msgspec.json.encode(record) + b"\n")
     return 0
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from cds_service.commands.refused import Refused
 from cds_service.settings import web_url
 from cds_service.terminology import expansion, valuesets
-from cds_service.terminology.tx import Coded, Concept, Json, TxError, TxRefusal, TxServer
-from cds_service.terminology.valuesets import ValueSet, ValueSetError, ValueSets
+from cds_service.terminology.tx import Coded, Concept, Json, TxRefusal, TxServer
+from cds_service.terminology.valuesets import ValueSet, ValueSets
 
 FOUND = 1
 _AT_ONCE = 8
@@ -32,17 +32,14 @@ def run(given: argparse.Namespace) -> int:
         server = TxServer(web_url(given.tx))
     except ValueError as error:
         raise Refused(f"--tx is {given.tx!r}; expected is {error}") from error
-    try:
-        shipped = valuesets.load()
-        names = given.set or shipped.names()
-        if unknown := [name for name in names if name not in shipped or "/" in name]:
-            raise Refused(f"there is no value set {', '.join(unknown)}")
-        server.greet()
-        if given.action == "expand":
-            return _expand(server, shipped, names, Path(given.into))
-        return _check(server, shipped, names)
-    except (TxError, TxRefusal, ValueSetError) as error:
-        raise Refused(str(error)) from error
+    shipped = valuesets.load()
+    names = given.set or shipped.names()
+    if unknown := [name for name in names if name not in shipped or "/" in name]:
+        raise Refused(f"there is no value set {', '.join(unknown)}")
+    server.greet()
+    if given.action == "expand":
+        return _expand(server, shipped, names, Path(given.into))
+    return _check(server, shipped, names)
 
 
 # expand -------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from typing import Any
 from granian.net import SocketSpec  # type: ignore[attr-defined]
 from granian.server.mp import MPServer
 
+from cds_service.errors import CdsError
 from cds_service.web import logs, metrics
 from cds_service.web.door import Bounds, Door
 from cds_service.web.wire import place
@@ -69,8 +70,7 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
     except (EOFError, OSError):  # the parent is gone
         os._exit(1)
     except Exception as error:
-        is_ours = type(error).__module__.startswith("cds_service.")
-        says = str(error) if is_ours else f"{type(error).__name__} at {place(error)}"
+        says = str(error) if isinstance(error, CdsError) else f"{type(error).__name__} at {place(error)}"
         log.error("a worker cannot start: %s", says)
         logging.shutdown()  # the lines are written aside
         os._exit(1)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from cds_service.errors import UNREADABLE, ConfigurationError, read_text
 from cds_service.fhir import queries
 from cds_service.protocol.loader import ProtocolError, parse_yaml
 from cds_service.settings import is_origin, web_url
@@ -23,7 +24,7 @@ Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256
 Network = Literal["public", "private", "loopback"]
 
 
-class ClientsError(Exception):
+class ClientsError(ConfigurationError):
     """A file of clients that cannot be used; the message names the file, the place and what is expected."""
 
 
@@ -70,14 +71,11 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def load(path: Path) -> tuple[Client, ...]:
     """The clients of a file, with the files that they name made absolute. Raises ClientsError."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClientsError(f"{path}: cannot be read") from error
+    text = read_text(path, ClientsError)
     try:
         content: Any = tomllib.loads(text) if path.suffix == ".toml" else parse_yaml(text, path.name)
         clients = msgspec.convert(content, _File).clients
-    except (tomllib.TOMLDecodeError, ProtocolError, msgspec.ValidationError) as error:
+    except (ProtocolError, msgspec.ValidationError, *UNREADABLE) as error:
         raise ClientsError(f"{path}: {error}") from error
     faults = list(_faults(clients))
     if faults:

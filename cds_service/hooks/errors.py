@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from cds_service.errors import CdsError
 
-class HookError(Exception):
+
+class HookError(CdsError):
     """Base: an answer that is not 200. `code` is an OperationOutcome issue type."""
 
     status = 500

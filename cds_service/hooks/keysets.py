@@ -14,6 +14,7 @@ import msgspec
 
 from cds_service import transport
 from cds_service.deadline import NEVER, Deadline
+from cds_service.errors import CdsError
 from cds_service.hooks import outbound
 from cds_service.hooks.clients import Network
 from cds_service.transport import Budget
@@ -39,7 +40,7 @@ _FAMILY: Mapping[str, tuple[str, str | None]] = {
 """The key type and curve of each algorithm (RFC 7518, RFC 8037)."""
 
 
-class KeysUnavailable(Exception):
+class KeysUnavailable(CdsError):
     """A JWK Set could not be read; the message says why, without its content."""
 
 

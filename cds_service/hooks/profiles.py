@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from cards.model import EXTENSION, Action, Card, Response, Suggestion
 from cards.texts import as_markdown
+from cds_service.errors import UNREADABLE, ConfigurationError, read_text
 
 STANDARD = "standard"
 _LONGEST_SUMMARY = 139
@@ -25,7 +26,7 @@ _OF_THE_OLD_ORDER = ("id", "meta", "identifier")
 """Elements that a created order must not share with the one that it replaces."""
 
 
-class ProfileError(Exception):
+class ProfileError(ConfigurationError):
     """A profile that cannot be used; the message names the file and the field."""
 
 
@@ -82,25 +83,18 @@ def load(name: str, folder: Path | None = None) -> Profile:
     own = name.endswith(".toml")
     if not own and name not in shipped():
         raise ProfileError(f"profile {name!r} is unknown; known are {', '.join(shipped())}, or a file *.toml")
-    text = _text((folder or Path()) / name) if own else _shipped(name)
+    text = read_text((folder or Path()) / name, ProfileError, "profile ") if own else _shipped(name)
     standard = tomllib.loads(_shipped(STANDARD))
     try:
         given = tomllib.loads(text)
         words = {**standard["words"], **given.get("words", {})}
         return msgspec.convert({**standard, **given, "words": words}, Profile)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, TypeError) as error:
+    except (msgspec.ValidationError, *UNREADABLE) as error:
         raise ProfileError(f"profile {name}: {error}") from error
 
 
 def _shipped(name: str) -> str:
     return resources.files(__package__).joinpath("profiles", f"{name}.toml").read_text("utf-8")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"profile {path}: cannot be read") from error
 
 
 # Suggestions ----------------------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
+from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.protocol import model
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
 
 
-class ProtocolError(Exception):
+class ProtocolError(ConfigurationError):
     """A protocol (or overlay) that cannot be used. The message says where, what, and what is expected."""
 
 
@@ -56,7 +57,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """The YAML in `text`, numbers as exact decimals. Raises ProtocolError."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ArithmeticError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, *UNREADABLE) as error:
         raise ProtocolError(f"{where}: not readable as YAML: {error}") from error
 
 
@@ -80,7 +81,7 @@ def convert(value: Any, kind: type[T], where: str) -> T:
     """`value` checked against the model. Raises ProtocolError with the place of the fault."""
     try:
         return msgspec.convert(_clauses(value), kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:  # an alias can make a list hold itself
         raise ProtocolError(f"{where}: {error}") from error
 
 

@@ -7,6 +7,8 @@ import zlib
 from itertools import pairwise
 from pathlib import Path
 
+from cds_service.errors import ConfigurationError
+
 SHORTEST = 32
 _HEX_DIGITS = 32
 _OTHERS = 0o077
@@ -14,7 +16,7 @@ _LEAST_COMPRESSED = 22
 """Bytes. 32 random ones, or what `openssl rand` writes of them, take more; what repeats or counts takes fewer."""
 
 
-class UnusableKey(Exception):
+class UnusableKey(ConfigurationError):
     """The key cannot be used; the message says why and never holds any of it."""
 
 

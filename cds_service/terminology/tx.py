@@ -9,6 +9,8 @@ from typing import Any
 
 import requests
 
+from cds_service.errors import CdsError
+
 PAGE = 1000
 """Codes that are asked for at once."""
 _TIMEOUT = (10, 120)
@@ -21,11 +23,11 @@ _INACTIVE = frozenset({"inactive", "retired", "deprecated"})
 Json = dict[str, Any]
 
 
-class TxError(Exception):
+class TxError(CdsError):
     """The server cannot be used: not reached, not allowed, or it is no FHIR server."""
 
 
-class TxRefusal(Exception):
+class TxRefusal(CdsError):
     """The server did not do this one thing; others may still work."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.terminology.systems import (
     BRANCHED,
     LONGEST_CODE,
@@ -32,7 +33,7 @@ _ALMOST = 0.87
 """How alike two names are where one is taken for a misspelt other."""
 
 
-class ValueSetError(Exception):
+class ValueSetError(ConfigurationError):
     """A value set that cannot be used; the service does not start with it."""
 
 
@@ -268,7 +269,7 @@ def read(text: bytes, where: str) -> ValueSet:
         no_codes = bool(_extension(resource.get("extension"), "no-codes"))
         below = _extension(resource.get("extension"), "descendants")
         title = resource.get("title", name)
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, *UNREADABLE) as error:
         raise ValueSetError(f"{where} is not a value set that can be read: {error!r}") from error
     if not members and not branches and not no_codes:
         raise ValueSetError(f"{where}: the set {name} is empty; mark it no-codes or give it codes")

@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 
+from cds_service.errors import UNREADABLE, ConfigurationError
+
 LANGUAGES = ("en", "de", "fr", "es")
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa"})
@@ -29,7 +31,7 @@ _WRITTEN_MARKS = frozenset("/:")
 _STEM, _ENTIRE = "*", "="
 
 
-class VocabularyError(Exception):
+class VocabularyError(ConfigurationError):
     """A vocabulary that cannot be used; the service does not start with it."""
 
 
@@ -280,7 +282,7 @@ def read(directory: Traversable, ending: str = ".yaml") -> dict[str, dict[str, l
 def _yaml(file: Traversable) -> Any:
     try:
         return yaml.load(file.read_text("utf-8"), Loader=yaml.CSafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (yaml.YAMLError, *UNREADABLE) as error:
         raise VocabularyError(f"{file.name} cannot be read: {error}") from error
 
 

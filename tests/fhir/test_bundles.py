@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from cds_service.deadline import NEVER
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.resources import TYPES, Condition, Observation, Patient
+from tests import charts
 from tests.fhir.as_it_arrives import (
     CONDITION,
     OUTCOME,
@@ -196,12 +196,11 @@ def test_the_json_of_an_item_is_kept_for_those_who_send_it_back() -> None:
     assert b"0.10" in bytes(memoryview(item.raw)), "an exact decimal stays one, with its zero"
 
 
-def test_the_sandbox_patients_are_read_whole_and_without_a_fault(shared: Path) -> None:
-    charts = sorted((shared / "sandbox-patients").glob("*.json"))
-    if not charts:
-        pytest.skip(f"no sandbox patients in {shared}")
-    for chart in charts:
-        raw = chart.read_bytes()
+def test_the_sandbox_patients_are_read_whole_and_without_a_fault() -> None:
+    files = charts.files()
+    assert len(files) == 13
+    for file in files:
+        raw = charts.read(file)
         found = bundles.page(raw)
         sent = Counter(entry["resource"]["resourceType"] for entry in json.loads(raw)["entry"])
         assert found.faults == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import csv
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import pytest
 from cds_service.protocol import loader, model
 from cds_service.terminology import valuesets
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+SOURCES = Path(__file__).parents[1] / "sources"
 STATEMENTS = [f"K-{number:02}" for number in range(1, 60)]
 CONFLICTS = [f"C-{number:02}" for number in range(1, 25)]
 EVIDENCE = [f"R{number}" for number in range(1, 52) if number not in (30, 35)]
@@ -110,7 +110,7 @@ def test_not_built_yet_is_always_written_in_the_form_that_is_searched_for(protoc
 
 
 def test_not_built_yet_stands_on_one_line_of_the_file(protocol: model.Protocol) -> None:
-    text = (CHECKOUT / "cds_service/protocol/ketamine/statements.yaml").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "cds_service/protocol/ketamine/statements.yaml").read_text("utf-8")
     data = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     assert len(NOT_BUILT.findall(data)) == sum(len(not_built(each)) for each in protocol.statements.values())
 
@@ -192,13 +192,12 @@ def test_every_rule_cites_evidence_or_says_that_it_is_design_or_unverified(proto
     assert [each.id for each in uncited if each.status != "unverified" or not each.statements] == []
 
 
-# The research that the protocol was drawn from does not ship with it. Where it lies beside the checkout, the data are
-# compared with it.
+# What the protocol was drawn from, as facts: tests/sources/rules.csv and citations.csv.
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the research's rule catalogue."""
+    """One row of the catalogue of rules."""
 
     number: int
     rule: str
@@ -208,48 +207,27 @@ class Row:
     citations: frozenset[str]
 
 
-@pytest.fixture(scope="module")
-def research() -> str:
-    named = os.environ.get("KETAMINE_TEST_SHARED")
-    shared = Path(named) if named else CHECKOUT.parent / "shared"
-    path = shared / "research" / "clinical-evidence.md"
-    if path.is_file():
-        return path.read_text("utf-8")
-    if named:
-        pytest.fail(f"KETAMINE_TEST_SHARED is {named}, but {path} does not exist")
-    pytest.skip(f"{path} is not here; name its folder in KETAMINE_TEST_SHARED to compare the data with it")
+def _rows(name: str) -> list[dict[str, str]]:
+    with (SOURCES / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
-def catalogue(research: str) -> dict[str, Row]:
-    """The table of section 4c, by rule id."""
-    rows = {}
-    for line in research.splitlines():
-        if re.match(r"\| \d+ \| `[a-z0-9-]+` \|", line):
-            cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
-            assert len(cells) == 11, line
-            rule = cells[1].strip("`")
-            rows[rule] = Row(
-                number=int(cells[0]),
-                rule=rule,
-                category=cells[2],
-                severities=frozenset(re.findall("|".join(model.SEVERITIES), cells[4])),
-                statements=frozenset(re.findall(r"K-\d\d", cells[8])),
-                citations=frozenset(re.findall(r"\bR\d+\b", cells[9])),
-            )
+def catalogue() -> dict[str, Row]:
+    """By rule id."""
+    rows = {
+        row["rule"]: Row(
+            number=int(row["row"]),
+            rule=row["rule"],
+            category=row["category"],
+            severities=frozenset(row["severities"].split()),
+            statements=frozenset(row["statements"].split()),
+            citations=frozenset(row["citations"].split()),
+        )
+        for row in _rows("rules.csv")
+    }
     assert [row.number for row in rows.values()] == list(range(1, 72))
     return rows
-
-
-def test_the_ids_of_the_research_are_those_of_the_data(protocol: model.Protocol, research: str) -> None:
-    def first_cells(pattern: str) -> list[str]:
-        return re.findall(rf"^\| ({pattern}) \|", research, re.MULTILINE)
-
-    assert list(dict.fromkeys(first_cells(r"K-\d\d"))) == [*STATEMENTS] == [*protocol.statements]
-    assert first_cells(r"C-\d\d") == [*protocol.conflicts]
-    assert first_cells(r"R\d+") == [*protocol.evidence]
-    assert set(re.findall(r"\bK-\d+", research)) == set(protocol.statements)
-    assert set(re.findall(r"\bC-\d+", research)) == set(protocol.conflicts)
 
 
 def test_rules_have_the_row_and_category_of_the_catalogue(
@@ -288,9 +266,8 @@ def test_what_a_statement_waits_for_is_what_the_catalogue_gives_it_and_nobody_bu
     }
 
 
-def test_citations_keep_the_dois_of_the_research(protocol: model.Protocol, research: str) -> None:
-    lines = dict(re.findall(r"^\| (R\d+) \| (.*)$", research, re.MULTILINE))
+def test_citations_keep_the_dois_of_the_source(protocol: model.Protocol) -> None:
+    dois = {row["citation"]: set(row["dois"].split()) for row in _rows("citations.csv")}
+    assert list(dois) == [*protocol.evidence]
     for key, evidence in protocol.evidence.items():
-        theirs = set(re.findall(r"\b10\.\d{4,9}/[^\s;,|)]+", lines[key]))
-        ours = set(re.findall(r"\b10\.\d{4,9}/[^\s;,|)]+", evidence.citation))
-        assert ours == theirs, key
+        assert set(re.findall(r"\b10\.\d{4,9}/[^\s;,|)]+", evidence.citation)) == dois[key], key

@@ -21,6 +21,8 @@ from typing import IO, Any
 import pytest
 import requests
 
+from tests import charts
+
 SANDBOX_URL_VARIABLE = "KETAMINE_TEST_SANDBOX_URL"
 
 _RECIPE = Path(__file__).with_suffix("")
@@ -134,7 +136,7 @@ def load_sandbox_patient(base_url: str, path: Path, now: datetime | None = None)
 
     Dates move as in `load_transaction`, which also names what is raised.
     """
-    bundle: Bundle = json.loads(path.read_text(encoding="utf-8"))
+    bundle: Bundle = json.loads(charts.read(path))
     answer = load_transaction(base_url, bundle, now)
     for sent, received in zip(bundle["entry"], answer["entry"], strict=True):
         if sent["resource"]["resourceType"] == "Patient":

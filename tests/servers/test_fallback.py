@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -19,6 +18,7 @@ from cds_service.fhir import lenient
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
+from tests import charts
 from tests.scenarios.build import NOW, medication_request
 
 from .hapi import SANDBOX_URL_VARIABLE, Bundle, fhir_base_url, load_sandbox_patient, load_transaction, needed
@@ -120,11 +120,7 @@ def chart(request: pytest.FixtureRequest, server: str, ehr: LocalServer, knowled
         places = [entry["response"]["location"] for entry in answer["entry"]]
         patient = next(place for place in places if "Patient/" in place).split("Patient/")[1].split("/")[0]
     else:
-        shared: Path = request.getfixturevalue("shared")
-        found = sorted((shared / "sandbox-patients").glob(f"{name}_*.json"))
-        if not found:
-            pytest.skip(f"no {name} in {shared / 'sandbox-patients'}")
-        patient = load_sandbox_patient(server, found[0], NOW)
+        patient = load_sandbox_patient(server, next(f for f in charts.files() if charts.label(f) == name), NOW)
     return _read(ehr.base, patient, knowledge)
 
 

@@ -1,7 +1,6 @@
 """Checks that the HAPI server of the tests does what our FHIR client needs of a hospital's server."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+
+from tests import charts
 
 from .hapi import Bundle, hapi_server, load_sandbox_patient, move_dates, needed
 
@@ -22,22 +23,17 @@ KETAMINE = {"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "61
 
 @pytest.fixture(scope="module")
 def chart_path() -> Path:
-    beside_checkout = Path(__file__).parents[3] / "shared"
-    folder = Path(os.environ.get("KETAMINE_TEST_SHARED", beside_checkout)) / "sandbox-patients"
-    charts = sorted(folder.glob("*.json"))
-    if not charts:
-        pytest.skip(f"no sandbox patients in {folder}; point KETAMINE_TEST_SHARED at the folder that holds them")
-    return charts[0]
+    return charts.files()[0]
 
 
 @pytest.fixture(scope="module")
 def chart(chart_path: Path) -> Bundle:
-    bundle: Bundle = json.loads(chart_path.read_text(encoding="utf-8"))
+    bundle: Bundle = json.loads(charts.read(chart_path))
     return bundle
 
 
 @pytest.fixture(scope="module")
-def base_url(chart_path: Path) -> Iterator[str]:  # asks for the chart so as not to start without one
+def base_url() -> Iterator[str]:
     needed()
     with hapi_server(page_size=PAGE_SIZE) as url:
         yield url

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from cds_service import units
 from cds_service.terminology import valuesets
 from cds_service.terminology.valuesets import ValueSets
+from tests import charts
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 NDC = "http://hl7.org/fhir/sid/ndc"
@@ -210,12 +210,12 @@ def medication_codings(resource: Any) -> Iterator[tuple[str, str]]:
 
 
 def test_every_medicine_of_the_sandbox_patients_with_an_ingredient_of_ours_is_in_the_table(
-    rows: list[Row], names: dict[str, str], shared: Path
+    rows: list[Row], names: dict[str, str]
 ) -> None:
     table = {row["code"]: set(row["ingredients"].split()) for row in rows if row["system"] == "rxnorm"}
     checked = set()
-    for file in sorted((shared / "sandbox-patients").glob("*.json")):
-        for code, display in medication_codings(json.loads(file.read_text("utf-8"))):
+    for file in charts.files():
+        for code, display in medication_codings(json.loads(charts.read(file))):
             if named := named_in(display, names):
                 assert table.get(code) == named, (file.name, code, display)
                 checked.add(code)

@@ -1,5 +1,6 @@
 """Value sets: how a code is matched, what stops the start, and that the shipped sets are those of the research."""
 
+import csv
 import json
 import re
 import time
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -728,49 +728,41 @@ OWN_CODES = {
 
 
 @pytest.fixture(scope="module")
-def research(shared: Path) -> dict[str, Json]:
-    text = (shared / "research" / "valuesets.yaml").read_text("utf-8")
-    found: dict[str, Json] = yaml.load(text, Loader=yaml.CSafeLoader)["sets"]
-    del found["ketamine_text_fallback"]  # names, not codes: see test_drugs.py
+def source() -> dict[str, list[dict[str, str]]]:
+    """Value set -> its codes as they were first drawn up; a set without codes has one row that says so."""
+    found: dict[str, list[dict[str, str]]] = {}
+    with (Path(__file__).parents[1] / "sources" / "codes.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["set"], []).append(row)
     return found
 
 
-def test_the_shipped_sets_are_those_of_the_research(sets: ValueSets, research: dict[str, Json]) -> None:
-    assert set(sets.names()) - OWN_SETS == set(research)
-    without_codes = {name for name, each in research.items() if each.get("status") == "no_codes"}
-    assert {name for name in research if sets[name].no_codes} == without_codes
+def test_the_shipped_sets_are_those_of_the_source(sets: ValueSets, source: dict[str, list[dict[str, str]]]) -> None:
+    assert set(sets.names()) - OWN_SETS == set(source)
+    without_codes = {name for name, rows in source.items() if rows[0]["kind"] == "no-codes"}
+    assert {name for name in source if sets[name].no_codes} == without_codes
 
 
-def _kind(entry: Json, negative_set: bool) -> str:
-    # All of a negative set is excluded from use: it holds what must not be taken for something else.
-    if entry.get("exclude") and not negative_set:
-        return "excluded"
-    return "branch" if entry.get("match") else "code"
-
-
-def _in_research(entry: Json) -> tuple[Any, ...]:
-    strength = entry.get("strength_mg_per_ml")
+def _said(row: dict[str, str]) -> tuple[Any, ...]:
     return (
-        entry.get("group"),
-        entry.get("qualifier") == "history",
-        None if strength is None else Decimal(str(strength)),
-        entry.get("score"),
+        row["group"] or None,
+        row["history"] == "yes",
+        Decimal(row["strength"]) if row["strength"] else None,
+        int(row["score"]) if row["score"] else None,
     )
 
 
-def test_every_code_is_that_of_the_research_with_all_that_is_said_of_it(
-    sets: ValueSets, research: dict[str, Json]
+def test_every_code_is_that_of_the_source_with_all_that_is_said_of_it(
+    sets: ValueSets, source: dict[str, list[dict[str, str]]]
 ) -> None:
     wanted = {
-        (name, canonical_system(entry["system"]), entry["code"], _kind(entry, "negative_set" in each)): (
-            _in_research(entry)
-        )
-        for name, each in research.items()
-        for entry in each["codes"]
-        if entry["confidence"] == "verified"
+        (name, canonical_system(row["system"]), row["code"], row["kind"]): _said(row)
+        for name, rows in source.items()
+        for row in rows
+        if row["verified"] != "no" and row["kind"] != "no-codes"
     }
     found: dict[tuple[str, str, str, str], tuple[Any, ...]] = {}
-    for name in research:
+    for name in source:
         each = sets[name]
         for kind, members in (("code", each.members), ("branch", each.branches)):
             for system, m in members:
@@ -782,7 +774,7 @@ def test_every_code_is_that_of_the_research_with_all_that_is_said_of_it(
         (name, system, code) for name, system, code, said in _codes_with_evidence() if said["checked"] > "2026-11-22"
     }
     assert {key[:3] for key in found.keys() - wanted.keys() - OWN_CODES} <= since, (
-        "not in the research, nor seen since"
+        "neither in the source nor seen since"
     )
     for key, said in wanted.items():
         if key[0] in OWN_GROUPS and said[0] is None:
@@ -791,13 +783,10 @@ def test_every_code_is_that_of_the_research_with_all_that_is_said_of_it(
             assert found[key] == said, key
 
 
-def test_the_unverified_codes_of_the_research_never_decide(sets: ValueSets, research: dict[str, Json]) -> None:
-    unverified = [
-        (name, entry)
-        for name, each in research.items()
-        for entry in each["codes"]
-        if entry["confidence"] != "verified"
-    ]
-    assert unverified, "the research has none left: this test can go"
-    for name, entry in unverified:
-        assert name not in sets.members_of(entry["system"], entry["code"])
+def test_the_unverified_codes_of_the_source_never_decide(
+    sets: ValueSets, source: dict[str, list[dict[str, str]]]
+) -> None:
+    unverified = [row for rows in source.values() for row in rows if row["verified"] == "no"]
+    assert unverified, "the source has none left: this test can go"
+    for row in unverified:
+        assert row["set"] not in sets.members_of(row["system"], row["code"])
