@@ -11,7 +11,9 @@ from cds_service.chart.facts import Act, Allergy, Fact, Problem, on
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.clauses.verdict import (
+    NO,
     QUESTION,
     Verdict,
     evaluate,
@@ -165,7 +167,11 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
     if found and clause.answered_by_cut is not None:
         most = 1 - case.number(clause.answered_by_cut) / 100
         times = [times_rate_at(case, s.when.earliest) for s in found]
-        return Verdict(all(each is not None and each <= most for each in times))
+        if not all(each is not None and each <= most for each in times):
+            return NO
+        left = symptoms_left_open(clause, case, lambda when: case.chart.may_be_within(when, window))
+        doses = unplaced_doses(case, given=True)
+        return _untold(doses, left) if doses or left.reasons else Verdict(True)
     if found:
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
     asked = [p for p in case.chart.open_problems if p.when is None or case.chart.age_within(p.when, window)]
