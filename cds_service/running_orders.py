@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
@@ -14,17 +14,18 @@ import msgspec
 from cds_service import bounds, units
 from cds_service.chart.medicines import counts, period_of, state_of
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import bundles, lenient, statuses
+from cds_service.fhir import bundles, dates, lenient, statuses
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.client import Source, read_named
+from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description, described
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Prefetched, Records
-from cds_service.fhir.resources import MedicationAdministration, MedicationRequest
+from cds_service.fhir.resources import MedicationAdministration, MedicationRequest, changed_meaning
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.hooks.request import HookRequest
-from cds_service.orders import concentration, dosage
+from cds_service.orders import concentration, dosage, text
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import Draft
 from cds_service.orders.proposal import SetRate, make_edits
@@ -51,15 +52,37 @@ class _Running:
         return self.identity is None and drugs.says_nothing(description.all_codings, description.all_texts)
 
     @property
+    def says(self) -> str:
+        return f"{self.description.name} ({self.start.text if self.start is not None else 'no date'})"
+
+    @property
+    def rate(self) -> Amount | None:
+        given = self.administration.dosage
+        return dosage.read_rate(given.rate_quantity, given.rate_ratio) if given else None
+
+    @property
+    def says_rate(self) -> bool:
+        """Whether a rate was charted, if only in words."""
+        given = self.administration.dosage
+        if given is None:
+            return False
+        return bool(given.rate_quantity or given.rate_ratio or text.read(given.text).rates)
+
+    @property
     def order(self) -> str | None:
         request = self.administration.request
         return request.reference if request else None
 
     @property
-    def start(self) -> str:
+    def start(self) -> When | None:
         given = self.administration
         period = period_of(given)
-        return given.effective_date_time or given.occurence_date_time or (period.start if period else None) or ""
+        at = given.effective_date_time or given.occurence_date_time or (period.start if period else None)
+        return dates.parse(at, UTC)
+
+    @property
+    def began(self) -> datetime:
+        return self.start.latest if self.start is not None else datetime.min.replace(tzinfo=UTC)
 
 
 def read(
@@ -91,6 +114,7 @@ def read(
     _keep_orders(running, request, records, source)
     unknown = sum(1 for each in in_progress if each.is_unknown)
     doubts = [Note("running-unknown", str(unknown))] if unknown else []
+    doubts += [Note("running-rate", says) for says in dict.fromkeys(_doubted_rates(running, in_progress))]
     orders = [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")]
     return orders, records, prefetched, doubts
 
@@ -144,10 +168,27 @@ def _add(request: HookRequest, records: Records, source: Source, kind: str, refe
 def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
     """One for each order: a change of rate may be charted as a new administration."""
     newest: dict[tuple[str | None, str], _Running] = {}
-    for each in sorted(running, key=lambda each: each.start):
+    for each in sorted(running, key=lambda each: each.began):
         assert each.identity is not None
         newest[(each.order, each.identity.drug)] = each
     return list(newest.values())
+
+
+def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running]) -> Iterator[str]:
+    """Why the rate that is judged may not be the one that runs: it, or another entry of its order, cannot be read."""
+    for newest in running:
+        if newest.rate is None and newest.says_rate:
+            yield f"{newest.says}: its rate cannot be read, and the ordered one was judged"
+        for other in in_progress:
+            if other is newest or other.order is None or other.order != newest.order:
+                continue
+            if other.start is None:
+                yield f"{other.says}: it has no date that can be read"
+            elif other.identity is None and other.began >= newest.began:
+                yield f"{other.says}: what it is, it says otherwise than its order"
+    for each in running:
+        if (why := changed_meaning(each.administration)) is not None:
+            yield f"{each.says}: {why}"
 
 
 def _keep_orders(running: Sequence[_Running], request: HookRequest, records: Records, source: Source) -> None:
@@ -206,8 +247,7 @@ def _at_running_rate(
     whole: dict[str, Any], order: MedicationRequest, running: _Running, records: Records, valuesets: ValueSets
 ) -> Item:
     """The order with its one rate replaced; one of several rates, or none, is left as it was ordered."""
-    given = running.administration.dosage
-    rate = dosage.read_rate(given.rate_quantity, given.rate_ratio) if given else None
+    rate = running.rate
     written = [dosage.read(d, i, valuesets, UTC) for i, d in enumerate(order.dosage_instruction)]
     rates = [(each.index, each.rate[0]) for each in written if each.rate]
     if rate is None or len(rates) != 1:

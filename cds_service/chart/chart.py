@@ -109,6 +109,7 @@ class Chart(Reading):
         found |= self.account.on_record
         found = found.union(*(problem.may_mean or () for problem in self.open_problems))
         found = found.union(*(allergy.may_mean or () for allergy in self.open_allergies))
+        found = found.union(*(act.may_mean or () for act in self.open_acts))
         events = (event.event for event in self._records.of(resources.AdverseEvent))
         found |= self.members([*observations.answers(self._records), *events]).keys()
         if gaps:
@@ -334,11 +335,17 @@ class Chart(Reading):
             when=when,
             this_encounter=self._is_this_encounter(procedure.encounter),
             reference=procedure.reference,
+            may_mean=placed.may_mean,
         )
 
     @cached_property
     def acts_by_set(self) -> BySet[Act]:
         return BySet(self.acts)
+
+    @cached_property
+    def open_acts(self) -> list[Act]:
+        """Procedures that stand in words without a known code, as open_problems."""
+        return [act for act in self.acts if act.may_mean]
 
     def _performed(self, procedure: resources.Procedure) -> When | None:
         period = procedure.performed_period

@@ -179,6 +179,8 @@ class Act(msgspec.Struct, frozen=True):
     when: When | None
     this_encounter: bool
     reference: str
+    may_mean: frozenset[str] | None = frozenset()
+    """As in Problem."""
 
 
 class Weight(msgspec.Struct, frozen=True):

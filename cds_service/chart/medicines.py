@@ -140,10 +140,12 @@ class _Reader:
     def _medicine(self, resource: _Resource, start: When | None, end: When | None) -> Medicine:
         """What all three kinds of resource say alike."""
         description = described(resource, self._records.resolve)
-        if not description.all_texts and isinstance(resource, resources.MedicationAdministration):
+        if isinstance(resource, resources.MedicationAdministration) and drugs.says_nothing(
+            description.all_codings, description.all_texts
+        ):
             order = self._records.resolve(resource.request)
-            # Where the reference does not say what it is, the order does.
-            if isinstance(order, resources.MedicationRequest) and not description.all_codings:
+            # Where it does not say what it is, the order does.
+            if isinstance(order, resources.MedicationRequest):
                 description = described(order, self._records.resolve)
         whole = (description.codings, description.texts)
         membership = self._medicines.membership([whole, *((i.codings, i.texts) for i in description.ingredients)])

@@ -12,6 +12,9 @@ from cds_service.rules.clauses import evaluate
 from cds_service.rules.outcome import Outcome, Reason
 
 _NOT_SENT = "an exception could not be read, because its list was not sent"
+_UNREAD = ("failed", "not-sent", "not-placed")
+"""Never measured is part of the rule, and what is not judged is said at the start: neither makes a finding worse."""
+_FEARED = "what makes it worse could not be read, so it is not ruled out"
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -35,18 +38,30 @@ def changed_severity(rule: Rule, tier: str, case: Case, unread: Sequence[Reason]
     """The severity of a tier that holds. `unread` are exceptions of its own clause that could not be read.
 
     Such an exception leaves the finding one tier milder where its list was not sent, and as it is where it failed. A
-    change of severity that cannot be told changes nothing.
+    change to a milder severity that cannot be told changes nothing; one to a worse severity counts, one tier milder
+    where its list was not sent, since the worse reading is judged.
     """
     exceptions = list(unread)
+    own: Severity = rule.tier(tier).severity
+    feared: Severity = own
     for change in rule.changes:
         if change.tiers and tier not in change.tiers:
             continue
         verdict = evaluate(change.when, case)
-        if verdict.holds and not verdict.reasons:
+        if verdict.holds and not verdict.reasons and feared == own:
             return Changed(None if change.to == "none" else change.to, change.because, tuple(exceptions))
         exceptions += verdict.reasons
-    own: Severity = rule.tier(tier).severity
+        if change.to != "none" and any(reason.kind in _UNREAD for reason in verdict.reasons):
+            feared = min(feared, _if_unread(change.to, verdict.reasons), key=SEVERITIES.index)
     said = tuple(dict.fromkeys(exceptions))
-    if own == SEVERITIES[-1] or not unread or any(reason.kind != "not-sent" for reason in unread):
-        return Changed(own, None, said)
-    return Changed(SEVERITIES[SEVERITIES.index(own) + 1], _NOT_SENT, said)
+    if feared != own:
+        return Changed(feared, _FEARED, said)
+    left = _if_unread(own, unread)
+    return Changed(left, None if left == own else _NOT_SENT, said)
+
+
+def _if_unread(severity: Severity, reasons: Sequence[Reason]) -> Severity:
+    """What is left of a severity where something beside it could not be read: all of it, but if it was not sent."""
+    if not reasons or severity == SEVERITIES[-1] or any(reason.kind != "not-sent" for reason in reasons):
+        return severity
+    return SEVERITIES[SEVERITIES.index(severity) + 1]

@@ -10,12 +10,14 @@ from fractions import Fraction
 from cds_service import bounds, units
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Weight, on
+from cds_service.fhir.dates import When
 from cds_service.figures import show
 from cds_service.lazy import cached_property
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Reading, Step
 from cds_service.rules.case import Case, once, once_of_patient
+from cds_service.rules.outcome import Reason, not_placed
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class DosingWeight:
     """Weights newer than `newest` that cannot be read."""
     unplaced: tuple[str, ...] = ()
     """Readings that may be newer weights, in their own words."""
+    unheld: tuple[Reason, ...] = ()
+    """Weights that `newest` would be held against next, and that cannot be read: they might make it doubted."""
 
     @property
     def usable(self) -> bool:
@@ -78,7 +82,28 @@ def dosing_weight(case: Case) -> DosingWeight:
     if doubt is not None:
         tried = enumerate(usable[1 : bounds.WEIGHTS + 1], 2)
         previous = next((w for i, w in tried if _doubt(w, usable[i:], case) is None), None)
-    return DosingWeight(newest, doubt, previous, unreadable, unplaced)
+    return DosingWeight(newest, doubt, previous, unreadable, unplaced, _unheld(case, newest, usable[1:], unplaced))
+
+
+def _unheld(case: Case, newest: Weight, earlier: Sequence[Weight], said: Sequence[str]) -> tuple[Reason, ...]:
+    """Unreadable weights between the newest and the one it is held against, as far back as a change counts."""
+    window = case.book.window("weight-change-month-days", case.now)
+    before = earlier[0].when.placed if earlier else None
+
+    def counts(when: When) -> bool:
+        is_before = when.latest <= newest.when.latest and newest.when.latest - when.latest <= window
+        return is_before and (before is None or when.latest > before)
+
+    weights = case.chart.weights
+    unread = [w for w in weights[weights.index(newest) :] if w.kg is None and counts(w.when)]
+    entries = [e for e in case.chart.unplaced_weights if e.when is not None and counts(e.when)]
+    return (
+        *(
+            not_placed(f"Weight {w.written} of {on(w.when, case.now)}: {w.problem}", w.reference, short="a weight")
+            for w in unread
+        ),
+        *(not_placed(e.says, e.reference, short="a weight") for e in entries if e.says not in said),
+    )
 
 
 def _goes_before(entry: Unplaced, newest: Weight) -> bool:

@@ -15,7 +15,7 @@ from cds_service.rules.dose import findings
 from cds_service.rules.dose_finding import worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
 from cds_service.rules.order_rules import NASAL, fired
-from cds_service.rules.outcome import Outcome, clear, undelivered
+from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 
 _OUTPATIENT = ("outpatient", "home", "virtual")
@@ -93,6 +93,8 @@ def stale(case: Case, rule: Rule) -> Outcome:
 def implausible(case: Case, rule: Rule) -> Outcome:
     """A weight that is doubted: critical where the verdict depends on it."""
     weight = dosing_weight(case)
+    if weight.newest is not None and weight.doubt is None and weight.unheld and not case.order.labelled_nasal:
+        return could_not_tell(rule, case.order.reference, *weight.unheld)
     if case.order.labelled_nasal or weight.doubt is None or weight.newest is None:
         return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else None)
     facts = [Fact(f"Weight {weight.newest.written} ({on(weight.newest.when, case.now)})", weight.newest.reference)]

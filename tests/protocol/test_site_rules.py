@@ -9,7 +9,7 @@ import pytest
 
 from cards.model import EXTENSION
 from cards.texts import TextError
-from cds_service.advise import advise
+from cds_service.advise import advise, explain
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.loader import ProtocolError
@@ -140,3 +140,65 @@ def test_the_example_overlay_is_one_that_can_be_used() -> None:
     protocol = load(overlay=str(example)).protocol
     assert protocol.rules["duration-missing"].off
     assert protocol.rules["example-myasthenia"].site is not None
+
+
+UNREAD = {"raw": {"procedures": {"resourceType": "OperationOutcome"}}}
+
+
+def _with(overlay: Path, *changes: tuple[str, str]) -> Knowledge:
+    text = overlay.read_text("utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    overlay.write_text(text, "utf-8")
+    return load(overlay=str(overlay))
+
+
+def test_what_would_make_a_finding_worse_and_cannot_be_read_is_not_ruled_out(overlay: Path) -> None:
+    """The worse severity where the list failed, one milder where it was not sent; never milder than its own."""
+    knowledge = _with(
+        overlay,
+        ("because: intensive care", "because: ventilated"),
+        ("- to: info", "- to: critical"),
+        ("{fact: encounter, in: [loc_type/icu]}", "{fact: procedure, in: [ventilated]}"),
+    )
+    known = "Myasthenia gravis: weakness may be hard to see under ketamine"
+    (without,) = told(knowledge, MYASTHENIA)
+    assert without == ("example-myasthenia", "warning", known)
+    assert ("example-myasthenia", "critical", known) in told(knowledge, MYASTHENIA | UNREAD)
+    assert ("example-myasthenia", "warning", known) in told(knowledge, MYASTHENIA | {"missing": ["procedures"]})
+
+
+def test_what_would_make_a_finding_milder_and_cannot_be_read_changes_nothing(overlay: Path) -> None:
+    knowledge = _with(overlay, ("{fact: encounter, in: [loc_type/icu]}", "{fact: procedure, in: [ventilated]}"))
+    for patient in (UNREAD, {"missing": ["procedures"]}):
+        assert "warning" in {severity for rule, severity, _ in told(knowledge, MYASTHENIA | patient) if "ex" in rule}
+
+
+def test_a_rule_that_fires_by_any_result_is_not_clear_where_one_is_not_understood(overlay: Path) -> None:
+    """Of what is undated it cannot be told whether it lies in the window; a request without a result is none."""
+    knowledge = _with(
+        overlay,
+        (
+            "when: {fact: condition, in: [dx_myasthenia]}",
+            "when: {fact: observation, in: [obs_troponin], any_value: true, within: example-window}",
+        ),
+        (
+            "      example-pulse-high:",
+            "      example-window: {title: Window, unit: d, values: {2026-11-20: 2}, sources: [], status: design}\n"
+            "      example-pulse-high:",
+        ),
+        ("limits: [example-pulse-high]", "limits: [example-pulse-high, example-window]"),
+    )
+    troponin = {"code": "6598-7", "value": "5 ng/L"}
+    assert {rule for rule, _, _ in told(knowledge, {"results": [troponin]})} == {"example-myasthenia"}
+    undated = troponin | {"raw": {"effectiveDateTime": None}}
+    summaries = [summary for _, _, summary in told(knowledge, {"results": [undated]})]
+    request = sent({"patient": {"results": [undated]}, "order": {"rate": "0.2 mg/kg/h"}})
+    (card,) = advise(request, True, knowledge, NoSource(), NOW).cards
+    assert (summaries, "its date cannot be read" in (card.detail or "")) == ([], True)
+    empty = {"code": "6598-7", "raw": {"effectiveDateTime": None, "dataAbsentReason": {"text": "pending"}}}
+    outcomes = explain(
+        sent({"patient": {"results": [empty]}, "order": {"rate": "0.2 mg/kg/h"}}), True, knowledge, NoSource(), NOW
+    )[0][0].outcomes
+    assert {o.status for o in outcomes if o.rule.id == "example-myasthenia"} == {"clear"}

@@ -529,7 +529,7 @@ class _Chart:
         }
         if given.get("this encounter"):
             made["encounter"] = {"reference": "Encounter/e1"}
-        return made
+        return made | given.get("raw", {})
 
     def _monitoring(self, given: Any) -> list[str]:
         return list(MONITORING) if given == "all four" else list(given)

@@ -96,7 +96,7 @@ def test_a_text_of_another_matter_asks_no_critical_question(sets: ValueSets, tex
 # The vocabularies --------------------------------------------------------------------------------------------------
 
 
-def test_every_set_of_problems_or_allergies_behind_a_warning_has_its_words(sets: ValueSets) -> None:
+def test_every_set_of_problems_allergies_or_procedures_behind_a_warning_has_its_words(sets: ValueSets) -> None:
     """A rule with a critical or warning tier: at least eight phrases in English and four in each other language."""
     rules = load_protocol(sets).rules.values()
     serious = [tier for rule in rules for tier in rule.tiers if tier.severity in ("critical", "warning")]
@@ -115,8 +115,10 @@ def test_every_set_of_problems_or_allergies_behind_a_warning_has_its_words(sets:
 
 def _named(clause: Any) -> set[str]:
     found = set()
-    if type(clause).__name__ in ("ConditionIs", "SymptomIs", "AllergyIs"):
+    if type(clause).__name__ in ("ConditionIs", "SymptomIs", "AllergyIs", "ProcedureIs"):
         found |= {reference.partition("/")[0] for reference in (*clause.sets, *getattr(clause, "asks", ()))}
+        later = getattr(clause, "unless_later", ())
+        found |= {name for name in later if isinstance(name, str)}
     for part in getattr(clause, "of", ()):
         found |= _named(part)
     return found

@@ -44,8 +44,8 @@ def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) ->
     window = case.book.window(clause.within, case.now) if clause.within is not None else None
     found = [m for m in recorded if window is None or case.chart.age_within(m.when, window)]
     verdict = _of_placed(found, clause, case, key)
-    if verdict.holds or clause.any_value or clause.present:  # what is not understood is no result that one has
-        return verdict if found else not_found(case, *map(case.chart.query_of, clause.sets))
+    if verdict.holds:
+        return verdict
     reasons = _left_open(recorded, found, clause, case, window, since)
     if reasons:
         return Verdict(None, reasons=(*reasons, *verdict.reasons))
@@ -92,7 +92,11 @@ def _left_open(
             return False
         return (oldest is None or when.latest >= oldest) and (since is None or when.latest > since)
 
-    entries = case.chart.account.open(clause.sets, "reading", counts=lambda entry: counts(entry.when))
+    entries = case.chart.account.open(
+        clause.sets,
+        "reading",
+        counts=lambda entry: counts(entry.when) and (entry.has_value or not clause.any_value),
+    )
     chosen = {id(m) for m in _which(found, clause.which)}
     coarse = [m for m in recorded if m.when.is_coarse and id(m) not in chosen and counts(m.when)]
     return (*left_open(entries), *(_reason(m, case, "its date says too little") for m in coarse))

@@ -36,12 +36,7 @@ def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Ve
     if _enough(matches, clause, case):
         return _disagreeing(m for m in matches if m.disagreement is not None)
     if undated := _undated(clause, case):
-        return Verdict(
-            None,
-            reasons=tuple(
-                not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine") for m in undated
-            ),
-        )
+        return Verdict(None, reasons=_without_date(undated))
     entries = case.chart.account.open(clause.sets, "medicine", counts=lambda entry: _may_match(entry, clause))
     return nothing_found(case, entries, *medicine_lists(clause))
 
@@ -161,7 +156,14 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
     entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given)
     if clause.running or clause.running_longer_than is not None:
         running = [m for m in ours if m.status == "in-progress" and _has_run(m, clause, case)]
-        return _exposed(running, case) if running else nothing_found(case, entries, "administrations")
+        if running:
+            return _exposed(running, case)
+        undated = [m for m in ours if m.status == "in-progress" and m.start is None]
+        return (
+            Verdict(None, reasons=_without_date(undated))
+            if undated
+            else nothing_found(case, entries, "administrations")
+        )
     if clause.within is not None:
         window = case.book.window(clause.within, case.now)
         ours = [m for m in ours if m.start is not None and m.start.age(case.now) <= window]
@@ -183,12 +185,12 @@ def unplaced_doses(case: Case, given: bool = False) -> tuple[Reason, ...]:
     entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given if given else lambda entry: True)
     return (
         *left_open(entries),
-        *(
-            not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine")
-            for m in undated
-            if m.status != "in-progress"
-        ),
+        *_without_date(m for m in undated if m.status != "in-progress"),
     )
+
+
+def _without_date(medicines: Iterable[Medicine]) -> tuple[Reason, ...]:
+    return tuple(not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine") for m in medicines)
 
 
 def _has_run(medicine: Medicine, clause: model.ExposureIs, case: Case) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -11,11 +11,14 @@ from cds_service.chart.facts import Act, Allergy, Fact, Problem, on
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.clauses.verdict import (
+    NO,
     QUESTION,
     Verdict,
     evaluate,
     in_sets,
+    left_open,
     not_found,
     nothing_found,
     reasons_of,
@@ -115,23 +118,50 @@ def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> V
     acts = [a for a in case.chart.acts_by_set.of(clause.sets) if _act_matches(a, clause, case)]
     matches = [a for a in acts if a.this_encounter or not clause.this_encounter]
     if matches:
+        if over := _may_be_over(matches, clause, case):
+            return Verdict(None, reasons=over)
         return Verdict(True, facts=tuple(Fact(f"{a.name} ({on(a.when, case.now)})", a.reference) for a in matches))
     if acts and case.chart.encounter is None and (unread := not_found(case, "encounter")).holds is None:
         return unread
     if clause.within is not None:
         undated = [a for a in case.chart.acts_by_set.of(clause.sets) if a.when is None and not a.in_progress]
-        if matching := [a for a in undated if _act_matches(a, msgspec.structs.replace(clause, within=None), case)]:
-            return Verdict(
-                None,
-                reasons=tuple(
-                    not_placed(f"{a.name}: its date is not known", a.reference, short="a procedure") for a in matching
-                ),
-            )
-    return nothing_found(case, case.chart.account.open(clause.sets, "procedure"), "procedures")
+        if matching := [a for a in undated if _act_matches(a, clause, case, True)]:
+            return Verdict(None, reasons=_without_date(matching))
+    in_words = [a for a in case.chart.open_acts if _may_mean(a, clause.sets) and _act_matches(a, clause, case, True)]
+    left = nothing_found(case, case.chart.account.open(clause.sets, "procedure"), "procedures")
+    return _untold(_in_words(a for a in in_words if a.this_encounter or not clause.this_encounter), left)
 
 
-def _act_matches(act: Act, clause: model.ProcedureIs, case: Case) -> bool:
-    if clause.within is not None and not act.in_progress:
+def _may_mean(act: Act, sets: Iterable[str]) -> bool:
+    return any(reference.partition("/")[0] in (act.may_mean or ()) for reference in sets)
+
+
+def _in_words(acts: Iterable[Act]) -> tuple[Reason, ...]:
+    return tuple(
+        Reason(QUESTION, f"a procedure stands in words only: {a.name}", "not-placed", a.reference, short=a.name)
+        for a in acts
+    )
+
+
+def _without_date(acts: Iterable[Act]) -> tuple[Reason, ...]:
+    return tuple(not_placed(f"{a.name}: its date is not known", a.reference, short="a procedure") for a in acts)
+
+
+def _may_be_over(acts: Sequence[Act], clause: model.ProcedureIs, case: Case) -> tuple[Reason, ...]:
+    """What may have ended them since, and is in words, without a date, or not understood."""
+    if not clause.unless_later:
+        return ()
+    begun = min((act.when.latest for act in acts if act.when is not None), default=None)
+    words = [a for a in case.chart.open_acts if _may_mean(a, clause.unless_later)]
+    later = [a for a in words if a.when is None or begun is None or a.when.latest > begun]
+    undated = [a for a in case.chart.acts_by_set.of(clause.unless_later) if a.when is None]
+    entries = case.chart.account.open(clause.unless_later, "procedure")
+    return (*_in_words(later), *_without_date(undated), *left_open(entries))
+
+
+def _act_matches(act: Act, clause: model.ProcedureIs, case: Case, undated: bool = False) -> bool:
+    """Whether it was done in the window and not undone since; one without a date counts where `undated`."""
+    if clause.within is not None and not act.in_progress and not (undated and act.when is None):
         window = case.book.window(clause.within, case.now)
         if act.when is None or act.when.age(case.now) > window:
             return False
@@ -165,7 +195,11 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
     if found and clause.answered_by_cut is not None:
         most = 1 - case.number(clause.answered_by_cut) / 100
         times = [times_rate_at(case, s.when.earliest) for s in found]
-        return Verdict(all(each is not None and each <= most for each in times))
+        if not all(each is not None and each <= most for each in times):
+            return NO
+        left = symptoms_left_open(clause, case, lambda when: case.chart.may_be_within(when, window))
+        doses = unplaced_doses(case, given=True)
+        return _untold(doses, left) if doses or left.reasons else Verdict(True)
     if found:
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
     asked = [p for p in case.chart.open_problems if p.when is None or case.chart.age_within(p.when, window)]

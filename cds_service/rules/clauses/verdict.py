@@ -69,9 +69,20 @@ def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
 @evaluate.register
 def _(clause: model.Not, case: Case, since: datetime | None = None) -> Verdict:
     (verdict,) = (evaluate(part, case, since) for part in clause.of)
+    if verdict.holds is None and _asks_for_a_result(clause.of) and not any(r.undelivered for r in verdict.reasons):
+        return Verdict(True, reasons=verdict.reasons)  # what is not understood is no result that one has
     if verdict.reasons:
         return Verdict(None, reasons=verdict.reasons)
     return Verdict(not verdict.holds)
+
+
+def _asks_for_a_result(clauses: Sequence[model.Clause]) -> bool:
+    """Whether they ask only that something was measured or answered, whatever it says."""
+    return all(
+        (isinstance(each, model.ObservationIs) and (each.any_value or each.present))
+        or (isinstance(each, model.All | model.Any) and _asks_for_a_result(each.of))
+        for each in clauses
+    )
 
 
 @evaluate.register
