@@ -73,7 +73,7 @@ def test_every_string_list_and_whole_number_that_is_read_has_its_bound() -> None
         elif isinstance(info, inspect.UnionType):
             for each in info.types:
                 check(each, where)
-        elif isinstance(info, inspect.ListType):
+        elif isinstance(info, inspect.VarTupleType):
             assert info.max_length == bounds.MEMBERS, where
             check(info.item_type, f"{where}[]")
         elif isinstance(info, inspect.StrType) and not where.endswith(".id"):

@@ -212,7 +212,7 @@ def _struct(value: dict[str, Any], info: inspect.StructType, path: str, faults: 
 def _element(value: Any, info: inspect.Type, path: str, faults: _Faults) -> Any:
     if isinstance(info, inspect.UnionType):
         info = next(t for t in info.types if not isinstance(t, inspect.NoneType))
-    if isinstance(info, inspect.ListType):
+    if isinstance(info, inspect.VarTupleType):
         items = value if isinstance(value, list) else [value]
         if info.max_length is not None and len(items) > info.max_length:
             faults.cut(path, info.max_length, "members")

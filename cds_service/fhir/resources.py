@@ -14,15 +14,19 @@ T = TypeVar("T")
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, msgspec.Meta(max_length=bounds.CHARACTERS)]
 Prose = Annotated[str, msgspec.Meta(max_length=bounds.PROSE)]
-Many = Annotated[list[T], msgspec.Meta(max_length=bounds.MEMBERS)]
+Many = Annotated[tuple[T, ...], msgspec.Meta(max_length=bounds.MEMBERS)]
 """Every whole number, string and list that is read has one of these types. What is beyond them is read by `lenient`,
-and cut there."""
+and cut there. Lists are tuples: a coded value can be looked up as it stands."""
+
+
+_TOO_LONG = "the number is too long to be a clinical figure"
 
 
 def _within_bounds(*numbers: Decimal | None) -> None:
     """Raises ValueError, after which the resource is read element by element, and the number is named."""
-    if not all(number is None or bounds.is_figure(number) for number in numbers):
-        raise ValueError("the number is too long to be a clinical figure")
+    for number in numbers:
+        if number is not None and not bounds.is_figure(number):
+            raise ValueError(_TOO_LONG)
 
 
 class Element(msgspec.Struct, rename="camel", frozen=True, gc=False):
@@ -38,7 +42,7 @@ class Extension(Element, frozen=True):
 class Backbone(Element, frozen=True):
     """Base of the elements that a `modifierExtension` may change the meaning of."""
 
-    modifier_extension: Many[Extension] = []
+    modifier_extension: Many[Extension] = ()
 
 
 class Coding(Element, frozen=True):
@@ -48,7 +52,7 @@ class Coding(Element, frozen=True):
 
 
 class CodeableConcept(Element, frozen=True):
-    coding: Many[Coding] = []
+    coding: Many[Coding] = ()
     text: Text | None = None
 
     @property
@@ -57,7 +61,7 @@ class CodeableConcept(Element, frozen=True):
         return [(c.system, c.code) for c in self.coding if c.system and c.code]
 
     @property
-    def words(self) -> Many[Text]:
+    def words(self) -> list[str]:
         """The text and displays, in the order in which a person would want them."""
         return [w for w in (self.text, *(c.display for c in self.coding)) if w]
 
@@ -101,7 +105,15 @@ class Quantity(Element, frozen=True):
     code: Text | None = None
 
     def __post_init__(self) -> None:
-        _within_bounds(self.value)
+        # A chart has hundreds of these, so what is surely a figure is seen here at once.
+        value = self.value
+        if value is None or (
+            len(str(value)) <= bounds.DIGITS
+            and -bounds.DIGITS <= value.adjusted() <= bounds.DIGITS
+            and value.is_finite()
+        ):
+            return
+        _within_bounds(value)
 
     @property
     def unit_text(self) -> str | None:
@@ -133,16 +145,16 @@ class TimingRepeat(Element, frozen=True):
     period: Decimal | None = None
     period_max: Decimal | None = None
     period_unit: Text | None = None
-    day_of_week: Many[Text] = []
-    time_of_day: Many[Text] = []
-    when: Many[Text] = []
+    day_of_week: Many[Text] = ()
+    time_of_day: Many[Text] = ()
+    when: Many[Text] = ()
 
     def __post_init__(self) -> None:
         _within_bounds(self.duration, self.duration_max, self.period, self.period_max)
 
 
 class Timing(Backbone, frozen=True):
-    event: Many[Text] = []
+    event: Many[Text] = ()
     repeat: TimingRepeat | None = None
     code: CodeableConcept | None = None
 
@@ -160,13 +172,13 @@ class Dosage(Backbone, frozen=True):
     sequence: Whole | None = None
     text: Prose | None = None
     patient_instruction: Prose | None = None
-    additional_instruction: Many[CodeableConcept] = []
+    additional_instruction: Many[CodeableConcept] = ()
     timing: Timing | None = None
     as_needed_boolean: bool | None = None
     as_needed_codeable_concept: CodeableConcept | None = None
     route: CodeableConcept | None = None
     method: CodeableConcept | None = None
-    dose_and_rate: Many[DoseAndRate] = []
+    dose_and_rate: Many[DoseAndRate] = ()
     max_dose_per_period: Ratio | None = None
     max_dose_per_administration: Quantity | None = None
     # STU3 put dose and rate on the dosage itself; some senders still do.
@@ -188,7 +200,7 @@ class Resource(
 
     id: Text | None = None
     implicit_rules: Text | None = None
-    modifier_extension: Many[Extension] = []
+    modifier_extension: Many[Extension] = ()
 
     @property
     def reference(self) -> str:
@@ -210,15 +222,15 @@ class ObservationComponent(Backbone, frozen=True):
     value_integer: Whole | None = None
     value_boolean: bool | None = None
     data_absent_reason: CodeableConcept | None = None
-    interpretation: Many[CodeableConcept] = []
-    reference_range: Many[Range] = []
+    interpretation: Many[CodeableConcept] = ()
+    reference_range: Many[Range] = ()
 
 
 class Observation(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     code: CodeableConcept | None = None
     subject: Reference | None = None
-    focus: Many[Reference] = []
+    focus: Many[Reference] = ()
     effective_date_time: Text | None = None
     effective_period: Period | None = None
     effective_instant: Text | None = None
@@ -230,11 +242,11 @@ class Observation(Resource, frozen=True, kw_only=True):
     value_boolean: bool | None = None
     value_date_time: Text | None = None
     data_absent_reason: CodeableConcept | None = None
-    interpretation: Many[CodeableConcept] = []
+    interpretation: Many[CodeableConcept] = ()
     body_site: CodeableConcept | None = None
-    reference_range: Many[Range] = []
-    component: Many[ObservationComponent] = []
-    has_member: Many[Reference] = []
+    reference_range: Many[Range] = ()
+    component: Many[ObservationComponent] = ()
+    has_member: Many[Reference] = ()
 
 
 class Condition(Resource, frozen=True, kw_only=True):
@@ -265,7 +277,7 @@ class AdverseEvent(Resource, frozen=True, kw_only=True):
 
 class AllergyReaction(Backbone, frozen=True):
     substance: CodeableConcept | None = None
-    manifestation: Many[CodeableConcept] = []
+    manifestation: Many[CodeableConcept] = ()
     severity: Text | None = None
 
 
@@ -281,7 +293,7 @@ class AllergyIntolerance(Resource, frozen=True, kw_only=True):
     patient: Reference | None = None
     recorded_date: Text | None = None
     onset_date_time: Text | None = None
-    reaction: Many[AllergyReaction] = []
+    reaction: Many[AllergyReaction] = ()
 
 
 class MedicationIngredient(Backbone, frozen=True):
@@ -295,7 +307,7 @@ class Medication(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     code: CodeableConcept | None = None
     amount: Ratio | None = None
-    ingredient: Many[MedicationIngredient] = []
+    ingredient: Many[MedicationIngredient] = ()
 
 
 class Substance(Resource, frozen=True, kw_only=True):
@@ -315,7 +327,7 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     status_reason: CodeableConcept | None = None
     intent: Text | None = None
     do_not_perform: bool | None = None
-    category: Many[CodeableConcept] = []
+    category: Many[CodeableConcept] = ()
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     medication: CodeableReference | None = None
@@ -326,19 +338,19 @@ class MedicationRequest(Resource, frozen=True, kw_only=True):
     encounter: Reference | None = None
     authored_on: Text | None = None
     date_written: Text | None = None
-    reason_code: Many[CodeableConcept] = []
-    reason_reference: Many[Reference] = []
-    instantiates_canonical: Many[Text] = []
-    instantiates_uri: Many[Text] = []
-    based_on: Many[Reference] = []
+    reason_code: Many[CodeableConcept] = ()
+    reason_reference: Many[Reference] = ()
+    instantiates_canonical: Many[Text] = ()
+    instantiates_uri: Many[Text] = ()
+    based_on: Many[Reference] = ()
     group_identifier: Identifier | None = None
-    note: Many[Annotation] = []
-    dosage_instruction: Many[Dosage] = []
+    note: Many[Annotation] = ()
+    dosage_instruction: Many[Dosage] = ()
     dispense_request: DispenseRequest | None = None
     prior_prescription: Reference | None = None
-    replaces: Many[Reference] = []
-    supporting_information: Many[Reference] = []
-    contained: Many[msgspec.Raw] = []
+    replaces: Many[Reference] = ()
+    supporting_information: Many[Reference] = ()
+    contained: Many[msgspec.Raw] = ()
 
 
 class AdministrationDosage(Backbone, frozen=True):
@@ -352,7 +364,7 @@ class AdministrationDosage(Backbone, frozen=True):
 
 class MedicationAdministration(Resource, frozen=True, kw_only=True):
     status: Text | None = None
-    status_reason: Many[CodeableConcept] = []
+    status_reason: Many[CodeableConcept] = ()
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     medication: CodeableReference | None = None
@@ -368,17 +380,17 @@ class MedicationAdministration(Resource, frozen=True, kw_only=True):
     not_given: bool | None = None
     was_not_given: bool | None = None
     request: Reference | None = None
-    reason_code: Many[CodeableConcept] = []
+    reason_code: Many[CodeableConcept] = ()
     dosage: AdministrationDosage | None = None
-    contained: Many[msgspec.Raw] = []
+    contained: Many[msgspec.Raw] = ()
 
 
 class MedicationStatement(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     taken: Text | None = None
     was_not_taken: bool | None = None
-    based_on: Many[Reference] = []
-    derived_from: Many[Reference] = []
+    based_on: Many[Reference] = ()
+    derived_from: Many[Reference] = ()
     medication_codeable_concept: CodeableConcept | None = None
     medication_reference: Reference | None = None
     medication: CodeableReference | None = None
@@ -389,9 +401,9 @@ class MedicationStatement(Resource, frozen=True, kw_only=True):
     effective_date_time: Text | None = None
     effective_period: Period | None = None
     date_asserted: Text | None = None
-    reason_code: Many[CodeableConcept] = []
-    dosage: Many[Dosage] = []
-    contained: Many[msgspec.Raw] = []
+    reason_code: Many[CodeableConcept] = ()
+    dosage: Many[Dosage] = ()
+    contained: Many[msgspec.Raw] = ()
 
 
 class Procedure(Resource, frozen=True, kw_only=True):
@@ -416,12 +428,12 @@ class Encounter(Resource, frozen=True, kw_only=True):
     encounter_class: Coding | None = msgspec.field(default=None, name="class")
     subject: Reference | None = None
     period: Period | None = None
-    location: Many[EncounterLocation] = []
-    contained: Many[msgspec.Raw] = []
+    location: Many[EncounterLocation] = ()
+    contained: Many[msgspec.Raw] = ()
 
 
 class Location(Resource, frozen=True, kw_only=True):
-    type: Many[CodeableConcept] = []
+    type: Many[CodeableConcept] = ()
 
 
 class ServiceRequest(Resource, frozen=True, kw_only=True):
@@ -435,13 +447,13 @@ class ServiceRequest(Resource, frozen=True, kw_only=True):
 
 class RequestGroupAction(Element, frozen=True):
     resource: Reference | None = None
-    action: Many[RequestGroupAction] = []
+    action: Many[RequestGroupAction] = ()
 
 
 class RequestGroup(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     subject: Reference | None = None
-    action: Many[RequestGroupAction] = []
+    action: Many[RequestGroupAction] = ()
 
 
 class OutcomeIssue(Element, frozen=True):
@@ -450,7 +462,7 @@ class OutcomeIssue(Element, frozen=True):
 
 
 class OperationOutcome(Resource, frozen=True, kw_only=True):
-    issue: Many[OutcomeIssue] = []
+    issue: Many[OutcomeIssue] = ()
 
 
 AnyResource = (

@@ -191,7 +191,7 @@ def read_steps(request: MedicationRequest, valuesets: ValueSets, zone: tzinfo) -
     given = request.dosage_instruction
     notes = [note.text for note in request.note if note.text]
     if not given and any(states_an_amount(note) for note in notes):
-        given = [Dosage(text="; ".join(notes))]
+        given = (Dosage(text="; ".join(notes)),)
         notes = []
     written = tuple(dosage.read(d, i, valuesets, zone, () if i else notes) for i, d in enumerate(given[:MOST_STEPS]))
     if len(given) <= MOST_STEPS:

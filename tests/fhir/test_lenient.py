@@ -75,7 +75,7 @@ def test_a_sound_resource_is_read_whole_on_the_strict_way_and_on_the_lenient_one
 
 def test_a_category_that_is_an_object_is_a_list_of_one() -> None:
     found = order(category={"coding": [{"code": "inpatient"}]})
-    assert found.category == [CodeableConcept(coding=[resources.Coding(code="inpatient")])]
+    assert found.category == (CodeableConcept(coding=(resources.Coding(code="inpatient"),)),)
 
 
 def test_a_dose_and_rate_that_is_an_object_is_a_list_of_one() -> None:
@@ -198,7 +198,7 @@ def test_null_members_are_members_that_are_not_there() -> None:
 def test_a_null_in_a_list_is_left_out_of_it() -> None:
     found = observation(code={"coding": [None, {"code": "x"}, None]}).resource
     assert isinstance(found, Observation)
-    assert found.code == CodeableConcept(coding=[resources.Coding(code="x")])
+    assert found.code == CodeableConcept(coding=(resources.Coding(code="x"),))
 
 
 @pytest.mark.parametrize("identifier", [LONG_ID, "with_underscore", "with space", "a/b", "ä"])
@@ -448,7 +448,7 @@ def test_concepts_give_codes_only_with_their_system_and_words_in_the_order_of_us
     assert found.codes == [("s", "2")]
     assert found.words == ["the text", "two", "three"]
     assert found.name == "the text"
-    assert CodeableConcept(coding=[resources.Coding(code="1")]).name == "1"
+    assert CodeableConcept(coding=(resources.Coding(code="1"),)).name == "1"
     assert CodeableConcept().name is None
 
 

@@ -58,7 +58,7 @@ def _unwrapped(info: inspect.Type) -> inspect.Type:
 def _lists(info: inspect.Type, path: tuple[str, ...], above: tuple[type, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of each list below a struct; a struct that holds itself is gone into once."""
     info = _unwrapped(info)
-    if isinstance(info, inspect.ListType):
+    if isinstance(info, inspect.VarTupleType):
         yield path
         yield from _lists(info.item_type, path, above)
     elif isinstance(info, inspect.StructType) and above.count(info.cls) < 2:
@@ -90,7 +90,7 @@ def _coding(number: int) -> Json:
 def _value(info: inspect.Type, number: int, path: tuple[str, ...], length: int, above: tuple[type, ...] = ()) -> Any:
     """A value of a type, another for each number, with `length` members in the list to which `path` leads."""
     info = _unwrapped(info)
-    if isinstance(info, inspect.ListType):
+    if isinstance(info, inspect.VarTupleType):
         if isinstance(_unwrapped(info.item_type), inspect.RawType):
             return [_medication(f"c{i}", []) for i in range(length if not path else 1)]
         here = not path
