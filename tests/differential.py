@@ -1,8 +1,8 @@
 """One service against another over the same requests: the same findings, severities and offers, or each difference.
 
-    python -m tests.differential requests FILE [--patients FOLDER]   every scenario, sandbox patient and generated order
-    python tests/differential.py answers ROOT FILE OUT                what the checkout in ROOT says of each of them
-    python -m tests.differential compare OUT OTHER                    what differs; exit 1 where anything does
+python -m tests.differential requests FILE [--patients FOLDER]   every scenario, sandbox patient and generated order
+python tests/differential.py answers ROOT FILE OUT                what the checkout in ROOT says of each of them
+python -m tests.differential compare OUT OTHER                    what differs; exit 1 where anything does
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def _step(dice: random.Random) -> dict[str, Any]:
     if shape == "rate for":
         step[dice.choice(["for", "over"])] = dice.choice(["20 min", "40 min", "1 h", "3 h", "24 h", "96 h"])
     if shape.endswith("over"):
-        step["over"] = dice.choice(["0.5 min", "2 min", "5 min", "10 min", "25 min", "35 min", "40 min", "60 min", "3 h"])
+        step["over"] = dice.choice(
+            ["0.5 min", "2 min", "5 min", "10 min", "25 min", "35 min", "40 min", "60 min", "3 h"]
+        )
     if shape == "text":
         step["text"] = f"ketamine {_figure(dice, 'mg')} mg over {dice.choice([2, 20, 40, 90])} minutes"
     if dice.random() < 0.2:
@@ -192,15 +194,16 @@ def compare(one: Path, other: Path, most: int) -> int:
     """Prints how many of each kind differ, and the first of them. The number of differences."""
     found: Counter[str] = Counter()
     shown: Counter[str] = Counter()
-    count = 0
     with one.open(encoding="utf-8") as ours, other.open(encoding="utf-8") as theirs:
-        for count, (a, b) in enumerate(zip(ours, theirs, strict=True), 1):
+        for a, b in zip(ours, theirs, strict=True):
+            found["requests"] += 1
             for kind, where, before, after in _differences(json.loads(a), json.loads(b)):
                 found[kind] += 1
                 key = f"{kind} {where.partition(' | ')[2]}"
                 shown[key] += 1
                 if shown[key] <= most:
                     print(f"{kind} | {where}\n   {before}\n   {after}")
+    count = found.pop("requests", 0)
     print(f"{count} requests; " + (", ".join(f"{n} {kind}" for kind, n in found.items()) or "no difference"))
     return sum(found.values())
 

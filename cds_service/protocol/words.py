@@ -33,7 +33,7 @@ _HEADS: Mapping[str, str] = {
 }
 """How the words of a clause begin, by its `fact`."""
 
-_QUALIFIERS: Mapping[str, str | Mapping[str, str]] = {
+_QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "condition.status": {"active": "(active)", "inactive": "(past)", "any": "(active or past)"},
     "condition.undated": {"no": "", "yes": "or undated", "only": "without a date"},
     "condition.history": "or a code that itself says “history of”",
@@ -235,7 +235,11 @@ class Words:
         fact = clause.__struct_config__.tag
         sets = getattr(clause, "sets", [])
         which = _WHICH[getattr(clause, "which", "newest")]
-        head = _HEADS[fact].replace("{which}", which).replace("{figure}", _FIGURES.get(getattr(clause, "figure", ""), ""))
+        head = (
+            _HEADS[fact]
+            .replace("{which}", which)
+            .replace("{figure}", _FIGURES.get(getattr(clause, "figure", ""), ""))
+        )
         head = head.replace("{sets}", self.sets(sets)).replace("{each set}", self.sets(sets, "and"))
         defaults = dict(zip(reversed(clause.__struct_fields__), reversed(clause.__struct_defaults__), strict=False))
         said: list[tuple[str, str]] = [("", head)]

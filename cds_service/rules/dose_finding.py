@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -12,7 +12,7 @@ import msgspec
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Step
-from cds_service.protocol.model import SEVERITIES, Severity
+from cds_service.protocol.model import SEVERITIES, Rule, Severity
 from cds_service.rules.case import Case, once
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_as
 from cds_service.rules.outcome import Reason
@@ -25,7 +25,7 @@ MINUTES = "min"
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """An amount that is past a limit. `figure` and the limit are in `unit`; a time that is not known has no figure."""
+    """An amount that is past a limit. `figure` and limit are in `unit`; a time that is not known has no figure."""
 
     figure: Fraction | None
     unit: str
@@ -34,6 +34,8 @@ class Measured(msgspec.Struct, frozen=True):
     how: How = "step"
     body: Body = NO_WEIGHT
     """The weights at which it was found."""
+    use: str = ""
+    """What the order was judged as."""
 
     @property
     def step(self) -> Step:
@@ -131,9 +133,9 @@ def may_clear(step: Step, case: Case) -> Reason | None:
     return None
 
 
-def worst(found: Iterable[Finding], severity: Callable[[Finding], Severity]) -> Finding | None:
-    """The most severe, then the largest figure (the shortest time), then a single step before a sum."""
-    return min(found, key=lambda finding: _rank(finding.amount, severity(finding)), default=None)
+def worst(found: Iterable[Finding], rule: Rule) -> Finding | None:
+    """Of one rule, the most severe, then the largest figure (the shortest time), then a single step before a sum."""
+    return min(found, key=lambda finding: _rank(finding.amount, rule.tier(finding.tier).severity), default=None)
 
 
 def _rank(amount: Measured, severity: Severity) -> tuple[int, Fraction, int]:

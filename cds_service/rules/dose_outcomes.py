@@ -1,4 +1,4 @@
-"""The rules of an order's dose as outcomes: the worst finding of each, its arithmetic, and the repairs that clear it."""
+"""The rules of an order's dose as outcomes: the worst finding of each, its arithmetic, and what repairs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
 from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import evaluate
-from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, worst
+from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, uses, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight, steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.reads import asks
@@ -68,12 +68,27 @@ def verdict(case: Case) -> DoseVerdict:
     every: list[Finding] = []
     best: dict[str, Finding] = {}
     doubts: dict[str, list[Reason]] = {}
+    place: dict[str, tuple[int, int]] = {}
     for rule in _rules(case):
         findings, doubts[rule.id] = JUDGEMENTS[rule.judge](case, rule)
-        if (held := worst(findings, lambda finding, rule=rule: rule.tier(finding.tier).severity)) is not None:
+        every += findings
+        if (held := worst(findings, rule)) is not None:
             best[rule.id] = held
-            every += findings
-    return DoseVerdict(dosing_weight(case), best, tuple(every), doubts)
+            place[rule.id] = _place(case, findings)
+    first = dict(sorted(best.items(), key=lambda held: place[held[0]]))
+    return DoseVerdict(dosing_weight(case), first, tuple(every), doubts)
+
+
+def _place(case: Case, findings: Sequence[Finding]) -> tuple[int, int]:
+    """Where a rule stands in the order of repairs: by the first weight, and then the first use, that it fires at."""
+    bodies, judged_as = dosing_weight(case).bodies, uses(case.order)
+
+    def place(amount: Measured) -> tuple[int, int]:
+        of_bodies = amount.how != "ideal-weight" and amount.body in bodies
+        weight = bodies.index(amount.body) if of_bodies else len(bodies)
+        return weight, judged_as.index(amount.use)
+
+    return min(place(finding.amount) for finding in findings)
 
 
 @once_of_patient

@@ -44,7 +44,7 @@ def _above_on_ideal(limits: RuleLimits, here: View, actual: Fraction, ideal: Fra
         on_ideal = figure * actual / ideal
         if figure <= limits.number(name) < on_ideal:
             unit = limits.limit(name).unit
-            yield Measured(on_ideal, unit, limits.id(name), (each.step,), "ideal-weight", here.body)
+            yield Measured(on_ideal, unit, limits.id(name), (each.step,), "ideal-weight", here.body, here.use)
 
 
 def _limit_of(step: Step, depression: bool, limits: RuleLimits) -> tuple[str | None, Fraction | None]:

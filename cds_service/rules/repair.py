@@ -85,7 +85,7 @@ def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
 
 
 def edits_for(case: Case, finding: Finding) -> list[Edit] | None:
-    """What would bring one finding within its limit, by what its tier or its rule suggests; None where nothing does."""
+    """What brings one finding within its limit, by what its tier or its rule suggests; None where nothing does."""
     step = finding.amount.step
     if finding.amount.how in ("sum", "repeats") or step.spoken or step.contradictions:
         return None

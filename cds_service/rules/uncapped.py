@@ -35,7 +35,7 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
     hour = limits.id("hour")
 
     def found(tier: str, figure: Fraction | None, unit: str, limit: str | None, step: Step) -> tuple[str, Measured]:
-        return tier, Measured(figure, unit, limit, (step,), "cap", here.body)
+        return tier, Measured(figure, unit, limit, (step,), "cap", here.body, here.use)
 
     for each in here.own:
         step = each.step

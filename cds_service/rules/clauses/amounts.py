@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
-from operator import ge, gt, le, lt
+from operator import attrgetter, ge, gt, le, lt
 
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import AmountIs
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import NO, Verdict, evaluate
-from cds_service.rules.dose_finding import MINUTES, How, Measured, View, may_clear, unread_dose, views, views_at, why_unknown
+from cds_service.rules.dose_finding import (
+    MINUTES,
+    How,
+    Measured,
+    View,
+    may_clear,
+    unread_dose,
+    views,
+    views_at,
+    why_unknown,
+)
 from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import Placed, by_route, doses_within, running_together, starting_within, total
 
-_FIGURES = {"mg": "mg", "mg/kg": "mg_per_kg", "mg/h": "mg_per_hour", "mg/kg/h": "mg_per_kg_per_hour"}
+_FIGURES: Mapping[str, Callable[[Step], Fraction | None]] = {
+    "mg": attrgetter("mg"),
+    "mg/kg": attrgetter("mg_per_kg"),
+    "mg/h": attrgetter("mg_per_hour"),
+    "mg/kg/h": attrgetter("mg_per_kg_per_hour"),
+}
 
 
 @evaluate.register
@@ -30,8 +45,6 @@ def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
     except _NoIdealWeight as error:
         return Verdict(None, reasons=(error.reason,))
     for here in seen:
-        if clause.use and here.use not in clause.use:
-            continue
         for found in _Measure(clause, case, here).found():
             if isinstance(found, Measured):
                 passed.append(found)
@@ -70,15 +83,18 @@ class _Measure:
 
     def found(self) -> Iterator[Measured | Reason]:
         """The amounts that are past their limit, and why others cannot be told."""
+        if self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
+            # Whatever it is for and however it is given, it may be such a dose.
+            yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
+        if self.clause.use and self.here.use not in self.clause.use:
+            return
         own = [each for each in self.here.own if self._is_meant(each.step)]
         for each in own:
             yield from self._alone(each.step)
             if self.is_rate and self.clause.repeats:
                 yield from self._repeated(each.step)
         if self.clause.together and (self.clause.repeats or len(self.here.all) > 1):
-            everything = [
-                each for each in self.here.all if self._is_of_kind(each.step) and self._is_meant(each.step)
-            ]
+            everything = [each for each in self.here.all if self._is_of_kind(each.step) and self._is_meant(each.step)]
             for route in by_route(everything):
                 yield from self._running(route) if self.is_rate else self._starting(route)
 
@@ -117,7 +133,7 @@ class _Measure:
     # What is measured -----------------------------------------------------------------------------------------
 
     def _alone(self, step: Step) -> Iterator[Measured | Reason]:
-        if step.kind is None and (self.clause.of or self.clause.figure == MINUTES):
+        if step.kind is None and (self.is_rate or self._doubts_times):
             yield why_unknown(step, self.case)
         elif self._is_of_kind(step):
             if self.clause.figure == MINUTES:
@@ -126,12 +142,12 @@ class _Measure:
                 yield from self._held(self._figure(step), (step,), "step")
 
     def _figure(self, step: Step) -> Fraction | None:
-        return getattr(step, _FIGURES[self.clause.figure])
+        return _FIGURES[self.clause.figure](step)
 
     def _repeated(self, step: Step) -> Iterator[Measured | Reason]:
         """Scheduled doses that start within an hour, summed, as a rate."""
         doses = doses_within(step, self._span())
-        dose = getattr(step, _FIGURES[self.clause.figure.removesuffix("/h")])
+        dose = _FIGURES[self.clause.figure.removesuffix("/h")](step)
         if step.finite and doses > 1 and dose is not None:
             yield from self._held(dose * doses, (step,), "repeats")
         elif step.written.repeat.unreadable and step.finite:
@@ -175,7 +191,7 @@ class _Measure:
             yield why_unknown(steps[0], self.case)
         elif self._is_past(figure, steps[0]):
             limit = self._limit(self.named, steps[0])
-            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body)
+            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use)
         elif self._may_rise(figure, steps[0]) and (reason := may_clear(steps[0], self.case)):
             yield reason
 
@@ -209,8 +225,14 @@ class _Measure:
                 yield why_unknown(step, self.case)
             elif step.mg_per_kg >= self.case.number(self.clause.dose_at_least):
                 yield self._timed(step, step.minutes)
-        elif reason := may_clear(step, self.case):
+        elif self._doubts_times and (reason := may_clear(step, self.case)):
             yield reason
 
+    @property
+    def _doubts_times(self) -> bool:
+        """Of the times of one kind of step nothing is doubted: the rules of its dose say what is."""
+        return self.clause.figure == MINUTES and not self.clause.of
+
     def _timed(self, step: Step, minutes: Fraction | None) -> Measured:
-        return Measured(minutes, MINUTES, self._limit(self.named, step), (step,), "step", self.here.body)
+        limit = self._limit(self.named, step)
+        return Measured(minutes, MINUTES, limit, (step,), "step", self.here.body, self.here.use)
