@@ -185,14 +185,29 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "statement", rule.statements, protocol.statements)
     yield from _unknown(rule.id, "conflict", rule.conflicts, protocol.conflicts)
     yield from _unknown(rule.id, "evidence", rule.citations, protocol.evidence)
-    known = [*protocol.orderables, *model.OFFERS, *(model.STOP_AFTER + name for name in protocol.limits)]
-    yield from _unknown(rule.id, "suggestion", rule.suggests, known)
+    suggested = [*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)]
+    known = {*protocol.orderables, *model.OFFERS}
+    known.update(kind + name for kind in model.TO_A_LIMIT for name in protocol.limits)
+    yield from _unknown(rule.id, "suggestion", suggested, known)
+    yield from _unknown(rule.id, "limit", list(rule.limits.values()), protocol.limits)
     yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
     limits, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
     yield from _unknown(rule.id, "limit", [*limits, *(n for t in rule.tiers for n in t.limits)], protocol.limits)
     yield from _unknown(rule.id, "value set", [name for name in sets if name not in valuesets], ())
-    if rule.judge == "clauses" and any(tier.when is None for tier in rule.tiers):
+    if rule.judge in ("clauses", "amounts") and any(tier.when is None for tier in rule.tiers):
         yield f"{rule.id}: a tier judged by clauses has no `when`"
+    elif rule.judge == "amounts" and not all(_has_amount(tier.when) for tier in rule.tiers):
+        yield f"{rule.id}: a tier may hold without an amount, which is then not found"
+
+
+def _has_amount(clause: model.Clause | None) -> bool:
+    """Whether it can only hold with an amount that is past its limit."""
+    match clause:
+        case model.All():
+            return any(map(_has_amount, clause.of))
+        case model.Any():
+            return all(map(_has_amount, clause.of))
+    return isinstance(clause, model.AmountIs)
 
 
 def not_judged(protocol: model.Protocol, valuesets: ValueSets) -> dict[str, list[str]]:
@@ -215,9 +230,9 @@ def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[st
 _LIMIT_FIELDS = (
     "within", "started_within", "date_ahead", "single_dose_at_most", "above_reference_times", "risen_by", "fallen_by",
     "twice_within", "at_least", "days", "doses", "running_longer_than", "age_at_least", "age_below", "finite_at_most",
-    "planned_longer_than", "cut_by", "answered_by_cut",
+    "planned_longer_than", "cut_by", "answered_by_cut", "dose_at_least",
 )  # fmt: skip
-_LIMITS_FIELDS = ("above", "below", "at_most", "at_least")
+_LIMITS_FIELDS = ("above", "below", "at_most", "at_least", "doubt_up_to")
 _SET_FIELDS = (
     "sets", "asks", "answer", "answered_no", "unless_in", "only", "reasons", "routes", "ingredient", "reason",
     "category",

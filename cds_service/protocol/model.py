@@ -15,10 +15,16 @@ SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "info")
 
 Hook = Literal["order-select", "order-sign", "patient-view"]
 
-OFFERS = ("delete", "lower-rate", "hold")
+KEEP_TO_CAP, LOWER_TO_LIMIT = "keep-to-cap", "lower-to-limit"
+"""What was ordered is brought down to the order's own maximum, or to the limit that was passed."""
+OFFERS = ("delete", "lower-rate", "hold", KEEP_TO_CAP, LOWER_TO_LIMIT)
 """Changes of the order itself that any rule may suggest."""
 STOP_AFTER = "stop-after-"
 """Before the id of a limit: the infusion gets an end."""
+LOWER_TO, SLOW_TO, CAP_TO = "lower-to-", "slow-to-", "cap-to-"
+"""Before the id of a limit: what was ordered is brought down to it, given over it, or gets a maximum that keeps the
+worst hour to it. All are tried on the order, so that no other rule of the dose objects."""
+TO_A_LIMIT = (STOP_AFTER, LOWER_TO, SLOW_TO, CAP_TO)
 
 EvidenceStatus = Literal["verified", "second-hand", "unverified", "design"]
 
@@ -233,6 +239,44 @@ class MonitoringIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="moni
     sets: list[str]
 
 
+class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount"):
+    """An amount of what is ordered, at every weight that may be the patient's, compared with a limit for its route.
+
+    Where several limits are named, the one counts that applies to the route of the step; a step by a route that
+    none of them applies to is not meant. What cannot be computed leaves it untold, and so does a dose in words alone
+    that passes: words only raise.
+    """
+
+    figure: Literal["mg", "mg/kg", "mg/h", "mg/kg/h", "min"]
+    of: list[Literal["bolus", "short", "continuous"]] = []
+    """Kinds of steps; without it, all."""
+    use: list[str] = []
+    """What the order is judged as; without it, anything."""
+    session: bool | None = None
+    """Only (or all but) finite doses that are no longer than a session of their use."""
+    pushed: bool = False
+    """Only pushes: said so, or stated to take no longer than a bolus."""
+    dose_at_least: str | None = None
+    """Only steps of at least this dose (mg/kg)."""
+    weight: Literal["dosing", "ideal"] = "dosing"
+    together: bool = False
+    """Also what is given together by one route: infusions that can run at the same time, doses that start
+    `within`."""
+    within: str | None = None
+    repeats: bool = False
+    """Scheduled repeats that start `within` are added up; of a rate, they are what is given in an hour."""
+    above: list[str] = []
+    at_least: list[str] = []
+    below: list[str] = []
+    at_most: list[str] = []
+    push: Literal["timed", "untimed", "any"] = "timed"
+    """Of a time: which pushes count as no time at all; `timed`: none, a push has the time that is stated."""
+    unstated: bool = False
+    """Of a time: only where none is stated, so that there is nothing to compare."""
+    doubt_up_to: list[str] = []
+    """Words alone leave it untold up to this limit instead of its own; above it a milder rule fires."""
+
+
 Clause = (
     Any
     | All
@@ -249,6 +293,7 @@ Clause = (
     | EncounterIs
     | OrderIs
     | MonitoringIs
+    | AmountIs
 )
 
 
@@ -268,6 +313,8 @@ class Tier(Entry, frozen=True, kw_only=True):
     severity: Severity
     limits: list[str] = []
     when: Clause | None = None
+    suggests: list[str] = []
+    """What the card offers for this tier, before what the rule suggests."""
 
 
 class Rule(Entry, frozen=True, kw_only=True):
@@ -278,7 +325,10 @@ class Rule(Entry, frozen=True, kw_only=True):
     category: str
     title: str
     judge: str
-    """`clauses`, or the name of the judgement in cds_service/rules that knows how."""
+    """`clauses`; `amounts`, whose tiers all hold amounts and are repaired together; or the name of the judgement in
+    cds_service/rules that knows how."""
+    limits: dict[str, str] = {}
+    """The limits that such a judgement asks for, by the names that it gives them."""
     trigger: str | None = None
     """In words, when it fires; for those that their clauses do not describe."""
     tiers: list[Tier]

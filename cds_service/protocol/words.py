@@ -29,10 +29,11 @@ _HEADS: Mapping[str, str] = {
     "encounter": "the setting is {sets}",
     "order": "the order is",
     "monitoring": "monitoring is ordered or in progress for {each set}",
+    "amount": "{figure}",
 }
 """How the words of a clause begin, by its `fact`."""
 
-_QUALIFIERS: Mapping[str, str | Mapping[str, str]] = {
+_QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "condition.status": {"active": "(active)", "inactive": "(past)", "any": "(active or past)"},
     "condition.undated": {"no": "", "yes": "or undated", "only": "without a date"},
     "condition.history": "or a code that itself says “history of”",
@@ -86,6 +87,18 @@ _QUALIFIERS: Mapping[str, str | Mapping[str, str]] = {
     "order.planned_longer_than": "a continuous infusion planned for more than {value}",
     "order.without_end": "a continuous infusion without an end",
     "order.cut_by": "at least {value} below the running rate",
+    "amount.of": "as {value}",
+    "amount.use": "judged as {value}",
+    "amount.session": {True: "no longer than a session", False: "but for sessions of an antidepressant"},
+    "amount.pushed": "by push",
+    "amount.dose_at_least": "of a dose of {value} or more",
+    "amount.weight": {"dosing": "", "ideal": "on ideal body weight"},
+    "amount.together": "alone or together",
+    "amount.within": "of what starts within {value}",
+    "amount.repeats": "repeats added up",
+    "amount.push": {"timed": "", "untimed": "or by push without a time", "any": "or by push"},
+    "amount.unstated": "not stated",
+    "amount.doubt_up_to": "(in words alone it cannot be told up to {value})",
     "within": "within {value}",
     "above": "above {value}",
     "below": "below {value}",
@@ -94,7 +107,26 @@ _QUALIFIERS: Mapping[str, str | Mapping[str, str]] = {
 }
 """What a field adds, by `fact.field` or, for all facts, by field."""
 
-_OFFERS = {"delete": "Remove this order", "lower-rate": "Change to a lower rate", "hold": "Put the infusion on hold"}
+_OFFERS = {
+    "delete": "Remove this order",
+    "lower-rate": "Change to a lower rate",
+    "hold": "Put the infusion on hold",
+    model.KEEP_TO_CAP: "Change to what the order's own maximum allows",
+    model.LOWER_TO_LIMIT: "Change to the limit",
+}
+_OFFERS_TO_A_LIMIT = {
+    model.STOP_AFTER: "Stop the infusion after {}",
+    model.LOWER_TO: "Change to at most {}",
+    model.SLOW_TO: "Give over {}",
+    model.CAP_TO: "Add a maximum of {} in an hour",
+}
+_FIGURES = {
+    "mg": "the dose (mg)",
+    "mg/kg": "the dose (mg/kg)",
+    "mg/h": "the rate (mg/h)",
+    "mg/kg/h": "the rate (mg/kg/h)",
+    "min": "the time",
+}
 
 _SETS = frozenset(
     {
@@ -112,11 +144,11 @@ _SETS = frozenset(
         "status_reason",
     }
 )
-_IN_HEAD = frozenset({"sets", "which"})
+_IN_HEAD = frozenset({"sets", "which", "figure"})
 _WHICH = {"newest": "newest ", "newest-of-each-code": "newest of each kind of ", "any": "any "}
 _ALWAYS_SAID = frozenset({"condition.status"})
 """Qualifiers that are said even where they have their default."""
-_SAID_LAST = ("within", "unless_later", "asks")
+_SAID_LAST = ("within", "repeats", "unless_later", "asks", "doubt_up_to")
 _COMPARISONS = ("above", "below", "at_most", "at_least")
 
 
@@ -183,9 +215,12 @@ class Words:
 
     def offer(self, name: str) -> str:
         """What an entry of a rule's `suggests` offers, as the label of a button."""
-        if name.startswith(model.STOP_AFTER):
-            return f"Stop the infusion after {self.limit(name.removeprefix(model.STOP_AFTER))}"
-        return _OFFERS[name] if name in model.OFFERS else self._protocol.orderables[name].label
+        if name in model.OFFERS:
+            return _OFFERS[name]
+        for kind, says in _OFFERS_TO_A_LIMIT.items():
+            if name.startswith(kind):
+                return says.format(self.limit(name.removeprefix(kind)))
+        return self._protocol.orderables[name].label
 
     def _set(self, name: str) -> str:
         group = name.partition("/")[2]
@@ -200,7 +235,11 @@ class Words:
         fact = clause.__struct_config__.tag
         sets = getattr(clause, "sets", [])
         which = _WHICH[getattr(clause, "which", "newest")]
-        head = _HEADS[fact].replace("{which}", which)
+        head = (
+            _HEADS[fact]
+            .replace("{which}", which)
+            .replace("{figure}", _FIGURES.get(getattr(clause, "figure", ""), ""))
+        )
         head = head.replace("{sets}", self.sets(sets)).replace("{each set}", self.sets(sets, "and"))
         defaults = dict(zip(reversed(clause.__struct_fields__), reversed(clause.__struct_defaults__), strict=False))
         said: list[tuple[str, str]] = [("", head)]
@@ -229,7 +268,7 @@ class Words:
             return _joined([self._part(part) for part in value], "and")
         if field in ("indication", "context"):
             return _joined([self._protocol.indications[name].title for name in value], "or")
-        if field == "route":
+        if field in ("route", "of", "use"):
             return _joined(value, "or")
         return _joined([self.limit(name) for name in value], "or", ", ")
 
@@ -253,7 +292,7 @@ def _run_on(said: list[tuple[str, str]], fact: str) -> str:
         elif before in _COMPARISONS and field in _COMPARISONS:
             joint = " and "
         else:
-            joint = ", " if before and fact in ("order", "patient") else " "
+            joint = ", " if before and fact in ("order", "patient", "amount") else " "
         text, before = text + joint + words, field
     return text
 

@@ -1,4 +1,4 @@
-"""The sum behind a finding, written out so that a pharmacist can check it."""
+"""The sum behind an amount that is past its limit, written out so that a pharmacist can check it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.dosage import Amount
 from cds_service.orders.regimen import Body, Step
-from cds_service.rules.dose_finding import Finding
+from cds_service.rules.dose_finding import Measured
 
 
-def lines(finding: Finding, mg_per_ml: Fraction | None) -> list[str]:
+def lines(amount: Measured, mg_per_ml: Fraction | None) -> list[str]:
     """`35 mL/h x 2 mg/mL = 70 mg/h`, `70 mg/h / 70 kg = 1 mg/kg/h`, and what was added up."""
-    written = [line for step in finding.steps for line in _step(step, finding.body, mg_per_ml)]
-    if finding.how in ("sum", "repeats") and finding.figure is not None:
-        parts = [_per_kg(step) for step in finding.steps]
-        if finding.how == "repeats" and parts[0]:
-            count = finding.figure / parts[0]
+    written = [line for step in amount.steps for line in _step(step, amount.body, mg_per_ml)]
+    if amount.how in ("sum", "repeats") and amount.figure is not None:
+        parts = [_per_kg(step) for step in amount.steps]
+        if amount.how == "repeats" and parts[0]:
+            count = amount.figure / parts[0]
             written.append(
-                f"{show(count)} doses x {show(parts[0])} mg/kg in one hour = {show(finding.figure)} mg/kg/h"
+                f"{show(count)} doses x {show(parts[0])} mg/kg in one hour = {show(amount.figure)} mg/kg/h"
             )
         elif all(part is not None for part in parts):
             total = " + ".join(show(part) for part in parts if part is not None)
-            written.append(f"{total} together = {show(finding.figure)} {finding.unit}")
+            written.append(f"{total} together = {show(amount.figure)} {amount.unit}")
     return list(dict.fromkeys(written))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -15,7 +15,7 @@ from cds_service.lazy import cached_property
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Conventions
 from cds_service.protocol.limits import LimitBook, Limits
-from cds_service.protocol.model import Hook, Limit, Protocol
+from cds_service.protocol.model import Hook, Limit, Protocol, Rule
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
@@ -80,6 +80,29 @@ class Case:
 
     def limit(self, name: str) -> Limit:
         return self.book.limit(name)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleLimits:
+    """The limits of a rule by the names that its judgement gives them (`Rule.limits`)."""
+
+    case: Case
+    rule: Rule
+
+    def id(self, name: str) -> str:
+        return self.rule.limits[name]
+
+    def limit(self, name: str) -> Limit:
+        return self.case.limit(self.rule.limits[name])
+
+    def number(self, name: str) -> Fraction:
+        return self.case.number(self.rule.limits[name])
+
+    def numbers(self, name: str) -> tuple[Fraction, ...]:
+        return self.case.book.numbers(self.rule.limits[name])
+
+    def window(self, name: str) -> timedelta:
+        return self.case.book.window(self.rule.limits[name], self.case.now)
 
 
 def hook_of(signing: bool, viewing: bool) -> Hook:

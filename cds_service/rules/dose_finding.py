@@ -1,8 +1,8 @@
-"""What the dosing rules find (a limit that is passed, or why that cannot be told), and how they look at an order."""
+"""What the dosing rules find (an amount that is past its limit), and how they look at an order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -12,29 +12,30 @@ import msgspec
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Step
-from cds_service.protocol.model import SEVERITIES, Severity
-from cds_service.rules.case import Case
-from cds_service.rules.dosing_weight import reading, steps_as
+from cds_service.protocol.model import SEVERITIES, Rule, Severity
+from cds_service.rules.case import Case, once
+from cds_service.rules.dosing_weight import dosing_weight, reading, steps_as
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import Placed, placed
 
 Use = Literal["analgesic", "depression", "procedural"]
+How = Literal["step", "sum", "repeats", "ideal-weight", "cap"]
 NO_WEIGHT = Body.of(None)
+MINUTES = "min"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One limit that one dose passes. `figure` and the limit are in `unit`."""
+class Measured(msgspec.Struct, frozen=True):
+    """An amount that is past a limit. `figure` and limit are in `unit`; a time that is not known has no figure."""
 
-    rule: str
-    tier: str
     figure: Fraction | None
     unit: str
     limit: str | None
     steps: tuple[Step, ...]
-    how: Literal["step", "sum", "repeats", "ideal-weight", "cap"] = "step"
+    how: How = "step"
     body: Body = NO_WEIGHT
     """The weights at which it was found."""
+    use: str = ""
+    """What the order was judged as."""
 
     @property
     def step(self) -> Step:
@@ -42,11 +43,16 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """Why a rule could not be told for a step."""
+class Finding:
+    """One tier of a rule that an amount makes fire."""
 
     rule: str
-    reason: Reason
+    tier: str
+    amount: Measured
+
+
+Found = tuple[list[Finding], list[Reason]]
+"""What a judgement of the dose finds, and what it could not tell."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -72,6 +78,16 @@ def uses(order: KetamineOrder) -> list[Use]:
     return found
 
 
+@once
+def views(case: Case) -> tuple[View, ...]:
+    """The order at every weight that may be the patient's, for each of its uses. Raises Late."""
+    return views_at(case, dosing_weight(case).bodies)
+
+
+def views_at(case: Case, bodies: Sequence[Body]) -> tuple[View, ...]:
+    return tuple(view(case, use, body) for body in case.deadline.each(bodies, "judge") for use in uses(case.order))
+
+
 def view(case: Case, use: Use, body: Body) -> View:
     own: list[Placed] = []
     everything: list[Placed] = []
@@ -84,7 +100,14 @@ def view(case: Case, use: Use, body: Body) -> View:
     return View(use, body, tuple(own), tuple(everything))
 
 
-Result = Finding | Doubt
+def unread_dose(case: Case) -> Reason | None:
+    """Why an order, or a part of it, has no dose that could pass."""
+    unread = [w for w in case.order.written if not w.has_amount]
+    if not case.order.written or len(unread) == len(case.order.written):
+        return Reason("dose", "the order has no dose that can be read")
+    if unread:
+        return Reason("dose", "a part of the dosage has no dose that can be read")
+    return None
 
 
 def why_unknown(step: Step, case: Case) -> Reason:
@@ -110,23 +133,12 @@ def may_clear(step: Step, case: Case) -> Reason | None:
     return None
 
 
-def routed(case: Case, limit: str, steps: Sequence[Placed]) -> list[Placed]:
-    """The steps by a route that the limit applies to."""
-    routes = case.limit(limit).routes
-    return [each for each in steps if each.step.route.kind in routes]
+def worst(found: Iterable[Finding], rule: Rule) -> Finding | None:
+    """Of one rule, the most severe, then the largest figure (the shortest time), then a single step before a sum."""
+    return min(found, key=lambda finding: _rank(finding.amount, rule.tier(finding.tier).severity), default=None)
 
 
-def worst(found: Sequence[Finding], severity: Callable[[Finding], Severity]) -> dict[str, Finding]:
-    """One finding per rule: the most severe, then the largest figure, then a single step before a sum."""
-    best: dict[str, Finding] = {}
-    for finding in found:
-        held = best.get(finding.rule)
-        if held is None or _rank(finding, severity) < _rank(held, severity):
-            best[finding.rule] = finding
-    return best
-
-
-def _rank(finding: Finding, severity: Callable[[Finding], Severity]) -> tuple[int, Fraction, int]:
-    figure = finding.figure if finding.figure is not None else Fraction(0)
-    direction = 1 if finding.unit == "min" else -1
-    return SEVERITIES.index(severity(finding)), direction * figure, 0 if finding.how == "step" else 1
+def _rank(amount: Measured, severity: Severity) -> tuple[int, Fraction, int]:
+    figure = amount.figure if amount.figure is not None else Fraction(0)
+    direction = 1 if amount.unit == MINUTES else -1
+    return SEVERITIES.index(severity), direction * figure, 0 if amount.how == "step" else 1

@@ -1,8 +1,8 @@
-"""Rows 1-12 as outcomes: the worst finding of each rule, its arithmetic, and the repairs that clear it."""
+"""The rules of an order's dose as outcomes: the worst finding of each, its arithmetic, and what repairs them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cds_service.chart.facts import Fact, on
@@ -12,20 +12,43 @@ from cds_service.orders import words
 from cds_service.orders.proposal import Action, Proposal, SetAmount, deletion
 from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule, Severity
-from cds_service.rules import arithmetic, obesity
-from cds_service.rules.case import Case, once
+from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
+from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.dose import findings
-from cds_service.rules.dose_finding import Doubt, Finding, worst
-from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_as, steps_at_dosing_weight
+from cds_service.rules.clauses import evaluate
+from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, uses, worst
+from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight, steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, edits_for, repaired, with_edits
-from cds_service.rules.unit_slip import Slip, slips
+from cds_service.rules.unit_slip import Slip
 
-UNIT_SLIP = "unit-slip-suspected"
-MINUTES = "min"
 _OBJECTIONABLE: tuple[Severity, ...] = ("critical", "warning")
+
+
+@asks()
+def by_amounts(case: Case, rule: Rule) -> Found:
+    """Every amount in a tier that holds; what could not be told counts only where none does."""
+    findings: list[Finding] = []
+    doubts: list[Reason] = []
+    for tier in rule.tiers:
+        assert tier.when is not None
+        verdict = evaluate(tier.when, case)
+        if verdict.holds:
+            findings += [Finding(rule.id, tier.name, amount) for amount in verdict.amounts]
+        elif verdict.holds is None:
+            doubts += verdict.reasons
+    return findings, doubts
+
+
+JUDGEMENTS: Mapping[str, Callable[[Case, Rule], Found]] = {
+    "amounts": by_amounts,
+    "ideal-weight": obesity.judge,
+    "uncapped": uncapped.judge,
+}
+"""How a rule of the dose may be judged; all of them share one repair. `unit-slip` is beside them: it reads the
+writing, and no dose is repaired because of it."""
+UNIT_SLIP = "unit-slip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +57,62 @@ class DoseVerdict:
 
     weight: DosingWeight
     found: dict[str, Finding]
-    doubts: tuple[Doubt, ...]
-    slips: tuple[Slip, ...]
-    obesity: obesity.Obesity
+    """The worst of each rule."""
+    all: tuple[Finding, ...]
+    doubts: dict[str, list[Reason]]
 
 
 @once
 def verdict(case: Case) -> DoseVerdict:
-    """The worst finding of each rule over the weights that may be the patient's."""
-    weight = dosing_weight(case)
-    found: list[Finding] = []
-    doubts: list[Doubt] = []
-    bodies = weight.bodies
-    for body in case.deadline.each(bodies, "judge"):
-        here, unknown = findings(case, body)
-        found += here
-        doubts += unknown
-    odd = list(slips(case, steps_as(case, bodies[0], False), bodies[0]))
-    of_obesity = obesity.judge(case, weight)
-    found += of_obesity.findings
-    best = worst(found, lambda finding: case.protocol.rules[finding.rule].tier(finding.tier).severity)
-    held = {rule: finding for rule, finding in best.items() if not case.protocol.rules[rule].off}
-    return DoseVerdict(weight, held, tuple(dict.fromkeys(doubts)), tuple(odd), of_obesity)
+    """What each rule of the dose finds over the weights that may be the patient's. Raises Late."""
+    every: list[Finding] = []
+    best: dict[str, Finding] = {}
+    doubts: dict[str, list[Reason]] = {}
+    place: dict[str, tuple[int, int]] = {}
+    for rule in _rules(case):
+        findings, doubts[rule.id] = JUDGEMENTS[rule.judge](case, rule)
+        every += findings
+        if (held := worst(findings, rule)) is not None:
+            best[rule.id] = held
+            place[rule.id] = _place(case, findings)
+    first = dict(sorted(best.items(), key=lambda held: place[held[0]]))
+    return DoseVerdict(dosing_weight(case), first, tuple(every), doubts)
 
 
-@asks("bodySize", "patient", "administrations")
+def _place(case: Case, findings: Sequence[Finding]) -> tuple[int, int]:
+    """Where a rule stands in the order of repairs: by the first weight, and then the first use, that it fires at."""
+    bodies, judged_as = dosing_weight(case).bodies, uses(case.order)
+
+    def place(amount: Measured) -> tuple[int, int]:
+        of_bodies = amount.how != "ideal-weight" and amount.body in bodies
+        weight = bodies.index(amount.body) if of_bodies else len(bodies)
+        return weight, judged_as.index(amount.use)
+
+    return min(place(finding.amount) for finding in findings)
+
+
+@once_of_patient
+def _rules(case: Case) -> tuple[Rule, ...]:
+    return tuple(rule for rule in case.protocol.rules.values() if rule.judge in JUDGEMENTS and not rule.off)
+
+
+def is_of_dose(rule: Rule) -> bool:
+    """Whether a rule is judged here."""
+    return rule.judge in JUDGEMENTS or rule.judge == UNIT_SLIP
+
+
+def code_of(rule: Rule) -> Callable[..., object]:
+    """What judges a rule of the dose, for what it declares that it asks."""
+    return unit_slip.slips if rule.judge == UNIT_SLIP else JUDGEMENTS[rule.judge]
+
+
 def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
     """One outcome for each of the dose rules."""
     order = case.order.reference
     if case.order.labelled_nasal:
         return [clear(rule, order, "labelled nasal esketamine is not judged by these limits") for rule in rules]
     result = verdict(case)
-    missing = _nothing_to_judge(case)
+    missing = unread_dose(case)
     try:
         proposals = _proposals(case, result)
     except Late:
@@ -73,28 +120,19 @@ def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
     judged: list[Outcome] = []
     for rule in rules:
         held = result.found.get(rule.id)
-        if rule.id == UNIT_SLIP and result.slips:
-            judged.append(_slip_outcome(case, rule, result.slips[0], proposals))
+        slip = _slip(case, rule)
+        if slip is not None:
+            judged.append(_slip_outcome(case, rule, slip))
         elif held is not None:
             judged.append(_fired(case, rule, held, result, proposals))
         else:
-            reasons = [doubt.reason for doubt in result.doubts if doubt.rule == rule.id]
-            if rule.id == obesity.RULE and result.obesity.unknown is not None:
-                reasons.append(result.obesity.unknown)
-            if missing is not None:
-                reasons.append(missing)
+            reasons = [*result.doubts.get(rule.id, ()), *((missing,) if missing is not None else ())]
             judged.append(could_not_tell(rule, order, *reasons) if reasons else clear(rule, order))
     return judged
 
 
-def _nothing_to_judge(case: Case) -> Reason | None:
-    """Why an order, or a part of it, has no dose that could pass."""
-    unread = [w for w in case.order.written if not w.has_amount]
-    if not case.order.written or len(unread) == len(case.order.written):
-        return Reason("dose", "the order has no dose that can be read")
-    if unread:
-        return Reason("dose", "a part of the dosage has no dose that can be read")
-    return None
+def _slip(case: Case, rule: Rule) -> Slip | None:
+    return next(unit_slip.slips(case, rule), None) if rule.judge == UNIT_SLIP else None
 
 
 def _fired(
@@ -106,37 +144,35 @@ def _fired(
         order=case.order.reference,
         tier=finding.tier,
         facts=weight_facts(case, result.weight),
-        values=_values(case, finding, result),
+        values=_values(case, rule.tier(finding.tier).limits, finding.amount),
         limits=tuple(case.limit(name) for name in rule.tier(finding.tier).limits),
         proposals=tuple(proposals.get(rule.id, ())),
-        figure=finding.figure,
-        lower_is_worse=finding.unit == MINUTES,
+        figure=finding.amount.figure,
+        lower_is_worse=finding.amount.unit == MINUTES,
     )
     return changed_severity(rule, finding.tier, case).of(outcome)
 
 
-def _values(case: Case, finding: Finding, result: DoseVerdict) -> dict[str, str]:
-    """What a card text may say of a finding. Figures never stand on or across their limit."""
-    limits = [
-        case.number(name)
-        for name in case.protocol.rules[finding.rule].tier(finding.tier).limits
-        if len(case.book.numbers(name)) == 1
-    ]
-    lines = arithmetic.lines(finding, case.order.concentration.mg_per_ml)
-    if finding.how == "ideal-weight":
-        lines += _ideal_lines(finding, result)
+def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str]:
+    """What a card text may say of an amount and of the limits that its tier names. Figures never stand on or across
+    their limit.
+    """
+    limits = [case.number(name) for name in named if len(case.book.numbers(name)) == 1]
+    lines = arithmetic.lines(amount, case.order.concentration.mg_per_ml)
+    if amount.how == "ideal-weight":
+        lines += _ideal_lines(case, amount)
     values = {
         "ordered": words.regimen(case.order.written),
         "arithmetic": "\n".join(lines),
-        "how": finding.how,
-        "unit": finding.unit,
-        "count": str(len(finding.steps)),
+        "how": amount.how,
+        "unit": amount.unit,
+        "count": str(len(amount.steps)),
     }
-    if finding.figure is not None:
-        values["figure"] = show(finding.figure, *limits)
-    if finding.limit is not None:
-        values["limit"] = show(case.number(finding.limit))
-    for name in case.protocol.rules[finding.rule].tier(finding.tier).limits:
+    if amount.figure is not None:
+        values["figure"] = show(amount.figure, *limits)
+    if amount.limit is not None:
+        values["limit"] = show(case.number(amount.limit))
+    for name in named:
         values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     if case.order.indication.assumed:
         values["assumed_pain"] = "yes"
@@ -145,13 +181,14 @@ def _values(case: Case, finding: Finding, result: DoseVerdict) -> dict[str, str]
     return values
 
 
-def _ideal_lines(finding: Finding, result: DoseVerdict) -> list[str]:
-    ideal = result.obesity.ideal
-    if ideal is None or ideal.kg is None or ideal.bmi is None or finding.figure is None:
+def _ideal_lines(case: Case, amount: Measured) -> list[str]:
+    actual = amount.body.judged_by
+    ideal = ideal_weight(case, actual) if actual is not None else None
+    if ideal is None or ideal.kg is None or ideal.bmi is None or amount.figure is None:
         return []
     return [
         f"BMI {show(ideal.bmi)} kg/m2; ideal body weight {show(ideal.kg)} kg",
-        f"on ideal body weight: {show(finding.figure)} {finding.unit}",
+        f"on ideal body weight: {show(amount.figure)} {amount.unit}",
     ]
 
 
@@ -168,7 +205,7 @@ def weight_facts(case: Case, weight: DosingWeight) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _slip_outcome(case: Case, rule: Rule, slip: Slip, proposals: dict[str, list[Proposal]]) -> Outcome:
+def _slip_outcome(case: Case, rule: Rule, slip: Slip) -> Outcome:
     values = {
         "written": words.amount(slip.amount),
         "figure": show(slip.amount.written),
@@ -186,7 +223,7 @@ def _slip_outcome(case: Case, rule: Rule, slip: Slip, proposals: dict[str, list[
         facts=(slip.fact,) if slip.fact else (),
         values=values,
         limits=tuple(case.limit(name) for name in rule.tier(slip.tier).limits),
-        proposals=tuple(proposals.get(rule.id, ())),
+        proposals=_candidate(case, slip),
     )
 
 
@@ -217,8 +254,6 @@ def _proposals(case: Case, result: DoseVerdict) -> dict[str, list[Proposal]]:
     informing = [rule for rule, finding in result.found.items() if finding not in objections]
     if base is not None and informing:
         proposals |= _gentler(case, base, informing)
-    for slip in result.slips[:1]:
-        proposals[UNIT_SLIP] = [p for p in [_candidate(case, slip)] if p is not None]
     return proposals
 
 
@@ -246,20 +281,22 @@ def _without(case: Case, finding: Finding) -> Case | None:
     before = {(each.rule, each.tier) for each in _objections(case)}
     left = verdict(after).found
     objections = _objections(after)
-    too_much = any(each.unit.startswith("mg/kg") and each.how != "cap" for each in objections)
+    too_much = any(each.amount.unit.startswith("mg/kg") and each.amount.how != "cap" for each in objections)
     new = {(each.rule, each.tier) for each in objections} - before
     return None if finding.rule in left or too_much or new else after
 
 
-def _candidate(case: Case, slip: Slip) -> Proposal | None:
-    """The same number in the unit that it fits, if that lies within the limits."""
+def _candidate(case: Case, slip: Slip) -> tuple[Proposal, ...]:
+    """The same number in the unit that it fits, if that lies within the limits and could be tried in time."""
     if slip.meant is None or slip.step.contradictions:
-        return None
+        return ()
     edit = SetAmount(slip.step.written.index, slip.amount, slip.amount.written, slip.meant)
-    after = with_edits(case, [edit])
-    if after is None or _objections(after):
-        return None
-    return _change(case, after)
+    try:
+        after = with_edits(case, [edit])
+        change = None if after is None or _objections(after) else _change(case, after)
+    except Late:
+        return ()
+    return (change,) if change is not None else ()
 
 
 def _change(case: Case, after: Case | None) -> Proposal | None:

@@ -54,22 +54,28 @@ JUDGEMENTS: dict[str, Judgement] = {
     "restart": adverse_rules.restart,
     "abrupt-stop": adverse_rules.abrupt_stop,
 }
-"""What a rule's `judge` may name, beside `dose` (rows 1-12 together) and `clauses`."""
+"""What a rule's `judge` may name, beside `clauses` and the judgements of the dose, which are made together."""
 
 
 def check(protocol: Protocol) -> None:
-    """Every rule is judged by something. Raises ProtocolError."""
+    """Every rule is judged by something that gets the limits it asks for. Raises ProtocolError."""
     for rule in protocol.rules.values():
-        if rule.judge not in (*JUDGEMENTS, "dose", "clauses"):
+        if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
+        judgement = _code_of(rule)
+        asked = reads.limits_of(judgement) if judgement is not None else frozenset()
+        if asked != rule.limits.keys():
+            expected = ", ".join(sorted(asked)) or "none"
+            raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these limits: {expected}")
 
 
 def judge(case: Case) -> list[Outcome]:
     """One outcome per rule of this hook, in the catalogue's order; a rule that is not reached in time says so."""
     rules = rules_of(case.protocol, case.hook, case.stopping)
-    by_id = {outcome.rule.id: outcome for outcome in _of_dose(case, [rule for rule in rules if rule.judge == "dose"])}
+    of_dose = [rule for rule in rules if dose_outcomes.is_of_dose(rule)]
+    by_id = {outcome.rule.id: outcome for outcome in _of_dose(case, of_dose)}
     for rule in rules:
-        if rule.judge != "dose":
+        if rule.id not in by_id:
             by_id[rule.id] = _in_time(case, rule)
     outcomes = [by_id[rule.id] for rule in rules]
     return [_yielding(outcome, by_id) for outcome in outcomes]
@@ -137,8 +143,8 @@ def read_in(case: Case) -> frozenset[str]:
 
 
 def _code_of(rule: Rule) -> Callable[..., object] | None:
-    if rule.judge == "dose":
-        return dose_outcomes.outcomes
+    if dose_outcomes.is_of_dose(rule):
+        return dose_outcomes.code_of(rule)
     return None if rule.judge == "clauses" else JUDGEMENTS[rule.judge]
 
 

@@ -1,77 +1,58 @@
-"""Row 11: a dose that is within its limit on actual weight and above it on ideal body weight."""
+"""A dose that is within its limit on actual weight and above it on ideal body weight."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 from cds_service.orders.regimen import Body, Step
-from cds_service.rules.case import Case
-from cds_service.rules.dose_finding import Finding, uses, view
-from cds_service.rules.dosing_weight import DosingWeight, IdealWeight, ideal_weight
+from cds_service.protocol.model import Rule
+from cds_service.rules.case import Case, RuleLimits
+from cds_service.rules.dose_finding import Finding, Found, Measured, View, views_at
+from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
 from cds_service.rules.outcome import Reason
+from cds_service.rules.reads import asks
 
-RULE = "obesity-dosing-weight"
-
-
-@dataclass(frozen=True, slots=True)
-class Obesity:
-    """What row 11 found: findings on ideal weight, or why it could not be told."""
-
-    ideal: IdealWeight | None
-    findings: tuple[Finding, ...] = ()
-    unknown: Reason | None = None
+TIER = "above-on-ideal-weight"
 
 
-def judge(case: Case, weight: DosingWeight) -> Obesity:
+@asks("bodySize", "patient", limits=("bmi", "rate", "dose", "session", "longest"))
+def judge(case: Case, rule: Rule) -> Found:
+    weight, limits = dosing_weight(case), RuleLimits(case, rule)
     if weight.doubt is not None:
-        return Obesity(None)
+        return [], []
     if weight.newest is None or weight.newest.kg is None:
-        return Obesity(None, unknown=Reason("weight", "there is no usable weight"))
+        return [], [Reason("weight", "there is no usable weight")]
     actual = weight.newest.kg
     ideal = ideal_weight(case, actual)
-    if ideal.bmi is not None and ideal.bmi < case.number("obesity-bmi"):
-        return Obesity(ideal)
+    if ideal.bmi is not None and ideal.bmi < limits.number("bmi"):
+        return [], []
     if ideal.kg is None:
-        return Obesity(ideal, unknown=Reason("height", ideal.why_not or "the ideal body weight is not known"))
-    return Obesity(ideal, tuple(_above_on_ideal(case, actual, ideal.kg)))
+        return [], [Reason("height", ideal.why_not or "the ideal body weight is not known")]
+    if case.order.indication.is_procedural:
+        return [], []
+    seen = views_at(case, [Body.of(actual)])
+    amounts = [amount for here in seen for amount in _above_on_ideal(limits, here, actual, ideal.kg)]
+    return [Finding(rule.id, TIER, amount) for amount in amounts], []
 
 
-def _above_on_ideal(case: Case, actual: Fraction, ideal: Fraction) -> Iterator[Finding]:
-    for use in uses(case.order):
-        if use == "procedural":
+def _above_on_ideal(limits: RuleLimits, here: View, actual: Fraction, ideal: Fraction) -> Iterator[Measured]:
+    for each in here.own:
+        name, figure = _limit_of(each.step, here.use == "depression", limits)
+        if name is None or figure is None or each.step.route.kind not in limits.limit(name).routes:
             continue
-        here = view(case, use, Body.of(actual))
-        for each in here.own:
-            limit, figure = _limit_of(each.step, use == "depression", case)
-            if limit is None or figure is None or each.step.route.kind not in case.limit(limit).routes:
-                continue
-            on_ideal = figure * actual / ideal
-            if figure <= case.number(limit) < on_ideal:
-                unit = case.limit(limit).unit
-                yield Finding(
-                    RULE,
-                    "above-on-ideal-weight",
-                    on_ideal,
-                    unit,
-                    limit,
-                    (each.step,),
-                    "ideal-weight",
-                    Body.of(actual),
-                )
+        on_ideal = figure * actual / ideal
+        if figure <= limits.number(name) < on_ideal:
+            unit = limits.limit(name).unit
+            yield Measured(on_ideal, unit, limits.id(name), (each.step,), "ideal-weight", here.body, here.use)
 
 
-def _limit_of(step: Step, depression: bool, case: Case) -> tuple[str | None, Fraction | None]:
+def _limit_of(step: Step, depression: bool, limits: RuleLimits) -> tuple[str | None, Fraction | None]:
     """The warning limit that the step is judged by, and its figure on actual weight."""
-    if (
-        depression
-        and step.finite
-        and (step.minutes is None or step.minutes <= case.number("depression-minutes-longest"))
-    ):
-        return "depression-dose-warn", step.mg_per_kg
+    if depression and step.finite and (step.minutes is None or step.minutes <= limits.number("longest")):
+        return "session", step.mg_per_kg
     if step.kind == "continuous":
-        return "rate-warn", step.mg_per_kg_per_hour
+        return "rate", step.mg_per_kg_per_hour
     if step.kind in ("bolus", "short") and not depression:
-        return "bolus-warn", step.mg_per_kg
+        return "dose", step.mg_per_kg
     return None, None

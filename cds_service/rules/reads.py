@@ -14,19 +14,28 @@ F = TypeVar("F", bound=Callable[..., object])
 QueryOf = Callable[[str], str]
 """The key of the query that asks for a set of observations (`Chart.query_of`)."""
 
-_ASKS = "asks_for"
+_ASKS, _LIMITS = "asks_for", "limits_asked_for"
 _known: dict[tuple[int, str, bool], tuple[model.Protocol, frozenset[str]]] = {}
 """By the identity of a protocol, which is kept with it, and by what is judged."""
 
 
-def asks(*keys: str) -> Callable[[F], F]:
-    """Declare which query keys a judgement asks the chart for, beside what its rule's clauses read."""
+def asks(*keys: str, limits: Iterable[str] = ()) -> Callable[[F], F]:
+    """Declare which query keys a judgement asks the chart for, beside what its rule's clauses read, and by which
+    names it asks its rule for limits.
+    """
 
     def declared(judgement: F) -> F:
         setattr(judgement, _ASKS, frozenset(keys))
+        setattr(judgement, _LIMITS, frozenset(limits))
         return judgement
 
     return declared
+
+
+def limits_of(judgement: Callable[..., object]) -> frozenset[str]:
+    """The names by which a judgement asks its rule for limits."""
+    named: frozenset[str] = getattr(judgement, _LIMITS)
+    return named
 
 
 def read_by(rule: Rule, judgement: Callable[..., object] | None, query_of: QueryOf) -> frozenset[str]:
@@ -83,6 +92,8 @@ def _read(clause: model.Clause, query_of: QueryOf) -> Iterator[str]:
             yield "encounter"
         case model.MonitoringIs():
             yield from ("serviceRequests", "procedures")
+        case model.AmountIs():
+            yield from _BODY
         case model.OrderIs():
             if clause.cut_by is not None:
                 yield from _RATES

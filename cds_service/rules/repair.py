@@ -20,8 +20,9 @@ from cds_service.orders.draft import read_steps
 from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
+from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO
 from cds_service.rules.case import Case
-from cds_service.rules.dose_finding import Finding
+from cds_service.rules.dose_finding import Finding, Measured
 from cds_service.rules.dosing_weight import reading, steps_at_every_weight
 
 MAX_ROUNDS = 6
@@ -84,35 +85,39 @@ def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
 
 
 def edits_for(case: Case, finding: Finding) -> list[Edit] | None:
-    """What would bring one finding within its limit; None where nothing simple does."""
-    step = finding.step
-    if finding.how in ("sum", "repeats") or step.spoken or step.contradictions:
+    """What brings one finding within its limit, by what its tier or its rule suggests; None where nothing does."""
+    step = finding.amount.step
+    if finding.amount.how in ("sum", "repeats") or step.spoken or step.contradictions:
         return None
-    match finding.rule:
-        case "rate-exceeds-protocol-max" | "rate-exceeds-ceiling":
-            return _scaled(case, finding, "rate-warn")
-        case "bolus-exceeds-unmonitored-limit" | "bolus-exceeds-protocol-max":
-            return _scaled(case, finding, "bolus-warn")
-        case "bolus-above-usual-load":
-            return _scaled(case, finding, "bolus-info")
-        case "depression-dose-exceeds":
-            return _scaled(case, finding, "depression-dose-warn")
-        case "obesity-dosing-weight" if finding.limit is not None:
-            return _scaled(case, finding, finding.limit)
-        case "depression-infusion-too-fast":
-            return _slower(case, step, case.number("depression-minutes"))
-        case "bolus-push-too-fast":
-            return _slower(case, step, case.number("push-minutes-offered"))
-        case "uncapped-order":
-            return _capped(case, finding)
+    rule = case.protocol.rules[finding.rule]
+    tried = (_suggested(case, finding.amount, name) for name in (*rule.tier(finding.tier).suggests, *rule.suggests))
+    return next((edits for edits in tried if edits), None)
+
+
+def _suggested(case: Case, amount: Measured, name: str) -> list[Edit] | None:
+    if name == LOWER_TO_LIMIT:
+        return _lowered(case, amount, amount.limit) if amount.limit is not None else None
+    if name == KEEP_TO_CAP:
+        return _within_cap(case, amount)
+    if name.startswith(LOWER_TO):
+        return _lowered(case, amount, name.removeprefix(LOWER_TO))
+    if name.startswith(SLOW_TO):
+        return _slower(case, amount.step, case.number(name.removeprefix(SLOW_TO)))
+    if name.startswith(CAP_TO):
+        return _capped(case, amount.step, case.number(name.removeprefix(CAP_TO)))
     return None
 
 
-def _scaled(case: Case, finding: Finding, limit: str) -> list[Edit] | None:
-    """The written figures brought down in proportion, so that the time stays as it is."""
-    if not finding.figure:
+def _lowered(case: Case, amount: Measured, limit: str) -> list[Edit] | None:
+    """The written figures brought down in proportion, so that the time stays as it is; of a range without an upper
+    end, the rate.
+    """
+    step = amount.step
+    if amount.figure:
+        return _amounts(case, step, given_by(step), case.number(limit) / amount.figure)
+    if step.rate is None or not step.rate.open_ended or not step.mg_per_kg_per_hour:
         return None
-    return _amounts(case, finding.step, given_by(finding.step), case.number(limit) / finding.figure)
+    return _amounts(case, step, [step.rate], case.number(limit) / step.mg_per_kg_per_hour)
 
 
 def given_by(step: Step) -> list[Amount]:
@@ -161,29 +166,22 @@ def _slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
     return slower_rate if timed_by_rate else [*slower_rate, set_minutes]
 
 
-def _capped(case: Case, finding: Finding) -> list[Edit] | None:
-    """A cap on the worst hour, or an upper end for an open range."""
-    step = finding.step
-    if finding.tier == "cap-contradicts-rate":
-        return _within_cap(case, finding)
-    if finding.tier == "open-range" and step.rate is not None and step.rate.open_ended:
-        if not step.mg_per_kg_per_hour:
-            return None
-        return _amounts(case, step, [step.rate], case.number("rate-warn") / step.mg_per_kg_per_hour)
+def _capped(case: Case, step: Step, hour: Fraction) -> list[Edit] | None:
+    """A maximum that keeps the worst hour to so many mg/kg."""
     kg = _kg(step)
     if kg is None:
         return None
     times = 1 if step.written.cap is None else math.ceil(MINUTES_PER_HOUR / step.written.cap.minutes)
-    mg = floored(case.number("uncapped-hour") * kg / times, case.number("step-mg"))
+    mg = floored(hour * kg / times, case.number("step-mg"))
     return [SetCap(step.written.index, mg, keeps_period=step.written.cap is not None)] if mg > 0 else None
 
 
-def _within_cap(case: Case, finding: Finding) -> list[Edit] | None:
+def _within_cap(case: Case, amount: Measured) -> list[Edit] | None:
     """The rate that keeps to the order's own maximum: of the two the lower one is offered."""
-    step, cap = finding.step, finding.step.written.cap
+    step, cap = amount.step, amount.step.written.cap
     if cap is None:
         return None
-    caps = mass(cap.amount, reading(case, case.order, finding.body))
+    caps = mass(cap.amount, reading(case, case.order, amount.body))
     for rate, most in zip((step.mg_per_hour, step.mg_per_kg_per_hour), caps, strict=True):
         if rate and most is not None:
             return _amounts(case, step, given_by(step), most * MINUTES_PER_HOUR / cap.minutes / rate)

@@ -1,4 +1,4 @@
-"""Row 3: a number that fits another unit. It reads the writing, so it may differ for the same dose on purpose."""
+"""A number that fits another unit. It reads the writing, so it may differ for the same dose on purpose."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from fractions import Fraction
 
 from cds_service.chart.facts import Fact
 from cds_service.orders.dosage import Amount
-from cds_service.orders.regimen import Body, Step
-from cds_service.rules.case import Case
+from cds_service.orders.regimen import Step
+from cds_service.protocol.model import Rule
+from cds_service.rules.case import Case, RuleLimits
+from cds_service.rules.dosing_weight import dosing_weight, steps_as
+from cds_service.rules.reads import asks
 from cds_service.rules.running import previous_rate
 
 IN_MG_PER_KG_PER_H = "mg/kg/h"
@@ -30,31 +33,38 @@ class Slip:
     ratio: Fraction | None = None
 
 
-def slips(case: Case, steps: tuple[Step, ...], body: Body) -> Iterator[Slip]:
+@asks(
+    "bodySize",
+    "patient",
+    "administrations",
+    limits=("rate above", "number high", "rate below", "number low", "ratio of minutes", "ratio of hours"),
+)
+def slips(case: Case, rule: Rule) -> Iterator[Slip]:
     """The continuous steps whose number looks like a slip of units."""
+    limits, body = RuleLimits(case, rule), dosing_weight(case).bodies[0]
     before = previous_rate(case, body)
-    for step in steps:
+    for step in steps_as(case, body, False):
         rate, amount = step.mg_per_kg_per_hour, step.rate
         if step.kind != "continuous" or amount is None:
             continue
-        if step.route.kind not in case.limit("slip-rate-above").routes:
+        if step.route.kind not in limits.limit("rate above").routes:
             continue
         ratio = before.times(step) if before is not None else None
         if before is not None and before.running and ratio is not None and ratio < 1:
             continue  # a step down is meant
-        if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate is not None and rate > case.number("slip-rate-above"):
-            low, high = case.book.numbers("slip-number-high")
+        if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate is not None and rate > limits.number("rate above"):
+            low, high = limits.numbers("number high")
             if low <= amount.written <= high:
                 yield Slip("fits-ug-per-kg-per-min", step, amount, IN_UG_PER_KG_PER_MIN)
                 continue
-        if amount.unit in _IN_MICROGRAMS and rate is not None and rate < case.number("slip-rate-below"):
-            low, high = case.book.numbers("slip-number-low")
+        if amount.unit in _IN_MICROGRAMS and rate is not None and rate < limits.number("rate below"):
+            low, high = limits.numbers("number low")
             if low <= amount.written <= high:
                 yield Slip("fits-mg-per-kg-per-h", step, amount, IN_MG_PER_KG_PER_H)
                 continue
         if before is not None and ratio is not None:
-            for name in ("slip-ratio-minute", "slip-ratio-hour"):
-                low, high = case.book.numbers(name)
+            for name in ("ratio of minutes", "ratio of hours"):
+                low, high = limits.numbers(name)
                 if low <= ratio <= high:
                     yield Slip("previous-rate", step, amount, fact=before.fact, ratio=ratio)
                     break

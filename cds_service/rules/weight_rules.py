@@ -11,8 +11,7 @@ from cds_service.figures import show
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule
 from cds_service.rules.case import Case
-from cds_service.rules.dose import findings
-from cds_service.rules.dose_finding import worst
+from cds_service.rules.dose_outcomes import verdict
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
 from cds_service.rules.order_rules import NASAL, fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
@@ -109,19 +108,15 @@ def implausible(case: Case, rule: Rule) -> Outcome:
 
 
 def _verdict_flips(case: Case, weight: DosingWeight) -> bool:
-    """Whether the worst severity of rows 1-10 is another on the other weight."""
-    return len({_worst(case, body) for body in weight.bodies}) > 1
-
-
-def _worst(case: Case, body: Body) -> int:
-    found, _ = findings(case, body)
+    """Whether the worst severity of the amounts is another on the other weight."""
     rules = case.protocol.rules
-    severities = [
-        SEVERITIES.index(rules[finding.rule].tier(finding.tier).severity)
-        for finding in worst(found, lambda f: rules[f.rule].tier(f.tier).severity).values()
-        if finding.rule != "uncapped-order"
-    ]
-    return min(severities, default=len(SEVERITIES))
+    severest = dict.fromkeys(weight.bodies, len(SEVERITIES))
+    for finding in verdict(case).all:
+        rule = rules[finding.rule]
+        if rule.judge == "amounts":
+            severity = SEVERITIES.index(rule.tier(finding.tier).severity)
+            severest[finding.amount.body] = min(severity, severest.get(finding.amount.body, severity))
+    return len(set(severest.values())) > 1
 
 
 def _as_given(case: Case, weight: DosingWeight) -> str:

@@ -19,7 +19,14 @@ from cds_service.protocol.words import Words, limit
 DAY = date(2026, 11, 22)
 SAMPLES: dict[str, Any] = {
     "sets": (["dx_stroke"], ["dx_glaucoma", "loc_type/icu"]),
-    "of": ([{"fact": "patient", "sex": "male"}], [{"fact": "patient", "sex": "female"}]),
+    "of": {
+        **dict.fromkeys(
+            ("any", "all", "not", "unless"),
+            ([{"fact": "patient", "sex": "male"}], [{"fact": "patient", "sex": "female"}]),
+        ),
+        "amount": (["bolus"], ["short"]),
+    },
+    "use": (["analgesic"], ["depression"]),
     "context": (["obstetric"], ["pain", "depression"]),
     "indication": (["pain"], ["depression"]),
     "route": (["oral"], ["nasal", "oral"]),
@@ -51,10 +58,10 @@ def _of_type(type_: Any, name: str, kind: type) -> tuple[Any, Any]:
     options = [option for part in (type_, *get_args(type_)) for option in get_args(part) if isinstance(option, str)]
     if options:
         return options[0], options[-1]
-    if type_ is bool:
+    if bool in (type_, *get_args(type_)):
         return False, True
     if type_ == list[str]:
-        of_limits = kind is model.ObservationIs and name in ("above", "below", "at_most", "at_least")
+        of_limits = name in ("above", "below", "at_most", "at_least", "doubt_up_to")
         return (["bp-window"], ["icp-high"]) if of_limits else (["dx_stroke"], ["dx_glaucoma"])
     return "bp-window", "acs-recent"
 
@@ -68,7 +75,7 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "field", "one", "other"), CASES)
 def test_every_field_of_a_clause_is_said(kind: Any, field: str, one: Any, other: Any, words: Words) -> None:
-    needed = {name: value for name, value, _ in _pairs(kind) if name in ("in", "of", "within")}
+    needed = {name: value for name, value, _ in _pairs(kind) if name in ("in", "of", "within", "figure")}
     tag = {"fact": kind.__struct_config__.tag}
     said = [words.clause(convert({**tag, **needed, field: value}, kind, "")) for value in (one, other)]
     assert said[0] != said[1]

@@ -17,7 +17,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import model
-from cds_service.rules import dose_outcomes, judge, reads
+from cds_service.rules import dose_outcomes, judge, reads, unit_slip
 from cds_service.rules.case import Case
 from tests.scenarios.build import NOW, scenarios, sent
 
@@ -101,7 +101,7 @@ def _alone(case: Case, rule: model.Rule) -> set[tuple[str, ...]]:
     fresh = replace(case, _of_patient={})
     _ = case.chart.on_record
     case.chart.asked = asked = set()
-    if rule.judge == "dose":
+    if dose_outcomes.is_of_dose(rule):
         dose_outcomes.outcomes(fresh, [rule])
     elif rule.judge == "clauses":
         judge.by_clauses(fresh, rule)
@@ -127,16 +127,17 @@ def test_no_rule_asks_the_chart_for_a_list_that_it_is_not_known_to_read(
             asked = _alone(case, rule)
             asked_for.setdefault(rule.judge, set()).update(asked)
             judged = (
-                reads.rules_of(case.protocol, case.hook, case.stopping) if rule.judge == "dose" else [rule]
+                [each for each in rules if dose_outcomes.is_of_dose(each)]
+                if dose_outcomes.is_of_dose(rule)
+                else [rule]
             )  # a repair looks at all dose rules
-            known = frozenset[str]().union(
-                *(judge.read_by(each, case.chart.query_of) for each in judged if each.judge == rule.judge)
-            )
+            known = frozenset[str]().union(*(judge.read_by(each, case.chart.query_of) for each in judged))
             if left := {group for group in asked if known.isdisjoint(group)}:
                 undeclared.setdefault(rule.id, set()).update(left)
     assert undeclared == {}
-    assert len(asked_for) == len(judge.JUDGEMENTS) + 2
-    for name, judgement in {**judge.JUDGEMENTS, "dose": dose_outcomes.outcomes}.items():
+    of_dose = {**dose_outcomes.JUDGEMENTS, dose_outcomes.UNIT_SLIP: unit_slip.slips}
+    assert asked_for.keys() == {*judge.JUDGEMENTS, *of_dose, "clauses"}
+    for name, judgement in {**judge.JUDGEMENTS, **of_dose}.items():
         declared: frozenset[str] = judgement.asks_for
         never = {key for key in declared if not any(key in group for group in asked_for[name])}
         assert not never, f"{name} declares {never} and never asks for it"

@@ -12,6 +12,7 @@ from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
 from cds_service.protocol import model
 from cds_service.rules.case import Case
+from cds_service.rules.dose_finding import Measured
 from cds_service.rules.outcome import Kind, Reason, not_placed, undelivered
 
 SETTING = "setting"
@@ -29,6 +30,8 @@ class Verdict(msgspec.Struct, frozen=True):
     holds: bool | None
     facts: tuple[Fact, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    amounts: tuple[Measured, ...] = ()
+    """The amounts that are past their limits."""
 
 
 NO = Verdict(False)
@@ -48,7 +51,8 @@ def evaluate(clause: model.Clause, case: Case, since: datetime | None = None) ->
 def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
     verdicts = [evaluate(part, case, since) for part in clause.of]
     if held := [v for v in verdicts if v.holds]:
-        return Verdict(True, facts_of(held), () if any(not v.reasons for v in held) else reasons_of(held))
+        unread = () if any(not v.reasons for v in held) else reasons_of(held)
+        return Verdict(True, facts_of(held), unread, amounts_of(held))
     if any(v.holds is None for v in verdicts):
         return Verdict(None, reasons=reasons_of(verdicts))
     return NO
@@ -63,7 +67,7 @@ def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
             return NO
     if any(v.holds is None for v in verdicts):
         return Verdict(None, reasons=reasons_of(v for v in verdicts if v.holds is None))
-    return Verdict(True, facts_of(verdicts), reasons_of(verdicts))
+    return Verdict(True, facts_of(verdicts), reasons_of(verdicts), amounts_of(verdicts))
 
 
 @evaluate.register
@@ -95,6 +99,10 @@ def _(clause: model.Unless, case: Case, since: datetime | None = None) -> Verdic
 
 def facts_of(verdicts: Iterable[Verdict]) -> tuple[Fact, ...]:
     return tuple(dict.fromkeys(fact for verdict in verdicts for fact in verdict.facts))
+
+
+def amounts_of(verdicts: Iterable[Verdict]) -> tuple[Measured, ...]:
+    return tuple(amount for verdict in verdicts for amount in verdict.amounts)
 
 
 def reasons_of(verdicts: Iterable[Verdict]) -> tuple[Reason, ...]:

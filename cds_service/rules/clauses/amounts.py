@@ -1,0 +1,238 @@
+"""Amounts of an order against their limits: doses, rates and times, alone and together, at every weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from fractions import Fraction
+from operator import attrgetter, ge, gt, le, lt
+
+from cds_service.orders.regimen import Body, Step
+from cds_service.protocol.model import AmountIs
+from cds_service.rules.case import Case
+from cds_service.rules.clauses.verdict import NO, Verdict, evaluate
+from cds_service.rules.dose_finding import (
+    MINUTES,
+    How,
+    Measured,
+    View,
+    may_clear,
+    unread_dose,
+    views,
+    views_at,
+    why_unknown,
+)
+from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
+from cds_service.rules.outcome import Reason
+from cds_service.rules.together import Placed, by_route, doses_within, running_together, starting_within, total
+
+_FIGURES: Mapping[str, Callable[[Step], Fraction | None]] = {
+    "mg": attrgetter("mg"),
+    "mg/kg": attrgetter("mg_per_kg"),
+    "mg/h": attrgetter("mg_per_hour"),
+    "mg/kg/h": attrgetter("mg_per_kg_per_hour"),
+}
+
+
+@evaluate.register
+def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
+    if case.order.labelled_nasal:
+        return NO
+    passed: list[Measured] = []
+    doubts: list[Reason] = []
+    try:
+        seen = views(case) if clause.weight == "dosing" else views_at(case, _ideal(case))
+    except _NoIdealWeight as error:
+        return Verdict(None, reasons=(error.reason,))
+    for here in seen:
+        for found in _Measure(clause, case, here).found():
+            if isinstance(found, Measured):
+                passed.append(found)
+            else:
+                doubts.append(found)
+    if passed:
+        return Verdict(True, amounts=tuple(passed))
+    if unread := unread_dose(case):
+        doubts.append(unread)
+    return Verdict(None, reasons=tuple(dict.fromkeys(doubts))) if doubts else NO
+
+
+class _NoIdealWeight(Exception):
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+
+
+def _ideal(case: Case) -> list[Body]:
+    """Given by actual weight, judged by the ideal one."""
+    actual = dosing_weight(case).shown
+    if actual is None or actual.kg is None:
+        raise _NoIdealWeight(Reason("weight", "there is no usable weight"))
+    ideal = ideal_weight(case, actual.kg)
+    if ideal.kg is None:
+        raise _NoIdealWeight(Reason("height", ideal.why_not or "the ideal body weight is not known"))
+    return [Body(actual.kg, ideal.kg)]
+
+
+class _Measure:
+    """One clause over one view of an order."""
+
+    def __init__(self, clause: AmountIs, case: Case, here: View) -> None:
+        self.clause, self.case, self.here = clause, case, here
+        self.is_rate = clause.figure.endswith("/h")
+        self.named = (clause.below if clause.figure == MINUTES else ()) or clause.above or clause.at_least
+
+    def found(self) -> Iterator[Measured | Reason]:
+        """The amounts that are past their limit, and why others cannot be told."""
+        if self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
+            # Whatever it is for and however it is given, it may be such a dose.
+            yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
+        if self.clause.use and self.here.use not in self.clause.use:
+            return
+        own = [each for each in self.here.own if self._is_meant(each.step)]
+        for each in own:
+            yield from self._alone(each.step)
+            if self.is_rate and self.clause.repeats:
+                yield from self._repeated(each.step)
+        if self.clause.together and (self.clause.repeats or len(self.here.all) > 1):
+            everything = [each for each in self.here.all if self._is_of_kind(each.step) and self._is_meant(each.step)]
+            for route in by_route(everything):
+                yield from self._running(route) if self.is_rate else self._starting(route)
+
+    # Which steps are meant ------------------------------------------------------------------------------------
+
+    def _is_meant(self, step: Step) -> bool:
+        clause = self.clause
+        if self._limit(self.named, step) is None:
+            return False
+        if clause.session is not None and self._is_session(step) is not clause.session:
+            return False
+        return not clause.pushed or self._is_push(step)
+
+    def _is_session(self, step: Step) -> bool:
+        """A finite dose that is judged by the rules of its use; a longer one is judged by its rate."""
+        if self.here.use != "depression":
+            return False
+        longest = self.case.number("depression-minutes-longest")
+        return step.finite and (step.minutes is None or step.minutes <= longest)
+
+    def _is_push(self, step: Step) -> bool:
+        """Method or route say push, or the stated time is no longer than a bolus."""
+        return step.is_push or (step.minutes is not None and step.minutes <= self.case.conventions.bolus_minutes)
+
+    def _is_of_kind(self, step: Step) -> bool:
+        return not self.clause.of or step.kind in self.clause.of
+
+    def _limit(self, names: Sequence[str], step: Step) -> str | None:
+        """The limit that applies to the route of a step."""
+        for name in names:
+            routes = self.case.limit(name).routes
+            if not routes or step.route.kind in routes:
+                return name
+        return None
+
+    # What is measured -----------------------------------------------------------------------------------------
+
+    def _alone(self, step: Step) -> Iterator[Measured | Reason]:
+        if step.kind is None and (self.is_rate or self._doubts_times):
+            yield why_unknown(step, self.case)
+        elif self._is_of_kind(step):
+            if self.clause.figure == MINUTES:
+                yield from self._time(step)
+            else:
+                yield from self._held(self._figure(step), (step,), "step")
+
+    def _figure(self, step: Step) -> Fraction | None:
+        return _FIGURES[self.clause.figure](step)
+
+    def _repeated(self, step: Step) -> Iterator[Measured | Reason]:
+        """Scheduled doses that start within an hour, summed, as a rate."""
+        doses = doses_within(step, self._span())
+        dose = _FIGURES[self.clause.figure.removesuffix("/h")](step)
+        if step.finite and doses > 1 and dose is not None:
+            yield from self._held(dose * doses, (step,), "repeats")
+        elif step.written.repeat.unreadable and step.finite:
+            yield Reason("dose", "how often the dose is repeated cannot be read")
+
+    def _span(self) -> Fraction:
+        assert self.clause.within is not None
+        return self.case.book.minutes(self.clause.within)
+
+    def _running(self, route: Sequence[Placed]) -> Iterator[Measured | Reason]:
+        """The most that can run at the same time."""
+        sums = [
+            (rate, tuple(each.step for each in together))
+            for together in running_together(route)
+            if len(together) > 1 and self._has_own(together)
+            if (rate := total(together, self._figure)) is not None
+        ]
+        if sums:
+            yield from self._held(*max(sums, key=lambda each: each[0]), "sum")
+
+    def _starting(self, route: Sequence[Placed]) -> Iterator[Measured | Reason]:
+        """All that start within the span, with their repeats where these count."""
+        span = self._span()
+
+        def times(step: Step) -> int:
+            return doses_within(step, span) if self.clause.repeats else 1
+
+        for together in starting_within(route, span):
+            if self._has_own(together) and sum(times(each.step) for each in together) > 1:
+                dose = total(together, self._figure, times)
+                if dose is not None:
+                    yield from self._held(dose, tuple(each.step for each in together), "sum")
+
+    def _has_own(self, together: Sequence[Placed]) -> bool:
+        return any(each.order is self.case.order for each in together)
+
+    # Against the limits ---------------------------------------------------------------------------------------
+
+    def _held(self, figure: Fraction | None, steps: tuple[Step, ...], how: How) -> Iterator[Measured | Reason]:
+        if figure is None:
+            yield why_unknown(steps[0], self.case)
+        elif self._is_past(figure, steps[0]):
+            limit = self._limit(self.named, steps[0])
+            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use)
+        elif self._may_rise(figure, steps[0]) and (reason := may_clear(steps[0], self.case)):
+            yield reason
+
+    def _is_past(self, figure: Fraction, step: Step) -> bool:
+        for names, holds in (
+            (self.clause.above, gt), (self.clause.at_least, ge), (self.clause.below, lt), (self.clause.at_most, le)
+        ):  # fmt: skip
+            name = self._limit(names, step)
+            if name is not None and not holds(figure, self.case.number(name)):
+                return False
+        return True
+
+    def _may_rise(self, figure: Fraction, step: Step) -> bool:
+        """Whether a figure that may be higher than it is written could still come to the limit."""
+        name = self._limit(self.clause.doubt_up_to or self.named, step)
+        return name is not None and figure <= self.case.number(name)
+
+    def _time(self, step: Step) -> Iterator[Measured | Reason]:
+        is_stated = step.finite and (step.minutes is not None or step.is_push)
+        if self.clause.unstated or not is_stated:
+            if self.clause.unstated and not is_stated:
+                yield self._timed(step, None)
+            return
+        counts_as_none = step.is_push and (
+            self.clause.push == "any" or (self.clause.push == "untimed" and step.minutes is None)
+        )
+        if counts_as_none or (step.minutes is not None and self._is_past(step.minutes, step)):
+            if self.clause.dose_at_least is None:
+                yield self._timed(step, step.minutes)
+            elif step.mg_per_kg is None:
+                yield why_unknown(step, self.case)
+            elif step.mg_per_kg >= self.case.number(self.clause.dose_at_least):
+                yield self._timed(step, step.minutes)
+        elif self._doubts_times and (reason := may_clear(step, self.case)):
+            yield reason
+
+    @property
+    def _doubts_times(self) -> bool:
+        """Of the times of one kind of step nothing is doubted: the rules of its dose say what is."""
+        return self.clause.figure == MINUTES and not self.clause.of
+
+    def _timed(self, step: Step, minutes: Fraction | None) -> Measured:
+        limit = self._limit(self.named, step)
+        return Measured(minutes, MINUTES, limit, (step,), "step", self.here.body, self.here.use)
