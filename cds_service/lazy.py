@@ -1,4 +1,4 @@
-"""A property that is computed once per object, without the lock that Python's own has before 3.12."""
+"""What is computed once per object and kept with it, without the lock that Python's own has before 3.12."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Self, TypeVar, overload
 
 T = TypeVar("T")
+Owner = TypeVar("Owner")
 
 
 class cached_property(Generic[T]):
@@ -34,3 +35,12 @@ class cached_property(Generic[T]):
         # Python looks into the object before it asks this class again, which has no __set__.
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
+
+
+def kept(owner: Owner, name: str, compute: Callable[[Owner], T]) -> T:
+    """What `compute` makes of an immutable object, once: it lives in the object's `__dict__`, and as long as it."""
+    known = owner.__dict__
+    if name not in known:
+        known[name] = compute(owner)
+    found: T = known[name]
+    return found

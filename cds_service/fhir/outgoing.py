@@ -16,7 +16,7 @@ from fhir.resources.R4B.servicerequest import ServiceRequest
 from pydantic import ValidationError
 
 from cds_service import bounds
-from cds_service.fhir import lenient
+from cds_service.fhir import lenient, strict
 
 _ROUNDS = 4
 _LARGEST_INTEGER = 2**31 - 1
@@ -40,6 +40,8 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
     for _ in range(_ROUNDS):
         try:
             repaired = _without_empties(repaired)
+            if strict.is_valid(repaired):
+                return repaired if "id" in repaired else None  # without an id, nothing says which order is meant
             read = MedicationRequest.model_validate(repaired)
         except ValidationError as error:
             if not _repair(repaired, error, patient_id, now):
@@ -51,7 +53,6 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
                 typed: dict[str, Any] = _typed(repaired, read)
             except _OutOfBounds:
                 return None
-            # Without an id, nothing says which order is meant.
             return typed if "id" in typed else None
     return None
 

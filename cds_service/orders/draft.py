@@ -21,6 +21,7 @@ from cds_service.fhir.resources import (
     RequestGroupAction,
     Resource,
 )
+from cds_service.lazy import cached_property
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
@@ -79,7 +80,7 @@ class Draft:
         return claims or bool(self.request.dosage_instruction)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KetamineOrder:
     """A draft of ketamine or esketamine, read as far as it can be."""
 
@@ -108,7 +109,7 @@ class KetamineOrder:
     def name(self) -> str:
         return self.draft.description.name
 
-    @property
+    @cached_property
     def supply_minutes(self) -> Fraction | None:
         """How long the supply lasts that is dispensed for it."""
         supply = self.request.dispense_request and self.request.dispense_request.expected_supply_duration

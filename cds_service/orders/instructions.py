@@ -24,6 +24,7 @@ from cds_service.orders.regimen import (
     mass,
     step_of,
 )
+from cds_service.orders.text import NOTHING
 from cds_service.units import Quantity
 
 
@@ -33,6 +34,8 @@ def regimen(written: Sequence[Written], reading: Reading) -> tuple[Step, ...]:
     Words may raise a step or add one, never lower or remove one.
     """
     structured = [[step_of(way, reading) for way in _ways(each)] for each in written]
+    if all(each.said == NOTHING for each in written):
+        return tuple(step for ways in structured for step in ways)
     known = [amount for ways in structured for step in ways for amount in _stated_by(step, reading)]
     steps: list[Step] = []
     for each, ways in zip(written, structured, strict=True):

@@ -29,8 +29,11 @@ TO_A_LIMIT = (STOP_AFTER, LOWER_TO, SLOW_TO, CAP_TO)
 EvidenceStatus = Literal["verified", "second-hand", "unverified", "design"]
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all protocol entries: immutable, and a misspelt field stops the start."""
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
+    """Base of all protocol entries: immutable, and a misspelt field stops the start.
+
+    Each has a `__dict__`, in which `lazy.kept` keeps what follows from the entry alone.
+    """
 
 
 class SiteChange(Entry, frozen=True, kw_only=True):

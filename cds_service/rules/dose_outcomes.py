@@ -14,7 +14,7 @@ from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule, Severity
 from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
 from cds_service.rules.case import Case, once, once_of_patient
-from cds_service.rules.changes import changed_severity
+from cds_service.rules.changes import Changed, changed_severity
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, uses, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight, steps_at_dosing_weight
@@ -150,7 +150,7 @@ def _fired(
         figure=finding.amount.figure,
         lower_is_worse=finding.amount.unit == MINUTES,
     )
-    return changed_severity(rule, finding.tier, case).of(outcome)
+    return _changed(case, rule.id, finding.tier).of(outcome)
 
 
 def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str]:
@@ -230,11 +230,17 @@ def _slip_outcome(case: Case, rule: Rule, slip: Slip) -> Outcome:
 # Proposals --------------------------------------------------------------------------------------------------
 
 
-def _objections(case: Case) -> list[Finding]:
+@once
+def _changed(case: Case, rule_id: str, tier: str) -> Changed:
+    return changed_severity(case.protocol.rules[rule_id], tier, case)
+
+
+@once
+def _objections(case: Case) -> Sequence[Finding]:
     """The findings that a repair must remove, worst first."""
     found: list[tuple[int, Finding]] = []
     for rule_id, finding in verdict(case).found.items():
-        severity = changed_severity(case.protocol.rules[rule_id], finding.tier, case).severity
+        severity = _changed(case, rule_id, finding.tier).severity
         if severity in _OBJECTIONABLE:
             found.append((_OBJECTIONABLE.index(severity), finding))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]

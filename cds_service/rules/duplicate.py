@@ -14,7 +14,7 @@ from cds_service.orders.regimen import Body, Kind, Reading
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.medicines import unplaced_doses
-from cds_service.rules.dosing_weight import dosing_weight, reading
+from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
@@ -51,6 +51,8 @@ def _own_ids(request: MedicationRequest) -> set[str | None]:
 
 
 def _kinds(case: Case, order: KetamineOrder) -> set[Kind | None]:
+    if order is case.order:
+        return {step.kind for step in steps_at_dosing_weight(case)}
     body = dosing_weight(case).bodies[0]
     return {step.kind for step in regimen(order.written, reading(case, order, body, order.indication.is_depression))}
 
@@ -66,7 +68,6 @@ def _one_infusion_one_dose(a: set[Kind | None], b: set[Kind | None]) -> bool:
 
 
 def _drafts(case: Case) -> Iterator[Fact]:
-    own = _kinds(case, case.order)
     for other in case.companions:
         if other is case.order or _NOT_AN_ORDER.intersection((other.request.intent, case.order.request.intent)):
             continue
@@ -74,7 +75,7 @@ def _drafts(case: Case) -> Iterator[Fact]:
             continue
         if case.order.request.id is not None and case.order.request.id in _own_ids(other.request):
             continue
-        kinds = _kinds(case, other)
+        own, kinds = _kinds(case, case.order), _kinds(case, other)
         in_one_group = case.order.group is not None and other.group == case.order.group
         if (in_one_group and _belong_together(own, kinds)) or _one_infusion_one_dose(own, kinds):
             continue

@@ -150,9 +150,11 @@ def _code_of(rule: Rule) -> Callable[..., object] | None:
 
 def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
     """A rule is silent beside one that it yields to."""
+    if outcome.status != "fired":
+        return outcome
     for name in outcome.rule.yields_to:
         other = by_id.get(name)
-        if outcome.status == "fired" and other is not None and other.status == "fired":
+        if other is not None and other.status == "fired":
             return replace(
                 outcome,
                 status="suppressed",

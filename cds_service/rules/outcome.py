@@ -118,13 +118,17 @@ class Outcome(msgspec.Struct, frozen=True):
 
         Lists that did not come are said once for all rules (`Judged.undelivered`).
         """
-        required = {fact for fact in self.rule.needs if self.status == "could-not-tell"}
         reasons = (*self.reasons, *self.exceptions)
+        if not reasons:
+            return ()
+        required = {fact for fact in self.rule.needs if self.status == "could-not-tell"}
         return tuple(r for r in reasons if r.kind == "not-placed" or (not r.undelivered and r.fact in required))
 
 
 def undelivered(chart: Chart, *keys: str) -> tuple[Reason, ...]:
     """Why the lists of these queries are not complete, where they are not."""
+    if all(chart.gap(key) is None for key in keys):
+        return ()
     gaps = ((key, chart.gap(key)) for key in dict.fromkeys(keys))
     return tuple(
         Reason(key, gap, "not-sent" if chart.was_not_sent(key) else "failed") for key, gap in gaps if gap is not None

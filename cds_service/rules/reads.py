@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from cds_service.lazy import kept
 from cds_service.protocol import model
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
@@ -15,8 +16,6 @@ QueryOf = Callable[[str], str]
 """The key of the query that asks for a set of observations (`Chart.query_of`)."""
 
 _ASKS, _LIMITS = "asks_for", "limits_asked_for"
-_known: dict[tuple[int, str, bool], tuple[model.Protocol, frozenset[str]]] = {}
-"""By the identity of a protocol, which is kept with it, and by what is judged."""
 
 
 def asks(*keys: str, limits: Iterable[str] = ()) -> Callable[[F], F]:
@@ -47,19 +46,24 @@ def read_by(rule: Rule, judgement: Callable[..., object] | None, query_of: Query
 
 def read_in(case: Case, judgement_of: Callable[[Rule], Callable[..., object] | None]) -> frozenset[str]:
     """The query keys that any rule reads which is judged in this case."""
-    protocol = case.protocol
-    at = (id(protocol), case.hook, case.stopping)
-    if at not in _known:
+
+    def read(protocol: model.Protocol) -> frozenset[str]:
         judged = rules_of(protocol, case.hook, case.stopping)
         found = (read_by(rule, judgement_of(rule), case.chart.query_of) for rule in judged)
-        _known[at] = (protocol, frozenset[str]().union(*found))
-    return _known[at][1]
+        return frozenset[str]().union(*found)
+
+    return kept(case.protocol, f"read at {case.hook}, {case.stopping}", read)
 
 
-def rules_of(protocol: model.Protocol, hook: model.Hook, stopping: bool = False) -> list[Rule]:
+def rules_of(protocol: model.Protocol, hook: model.Hook, stopping: bool = False) -> Sequence[Rule]:
     """The rules that judge at a hook and are not switched off, in the catalogue's order."""
     judges = "stop" if stopping else "order"
-    return [rule for rule in protocol.rules.values() if not rule.off and hook in rule.hooks and rule.judges == judges]
+
+    def chosen(protocol: model.Protocol) -> tuple[Rule, ...]:
+        rules = protocol.rules.values()
+        return tuple(rule for rule in rules if not rule.off and hook in rule.hooks and rule.judges == judges)
+
+    return kept(protocol, f"rules at {hook}, {judges}", chosen)
 
 
 def _read(clause: model.Clause, query_of: QueryOf) -> Iterator[str]:

@@ -14,13 +14,14 @@ from cds_service import units
 from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.resources import MedicationRequest
+from cds_service.lazy import kept
 from cds_service.orders import words
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import read_steps
 from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
-from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO
+from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO, Protocol
 from cds_service.rules.case import Case
 from cds_service.rules.dose_finding import Finding, Measured
 from cds_service.rules.dosing_weight import reading, steps_at_every_weight
@@ -143,13 +144,23 @@ def _amounts(case: Case, step: Step, amounts: Sequence[Amount], factor: Fraction
 
 def pump_step(case: Case, amount: Amount) -> Fraction | None:
     """The step of the unit that the clinician used, however it is spelt, from the protocol's step-… limits."""
-    used = units.find(amount.unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
-    for name, limit in case.protocol.limits.items():
+    name = kept(case.protocol, "steps of pumps", _steps_of_pumps).get(_measure(amount.unit))
+    return case.number(name) if name is not None else None
+
+
+def _steps_of_pumps(protocol: Protocol) -> dict[tuple[str, Fraction], str]:
+    """The step-… limit of each measure."""
+    found: dict[tuple[str, Fraction], str] = {}
+    for name, limit in protocol.limits.items():
         if name.startswith("step-"):
-            unit = units.find(limit.unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
-            if (unit.dimension, unit.factor) == (used.dimension, used.factor):
-                return case.number(name)
-    return None
+            found.setdefault(_measure(limit.unit), name)
+    return found
+
+
+def _measure(unit: str) -> tuple[str, Fraction]:
+    """The dimension of a unit, and its factor."""
+    found = units.find(unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
+    return found.dimension, found.factor
 
 
 def _slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:

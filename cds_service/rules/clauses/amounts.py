@@ -10,7 +10,7 @@ from operator import attrgetter, ge, gt, le, lt
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import AmountIs
 from cds_service.rules.case import Case
-from cds_service.rules.clauses.verdict import NO, Verdict, evaluate
+from cds_service.rules.clauses.verdict import NO, Verdict, evaluates
 from cds_service.rules.dose_finding import (
     MINUTES,
     How,
@@ -34,7 +34,7 @@ _FIGURES: Mapping[str, Callable[[Step], Fraction | None]] = {
 }
 
 
-@evaluate.register
+@evaluates(AmountIs)
 def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
     if case.order.labelled_nasal:
         return NO

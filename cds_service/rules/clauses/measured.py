@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -20,7 +21,7 @@ from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import (
     NO,
     Verdict,
-    evaluate,
+    evaluates,
     facts_of,
     left_open,
     not_found,
@@ -31,36 +32,49 @@ from cds_service.rules.outcome import Reason, not_placed
 from cds_service.terminology import answers
 
 _INEXACT = "it is not an exact value"
+_COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
+    "above": operator.gt,
+    "below": operator.lt,
+    "at_most": operator.le,
+    "at_least": operator.ge,
+}
+"""How a value is compared with the limits of an element of the clause."""
 
 
-@evaluate.register
+@evaluates(model.ObservationIs)
 def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) -> Verdict:
     if missing := without_codes(clause.sets, case):
         return missing
-    key = case.chart.query_of(clause.sets[0])
-    recorded = [m for name in clause.sets for m in case.chart.measurements(name)]
+    chart = case.chart
+    recorded = [m for name in clause.sets for m in chart.measurements(name)]
     if since is not None:
         recorded = [m for m in recorded if m.when.earliest > since]
     window = case.book.window(clause.within, case.now) if clause.within is not None else None
-    found = [m for m in recorded if window is None or case.chart.age_within(m.when, window)]
-    verdict = _of_placed(found, clause, case, key)
+    found = recorded if window is None else [m for m in recorded if chart.age_within(m.when, window)]
+    chosen = _which(found, clause.which) if found else []
+    verdict = _of_placed(found, chosen, clause, case)
     if verdict.holds:
         return verdict
-    reasons = _left_open(recorded, found, clause, case, window, since)
+    reasons = _left_open(recorded, chosen, clause, case, window, since)
     if reasons:
         return Verdict(None, reasons=(*reasons, *verdict.reasons))
-    return verdict if found else not_found(case, *map(case.chart.query_of, clause.sets))
+    return verdict if found else not_found(case, *map(chart.query_of, clause.sets))
 
 
-def _of_placed(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
-    """The verdict by the readings that were understood so far that it is known what, whose and of when they are."""
+def _of_placed(
+    found: Sequence[Measurement], chosen: Sequence[Measurement], clause: model.ObservationIs, case: Case
+) -> Verdict:
+    """The verdict by the readings that were understood so far that it is known what, whose and of when they are.
+
+    `chosen` are those among them that the clause's `which` names.
+    """
     if not found:
         return NO
     if clause.twice_within is not None:
-        return _twice(found, clause, case, key)
+        return _twice(found, clause, case)
     if clause.risen_by is not None or clause.fallen_by is not None:
-        return _changed(found, clause, case, key)
-    verdicts = [_compare(m, clause, case, key) for m in _which(found, clause.which)]
+        return _changed(found, clause, case)
+    verdicts = [_compare(m, clause, case) for m in chosen]
     if any(v.holds for v in verdicts):
         return Verdict(True, facts=facts_of(v for v in verdicts if v.holds))
     if any(v.holds is None for v in verdicts):
@@ -70,18 +84,21 @@ def _of_placed(found: Sequence[Measurement], clause: model.ObservationIs, case: 
 
 def _left_open(
     recorded: Sequence[Measurement],
-    found: Sequence[Measurement],
+    chosen: Sequence[Measurement],
     clause: model.ObservationIs,
     case: Case,
     window: timedelta | None,
     since: datetime | None,
 ) -> tuple[Reason, ...]:
-    """The readings that could have decided and are not among those that were `found`.
+    """The readings that could have decided and are not among those that were `chosen`.
 
     A reading gives way to a newer one only: one that could not be placed, or whose date is too coarse, counts here
     unless it is certainly older than all that were found, or than the window.
     """
-    oldest = min((m.when.placed for m in _which(found, clause.which)), default=None) if found else None
+    coarse = [m for m in recorded if m.when.is_coarse]
+    if not coarse and not case.chart.account.unplaced:
+        return ()
+    oldest = min((m.when.placed for m in chosen), default=None)
     if clause.which != "newest" or clause.twice_within is not None:
         oldest = None
 
@@ -97,8 +114,8 @@ def _left_open(
         "reading",
         counts=lambda entry: counts(entry.when) and (entry.has_value or not clause.any_value),
     )
-    chosen = {id(m) for m in _which(found, clause.which)}
-    coarse = [m for m in recorded if m.when.is_coarse and id(m) not in chosen and counts(m.when)]
+    told = {id(m) for m in chosen}
+    coarse = [m for m in coarse if id(m) not in told and counts(m.when)]
     return (*left_open(entries), *(_reason(m, case, "its date says too little") for m in coarse))
 
 
@@ -116,13 +133,13 @@ def _not_understood(m: Measurement, case: Case, why: str) -> Verdict:
     return Verdict(None, reasons=(_reason(m, case, why),))
 
 
-def _twice(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+def _twice(found: Sequence[Measurement], clause: model.ObservationIs, case: Case) -> Verdict:
     """Two readings for which it holds, the newest among them: one alone may be an error."""
 
     def holds(m: Measurement) -> Verdict:
         if clause.risen_by is None:
-            return _compare(m, clause, case, key)
-        return _changed([m, *(other for other in found if other.when.latest < m.when.latest)], clause, case, key)
+            return _compare(m, clause, case)
+        return _changed([m, *(other for other in found if other.when.latest < m.when.latest)], clause, case)
 
     newest = max(m.when.placed for m in found)
     last = [holds(m) for m in found if m.when.placed == newest]
@@ -139,7 +156,7 @@ def _twice(found: Sequence[Measurement], clause: model.ObservationIs, case: Case
     return Verdict(True, facts=facts)
 
 
-def _changed(found: Sequence[Measurement], clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+def _changed(found: Sequence[Measurement], clause: model.ObservationIs, case: Case) -> Verdict:
     """The newest against the lowest (or highest) before it in the window; a rise is in per cent of that."""
     newest, *earlier = sorted(found, key=lambda m: m.when.placed, reverse=True)
     name = clause.risen_by or clause.fallen_by or ""
@@ -172,37 +189,32 @@ def _plain_value(m: Measurement, case: Case) -> Fraction | None:
 
 
 def _which(found: Sequence[Measurement], which: str) -> list[Measurement]:
-    found = sorted(found, key=lambda m: m.when.placed, reverse=True)
     if which == "newest":
-        return [m for m in found if m.when.placed == found[0].when.placed]
+        newest = max(m.when.placed for m in found)
+        return [m for m in found if m.when.placed == newest]
+    found = sorted(found, key=lambda m: m.when.placed, reverse=True)
     if which == "newest-of-each-code":
         return list({m.code: m for m in reversed(found)}.values())
     return found
 
 
-def _compare(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+def _compare(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict:
     if clause.present:
         return _measured(m, case)
     if clause.any_value:
         return _measured(m, case) if value_of(m.part) is not None else NO
     if clause.answer:
-        return _answer(m, clause, case, key)
+        return _answer(m, clause, case)
     if clause.date_ahead is not None:
         return _date_ahead(m, clause.date_ahead, case)
     if clause.above_reference:
-        return _above_reference(m, case, key)
+        return _above_reference(m, case)
     if clause.above_reference_times is not None:
-        return _times_reference(m, case, key, case.number(clause.above_reference_times))
+        return _times_reference(m, case, case.number(clause.above_reference_times))
     if clause.in_reference:
-        return _in_reference(m, case, key)
-    comparisons: list[tuple[list[str], Callable[[Fraction, Fraction], bool]]] = [
-        (clause.above, lambda value, limit: value > limit),
-        (clause.below, lambda value, limit: value < limit),
-        (clause.at_most, lambda value, limit: value <= limit),
-        (clause.at_least, lambda value, limit: value >= limit),
-    ]
-    for limits, holds in comparisons:
-        if limits:
+        return _in_reference(m, case)
+    for name, holds in _COMPARISONS.items():
+        if limits := getattr(clause, name):
             try:
                 value, limit = _in_unit_of(m, limits, case)
             except units.UnitError as error:
@@ -261,7 +273,7 @@ def _points(m: Measurement, case: Case) -> int | None:
     return next((member.score for member in members if member.score is not None), None)
 
 
-def _answer(m: Measurement, clause: model.ObservationIs, case: Case, key: str) -> Verdict:
+def _answer(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict:
     codings, words = (*m.answers, *m.interpretation), (*m.words, *m.interpreted)
     yes = any(answers.holds(name, codings, words, case.valuesets) for name in clause.answer)
     no = any(answers.holds(name, codings, words, case.valuesets) for name in clause.answered_no)
@@ -282,13 +294,13 @@ def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
     return _measured(m, case) if 0 <= ahead.days <= case.book.window(limit, case.now).days else NO
 
 
-def _above_reference(m: Measurement, case: Case, key: str) -> Verdict:
+def _above_reference(m: Measurement, case: Case) -> Verdict:
     interpreted = partial(answers.holds, codings=m.interpretation, words=m.interpreted, valuesets=case.valuesets)
     if interpreted("ans_high") or interpreted("ans_positive"):
         return _measured(m, case)
     if m.quantity is None or m.quantity.value is None:
         return _by_answer(m, case)
-    verdict = _times_reference(m, case, key, Fraction(1))
+    verdict = _times_reference(m, case, Fraction(1))
     return NO if verdict.holds is None and m.interpretation else verdict
 
 
@@ -299,7 +311,7 @@ def _by_answer(m: Measurement, case: Case) -> Verdict:
     return _not_understood(m, case, "its answer is not known" if m.words else "it has no number")
 
 
-def _times_reference(m: Measurement, case: Case, key: str, times: Fraction) -> Verdict:
+def _times_reference(m: Measurement, case: Case, times: Fraction) -> Verdict:
     """Above so many times the upper end of the laboratory's own range."""
     try:
         value, high = _with_bound(m, "high")
@@ -312,7 +324,7 @@ def _times_reference(m: Measurement, case: Case, key: str, times: Fraction) -> V
     return _measured(m, case) if above else _not_understood(m, case, _INEXACT)
 
 
-def _in_reference(m: Measurement, case: Case, key: str) -> Verdict:
+def _in_reference(m: Measurement, case: Case) -> Verdict:
     if m.quantity is not None and m.quantity.comparator:
         return _not_understood(m, case, _INEXACT)
     try:

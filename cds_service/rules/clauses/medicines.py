@@ -15,7 +15,7 @@ from cds_service.rules.clauses.verdict import (
     NO,
     QUESTION,
     Verdict,
-    evaluate,
+    evaluates,
     in_sets,
     left_open,
     not_found,
@@ -25,7 +25,7 @@ from cds_service.rules.outcome import Reason, not_placed
 from cds_service.terminology.drugs import DRUG_SETS
 
 
-@evaluate.register
+@evaluates(model.MedicineIs)
 def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Verdict:
     matches = [m for m in case.chart.medicines_by_set.of(clause.sets) if _medicine_matches(m, clause, case)]
     if matches and (clause.only or clause.single_dose):
@@ -150,7 +150,7 @@ def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
     return Fact(f"{medicine.name} ({by_name}{state}, {on(medicine.start, now)})", medicine.reference)
 
 
-@evaluate.register
+@evaluates(model.ExposureIs)
 def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Verdict:
     ours = [m for m in case.chart.medicines if m.given and m.identity is not None]
     entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given)

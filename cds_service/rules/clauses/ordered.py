@@ -15,7 +15,7 @@ from cds_service.rules.clauses.verdict import (
     NO,
     SETTING,
     Verdict,
-    evaluate,
+    evaluates,
     facts_of,
     in_sets,
     not_found,
@@ -26,7 +26,7 @@ from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weigh
 from cds_service.rules.running import previous_rate
 
 
-@evaluate.register
+@evaluates(model.EncounterIs)
 def _(clause: model.EncounterIs, case: Case, since: datetime | None = None) -> Verdict:
     if in_sets(case.chart.setting, clause.sets):
         return Verdict(True)
@@ -47,7 +47,7 @@ def _not_on_record(case: Case, key: str, says: str) -> Verdict:
     return missing if missing.holds is None else unknown(key, says, "not-measured")
 
 
-@evaluate.register
+@evaluates(model.OrderIs)
 def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdict:
     order = case.order
     if clause.indication and not order.indication.all.intersection(clause.indication):
@@ -148,7 +148,7 @@ def _single_dose(case: Case, limit: str | None) -> Verdict:
     return Verdict(max(known) <= case.number(limit))
 
 
-@evaluate.register
+@evaluates(model.PatientIs)
 def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Verdict:
     chart = case.chart
     if clause.sex is not None and chart.sex != clause.sex:
@@ -165,7 +165,7 @@ def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Ver
     return Verdict(True, (Fact(f"age {years}"),))
 
 
-@evaluate.register
+@evaluates(model.MonitoringIs)
 def _(clause: model.MonitoringIs, case: Case, since: datetime | None = None) -> Verdict:
     ordered = [*case.chart.ordered_services(), *(act.members for act in case.chart.acts if act.in_progress)]
     if all(any(in_sets(members, [name]) for members in ordered) for name in clause.sets):

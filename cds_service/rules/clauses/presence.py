@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import reduce
 
 from cds_service.chart.chart import EXPOSED, Chart
+from cds_service.lazy import kept
 from cds_service.protocol import model
 
 Absence = frozenset[str]
@@ -14,16 +15,10 @@ Absence = frozenset[str]
 _MOST = 16
 """Absences that are kept for one clause: each is enough alone, so more of them only save time."""
 
-_known: dict[int, tuple[model.Clause, tuple[Absence, ...]]] = {}
-"""By the identity of a clause of a protocol, which is kept with it and so stays its own."""
-
 
 def is_absent(clause: model.Clause, chart: Chart) -> bool:
     """Whether a protocol's clause is false for want of facts. False says nothing: it must then be evaluated."""
-    known = _known.get(id(clause))
-    if known is None:
-        known = _known[id(clause)] = (clause, absences(clause))
-    return any(map(chart.on_record.isdisjoint, known[1]))
+    return any(map(chart.on_record.isdisjoint, kept(clause, "absences", absences)))
 
 
 def absences(clause: model.Clause) -> tuple[Absence, ...]:
@@ -62,8 +57,8 @@ def _both(one: Iterable[Absence], other: Iterable[Absence]) -> tuple[Absence, ..
 
 def _least(found: Iterable[Absence]) -> tuple[Absence, ...]:
     """Without those that ask for more than another."""
-    kept: list[Absence] = []
+    least: list[Absence] = []
     for each in sorted(found, key=len):
-        if not any(known <= each for known in kept):
-            kept.append(each)
-    return tuple(kept[:_MOST])
+        if not any(known <= each for known in least):
+            least.append(each)
+    return tuple(least[:_MOST])

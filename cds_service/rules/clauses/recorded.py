@@ -17,6 +17,7 @@ from cds_service.rules.clauses.verdict import (
     QUESTION,
     Verdict,
     evaluate,
+    evaluates,
     in_sets,
     left_open,
     not_found,
@@ -28,7 +29,7 @@ from cds_service.rules.outcome import Reason, not_placed
 from cds_service.rules.running import times_rate_at
 
 
-@evaluate.register
+@evaluates(model.ConditionIs)
 def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> Verdict:
     found = [p for p in case.chart.problems_by_set.of(clause.sets) if _problem_matches(p, clause, case)]
     still = [(p, verdict) for p in found if (verdict := _is_still_there(p, clause, case)).holds]
@@ -113,7 +114,7 @@ def _problem_fact(problem: Problem, now: datetime) -> Fact:
     return Fact(f"{problem.name} ({status}, {on(problem.when, now)})", problem.reference)
 
 
-@evaluate.register
+@evaluates(model.ProcedureIs)
 def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> Verdict:
     acts = [a for a in case.chart.acts_by_set.of(clause.sets) if _act_matches(a, clause, case)]
     matches = [a for a in acts if a.this_encounter or not clause.this_encounter]
@@ -173,7 +174,7 @@ def _act_matches(act: Act, clause: model.ProcedureIs, case: Case, undated: bool 
     return not later
 
 
-@evaluate.register
+@evaluates(model.AllergyIs)
 def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Verdict:
     of_sets = case.chart.allergies_by_set.of(clause.sets)
     matches = [a for a in of_sets if clause.kind == "any" or a.intolerance == (clause.kind == "intolerance")]
@@ -184,7 +185,7 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
     return _untold(asked, nothing_found(case, entries, "allergies"))
 
 
-@evaluate.register
+@evaluates(model.SymptomIs)
 def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Verdict:
     if missing := without_codes(clause.sets, case):
         return missing

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import singledispatch
+from typing import Any, TypeVar
 
 import msgspec
 
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
+from cds_service.lazy import kept
 from cds_service.protocol import model
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.dose_finding import Measured
 from cds_service.rules.outcome import Kind, Reason, not_placed, undelivered
 
@@ -41,15 +43,34 @@ def unknown(fact: str, says: str, kind: Kind = "not-placed") -> Verdict:
     return Verdict(None, reasons=(Reason(fact, says, kind),))
 
 
-@singledispatch
+Evaluation = Callable[[Any, Case, datetime | None], Verdict]
+W = TypeVar("W", bound=Callable[..., Verdict])
+_WAYS: dict[type, Evaluation] = {}
+
+
+def evaluates(kind: type) -> Callable[[W], W]:
+    """Declare the function that evaluates a kind of clause."""
+
+    def declared(way: W) -> W:
+        _WAYS[kind] = way
+        return way
+
+    return declared
+
+
 def evaluate(clause: model.Clause, case: Case, since: datetime | None = None) -> Verdict:
     """The verdict of a clause. `since` leaves out measurements that are not later (for `unless_later`)."""
-    raise TypeError(f"no way to evaluate {type(clause).__name__}")
+    return _WAYS[type(clause)](clause, case, since)
 
 
-@evaluate.register
+def _evaluated(part: model.Clause, case: Case, since: datetime | None) -> Verdict:
+    """A part of a clause, evaluated only where the chart has something of it."""
+    return NO if is_absent(part, case.chart) else _WAYS[type(part)](part, case, since)
+
+
+@evaluates(model.Any)
 def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
-    verdicts = [evaluate(part, case, since) for part in clause.of]
+    verdicts = [_evaluated(part, case, since) for part in clause.of]
     if held := [v for v in verdicts if v.holds]:
         unread = () if any(not v.reasons for v in held) else reasons_of(held)
         return Verdict(True, facts_of(held), unread, amounts_of(held))
@@ -58,21 +79,36 @@ def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
     return NO
 
 
-@evaluate.register
+@evaluates(model.All)
 def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
-    verdicts: list[Verdict] = []
-    for part in clause.of:
-        verdicts.append(evaluate(part, case, since))
-        if verdicts[-1].holds is False:
+    found: dict[int, Verdict] = {}
+    for place in kept(clause, "cheapest-first", _cheapest_first):
+        verdict = _evaluated(clause.of[place], case, since)
+        if verdict.holds is False:
             return NO
+        found[place] = verdict
+    verdicts = [found[place] for place in sorted(found)]
     if any(v.holds is None for v in verdicts):
         return Verdict(None, reasons=reasons_of(v for v in verdicts if v.holds is None))
     return Verdict(True, facts_of(verdicts), reasons_of(verdicts), amounts_of(verdicts))
 
 
-@evaluate.register
+def _cheapest_first(clause: model.All) -> list[int]:
+    """The places of its parts: what the order says is soon told, measurements must be read."""
+    return sorted(range(len(clause.of)), key=lambda place: _cost(clause.of[place]))
+
+
+def _cost(clause: model.Clause) -> int:
+    if isinstance(clause, (model.Any, model.All, model.Not, model.Unless)):
+        return sum(map(_cost, clause.of))
+    if isinstance(clause, (model.OrderIs, model.PatientIs, model.EncounterIs)):
+        return 1
+    return 5 if isinstance(clause, (model.ObservationIs, model.SymptomIs)) else 3
+
+
+@evaluates(model.Not)
 def _(clause: model.Not, case: Case, since: datetime | None = None) -> Verdict:
-    (verdict,) = (evaluate(part, case, since) for part in clause.of)
+    (verdict,) = (_evaluated(part, case, since) for part in clause.of)
     if verdict.holds is None and _asks_for_a_result(clause.of) and not any(r.undelivered for r in verdict.reasons):
         return Verdict(True, reasons=verdict.reasons)  # what is not understood is no result that one has
     if verdict.reasons:
@@ -89,9 +125,9 @@ def _asks_for_a_result(clauses: Sequence[model.Clause]) -> bool:
     )
 
 
-@evaluate.register
+@evaluates(model.Unless)
 def _(clause: model.Unless, case: Case, since: datetime | None = None) -> Verdict:
-    (verdict,) = (evaluate(part, case, since) for part in clause.of)
+    (verdict,) = (_evaluated(part, case, since) for part in clause.of)
     if verdict.holds is None or (verdict.holds and verdict.reasons):
         return Verdict(True, reasons=verdict.reasons)
     return Verdict(not verdict.holds)
@@ -120,7 +156,8 @@ def in_sets(members: Members, sets: Sequence[str]) -> bool:
 
 def without_codes(sets: Sequence[str], case: Case) -> Verdict | None:
     """Could not tell, where none of the sets has any code."""
-    if all(case.valuesets[name].no_codes for name in sets):
+    empty = case.valuesets.without_codes
+    if all(name.partition("/")[0] in empty for name in sets):
         titles = ", ".join(case.valuesets[name].title for name in sets)
         return unknown("terminology", f"there is no code for it yet: {titles}", "not-judged")
     return None
