@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cards import detail
 from cards.detail import limited
 from cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.fhir.queries import Query
@@ -77,8 +78,8 @@ def _of_rule(outcome: Outcome, texts: Texts) -> Gap:
     text = texts.by_rule[outcome.rule.id]
     assert outcome.severity is not None
     lines = [
-        f"**{as_markdown(text.summary(outcome.tier, outcome.values))}**",
-        text.detail(outcome.tier, outcome.values),
+        f"**{as_markdown(detail.summary(outcome, texts))}**",
+        detail.body(outcome, texts),
     ]
     lines += limited([escaped(fact.says) for fact in outcome.facts], texts.words)
     return Gap(outcome.severity, text.short, ". ".join(line.rstrip(".") for line in lines if line) + ".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from cards.texts import Texts, Words, as_markdown, escaped
+from cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service import bounds
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import Limit, Protocol
@@ -14,10 +14,18 @@ from cds_service.rules.outcome import Outcome
 
 
 def body(outcome: Outcome, texts: Texts) -> str:
+    """The rule's own words; of a site's condition that alone made it fire, what the site says of it."""
+    if outcome.condition is not None:
+        site = outcome.condition
+        says = texts.words.say("condition-body", reason=site.reason, owner=site.owner, date=str(site.date))
+        return as_markdown(says)
     return texts.by_rule[outcome.rule.id].detail(outcome.tier, outcome.values)
 
 
 def summary(outcome: Outcome, texts: Texts) -> str:
+    if outcome.condition is not None:
+        title = texts.by_rule[outcome.rule.id].title
+        return one_line(texts.words.say("condition-summary", title=title, reason=outcome.condition.reason))
     return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values)
 
 

@@ -15,6 +15,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cds_service import bounds
+from cds_service.protocol.loader import ProtocolError
 
 SUMMARY_LIMIT = 140
 """A summary must be shorter than this (CDS Hooks 2.0, requirement 83)."""
@@ -31,7 +32,7 @@ _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\u
 """Letters and marks that show nothing; controls, joiners and overrides of direction are not printable at all."""
 
 
-class TextError(Exception):
+class TextError(ProtocolError):
     """A card text that cannot be used; the service does not start with it."""
 
 
