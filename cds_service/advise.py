@@ -254,6 +254,7 @@ def _setting(
     return compose.Setting(
         texts=knowledge.texts,
         protocol=knowledge.protocol,
+        limits=knowledge.limits,
         override_reasons=knowledge.override_reasons,
         topic_system=TOPIC_SYSTEM,
         source_url=_source_url(knowledge),
