@@ -20,12 +20,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cards.literals import Literals, Quote
 from cards.shown import TextError, filters
-from cards.texts import SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
+from cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
 from cds_service.protocol.limits import LimitBook
 from cds_service.protocol.loader import ProtocolError, did_you_mean, parse_yaml
 from cds_service.protocol.model import Protocol, Rule
 
-ENGLISH = "en"
 _WORDS = "words"
 _FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(?:\.(?P<language>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?\.(?P<kind>md|yaml)")
 _OPEN = re.compile(r"(?:number|fraction|fraction-of|times|period|a-period)-\d+(?:/\d+)?")

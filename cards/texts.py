@@ -13,9 +13,12 @@ from cds_service import bounds
 from cds_service.figures import show
 from cds_service.protocol.limits import LimitBook, listed
 
+ENGLISH = "en"
 SUMMARY_LIMIT = 140
 """A summary must be shorter than this (CDS Hooks 2.0, requirement 83)."""
 
+_SUBTAGS = 4
+"""Of a language tag so many parts are looked at."""
 _TAIL = 60
 """Of a text that is too long so much of its end is shown: dates and states stand there."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#])")
@@ -146,14 +149,14 @@ class Texts:
 
     by_rule: Mapping[str, Text]
     words: Words
-    language: str = "en"
+    language: str = ENGLISH
     others: Mapping[str, Texts] = field(default_factory=dict)
     """By language: what a file of another language says instead."""
 
     def spoken(self, wanted: Iterable[str]) -> Texts:
         """The texts of the first language that there is: `de-CH` finds `de`. English where there is none."""
         for tag in wanted:
-            parts = tag.lower().split("-")
+            parts = tag.lower().split("-")[:_SUBTAGS]
             for length in range(len(parts), 0, -1):
                 language = "-".join(parts[:length])
                 if language == self.language:

@@ -40,12 +40,12 @@ _YEARS = range(1900, 2300)  # outside them the calendar ends before a look-back 
 WIDTH = 100
 
 
-def check(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
+def check(text: bytes, hook: str | None, now: str | None, as_json: bool, language: str | None = None) -> int:
     """Print the cards, or what was judged where there are none. 0: none, 1: cards, 2: a critical one among them."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
     try:
         source = _servers(settings).source(request.fhir_server, request.access_token)
-        made = advice(request, signing, knowledge, source, moment)
+        made = advice(request, signing, knowledge, source, moment, languages=[language] if language else [])
     except HookError as error:
         raise Refused(str(error)) from error
     answer = made.response
