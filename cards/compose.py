@@ -20,7 +20,7 @@ from cds_service.fhir.queries import Query
 from cds_service.figures import show
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
-from cds_service.protocol.limits import as_written
+from cds_service.protocol.limits import LimitBook, Limits, as_written
 from cds_service.protocol.model import SEVERITIES, Limit, Protocol, Severity
 from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import Outcome
@@ -47,6 +47,7 @@ class Setting:
 
     texts: Texts
     protocol: Protocol
+    limits: Limits
     override_reasons: Sequence[Coding]
     topic_system: str
     source_url: str
@@ -61,6 +62,10 @@ class Setting:
     now: datetime
     interruptive: int
     """How many cards may interrupt, but for critical ones."""
+
+    def book(self, judged: Judged | None) -> LimitBook:
+        """The limits of an order's drug; of the protocol's first where there is no order."""
+        return self.limits.book(judged.drug if judged else self.protocol.drugs[0], self.now.date())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,9 @@ def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str | No
     At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a
     critical finding that only informs because it was overridden.
     """
-    gaps, unchecked = could_not_check.gaps(judged, setting.texts, setting.queries, notes, setting.not_sent)
+    gaps, unchecked = could_not_check.gaps(
+        judged, setting.texts, setting.queries, notes, setting.book, setting.not_sent
+    )
     findings = sorted(_findings(judged), key=lambda finding: finding.rank)
     critical = [f for f in findings if f.severity == "critical"]
     warnings = [f for f in findings if f.severity == "warning"]
@@ -198,19 +205,19 @@ def _severity(outcome: Outcome) -> int:
 
 
 def _card(finding: Finding, setting: Setting) -> Composed:
-    leading, texts = finding.leading, setting.texts
-    paragraphs = [detail.body(leading, texts)]
+    leading, texts, book = finding.leading, setting.texts, setting.book(finding.judged[0])
+    paragraphs = [detail.body(leading, texts, book)]
     if len(finding.outcomes) > 1:
-        paragraphs.append("\n".join(f"- {texts_line}" for texts_line in _bullets(finding.outcomes[1:], texts)))
+        paragraphs.append("\n".join(f"- {texts_line}" for texts_line in _bullets(finding.outcomes[1:], texts, book)))
     notes: list[Note] = list(dict.fromkeys(note for each in finding.judged for note in each.notes))
     if leading.rule.card != "dose":
         notes = [note for note in notes if note.key == "by-name"]
-    paragraphs += _evidence(finding.outcomes, notes, setting)
+    paragraphs += _evidence(finding.outcomes, notes, setting, book)
     return _made(
         setting,
         topic=leading.rule.id,
-        display=texts.by_rule[leading.rule.id].title,
-        summary=detail.summary(leading, texts),
+        display=texts.by_rule[leading.rule.id].title(book),
+        summary=detail.summary(leading, texts, book),
         paragraphs=paragraphs,
         severity=finding.severity,
         outcomes=finding.outcomes,
@@ -221,22 +228,26 @@ def _card(finding: Finding, setting: Setting) -> Composed:
     )
 
 
-def _evidence(outcomes: Sequence[Outcome], notes: Sequence[Note], setting: Setting) -> list[str]:
+def _evidence(outcomes: Sequence[Outcome], notes: Sequence[Note], setting: Setting, book: LimitBook) -> list[str]:
     names = {key: query.says for key, query in setting.queries.items()}
-    return detail.evidence(outcomes, notes, setting.texts, setting.protocol, setting.now.date(), names)
+    return detail.evidence(outcomes, notes, setting.texts, setting.protocol, setting.now.date(), names, book)
 
 
-def _bullets(outcomes: Sequence[Outcome], texts: Texts) -> list[str]:
-    return [f"**{as_markdown(detail.summary(o, texts))}.** {detail.body(o, texts)}" for o in outcomes]
+def _bullets(outcomes: Sequence[Outcome], texts: Texts, book: LimitBook) -> list[str]:
+    return [f"**{as_markdown(detail.summary(o, texts, book))}.** {detail.body(o, texts, book)}" for o in outcomes]
 
 
 def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Composed:
     """Warnings beyond the room there is: one card that names every rule it stands for."""
     outcomes = tuple(outcome for finding in collapsed for outcome in finding.outcomes)
-    lines = [f"- {line}" for finding in collapsed for line in _bullets(finding.outcomes, setting.texts)]
+    lines = [
+        f"- {line}"
+        for finding in collapsed
+        for line in _bullets(finding.outcomes, setting.texts, setting.book(finding.judged[0]))
+    ]
     judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
     paragraphs = ["\n".join(lines)]
-    paragraphs += _evidence(outcomes, (), setting)
+    paragraphs += _evidence(outcomes, (), setting, setting.book(judged[0]))
     words = setting.texts.words
     shorts = ", ".join(setting.texts.by_rule[finding.leading.rule.id].short for finding in collapsed)
     return _made(
@@ -259,7 +270,9 @@ def _could_not_check(
     words, shown = setting.texts.words, {id(outcome) for outcome in fired}
     lines = detail.limited([gap.says for gap in gaps], words)
     paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {line}" for line in lines)]
-    paragraphs += _evidence([outcome for outcome in fired if outcome.limits], (), setting)
+    paragraphs += _evidence(
+        [outcome for outcome in fired if outcome.limits], (), setting, setting.book(judged[0] if judged else None)
+    )
     return _made(
         setting,
         topic=could_not_check.TOPIC,
@@ -289,7 +302,7 @@ def _made(
 ) -> Composed:
     order = judged[0].order if judged else ""
     uuid = uuid5(setting.instance, f"{topic} {order}")
-    made = suggestions(proposals, setting.texts.words, uuid)
+    made = suggestions(proposals, setting.texts.words, uuid, setting.book(judged[0] if judged else None))
     card = Card(
         uuid=str(uuid),
         summary=summary,

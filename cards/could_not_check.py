@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cards import detail
 from cards.detail import limited
 from cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.fhir.queries import Query
+from cds_service.protocol.limits import LimitBook
 from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.clauses import QUESTION
 from cds_service.rules.judged import Judged, Note
@@ -32,6 +34,7 @@ def gaps(
     texts: Texts,
     queries: Mapping[str, Query],
     notes: Sequence[str | Note],
+    book: Callable[[Judged], LimitBook],
     not_sent: bool = True,
 ) -> tuple[list[Gap], list[Outcome]]:
     """(lines, the fired rules among them).
@@ -46,7 +49,7 @@ def gaps(
         for outcome in each.outcomes:
             if outcome.status == "fired" and outcome.rule.card == "could-not-check":
                 fired.append(outcome)
-                gap = _of_rule(outcome, texts)
+                gap = _of_rule(outcome, texts, book(each))
                 found.setdefault(f"{outcome.rule.id} {gap.says}", gap)
             for reason in outcome.to_say:
                 gap = _of_reason(reason, outcome, texts, queries)
@@ -73,12 +76,12 @@ def gaps(
     return ordered, fired
 
 
-def _of_rule(outcome: Outcome, texts: Texts) -> Gap:
+def _of_rule(outcome: Outcome, texts: Texts, book: LimitBook) -> Gap:
     text = texts.by_rule[outcome.rule.id]
     assert outcome.severity is not None
     lines = [
-        f"**{as_markdown(text.summary(outcome.tier, outcome.values))}**",
-        text.detail(outcome.tier, outcome.values),
+        f"**{as_markdown(detail.summary(outcome, texts, book))}**",
+        detail.body(outcome, texts, book),
     ]
     lines += limited([escaped(fact.says) for fact in outcome.facts], texts.words)
     return Gap(outcome.severity, text.short, ". ".join(line.rstrip(".") for line in lines if line) + ".")

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from cards.texts import Texts, Words, as_markdown, escaped
+from cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service import bounds
-from cds_service.protocol.limits import as_written
+from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.protocol.model import Limit, Protocol
 from cds_service.rules.judged import Note
 from cds_service.rules.outcome import Outcome
 
 
-def body(outcome: Outcome, texts: Texts) -> str:
-    return texts.by_rule[outcome.rule.id].detail(outcome.tier, outcome.values)
+def body(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
+    """The rule's own words; of a site's condition that alone made it fire, what the site says of it."""
+    if outcome.condition is not None:
+        site = outcome.condition
+        says = texts.words.say("condition-body", reason=site.reason, owner=site.owner, date=str(site.date))
+        return as_markdown(says)
+    return texts.by_rule[outcome.rule.id].detail(outcome.tier, outcome.values, book)
 
 
-def summary(outcome: Outcome, texts: Texts) -> str:
-    return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values)
+def summary(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
+    if outcome.condition is not None:
+        title = texts.by_rule[outcome.rule.id].title(book)
+        return one_line(texts.words.say("condition-summary", title=title, reason=outcome.condition.reason))
+    return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values, book)
 
 
 def evidence(
@@ -28,10 +36,11 @@ def evidence(
     protocol: Protocol,
     day: date,
     names: Mapping[str, str],
+    book: LimitBook,
 ) -> list[str]:
     """The sections that every card has, as Markdown paragraphs. Sections without content are left out.
 
-    `names` are those of query keys, as a clinician would say them.
+    `names` are those of query keys, as a clinician would say them; `book` holds the limits of the order's drug.
     """
     words = texts.words
     facts = list(dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts))
@@ -39,7 +48,7 @@ def evidence(
         escaped(line) for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n") if line
     )
     limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits}
-    said = [as_markdown(words.say(f"note-{note.key}", value=note.value)) for note in notes]
+    said = [as_markdown(words.say(f"note-{note.key}", book, value=note.value)) for note in notes]
     changed = dict.fromkeys(
         as_markdown(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
     )
@@ -72,8 +81,8 @@ def _section(heading: str, lines: Iterable[str] | Mapping[str, object]) -> str:
 
 def _limit(limit: Limit, texts: Texts, day: date) -> str:
     unit = "" if limit.unit in ("1", "{score}") else limit.unit
-    values = {"title": limit.title, "value": as_written(limit, day), "unit": unit}
-    line = texts.words.say("limit", **values, status=limit.status)
+    value = as_written(limit, day)
+    line = texts.words.say("limit", title=limit.title, value=value, unit=unit, status=limit.status)
     if limit.site is not None:
         line = f"{line}; {texts.words.say('limit-site', owner=limit.site.owner, date=str(limit.site.date))}"
     return as_markdown(line)

@@ -8,14 +8,15 @@ from uuid import UUID, uuid5
 from cards.model import Action, Suggestion
 from cards.texts import Words
 from cds_service.orders.proposal import Proposal
+from cds_service.protocol.limits import LimitBook
 
 
-def suggestions(proposals: Iterable[Proposal], words: Words, card_uuid: UUID) -> list[Suggestion]:
+def suggestions(proposals: Iterable[Proposal], words: Words, card_uuid: UUID, book: LimitBook) -> list[Suggestion]:
     """Each different proposal once, in order."""
     made: list[Suggestion] = []
     for number, proposal in enumerate(_different(proposals)):
-        label = words.say(f"label-{proposal.kind}", **proposal.values)
-        description = words.say(f"description-{proposal.kind}", **proposal.values)
+        label = words.say(f"label-{proposal.kind}", book, **proposal.values)
+        description = words.say(f"description-{proposal.kind}", book, **proposal.values)
         actions = [
             Action(type=a.type, description=description, resource=a.resource, resource_id=a.resource_id)
             for a in proposal.actions

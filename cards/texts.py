@@ -1,25 +1,24 @@
-"""The words of the cards: one Markdown file per rule, read and checked once, filled with a finding's figures."""
+"""The words of the cards: one Markdown file per rule, filled with a finding's figures and the limits in force."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
-from typing import Any
+from dataclasses import dataclass, field
 
-import frontmatter
-import yaml
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template
 
+from cards.shown import Say, TextError, shown
 from cds_service import bounds
-from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.figures import show
+from cds_service.protocol.limits import LimitBook, listed
 
+ENGLISH = "en"
 SUMMARY_LIMIT = 140
 """A summary must be shorter than this (CDS Hooks 2.0, requirement 83)."""
 
+_SUBTAGS = 4
+"""Of a language tag so many parts are looked at."""
 _TAIL = 60
 """Of a text that is too long so much of its end is shown: dates and states stand there."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~#])")
@@ -30,10 +29,6 @@ _MAIL = re.compile(r"(?<=\S)@(?=\S)")
 _ESCAPED = re.compile(r"\\([\\`*_\[\]<>|~#/.)=+-])")
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """Letters and marks that show nothing; controls, joiners and overrides of direction are not printable at all."""
-
-
-class TextError(ConfigurationError):
-    """A card text that cannot be used; the service does not start with it."""
 
 
 def visible(text: str) -> str:
@@ -82,12 +77,27 @@ def one_line(text: str) -> str:
     return text if len(text) < SUMMARY_LIMIT else text[: SUMMARY_LIMIT - 2].rstrip() + "…"
 
 
-_DETAIL = ImmutableSandboxedEnvironment(
-    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=lambda v: escaped(str(v))
-)
-_PLAIN = ImmutableSandboxedEnvironment(undefined=StrictUndefined, finalize=lambda v: plain(str(v)))
-for _environment in (_DETAIL, _PLAIN):
-    _environment.globals.clear()  # no text calls range() and the like; without them each is filled in half the time
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """A template of one language, with the limits that it names."""
+
+    template: Template
+    names: frozenset[str]
+    """All placeholders."""
+    limits: Mapping[str, str]
+    """Of those that are limits: placeholder -> id of the limit."""
+    say: Say
+
+    def fill(self, values: Mapping[str, object], book: LimitBook | None = None) -> str:
+        """With `values`, and the limits of `book`. A value of a limit's name that differs from the limit wins."""
+        if not self.limits or book is None:
+            return self.template.render(values)
+        filled = dict(values)
+        for placeholder, name in self.limits.items():
+            given = filled.get(placeholder)
+            if given is None or given == listed([show(number) for number in book.numbers(name)]):
+                filled[placeholder] = shown(book, name, self.say)
+        return self.template.render(filled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,78 +105,62 @@ class Text:
     """One rule's words. A tier may have its own summary, and one for a sum of doses (`tier/sum`, `tier/repeats`)."""
 
     rule: str
-    title: str
+    heading: Wording
     short: str
     """What is said of it in a list: "weight", "dose"."""
-    summaries: Mapping[str, Template]
-    body: Template
+    summaries: Mapping[str, Wording]
+    body: Wording
     links: tuple[tuple[str, str], ...] = ()
 
-    def summary(self, tier: str | None, values: Mapping[str, str]) -> str:
-        keys = (f"{tier}/{values.get('how')}", f"{tier}", "")
-        template = next((self.summaries[key] for key in keys if key in self.summaries), None)
-        if template is None:
-            raise TextError(f"{self.rule}: no summary for the tier {tier}")
-        return one_line(template.render(tier=tier, **values))
+    def title(self, book: LimitBook) -> str:
+        return self.heading.fill({}, book)
 
-    def detail(self, tier: str | None, values: Mapping[str, str]) -> str:
-        return self.body.render(tier=tier, **values).strip()
+    def summary(self, tier: str | None, values: Mapping[str, str], book: LimitBook) -> str:
+        return one_line(self.uncut(tier, values, book))
+
+    def uncut(self, tier: str | None, values: Mapping[str, str], book: LimitBook) -> str:
+        """A summary as long as it is."""
+        keys = (f"{tier}/{values.get('how')}", f"{tier}", "")
+        wording = next((self.summaries[key] for key in keys if key in self.summaries), None)
+        if wording is None:
+            raise TextError(f"{self.rule}: no summary for the tier {tier}")
+        return wording.fill({**values, "tier": tier}, book)
+
+    def detail(self, tier: str | None, values: Mapping[str, str], book: LimitBook) -> str:
+        return self.body.fill({**values, "tier": tier}, book).strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
     """The words that all cards share: headings, suggestion labels, notes."""
 
-    entries: Mapping[str, Template]
+    entries: Mapping[str, Wording]
     fixed: Mapping[str, str]
     """Those that have no placeholder."""
 
-    def say(self, key: str, **values: object) -> str:
-        """Plain text: labels and descriptions are no Markdown."""
-        return self.fixed[key] if key in self.fixed else self.entries[key].render(**values)
+    def say(self, key: str, book: LimitBook | None = None, **values: object) -> str:
+        """Plain text: labels and descriptions are no Markdown. Some name limits, and need the `book` of the drug."""
+        return self.fixed[key] if key in self.fixed else self.entries[key].fill(values, book)
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
+    """The words of one language, and those of the others."""
+
     by_rule: Mapping[str, Text]
     words: Words
+    language: str = ENGLISH
+    others: Mapping[str, Texts] = field(default_factory=dict)
+    """By language: what a file of another language says instead."""
 
-
-def load(rules: Iterable[tuple[str, Iterable[str]]], extra: Traversable | None = None) -> Texts:
-    """The texts of the shipped folder, and of a site's own where it has one; the site's win.
-
-    `rules` are (id, tiers): each must have a text with a summary for each tier. Raises TextError.
-    """
-    shipped = resources.files(__package__).joinpath("texts")
-    files = {f.name: f for folder in (shipped, extra) if folder for f in folder.iterdir() if f.name.endswith(".md")}
-    by_rule = {}
-    for rule, tiers in rules:
-        file = files.get(f"{rule}.md")
-        if file is None:
-            raise TextError(f"the rule {rule} has no card text {rule}.md")
-        by_rule[rule] = text = _read(rule, file)
-        for tier in tiers:
-            if tier not in text.summaries and "" not in text.summaries:
-                raise TextError(f"{rule}.md: no summary for the tier {tier}")
-    words = yaml.safe_load(shipped.joinpath("words.yaml").read_text("utf-8"))
-    entries = {key: _PLAIN.from_string(value) for key, value in words.items()}
-    fixed = {key: entries[key].render() for key, value in words.items() if "{" not in value}
-    return Texts(by_rule, Words(entries, fixed))
-
-
-def _read(rule: str, file: Traversable) -> Text:
-    try:
-        post = frontmatter.loads(file.read_text("utf-8"))
-        head: Mapping[str, Any] = post.metadata
-        summary = head["summary"]
-        summaries = summary if isinstance(summary, dict) else {"": summary}
-        return Text(
-            rule=rule,
-            title=head["title"],
-            short=head.get("short", head["title"].lower()),
-            summaries={tier: _PLAIN.from_string(words) for tier, words in summaries.items()},
-            body=_DETAIL.from_string(post.content),
-            links=tuple((link["label"], link["url"]) for link in head.get("links", ())),
-        )
-    except (yaml.YAMLError, TemplateError, *UNREADABLE) as error:
-        raise TextError(f"{rule}.md cannot be read: {error!r}") from error
+    def spoken(self, wanted: Iterable[str]) -> Texts:
+        """The texts of the first language that there is: `de-CH` finds `de`. English where there is none."""
+        for tag in wanted:
+            parts = tag.lower().split("-")[:_SUBTAGS]
+            for length in range(len(parts), 0, -1):
+                language = "-".join(parts[:length])
+                if language == self.language:
+                    return self
+                if language in self.others:
+                    return self.others[language]
+        return self

@@ -10,7 +10,7 @@ from datetime import date
 from jinja2 import UndefinedError
 
 from cards.texts import Text, unescaped
-from cds_service.protocol.limits import as_written
+from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.protocol.model import Protocol, Rule
 
 _MISSING = re.compile(r"'(\w+)' is undefined")
@@ -26,12 +26,12 @@ class Wording:
 
 def wording(rule: Rule, tier: str, text: Text, protocol: Protocol, day: date) -> Wording:
     """The card of one tier. A condition in the text on something unknown takes the branch of its being there."""
-    values = {name.replace("-", "_"): as_written(entry, day) for name, entry in protocol.limits.items()}
+    book, values = LimitBook(protocol, protocol.drugs[0], day), dict[str, str]()
     limits = [protocol.limits[name] for name in rule.tier(tier).limits]
     if len({entry.unit for entry in limits}) == 1:  # of limits in several units, which one is meant is not known
         values |= {"limit": as_written(limits[0], day), "unit": limits[0].unit}
-    summary = _filled(lambda known: text.summary(tier, known), values)
-    detail = _filled(lambda known: text.detail(tier, known), values)
+    summary = _filled(lambda known: text.summary(tier, known, book), values)
+    detail = _filled(lambda known: text.detail(tier, known, book), values)
     return Wording(summary, " ".join(unescaped(detail).split()))
 
 

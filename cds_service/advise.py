@@ -13,6 +13,7 @@ from cards import acknowledged as quiet
 from cards import compose
 from cards.acknowledged import NOTHING, Acknowledged
 from cards.model import Response
+from cards.texts import ENGLISH, Texts
 from cds_service import gather, running_orders
 from cds_service.chart.chart import Chart
 from cds_service.deadline import NEVER, Deadline, Late
@@ -43,6 +44,8 @@ class Advice:
     """The patient's id on the EHR's server; empty where it is not known."""
     failed: bool = False
     """The service itself failed, and the only card says so."""
+    language: str = ENGLISH
+    """Of the cards."""
 
 
 def advise(
@@ -71,22 +74,25 @@ def advice(
     acknowledged: Acknowledged = NOTHING,
     deadline: Deadline = NEVER,
     sends: frozenset[str] | None = None,
+    languages: Sequence[str] = (),
 ) -> Advice:
     """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4).
 
-    `sends` are the queries that the client is known to send, if its entry names them.
+    `sends` are the queries that the client is known to send, if its entry names them. `languages` are those of the
+    user, the preferred one first; what the texts do not say in it is said in English.
     """
+    texts = knowledge.texts.spoken(languages)
     try:
         line = _read_and_judge(request, signing, knowledge, source, now, acknowledged, deadline, sends)
     except Late:
-        return _nothing_in_time(request, signing, knowledge)
+        return _nothing_in_time(request, signing, knowledge, languages)
     if line is None:
         return Advice(response.EMPTY)
     results, notes = line
-    composed = compose.compose(results, _setting(request, signing, knowledge, now, sends), notes)
+    composed = compose.compose(results, _setting(request, signing, knowledge, texts, now, sends), notes)
     extension = response.extension(results, knowledge.protocol.version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)
-    return Advice(answer, results, composed, gather.patient_id(request))
+    return Advice(answer, results, composed, gather.patient_id(request), language=texts.language)
 
 
 def explain(
@@ -148,24 +154,28 @@ def _read_and_judge(
     return results, list(dict.fromkeys(notes))
 
 
-def failure(knowledge: Knowledge, why: str = "failed", late: Sequence[Rule] = ()) -> Response:
+def failure(
+    knowledge: Knowledge, why: str = "failed", late: Sequence[Rule] = (), languages: Sequence[str] = ()
+) -> Response:
     """The answer when the service itself fails, or has no time: the order was not checked, and the card says so.
 
     `why` names the words of the card; `late` are the rules that were not reached.
     """
+    texts = knowledge.texts.spoken(languages)
     card = compose.not_checked_at_all(
-        knowledge.texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons, why
+        texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons, why
     )
     version, site = knowledge.protocol.version, knowledge.protocol.site
     return Response(cards=[card], extension=response.extension([], version, site, late))
 
 
-def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge) -> Advice:
+def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge, languages: Sequence[str]) -> Advice:
     """The answer when the deadline was over before an order could be read: no rule was reached."""
     hook = hook_of(signing, request.viewing)
     rules = [rule for stops in (False, True) for rule in rules_of(knowledge.protocol, hook, stops)]
-    late = failure(knowledge, "late", rules)
-    return Advice(late, composed=[compose.Composed(card, ()) for card in late.cards])
+    late = failure(knowledge, "late", rules, languages)
+    composed = [compose.Composed(card, ()) for card in late.cards]
+    return Advice(late, composed=composed, language=knowledge.texts.spoken(languages).language)
 
 
 def _judge(
@@ -249,11 +259,17 @@ def _case(
 
 
 def _setting(
-    request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime, sends: frozenset[str] | None
+    request: HookRequest,
+    signing: bool,
+    knowledge: Knowledge,
+    texts: Texts,
+    now: datetime,
+    sends: frozenset[str] | None,
 ) -> compose.Setting:
     return compose.Setting(
-        texts=knowledge.texts,
+        texts=texts,
         protocol=knowledge.protocol,
+        limits=knowledge.limits,
         override_reasons=knowledge.override_reasons,
         topic_system=TOPIC_SYSTEM,
         source_url=_source_url(knowledge),

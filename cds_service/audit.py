@@ -19,7 +19,7 @@ from cds_service.advise import Advice
 from cds_service.deadline import NEVER, Deadline
 from cds_service.orders.exposure import Exposure
 from cds_service.patience import Asking, Unanswered
-from cds_service.protocol.model import Protocol
+from cds_service.protocol.model import Protocol, SiteChange
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome
 from cds_service.store import records
@@ -128,6 +128,7 @@ def _invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocati
         patient=digests.digest("patient", advice.patient) if digests and advice.patient else None,
         shadow=call.shadow,
         failed=advice.failed,
+        language=advice.language,
         cards=[_card(composed, orders) for composed in advice.composed],
         findings=[
             _finding(outcome, each, orders.get(id(each)), on_card.get((id(each), outcome.rule.id)), digests)
@@ -178,8 +179,13 @@ def _finding(
         order=order,
         figure=_text(outcome.figure),
         lower_is_worse=outcome.lower_is_worse,
+        filtered=_owned(outcome.filtered),
         **remembered,
     )
+
+
+def _owned(site: SiteChange | None) -> str | None:
+    return None if site is None else f"{site.owner}, {site.date}: {site.reason}"
 
 
 def _text(figure: Fraction | None) -> str | None:

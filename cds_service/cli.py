@@ -54,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--hook", choices=("order-select", "order-sign", "patient-view"), help="instead of the request's own hook"
         )
+        if name == "check":
+            command.add_argument("--language", metavar="TAG", help="of the cards, such as de; else English")
         if name == "explain":
             command.add_argument("--client", metavar="ID", help="with what clinicians of this client overrode")
 
@@ -133,7 +135,7 @@ def _run(given: argparse.Namespace) -> int:
 
     text = _read(given.file)
     if given.command == "check":
-        return check.check(text, given.hook, given.now, given.json)
+        return check.check(text, given.hook, given.now, given.json, given.language)
     return check.explain(text, given.hook, given.now, given.json, given.client)
 
 

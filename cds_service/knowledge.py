@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from cards import texts
+from cards import loading, texts
 from cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
@@ -55,9 +55,7 @@ def load(
         protocol=protocol,
         valuesets=valuesets,
         limits=limits,
-        texts=texts.load(
-            ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()), texts_beside(overlay)
-        ),
+        texts=loading.load(protocol, texts_beside(overlay)),
         queries=query_list.load(valuesets),
         indications={name: Kinds(i.sets, i.order_sets) for name, i in protocol.indications.items()},
         override_reasons=tuple(

@@ -38,11 +38,11 @@ _YEARS = range(1900, 2300)  # outside them the calendar ends before a look-back 
 WIDTH = 100
 
 
-def check(text: bytes, hook: str | None, now: str | None, as_json: bool) -> int:
+def check(text: bytes, hook: str | None, now: str | None, as_json: bool, language: str | None = None) -> int:
     """Print the cards, or what was judged where there are none. 0: none, 1: cards, 2: a critical one among them."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
     source = _servers(settings).source(request.fhir_server, request.access_token)
-    made = advice(request, signing, knowledge, source, moment)
+    made = advice(request, signing, knowledge, source, moment, languages=[language] if language else [])
     answer = made.response
     print(encode(answer).decode() if as_json else table(answer))
     if not answer.cards and not as_json:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from cds_service import knowledge
 from cds_service.commands.refused import Refused
 from cds_service.knowledge import load
 from cds_service.protocol import evidence
+from cds_service.protocol.filters import parted
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import Limit, Protocol, Rule, SiteChange
 from cds_service.protocol.overlay import load_with_overlay
@@ -33,10 +35,13 @@ def run(given: argparse.Namespace) -> int:
         return 0
     valuesets = terminology.load(Path(settings.valuesets) if settings.valuesets else None)
     shipped = load_with_overlay(None, valuesets)
-    protocol = load_with_overlay(given.overlay, valuesets) if given.overlay else shipped
+    protocol = knowledge.load(overlay=given.overlay, site_valuesets=settings.valuesets).protocol
     today = date.today()
     if given.action == "diff":
-        print("\n".join(_differences(shipped, protocol, today)) or "the overlay changes nothing")
+        print(
+            "\n".join(_differences(shipped, protocol, today, Words(protocol, valuesets, today)))
+            or "the overlay changes nothing"
+        )
     elif given.action == "evidence":
         print(_evidence_as_json(protocol) if given.json else "\n".join(_evidence(protocol)))
     elif given.id is None:
@@ -100,7 +105,10 @@ def _rule(rule: Rule, protocol: Protocol, words: Words) -> Iterator[str]:
         limits = f", limits {', '.join(tier.limits)}" if tier.limits else ""
         yield f"  {tier.severity:8} {tier.name}{limits}"
     for change in rule.changes:
-        yield f"  becomes {change.to} when {change.because}"
+        if change.site is None:
+            yield f"  becomes {change.to} when {change.because}"
+    yield from _conditions(rule, words)
+    yield from _filters(rule, words)
     if rule.suppressed_by:
         yield f"  suppressed by: {rule.suppressed_by}"
     for name in rule.citations:
@@ -142,7 +150,24 @@ def _owned(site: SiteChange | None) -> Iterator[str]:
         yield f"  changed by {site.owner} on {site.date}: {site.reason}"
 
 
-def _differences(shipped: Protocol, protocol: Protocol, today: date) -> Iterator[str]:
+def _conditions(rule: Rule, words: Words) -> Iterator[str]:
+    """What a site added to a rule's tiers, in words."""
+    for tier in rule.tiers:
+        for added in parted(tier.when)[1] if tier.when is not None else ():
+            yield from _wrapped("", f"{tier.name} ({tier.severity}) also where {words.clause(added)}")
+            yield from _owned(added.site)
+
+
+def _filters(rule: Rule, words: Words) -> Iterator[str]:
+    """What a site's filters make milder or silent, in words."""
+    for change in rule.changes:
+        if change.site is not None:
+            becomes = "is silent" if change.to == "none" else f"becomes {change.to}"
+            yield from _wrapped("", f"{', '.join(change.tiers)} {becomes} where {words.clause(change.when)}")
+            yield from _owned(change.site)
+
+
+def _differences(shipped: Protocol, protocol: Protocol, today: date, words: Words) -> Iterator[str]:
     for name, limit in protocol.limits.items():
         before = shipped.limits.get(name)
         if before != limit:
@@ -156,6 +181,8 @@ def _differences(shipped: Protocol, protocol: Protocol, today: date) -> Iterator
             new = "" if before_rule else "new, "
             yield f"rule {name}: {new}{'off' if rule.off else severities}"
             yield from _owned(rule.site)
+            yield from _conditions(rule, words)
+            yield from _filters(rule, words)
     for name, indication in protocol.indications.items():
         for order_set in indication.order_sets:
             yield f"order set {order_set} stands for {name}"

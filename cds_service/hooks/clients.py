@@ -61,6 +61,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     overlay: str | None = None
     cors_origins: list[str] = []
     rate_limit: RateLimit | None = None
+    language: Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
+    """Of its cards; without it they follow the `Accept-Language` of a call."""
     sends: list[str] | None = None
     """The prefetch keys that it sends. One of them that is missing has failed; the operator is told of the others."""
 

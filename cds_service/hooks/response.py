@@ -38,7 +38,7 @@ def _shown(reasons: Mapping[Reason, None]) -> list[str]:
 
 
 def quiet(judged: Sequence[Judged]) -> list[dict[str, str]]:
-    """Each rule that is quiet for an order because it was overridden with a reason."""
+    """Each rule that is quiet for an order because it was overridden with a reason, or by a site's filter."""
     return [
         {
             "rule": outcome.rule.id,
@@ -47,7 +47,7 @@ def quiet(judged: Sequence[Judged]) -> list[dict[str, str]]:
         }
         for each in judged
         for outcome in each.outcomes
-        if outcome.status == "suppressed" and outcome.overridden is not None
+        if outcome.status == "suppressed" and (outcome.overridden or outcome.filtered) is not None
     ]
 
 

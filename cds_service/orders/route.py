@@ -31,6 +31,9 @@ _ROUTES = {
     for name, entry in tomllib.loads(resources.files(__package__).joinpath("routes.toml").read_text("utf-8")).items()
 }
 
+KINDS = (*_ROUTES, "other", UNSTATED)
+"""What `Route.kind` can be."""
+
 
 def kinds_named(text: str) -> set[str]:
     """The routes whose words stand in a display or text."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -156,7 +157,7 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     for name, orderable in protocol.orderables.items():
         yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
     for name, indication in protocol.indications.items():
-        yield from _unknown(name, "value set", [s for s in indication.sets if s not in valuesets], ())
+        yield from _set_faults(name, indication.sets, valuesets)
     for key, conflict in protocol.conflicts.items():
         yield from _unknown(key, "rule", conflict.rules, protocol.rules)
     for key, statement in protocol.statements.items():
@@ -193,7 +194,11 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
     limits, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
     yield from _unknown(rule.id, "limit", [*limits, *(n for t in rule.tiers for n in t.limits)], protocol.limits)
-    yield from _unknown(rule.id, "value set", [name for name in sets if name not in valuesets], ())
+    yield from _set_faults(rule.id, sets, valuesets)
+    clauses = [tier.when for tier in rule.tiers if tier.when is not None] + [change.when for change in rule.changes]
+    yield from _clause_faults(rule.id, clauses, protocol)
+    for change in rule.changes:
+        yield from _unknown(rule.id, "tier", change.tiers, [tier.name for tier in rule.tiers])
     if rule.judge in ("clauses", "amounts") and any(tier.when is None for tier in rule.tiers):
         yield f"{rule.id}: a tier judged by clauses has no `when`"
     elif rule.judge == "amounts" and not all(_has_amount(tier.when) for tier in rule.tiers):
@@ -221,10 +226,62 @@ def not_judged(protocol: model.Protocol, valuesets: ValueSets) -> dict[str, list
     return found
 
 
+def indications_read(protocol: model.Protocol) -> set[str]:
+    """The indications that a clause of a rule names, as the order's reason or as its order set."""
+    clauses = [
+        when
+        for rule in protocol.rules.values()
+        for when in (*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))
+        if when is not None
+    ]
+    return {
+        name
+        for clause in each_clause(clauses)
+        if isinstance(clause, model.OrderIs)
+        for name in (*clause.indication, *clause.context)
+    }
+
+
+def each_clause(clauses: Iterable[model.Clause]) -> Iterator[model.Clause]:
+    """The clauses and those within them, at any depth."""
+    for clause in clauses:
+        yield clause
+        yield from each_clause(getattr(clause, "of", ()))
+        yield from each_clause(each for each in getattr(clause, "unless_later", ()) if not isinstance(each, str))
+
+
+def _clause_faults(owner: str, clauses: Iterable[model.Clause], protocol: model.Protocol) -> Iterator[str]:
+    """Clauses that can never hold, or always do: an unknown indication, or nothing that is asked."""
+    for clause in each_clause(clauses):
+        if isinstance(clause, model.OrderIs):
+            yield from _unknown(owner, "indication", [*clause.indication, *clause.context], protocol.indications)
+        fact = clause.__struct_config__.tag
+        if isinstance(clause, model.OrderIs | model.PatientIs | model.ExposureIs) and clause == type(clause)():
+            yield f"{owner}: a clause {{fact: {fact}}} that asks nothing"
+        if isinstance(clause, model.Any | model.All | model.Not | model.Unless) and not clause.of:
+            yield f"{owner}: `{fact}` joins no clause"
+
+
+def _set_faults(owner: str, named: Iterable[str], valuesets: ValueSets) -> Iterator[str]:
+    """`set` or `set/group`: both must exist. A set without codes has no groups yet, and is said elsewhere."""
+    for name in named:
+        if name not in valuesets:
+            yield from _unknown(owner, "value set", [name], valuesets.names())
+        elif "/" in name and not valuesets[name].no_codes:
+            known = [f"{name.partition('/')[0]}/{group}" for group in valuesets[name].groups]
+            yield from _unknown(owner, "group of a value set", [name], known)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name, as the end of a sentence; empty where nothing is known."""
+    near = difflib.get_close_matches(name, list(known), 1, 0)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[str]:
     for name in named:
         if name not in known:
-            yield f"{owner} names the {kind} {name}, which does not exist"
+            yield f"{owner} names the {kind} {name}, which does not exist{did_you_mean(name, known)}"
 
 
 _LIMIT_FIELDS = (

@@ -80,6 +80,12 @@ class Not(Entry, frozen=True, kw_only=True, tag_field="fact", tag="not"):
     of: list[Clause]
 
 
+class Added(All, frozen=True, kw_only=True, tag_field="fact", tag="added"):
+    """A condition that a site added to a tier. No file may name it: the overlay's `conditions` make it."""
+
+    site: SiteChange
+
+
 class ConditionIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="condition", rename={"sets": "in"}):
     """A problem in one of `in`. Dates are onset, else recorded."""
 
@@ -307,6 +313,8 @@ class Change(Entry, frozen=True, kw_only=True):
     when: Clause
     because: str
     tiers: list[str] = []
+    site: SiteChange | None = None
+    """Of a site's filter. It only lowers, after the protocol's own changes."""
 
 
 class Tier(Entry, frozen=True, kw_only=True):

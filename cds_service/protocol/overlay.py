@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -11,6 +10,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from cds_service.protocol import loader
+from cds_service.protocol.filters import Condition, Filter, narrowed, widened
 from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import (
     Entry,
@@ -21,19 +21,11 @@ from cds_service.protocol.model import (
     Protocol,
     Rule,
     Severity,
-    SiteChange,
 )
+from cds_service.protocol.owned import Owned, look_up
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
-
-
-class Owned(Entry, frozen=True, kw_only=True):
-    """What every change must say."""
-
-    owner: str
-    date: date
-    reason: str
 
 
 class LimitChange(Owned, frozen=True, kw_only=True):
@@ -89,6 +81,8 @@ class Overlay(Entry, frozen=True, kw_only=True):
     order_sets: list[OrderSetChange] = []
     products: list[ProductChange] = []
     additions: list[Addition] = []
+    conditions: list[Condition] = []
+    filters: list[Filter] = []
 
 
 def read(path: Path) -> Overlay:
@@ -104,6 +98,8 @@ def read(path: Path) -> Overlay:
         *overlay.order_sets,
         *overlay.products,
         *overlay.additions,
+        *overlay.conditions,
+        *overlay.filters,
     ]
     for change in changes:
         if not change.owner.strip() or not change.reason.strip():
@@ -117,29 +113,43 @@ def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, where: s
         protocol = _added(protocol, addition, where)
     limits = dict(protocol.limits)
     for limit_change in overlay.limits:
-        limits[limit_change.limit] = _limit(_known(limits, limit_change.limit, "limit", where), limit_change, where)
+        limits[limit_change.limit] = _limit(look_up(limits, limit_change.limit, "limit", where), limit_change, where)
     rules = dict(protocol.rules)
     for rule_change in overlay.rules:
-        rules[rule_change.rule] = _rule(_known(rules, rule_change.rule, "rule", where), rule_change)
+        rules[rule_change.rule] = _rule(look_up(rules, rule_change.rule, "rule", where), rule_change, where)
+    rules = narrowed(widened(rules, overlay.conditions, where), overlay.filters, where)
     indications = dict(protocol.indications)
     for order_set in overlay.order_sets:
-        indication = _known(indications, order_set.indication, "indication", where)
+        indication = look_up(indications, order_set.indication, "indication", where)
         sets = [*indication.order_sets, order_set.order_set]
         indications[order_set.indication] = msgspec.structs.replace(indication, order_sets=sets)
     products = [
-        Product(system=p.system, code=p.product, mg_per_ml=p.mg_per_ml, basis=p.basis, site=_site(p))
+        Product(system=p.system, code=p.product, mg_per_ml=p.mg_per_ml, basis=p.basis, site=p.site)
         for p in overlay.products
     ]
     changed = msgspec.structs.replace(
         protocol, limits=limits, rules=rules, indications=indications, products=products, site=overlay.site
     )
     loader.check(changed, valuesets)
+    _check_order_sets(changed, overlay.order_sets, where)
     return changed
+
+
+def _check_order_sets(protocol: Protocol, changes: Sequence[OrderSetChange], where: str) -> None:
+    """An order set stands only for what a rule or a filter reads: any other mapping would change nothing."""
+    read = loader.indications_read(protocol)
+    for change in changes:
+        if change.indication not in read:
+            raise ProtocolError(
+                f"{where}: nothing reads the indication {change.indication}, so {change.order_set} would change "
+                f"nothing; read are {', '.join(sorted(read))}, or add a filter or a condition that reads "
+                f"{{fact: order, context: [{change.indication}]}}"
+            )
 
 
 def _added(protocol: Protocol, addition: Addition, where: str) -> Protocol:
     """The protocol with a site's own rules; nothing that is shipped is replaced."""
-    site = _site(addition)
+    site = addition.site
     limits = {key: msgspec.structs.replace(limit, id=key, site=site) for key, limit in addition.limits.items()}
     rules = {rule.id: msgspec.structs.replace(rule, site=site) for rule in addition.rules}
     return msgspec.structs.replace(
@@ -171,25 +181,17 @@ def _limit(limit: Limit, change: LimitChange, where: str) -> Limit:
         expected = "a list of numbers" if isinstance(newest, list) else "one number"
         raise ProtocolError(f"{where}: {limit.id} takes {expected}")
     earlier = {day: value for day, value in limit.values.items() if day < change.date}
-    return msgspec.structs.replace(limit, values={**earlier, change.date: change.value}, site=_site(change))
+    return msgspec.structs.replace(limit, values={**earlier, change.date: change.value}, site=change.site)
 
 
-def _rule(rule: Rule, change: RuleChange) -> Rule:
+def _rule(rule: Rule, change: RuleChange, where: str) -> Rule:
+    if change.off is None and change.severity is None:
+        raise ProtocolError(f"{where}: {rule.id} is to change, but neither `off` nor `severity` is given")
     tiers = rule.tiers
     if change.severity is not None:
         tiers = [msgspec.structs.replace(tier, severity=change.severity) for tier in tiers]
     off = rule.off if change.off is None else change.off
-    return msgspec.structs.replace(rule, tiers=tiers, off=off, site=_site(change))
-
-
-def _known(entries: Mapping[str, T], name: str, kind: str, where: str) -> T:
-    if name not in entries:
-        raise ProtocolError(f"{where}: there is no {kind} {name}")
-    return entries[name]
-
-
-def _site(change: Owned) -> SiteChange:
-    return SiteChange(owner=change.owner, date=change.date, reason=change.reason)
+    return msgspec.structs.replace(rule, tiers=tiers, off=off, site=change.site)
 
 
 def load_with_overlay(path: str | None, valuesets: ValueSets) -> Protocol:

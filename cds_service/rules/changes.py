@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cds_service.protocol.model import SEVERITIES, Rule, Severity
+from cds_service.protocol.filters import grade
+from cds_service.protocol.model import SEVERITIES, Change, Rule, Severity, SiteChange
 from cds_service.rules.case import Case
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.outcome import Outcome, Reason
@@ -23,11 +24,17 @@ class Changed(msgspec.Struct, frozen=True):
     severity: Severity | None
     because: str | None = None
     exceptions: tuple[Reason, ...] = ()
+    filtered: SiteChange | None = None
+    """The site's filter that lowered it."""
 
     def of(self, outcome: Outcome) -> Outcome:
         """A fired outcome at this severity."""
         changed = msgspec.structs.replace(
-            outcome, severity=self.severity, because=self.because, exceptions=self.exceptions
+            outcome,
+            severity=self.severity,
+            because=self.because,
+            exceptions=self.exceptions,
+            filtered=self.filtered,
         )
         if self.severity is None:
             return msgspec.structs.replace(changed, status="suppressed", proposals=())
@@ -39,14 +46,34 @@ def changed_severity(rule: Rule, tier: str, case: Case, unread: Sequence[Reason]
 
     Such an exception leaves the finding one tier milder where its list was not sent, and as it is where it failed. A
     change to a milder severity that cannot be told changes nothing; one to a worse severity counts, one tier milder
-    where its list was not sent, since the worse reading is judged.
+    where its list was not sent, since the worse reading is judged. A site's filters come last, and only lower.
     """
+    changes = [change for change in rule.changes if not change.tiers or tier in change.tiers]
+    changed = _by_protocol(rule, tier, [change for change in changes if change.site is None], case, unread)
+    for each in changes:
+        if each.site is not None:
+            changed = _filtered(changed, each, each.site, case)
+    return changed
+
+
+def _filtered(changed: Changed, change: Change, site: SiteChange, case: Case) -> Changed:
+    """What a site's filter leaves of a finding. One that cannot be read changes nothing, and the card says so."""
+    if changed.severity is None or grade(change.to) <= grade(changed.severity):
+        return changed
+    verdict = evaluate(change.when, case)
+    if not verdict.holds or verdict.reasons:
+        unread = tuple(dict.fromkeys((*changed.exceptions, *verdict.reasons)))
+        return msgspec.structs.replace(changed, exceptions=unread)
+    because = f"{change.because} (filter of the site: {site.owner}, {site.date})"
+    severity = None if change.to == "none" else change.to
+    return msgspec.structs.replace(changed, severity=severity, because=because, filtered=site)
+
+
+def _by_protocol(rule: Rule, tier: str, changes: Sequence[Change], case: Case, unread: Sequence[Reason]) -> Changed:
     exceptions = list(unread)
     own: Severity = rule.tier(tier).severity
     feared: Severity = own
-    for change in rule.changes:
-        if change.tiers and tier not in change.tiers:
-            continue
+    for change in changes:
         verdict = evaluate(change.when, case)
         if verdict.holds and not verdict.reasons and feared == own:
             return Changed(None if change.to == "none" else change.to, change.because, tuple(exceptions))

@@ -214,17 +214,17 @@ def _slip_outcome(case: Case, rule: Rule, slip: Slip) -> Outcome:
     }
     if slip.ratio is not None:
         values["ratio"] = show(slip.ratio)
-    return Outcome(
+    outcome = Outcome(
         rule=rule,
         status="fired",
         order=case.order.reference,
         tier=slip.tier,
-        severity=rule.tier(slip.tier).severity,
         facts=(slip.fact,) if slip.fact else (),
         values=values,
         limits=tuple(case.limit(name) for name in rule.tier(slip.tier).limits),
         proposals=_candidate(case, slip),
     )
+    return changed_severity(rule, slip.tier, case).of(outcome)
 
 
 # Proposals --------------------------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ from msgspec.structs import replace
 from cds_service.deadline import Late
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import Action, Proposal, deletion
-from cds_service.protocol.loader import ProtocolError
-from cds_service.protocol.model import STOP_AFTER, Protocol, Rule
+from cds_service.orders.route import KINDS
+from cds_service.protocol.filters import parted
+from cds_service.protocol.loader import ProtocolError, did_you_mean, each_clause
+from cds_service.protocol.model import STOP_AFTER, Clause, OrderIs, Protocol, Rule, SiteChange
 from cds_service.rules import (
     adverse_rules,
     data_rules,
@@ -58,7 +60,7 @@ JUDGEMENTS: dict[str, Judgement] = {
 
 
 def check(protocol: Protocol) -> None:
-    """Every rule is judged by something that gets the limits it asks for. Raises ProtocolError."""
+    """Every rule is judged by something that gets the limits it asks for; its routes exist. Raises ProtocolError."""
     for rule in protocol.rules.values():
         if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
@@ -67,6 +69,11 @@ def check(protocol: Protocol) -> None:
         if asked != rule.limits.keys():
             expected = ", ".join(sorted(asked)) or "none"
             raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these limits: {expected}")
+        clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
+        for clause in each_clause(clauses):
+            for name in clause.route if isinstance(clause, OrderIs) else ():
+                if name not in KINDS:
+                    raise ProtocolError(f"{rule.id}: there is no route {name}{did_you_mean(name, KINDS)}")
 
 
 def judge(case: Case) -> list[Outcome]:
@@ -115,21 +122,41 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
         assert tier.when is not None
         if is_absent(tier.when, case.chart):
             continue
-        verdict = evaluate(tier.when, case)
+        verdict, condition = _held(tier.when, case)
         if verdict.holds is None:
             unknown.append(verdict)
         if not verdict.holds:
             continue
         changed = changed_severity(rule, tier.name, case, verdict.reasons)
+        if changed.severity is None and changed.filtered and unknown:
+            break  # a filter is about this tier, not about a worse one that could not be told
         if changed.severity is None:
-            return Outcome(rule, "suppressed", order, tier.name, because=changed.because, facts=verdict.facts)
+            silent = Outcome(rule, "suppressed", order, tier.name, because=changed.because, facts=verdict.facts)
+            return replace(silent, filtered=changed.filtered)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
         offers = Offers(lambda: _suggested(case, rule, []))
-        return changed.of(replace(outcome, reasons=reasons_of(unknown), proposals=offers))
+        return changed.of(replace(outcome, reasons=reasons_of(unknown), proposals=offers, condition=condition))
     if unknown:
         return could_not_tell(rule, order, *reasons_of(unknown))
     return clear(rule, order)
+
+
+def _held(clause: Clause, case: Case) -> tuple[Verdict, SiteChange | None]:
+    """The verdict of a tier's clause, and the site's condition where the tier holds by that alone."""
+    own, added = parted(clause)
+    verdict = evaluate(own, case)
+    if not added or (verdict.holds and not verdict.reasons):
+        return verdict, None
+    others = [(evaluate(each, case), each.site) for each in added]
+    for other, site in others:
+        if other.holds and (not other.reasons or not verdict.holds):
+            return other, site
+    if verdict.holds is False and any(other.holds is None for other, _ in others):
+        verdict = Verdict(None)
+    if verdict.holds is None:
+        return Verdict(None, reasons=reasons_of([verdict, *(other for other, _ in others)])), None
+    return verdict, None
 
 
 def read_by(rule: Rule, query_of: QueryOf) -> frozenset[str]:

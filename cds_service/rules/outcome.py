@@ -14,7 +14,7 @@ from cds_service.chart.facts import Fact
 from cds_service.deadline import Late
 from cds_service.lazy import cached_property
 from cds_service.orders.proposal import Proposal
-from cds_service.protocol.model import Limit, Rule, Severity
+from cds_service.protocol.model import Limit, Rule, Severity, SiteChange
 
 Status = Literal["fired", "clear", "could-not-tell", "suppressed"]
 
@@ -99,6 +99,10 @@ class Outcome(msgspec.Struct, frozen=True):
     """Why what would have silenced it, or made it milder, could not be read."""
     because: str | None = None
     """What suppressed it or changed its severity."""
+    filtered: SiteChange | None = None
+    """The site's filter that did so."""
+    condition: SiteChange | None = None
+    """The site's condition by which alone it fired: the rule's own words do not say what was found."""
     proposals: Iterable[Proposal] = ()
     figure: Fraction | None = None
     """The figure that passed a limit, in the rule's unit, where there is one."""

@@ -40,6 +40,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     figure: str | None = None
     """The figure that passed a limit, as an exact fraction in the rule's unit."""
     lower_is_worse: bool = False
+    filtered: str | None = None
+    """The site's filter that silenced it or made it milder: who, when and why."""
     dose_shape: str | None = None
     """Keyed digest of all of the order's dosage but its amounts."""
     dose_amounts: list[list[str | None]] = []
@@ -65,6 +67,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """Evaluated and recorded, but the cards were not sent."""
     failed: bool = False
     """The service itself failed, and its only card says so."""
+    language: str | None = None
+    """Of its cards."""
     cards: list[Card] = []
     findings: list[Finding] = []
 

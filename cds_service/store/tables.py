@@ -44,6 +44,7 @@ invocations = sa.Table(
     sa.Column("patient", _DIGEST),
     sa.Column("shadow", sa.Boolean, nullable=False),
     sa.Column("failed", sa.Boolean, nullable=False),
+    sa.Column("language", sa.Text),
     sa.Index("invocation_at", "at", "id"),
 )
 
@@ -76,6 +77,7 @@ findings = sa.Table(
     sa.Column("dose_shape", _DIGEST),
     sa.Column("dose_amounts", sa.JSON, nullable=False),
     sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("filtered", sa.Text),
     sa.Index("finding_order", "order_key"),
 )
 

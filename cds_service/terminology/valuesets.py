@@ -68,6 +68,11 @@ class ValueSet:
     descendants: frozenset[str] = frozenset()
     """Systems of which also whatever lies below an enumerated code is meant. What that is, only a server can say."""
 
+    @property
+    def groups(self) -> list[str]:
+        """What may stand behind a slash after its name."""
+        return sorted({member.group for _, member in (*self.members, *self.branches) if member.group})
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:

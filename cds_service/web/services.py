@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 
 from cards.compose import Composed
 from cards.model import Response as HookResponse
@@ -57,17 +58,26 @@ def register(app: Flask, deployment: Deployment) -> None:
         if service is None:
             raise UnknownService(f"there is no service of that id; known are {', '.join(discovery.BY_ID)}")
         tenant, now, hook_request = tenants.current(), deployment.clock(), None
+        languages = _languages(tenant)
         with deadlines.standing_still():
             body = read_body(deployment.settings.max_body_bytes)
         deadline = deadlines.current()
         if not overload.held().turn():
-            return answer(_busy(service, tenant, body, now, shadow))
+            return answer(_busy(service, tenant, body, now, shadow, languages))
         try:
             hook_request = parse(body, service.hook)
             source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline))
             acknowledged = deployment.audit.acknowledged(tenant.id, deadline)
             made = advice(
-                hook_request, service.signing, tenant.knowledge, source, now, acknowledged, deadline, tenant.sends
+                hook_request,
+                service.signing,
+                tenant.knowledge,
+                source,
+                now,
+                acknowledged,
+                deadline,
+                tenant.sends,
+                languages,
             )
             _tell_if_late(deadline)
             sent = EMPTY if shadow else tenant.profile.apply(made.response)
@@ -76,8 +86,8 @@ def register(app: Flask, deployment: Deployment) -> None:
             raise
         except Exception as error:  # silence would read as "checked and fine"
             log.error("the check failed: %s at %s", type(error).__name__, place(error))
-            failed = failure(tenant.knowledge)
-            made = Advice(failed, composed=[Composed(card, ()) for card in failed.cards], failed=True)
+            failed = failure(tenant.knowledge, languages=languages)
+            made = _failed(failed, tenant, languages)
             sent = EMPTY if shadow else _in_form(tenant.profile, failed)
             written = encode(sent)
         g.invocation = Invocation(service, hook_request, made.response, sent, now, made)
@@ -90,15 +100,30 @@ def _tell_if_late(deadline: Deadline) -> None:
         metrics.late(deadline.missed)
 
 
-def _busy(service: Service, tenant: Tenant, body: bytes, now: datetime, shadow: bool) -> bytes:
+def _busy(
+    service: Service, tenant: Tenant, body: bytes, now: datetime, shadow: bool, languages: Sequence[str]
+) -> bytes:
     """The answer of a service that has no time to read the call: a warning where it may concern a judged drug."""
     if not may_concern(body, tenant.knowledge.valuesets):
         return encode(EMPTY)
-    says = failure(tenant.knowledge, "busy")
-    made = Advice(says, composed=[Composed(card, ()) for card in says.cards], failed=True)
+    says = failure(tenant.knowledge, "busy", languages=languages)
+    made = _failed(says, tenant, languages)
     sent = EMPTY if shadow else _in_form(tenant.profile, says)
     g.invocation = Invocation(service, None, says, sent, now, made)
     return encode(sent)
+
+
+def _failed(says: HookResponse, tenant: Tenant, languages: Sequence[str]) -> Advice:
+    """What is recorded of an answer whose only card says that nothing was checked."""
+    composed = [Composed(card, ()) for card in says.cards]
+    return Advice(says, composed=composed, failed=True, language=tenant.knowledge.texts.spoken(languages).language)
+
+
+def _languages(tenant: Tenant) -> Sequence[str]:
+    """Those of the user, the preferred one first: the client's entry decides, else the call's Accept-Language."""
+    if tenant.language is not None:
+        return [tenant.language]
+    return [tag for tag, quality in request.accept_languages if quality > 0]
 
 
 def _in_form(profile: Profile, failed: HookResponse) -> HookResponse:

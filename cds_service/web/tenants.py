@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from flask import g
 
+from cards.texts import ENGLISH
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.hooks import clients, discovery, keysets, profiles
@@ -44,6 +45,8 @@ class Tenant:
     """None: no limit."""
     sends: frozenset[str] | None = None
     """The queries that it is known to send; None where its entry does not say."""
+    language: str | None = None
+    """Of its cards; None where each call says it."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,19 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
         cors_origins=frozenset(entry.cors_origins) | frozenset(settings.cors_origins),
         bucket=Bucket(limit.per_second, limit.burst) if limit else None,
         sends=None if entry.sends is None else frozenset(entry.sends),
+        language=_language(entry, knowledge),
     )
+
+
+def _language(entry: Client, knowledge: Knowledge) -> str | None:
+    """The language of the entry, in which there must be texts."""
+    if entry.language is None:
+        return None
+    found = knowledge.texts.spoken([entry.language]).language
+    if found != ENGLISH or entry.language.lower().partition("-")[0] == ENGLISH:
+        return entry.language
+    known = ", ".join([ENGLISH, *knowledge.texts.others])
+    raise ClientsError(f"client {entry.id}: language: there are no texts in {entry.language!r}, only in {known}")
 
 
 def _authenticator(settings: Settings, callers: Sequence[Client], clock: Callable[[], datetime]) -> Authenticator:

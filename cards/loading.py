@@ -1,0 +1,326 @@
+"""Reads the card texts: the shipped ones, a site's own and those of other languages, each checked before it is used.
+
+A file is `RULE.md` or `RULE.LANGUAGE.md`, the shared words are `words.yaml` or `words.LANGUAGE.yaml`. Whatever is
+misspelt, holds a number of its own or cannot be filled is refused, so that no card fails at the bedside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+import frontmatter
+import yaml
+from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from cards.literals import Literals, Quote
+from cards.shown import TextError, filters
+from cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
+from cds_service.protocol.limits import LimitBook
+from cds_service.protocol.loader import ProtocolError, did_you_mean, parse_yaml
+from cds_service.protocol.model import Protocol, Rule
+
+_WORDS = "words"
+_FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(?:\.(?P<language>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?\.(?P<kind>md|yaml)")
+_OPEN = re.compile(r"(?:number|fraction|fraction-of|times|period|a-period)-\d+(?:/\d+)?")
+"""Words that filters look up; a language has as many of them as it needs."""
+_WITH_LIMITS = ("label-", "description-", "note-")
+"""Shared words that are said of one order, so that they may name a limit of its drug."""
+_ALWAYS = frozenset({"tier", "ordered"})
+_SAMPLE = "9"
+"""Stands for a figure where a text is tried; it is as short as one can be."""
+
+
+@dataclass
+class _Language:
+    """How the files of one language are read: its words, which the filters say, and its templates."""
+
+    code: str
+    limits: Mapping[str, str]
+    """Placeholder -> id of the limit."""
+    entries: dict[str, Wording] = field(default_factory=dict)
+    """The shared words."""
+
+    def __post_init__(self) -> None:
+        self.detail = _environment(lambda value: escaped(str(value)), trim_blocks=True, lstrip_blocks=True)
+        self.plain = _environment(lambda value: plain(str(value)))
+        for environment in (self.detail, self.plain):
+            environment.globals.clear()  # no text calls range() and the like; each is filled in half the time
+            environment.filters.update(filters(self.say))
+
+    def say(self, key: str, values: Mapping[str, object]) -> str | None:
+        return self.entries[key].fill(values) if key in self.entries else None
+
+    def wording(self, environment: Environment, source: str) -> Wording:
+        named = meta.find_undeclared_variables(environment.parse(source))
+        limits = {placeholder: self.limits[placeholder] for placeholder in sorted(named & self.limits.keys())}
+        return Wording(environment.from_string(source), frozenset(named), limits, self.say)
+
+    def fixed(self) -> dict[str, str]:
+        """The shared words that have no placeholder."""
+        return {key: word.fill({}) for key, word in self.entries.items() if not word.names}
+
+    def literals(self) -> Literals:
+        return Literals(self.plain, self.fixed())
+
+
+def _environment(finalize: Callable[[Any], str], **options: bool) -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, extensions=[Quote], finalize=finalize, **options)
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a folder of texts."""
+
+    path: Traversable
+    language: str
+    site: bool
+
+    @property
+    def shown(self) -> str:
+        return f"texts/{self.path.name}"
+
+    def read(self) -> str:
+        try:
+            return self.path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TextError(f"{self.shown}: cannot be read as UTF-8") from error
+
+
+def load(protocol: Protocol, extra: Traversable | None = None) -> Texts:
+    """The texts of the shipped folder, and of a site's own where it has one; the site's win.
+
+    In another language a rule says what the site's file of that language says, else the site's English one, else the
+    shipped file of that language, else the shipped English one; the shared words likewise, one by one. Raises
+    TextError.
+    """
+    shipped = resources.files(__package__).joinpath("texts")
+    files = [*_files(shipped, protocol, site=False), *(_files(extra, protocol, site=True) if extra else ())]
+    shelf = _Shelf(protocol, files)
+    english = shelf.texts(shelf.english)
+    others = sorted({file.language for _, file in files} - {ENGLISH})
+    return replace(english, others={code: shelf.texts(_Language(code, shelf.limits), english) for code in others})
+
+
+def _files(folder: Traversable, protocol: Protocol, site: bool) -> Iterator[tuple[str, _File]]:
+    """(rule or `words`, file). Raises TextError for a file that is neither."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.name.startswith("."):
+            continue
+        found = _FILE.fullmatch(path.name)
+        kind = "yaml" if found and found["name"] == _WORDS else "md"
+        known = [*(f"{rule}.md" for rule in protocol.rules), f"{_WORDS}.yaml"]
+        if found is None or found["kind"] != kind or (kind == "md" and found["name"] not in protocol.rules):
+            raise TextError(f"texts/{path.name}: there is no such text{did_you_mean(path.name, known)}")
+        yield found["name"], _File(path, found["language"] or ENGLISH, site)
+
+
+class _Shelf:
+    """All files, and the shipped English ones read: they say which values each text and each word is filled with."""
+
+    def __init__(self, protocol: Protocol, files: Sequence[tuple[str, _File]]) -> None:
+        self.protocol = protocol
+        self.book = LimitBook(protocol, protocol.drugs[0], protocol.date)
+        self.limits = {name.replace("-", "_"): name for name in protocol.limits if name in self.book}
+        self.english = _Language(ENGLISH, self.limits)
+        self._files = files
+        shipped = {name: file for name, file in files if not file.site and file.language == ENGLISH}
+        words = shipped.pop(_WORDS)
+        self.english.entries = {
+            key: _compiled(self.english, words, key, word) for key, word in _entries(words).items()
+        }
+        self.words: Mapping[str, Wording] = dict(self.english.entries)
+        _check_numbers(self.english, words)
+        self.models = {rule: _read(rule, file, self.english) for rule, file in shipped.items()}
+
+    def texts(self, reader: _Language, english: Texts | None = None) -> Texts:
+        """The texts of one language; the `english` ones stand in where it has none of its own."""
+        if english is not None:
+            reader.entries = {key: word for key, word in english.words.entries.items() if not _OPEN.fullmatch(key)}
+        self._add_words(reader)
+        by_rule: dict[str, Text] = {}
+        for rule in self.protocol.rules.values():
+            chosen = _chosen([file for name, file in self._files if name == rule.id], reader.code)
+            if chosen is not None and chosen.language == reader.code:
+                is_model = not chosen.site and reader.code == ENGLISH
+                text = self.models[rule.id] if is_model else _read(rule.id, chosen, reader)
+                by_rule[rule.id] = _checked(rule, text, self.models.get(rule.id), self, chosen)
+            elif english is not None:
+                by_rule[rule.id] = english.by_rule[rule.id]
+            else:
+                raise TextError(f"the rule {rule.id} has no card text {rule.id}.md")
+        return Texts(by_rule, Words(reader.entries, reader.fixed()), reader.code)
+
+    def _add_words(self, reader: _Language) -> None:
+        """The words of a language's own files, the site's last; between them the site's English ones."""
+        own = [file for name, file in self._files if name == _WORDS and file.language in (reader.code, ENGLISH)]
+        english = dict(reader.entries)
+        for file in sorted(own, key=lambda file: (file.site, file.language == reader.code)):
+            if file.language == reader.code and (file.site or reader.code != ENGLISH):
+                reader.entries |= {key: self._word(reader, file, key, word) for key, word in _entries(file).items()}
+                _check_numbers(reader, file)
+            elif file.site:
+                reader.entries |= {key: english[key] for key in _entries(file) if key in english}
+
+    def _word(self, reader: _Language, file: _File, key: str, source: str) -> Wording:
+        """A word with the values that the shipped entry of its key reads. Raises TextError."""
+        if key not in self.words and not _OPEN.fullmatch(key):
+            raise TextError(f"{file.shown}: there are no words {key}{did_you_mean(key, self.words)}")
+        word = _compiled(reader, file, key, source)
+        model = self.words.get(key)
+        values = model.names - model.limits.keys() if model else frozenset()
+        limits = self.limits.keys() if key.startswith(_WITH_LIMITS) else set()
+        for placeholder in sorted(word.names - values - limits):
+            near = did_you_mean(placeholder, [*values, *limits])
+            raise TextError(f"{file.shown}: {key}: there is no value {placeholder}{near}")
+        self._try_word(word, file, key, values)
+        return word
+
+    def _try_word(self, word: Wording, file: _File, key: str, values: Iterable[str]) -> None:
+        try:
+            word.fill(dict.fromkeys(values, _SAMPLE), self.book)
+        except (TemplateError, TextError, TypeError, ValueError, ArithmeticError) as error:
+            raise TextError(f"{file.shown}: {key} cannot be filled: {error}") from error
+
+
+def _chosen(files: Iterable[_File], code: str) -> _File | None:
+    """The site's file before the shipped one, and of each the language's before the English one."""
+    usable = [file for file in files if file.language in (code, ENGLISH)]
+    return max(usable, key=lambda file: (file.site, file.language == code), default=None)
+
+
+# A rule's text ---------------------------------------------------------------------------------------------------
+
+
+def _checked(rule: Rule, text: Text, model: Text | None, shelf: _Shelf, file: _File) -> Text:
+    """The text, with a summary for each tier and filled once for each. Raises TextError.
+
+    What a rule fills in is what the shipped English text of it (`model`) reads, and by clauses always `found`.
+    """
+    for tier in rule.tiers:
+        if tier.name not in text.summaries and "" not in text.summaries:
+            raise TextError(f"{file.shown}: no summary for the tier {tier.name}")
+    filled = _ALWAYS | {"found"} if rule.judge == "clauses" else _ALWAYS
+    known = filled | (_named(model) if model is not None else set())
+    for placeholder in sorted(_named(text) - known - shelf.limits.keys()):
+        near = did_you_mean(placeholder, [*known, *shelf.limits])
+        raise TextError(f"{file.shown}: there is no value {placeholder}{near}")
+    for tier in rule.tiers:
+        for how in _ways(text, tier.name):
+            given = {**dict.fromkeys(filled, _SAMPLE), "tier": tier.name, **({"how": how} if how else {})}
+            _try(text, model, given, shelf.book, file)
+    return text
+
+
+def _ways(text: Text, tier: str) -> list[str]:
+    """The kinds of findings for which a tier has summaries of its own, and none of them."""
+    return ["", *(key.partition("/")[2] for key in text.summaries if key.startswith(f"{tier}/"))]
+
+
+def _try(text: Text, model: Text | None, given: Mapping[str, str], book: LimitBook, file: _File) -> None:
+    """Fill a text with what is there for certain; `found` may be empty. Raises TextError."""
+    tier = given["tier"]
+    try:
+        sure = dict(given) if model is None else _required(model, given, book)
+        for values in (sure, {**sure, "found": ""}) if "found" in sure else (sure,):
+            text.title(book)
+            text.detail(tier, values, book)
+            summary = text.uncut(tier, values, book)
+            if len(" ".join(summary.split())) >= SUMMARY_LIMIT:
+                raise TextError(f"the summary is not shorter than {SUMMARY_LIMIT} characters")
+    except UndefinedError as error:
+        raise TextError(
+            f"{file.shown}: {error.message} for the tier {tier}: test it first, with `is defined`"
+        ) from error
+    except (TemplateError, TextError, TypeError, ValueError, ArithmeticError) as error:
+        raise TextError(f"{file.shown}: cannot be filled for the tier {tier}: {error}") from error
+
+
+_MISSING = re.compile(r"'(\w+)' is undefined")
+
+
+def _required(model: Text, given: Mapping[str, str], book: LimitBook) -> dict[str, str]:
+    """What a rule fills in for certain: what the shipped text of a tier reads without a look whether it is there."""
+    values = dict(given)
+    for fill in (model.uncut, model.detail):
+        while True:
+            try:
+                fill(given["tier"], values, book)
+                break
+            except UndefinedError as error:
+                missing = _MISSING.match(str(error))
+                if missing is None or missing[1] in values:
+                    raise
+                values[missing[1]] = _SAMPLE
+    return values
+
+
+def _named(text: Text) -> set[str]:
+    return {name for wording in (text.heading, text.body, *text.summaries.values()) for name in wording.names}
+
+
+def _read(rule: str, file: _File, reader: _Language) -> Text:
+    """A text file: front matter with title and summary, and the body. Raises TextError."""
+    try:
+        post = frontmatter.loads(file.read())
+        head: Mapping[str, Any] = post.metadata
+        summary = head["summary"]
+        summaries = summary if isinstance(summary, dict) else {"": summary}
+        text = Text(
+            rule=rule,
+            heading=reader.wording(reader.plain, head["title"]),
+            short=head.get("short", head["title"].lower()),
+            summaries={tier: reader.wording(reader.plain, words) for tier, words in summaries.items()},
+            body=reader.wording(reader.detail, post.content),
+            links=tuple((link["label"], link["url"]) for link in head.get("links", ())),
+        )
+        literals = reader.literals()
+        written = [head["title"], text.short, *summaries.values(), post.content]
+        numbers = [number for each in written for number in literals.found(each)]
+    except KeyError as error:
+        raise TextError(f"{file.shown}: has no {error.args[0]}") from error
+    except (TypeError, AttributeError, yaml.YAMLError, TemplateError) as error:
+        raise TextError(f"{file.shown}: cannot be read: {' '.join(str(error).split())}") from error
+    if numbers:
+        raise TextError(f"{file.shown}: {_refused(numbers)}")
+    return text
+
+
+def _refused(numbers: Iterable[str]) -> str:
+    return (
+        f"writes the number {', '.join(dict.fromkeys(numbers))} itself; name a limit as {{{{ limit_id }}}}, or put "
+        "what a source says between {% quote %} and {% endquote %}"
+    )
+
+
+# The shared words --------------------------------------------------------------------------------------------------
+
+
+def _entries(file: _File) -> dict[str, str]:
+    try:
+        content = parse_yaml(file.read(), file.shown)
+    except ProtocolError as error:
+        raise TextError(" ".join(str(error).split())) from error
+    if not isinstance(content, dict) or not all(isinstance(w, str) for each in content.items() for w in each):
+        raise TextError(f"{file.shown}: expected are lines of `key: words`, the words in quotes")
+    return content
+
+
+def _compiled(reader: _Language, file: _File, key: str, source: str) -> Wording:
+    try:
+        return reader.wording(reader.plain, source)
+    except TemplateError as error:
+        raise TextError(f"{file.shown}: {key} cannot be read: {error}") from error
+
+
+def _check_numbers(reader: _Language, file: _File) -> None:
+    literals = reader.literals()
+    for key, source in _entries(file).items():
+        numbers = [] if _OPEN.fullmatch(key) or key == "counted" else literals.found(source)
+        if numbers:
+            raise TextError(f"{file.shown}: {key} {_refused(numbers)}")
