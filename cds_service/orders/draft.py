@@ -97,7 +97,7 @@ class KetamineOrder:
     def request(self) -> MedicationRequest:
         return self.draft.request
 
-    @property
+    @cached_property
     def reference(self) -> str:
         return self.draft.reference
 

@@ -12,6 +12,7 @@ from cds_service.fhir.resources import (
     Reference,
     Resource,
 )
+from cds_service.lazy import cached_property
 from cds_service.terminology.valuesets import ValueSets
 
 
@@ -23,7 +24,7 @@ class Kinds:
     order_sets: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Indication:
     """`mapped` holds, for each reason that is known, the indications it stands for."""
 
@@ -34,22 +35,22 @@ class Indication:
     contexts: frozenset[str] = frozenset()
     """Indications that the order's order set stands for."""
 
-    @property
+    @cached_property
     def all(self) -> frozenset[str]:
         return self.contexts.union(*self.mapped)
 
-    @property
+    @cached_property
     def is_procedural(self) -> bool:
         """Row 18's contexts: the order set says so, or every mapped reason does."""
         if "procedural" in self.contexts:
             return True
         return bool(self.mapped) and all(kinds <= {"procedural"} for kinds in self.mapped)
 
-    @property
+    @cached_property
     def is_depression(self) -> bool:
         return "depression" in self.all
 
-    @property
+    @cached_property
     def is_analgesic(self) -> bool:
         """Every indication but depression, outside row 18's contexts; absent and unmapped ones among them."""
         if self.is_procedural:
@@ -57,7 +58,7 @@ class Indication:
         others = [kinds for kinds in (*self.mapped, self.contexts) if kinds - {"depression"}]
         return bool(others) or not self.is_depression
 
-    @property
+    @cached_property
     def assumed(self) -> bool:
         """Nothing says what the order is for, so it is judged as pain."""
         return not self.mapped and not self.contexts

@@ -43,15 +43,15 @@ class Case:
     _of_patient: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """Changed copies of a case share it."""
 
-    @property
+    @cached_property
     def hook(self) -> Hook:
         return hook_of(self.signing, self.viewing)
 
-    @property
+    @cached_property
     def deadline(self) -> Deadline:
         return self.chart.deadline
 
-    @property
+    @cached_property
     def now(self) -> datetime:
         return self.chart.now
 

@@ -85,7 +85,7 @@ def judge(case: Case) -> list[Outcome]:
         if rule.id not in by_id:
             by_id[rule.id] = _in_time(case, rule)
     outcomes = [by_id[rule.id] for rule in rules]
-    return [_yielding(outcome, by_id) for outcome in outcomes]
+    return [_yielding(outcome, by_id) if outcome.status == "fired" else outcome for outcome in outcomes]
 
 
 def _of_dose(case: Case, rules: Sequence[Rule]) -> Sequence[Outcome]:
@@ -176,9 +176,7 @@ def _code_of(rule: Rule) -> Callable[..., object] | None:
 
 
 def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
-    """A rule is silent beside one that it yields to."""
-    if outcome.status != "fired":
-        return outcome
+    """A rule that fired is silent beside one that it yields to."""
     for name in outcome.rule.yields_to:
         other = by_id.get(name)
         if other is not None and other.status == "fired":

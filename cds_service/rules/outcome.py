@@ -131,12 +131,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def undelivered(chart: Chart, *keys: str) -> tuple[Reason, ...]:
     """Why the lists of these queries are not complete, where they are not."""
-    if all(chart.gap(key) is None for key in keys):
+    gaps = {key: gap for key in keys if (gap := chart.gap(key)) is not None}
+    if not gaps:
         return ()
-    gaps = ((key, chart.gap(key)) for key in dict.fromkeys(keys))
-    return tuple(
-        Reason(key, gap, "not-sent" if chart.was_not_sent(key) else "failed") for key, gap in gaps if gap is not None
-    )
+    return tuple(Reason(key, gap, "not-sent" if chart.was_not_sent(key) else "failed") for key, gap in gaps.items())
 
 
 def clear(rule: Rule, order: str | None, because: str | None = None) -> Outcome:

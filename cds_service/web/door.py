@@ -54,7 +54,7 @@ class Body:
 
         Raises TooSlow where it has not arrived in time, Malformed where the sender broke off.
         """
-        reading = asyncio.run_coroutine_threadsafe(asyncio.wait_for(self._read(size), self._seconds), self._loop)
+        reading = asyncio.run_coroutine_threadsafe(self._read_in_time(size), self._loop)
         try:
             return reading.result()
         except TimeoutError as error:
@@ -73,6 +73,10 @@ class Body:
     async def _arriving(self) -> AsyncIterator[bytes]:
         async for piece in self._protocol:
             yield piece
+
+    async def _read_in_time(self, size: int) -> bytes:
+        async with asyncio.timeout(self._seconds):  # `wait_for` would make a task more of it
+            return await self._read(size)
 
     async def _read(self, size: int) -> bytes:
         if self._has_length:  # the server holds the sender to it
