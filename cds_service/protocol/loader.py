@@ -246,7 +246,8 @@ def each_clause(clauses: Iterable[model.Clause]) -> Iterator[model.Clause]:
     """The clauses and those within them, at any depth."""
     for clause in clauses:
         yield clause
-        yield from each_clause(getattr(clause, "of", ()))
+        if isinstance(clause, model.Any | model.All | model.Not | model.Unless):
+            yield from each_clause(clause.of)
         yield from each_clause(each for each in getattr(clause, "unless_later", ()) if not isinstance(each, str))
 
 
@@ -314,7 +315,8 @@ def _named_in(clauses: list[model.Clause | None]) -> tuple[list[str], list[str]]
         if later and isinstance(later[0], str):
             sets += later
             later = []
-        inner = _named_in([*getattr(clause, "of", []), *later])
+        parts = clause.of if isinstance(clause, model.Any | model.All | model.Not | model.Unless) else []
+        inner = _named_in([*parts, *later])
         limits += inner[0]
         sets += inner[1]
     return limits, sets

@@ -81,7 +81,7 @@ def verdict(case: Case) -> DoseVerdict:
 
 def _place(case: Case, findings: Sequence[Finding]) -> tuple[int, int]:
     """Where a rule stands in the order of repairs: by the first weight, and then the first use, that it fires at."""
-    bodies, judged_as = dosing_weight(case).bodies, uses(case.order)
+    bodies, judged_as = dosing_weight(case).bodies, list[str](uses(case.order))
 
     def place(amount: Measured) -> tuple[int, int]:
         of_bodies = amount.how != "ideal-weight" and amount.body in bodies
