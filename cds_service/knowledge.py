@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from cards import loading, texts
-from cards.model import Coding
+from cds_service.cards import loading, texts
+from cds_service.cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
 from cds_service.orders.indication import Kinds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from cards.wording import wording
+from cds_service.cards.wording import wording
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import evidence
 from cds_service.protocol.loader import not_judged

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from flask import g
 
-from cards.texts import ENGLISH
+from cds_service.cards.texts import ENGLISH
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.hooks import clients, discovery, keysets, profiles

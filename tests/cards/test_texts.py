@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from jinja2 import Environment
 
-from cards.literals import Literals, Quote
-from cards.loading import load as load_texts
-from cards.model import Card
-from cards.shown import TextError
 from cds_service.advise import advise
+from cds_service.cards.literals import Literals, Quote
+from cds_service.cards.loading import load as load_texts
+from cds_service.cards.model import Card
+from cds_service.cards.shown import TextError
 from cds_service.cli import main
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge, load

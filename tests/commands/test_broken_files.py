@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cards
 import cds_service
-from cards import texts
+import cds_service.cards
 from cds_service import cli, errors, knowledge
+from cds_service.cards import texts
 from cds_service.commands import serve
 from cds_service.deadline import Late
 from cds_service.errors import CdsError, ConfigurationError

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cards.model import EXTENSION, Response
 from cds_service.advise import advise, explain
+from cds_service.cards.model import EXTENSION, Response
 from cds_service.cli import main
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge, load

@@ -7,9 +7,9 @@ from textwrap import dedent
 
 import pytest
 
-from cards.model import EXTENSION
-from cards.texts import TextError
 from cds_service.advise import advise, explain
+from cds_service.cards.model import EXTENSION
+from cds_service.cards.texts import TextError
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.loader import ProtocolError

@@ -10,11 +10,11 @@ from uuid import UUID, uuid4, uuid5
 
 import msgspec
 
-from cards import could_not_check, detail
-from cards.model import EXTENSION, Card, Coding, Link, Source
-from cards.suggestions import are_alternatives, suggestions
-from cards.texts import Text, Texts, as_markdown, one_line, plain
 from cds_service import bounds
+from cds_service.cards import could_not_check, detail
+from cds_service.cards.model import EXTENSION, Card, Coding, Link, Source
+from cds_service.cards.suggestions import are_alternatives, suggestions
+from cds_service.cards.texts import Text, Texts, as_markdown, one_line, plain
 from cds_service.chart.facts import Weight
 from cds_service.fhir.queries import Query
 from cds_service.figures import show

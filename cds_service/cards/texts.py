@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from jinja2 import Template
 
-from cards.shown import Say, TextError, shown
 from cds_service import bounds
+from cds_service.cards.shown import Say, TextError, shown
 from cds_service.figures import show
 from cds_service.protocol.limits import LimitBook, listed
 

@@ -18,9 +18,9 @@ import yaml
 from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from cards.literals import Literals, Quote
-from cards.shown import TextError, filters
-from cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
+from cds_service.cards.literals import Literals, Quote
+from cds_service.cards.shown import TextError, filters
+from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
 from cds_service.protocol.limits import LimitBook
 from cds_service.protocol.loader import ProtocolError, did_you_mean, parse_yaml
 from cds_service.protocol.model import Protocol, Rule

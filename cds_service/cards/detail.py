@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service import bounds
+from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.protocol.model import Limit, Protocol
 from cds_service.rules.judged import Note

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid5
 
-from cards.model import Action, Suggestion
-from cards.texts import Words
+from cds_service.cards.model import Action, Suggestion
+from cds_service.cards.texts import Words
 from cds_service.orders.proposal import Proposal
 from cds_service.protocol.limits import LimitBook
 

@@ -9,7 +9,7 @@ from datetime import date
 
 from jinja2 import UndefinedError
 
-from cards.texts import Text, unescaped
+from cds_service.cards.texts import Text, unescaped
 from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.protocol.model import Protocol, Rule
 

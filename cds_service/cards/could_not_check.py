@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cards import detail
-from cards.detail import limited
-from cards.texts import Texts, as_markdown, escaped, one_line
+from cds_service.cards import detail
+from cds_service.cards.detail import limited
+from cds_service.cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.fhir.queries import Query
 from cds_service.protocol.limits import LimitBook
 from cds_service.protocol.model import SEVERITIES, Severity
