@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from cards import acknowledged as quiet
-from cards import compose
-from cards.acknowledged import NOTHING, Acknowledged
-from cards.model import Response
 from cds_service import gather, running_orders
+from cds_service.cards import acknowledged as quiet
+from cds_service.cards import compose
+from cds_service.cards.acknowledged import NOTHING, Acknowledged
+from cds_service.cards.model import Response
 from cds_service.chart.chart import Chart
 from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import records as reading

@@ -13,9 +13,9 @@ from fractions import Fraction
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Said, identity, said
-from cards.compose import Composed
 from cds_service.advise import Advice
+from cds_service.cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Said, identity, said
+from cds_service.cards.compose import Composed
 from cds_service.deadline import NEVER, Deadline
 from cds_service.orders.exposure import Exposure
 from cds_service.patience import Asking, Unanswered

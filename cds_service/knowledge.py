@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from cards import texts
-from cards.model import Coding
+from cds_service.cards import texts
+from cds_service.cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
 from cds_service.orders.indication import Kinds
@@ -55,7 +55,9 @@ def load(
         valuesets=valuesets,
         limits=limits,
         texts=texts.load(
-            ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()), texts_beside(overlay)
+            ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()),
+            [Path(folder) for folder in protocol.folders],
+            texts_beside(overlay),
         ),
         queries=query_list.load(valuesets),
         indications={name: Kinds(i.sets, i.order_sets) for name, i in protocol.indications.items()},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cards.acknowledged import Said, no_worse
+from cds_service.cards.acknowledged import Said, no_worse
 from cds_service.orders.exposure import Exposure
 
 DOSE = Exposure("iv", ((None, None, Fraction(56), Fraction(4, 5), None),))

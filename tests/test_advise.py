@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cards.model import Response
 from cds_service.advise import advise, explain
+from cds_service.cards.model import Response
 from cds_service.fhir import bundles
 from cds_service.fhir.client import Answer, NoSource
 from cds_service.hooks.errors import Malformed

@@ -12,10 +12,10 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from cards.model import Response
-from cards.texts import plain
 from cds_service import bounds
 from cds_service.advise import advise
+from cds_service.cards.model import Response
+from cds_service.cards.texts import plain
 from cds_service.fhir import bundles, lenient, resources
 from cds_service.fhir.client import Answer, NoSource
 from cds_service.hooks.request import HookRequest, parse

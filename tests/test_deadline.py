@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cards.model import EXTENSION, Response
 from cds_service.advise import advise
+from cds_service.cards.model import EXTENSION, Response
 from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir.client import Answer, NoSource
 from cds_service.hooks.errors import PreconditionFailed

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cards.model import EXTENSION, Card, Response
 from cds_service.advise import advise
+from cds_service.cards.model import EXTENSION, Card, Response
 from cds_service.fhir.client import Answer, NoSource, Source
 from cds_service.hooks.errors import Malformed, PreconditionFailed
 from cds_service.hooks.request import HookRequest, parse

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from cards.acknowledged import NOTHING, Acknowledged
-from cards.model import Card, Response
-from cards.texts import visible
 from cds_service.advise import advice
 from cds_service.advise import explain as explained
+from cds_service.cards.acknowledged import NOTHING, Acknowledged
+from cds_service.cards.model import Card, Response
+from cds_service.cards.texts import visible
 from cds_service.commands.refused import Refused
 from cds_service.deadline import NEVER
 from cds_service.fhir import lenient
@@ -27,7 +27,7 @@ from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge, load
 from cds_service.orders import dosage, words
-from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.errors import ProtocolError
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome, gravest
 from cds_service.settings import SettingError, Settings

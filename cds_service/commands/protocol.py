@@ -12,8 +12,8 @@ import msgspec
 
 from cds_service.commands.refused import Refused
 from cds_service.protocol import evidence
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import as_written
-from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import Limit, Protocol, Rule, SiteChange
 from cds_service.protocol.overlay import load_with_overlay
 from cds_service.protocol.words import Words
@@ -89,12 +89,12 @@ def _rule(rule: Rule, protocol: Protocol, words: Words) -> Iterator[str]:
     yield f"{rule.id} (row {rule.row}, {rule.category}): {rule.title}"
     yield from textwrap.wrap(words.trigger(rule), _WIDTH, initial_indent="  ", subsequent_indent="  ")
     for tier in rule.tiers:
-        limits = f", limits {', '.join(tier.limits)}" if tier.limits else ""
+        limits = f", limits {', '.join(tier.shown)}" if tier.shown else ""
         yield f"  {tier.severity:8} {tier.name}{limits}"
     for change in rule.changes:
         yield f"  becomes {change.to} when {change.because}"
-    if rule.suppressed_by:
-        yield f"  suppressed by: {rule.suppressed_by}"
+    for unseen in rule.cannot_see:
+        yield f"  cannot see: {unseen}"
     for name in rule.citations:
         yield f"  {name}: {protocol.evidence[name].citation}"
     for name in rule.statements:

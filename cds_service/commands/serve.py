@@ -24,7 +24,7 @@ from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
 from cds_service.hooks.clients import ClientsError
 from cds_service.knowledge import load
-from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.errors import ProtocolError
 from cds_service.settings import SettingError, Settings
 from cds_service.settings import load as load_settings
 from cds_service.store.engines import StoreError

@@ -16,8 +16,8 @@ from uuid import UUID, uuid5
 import msgspec
 from msgspec.structs import replace
 
-from cards.model import EXTENSION, Action, Card, Response, Suggestion
-from cards.texts import as_markdown
+from cds_service.cards.model import EXTENSION, Action, Card, Response, Suggestion
+from cds_service.cards.texts import as_markdown
 
 STANDARD = "standard"
 _LONGEST_SUMMARY = 139

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from cards.model import EXTENSION, Response
-from cards.texts import plain
 from cds_service import bounds
+from cds_service.cards.model import EXTENSION, Response
+from cds_service.cards.texts import plain
 from cds_service.protocol.model import Rule
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import NOT_IN_TIME, Reason, gravest

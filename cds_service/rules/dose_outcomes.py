@@ -107,7 +107,7 @@ def _fired(
         tier=finding.tier,
         facts=weight_facts(case, result.weight),
         values=_values(case, finding, result),
-        limits=tuple(case.limit(name) for name in rule.tier(finding.tier).limits),
+        limits=tuple(case.limit(name) for name in rule.tier(finding.tier).shown),
         proposals=tuple(proposals.get(rule.id, ())),
         figure=finding.figure,
         lower_is_worse=finding.unit == MINUTES,
@@ -185,7 +185,7 @@ def _slip_outcome(case: Case, rule: Rule, slip: Slip, proposals: dict[str, list[
         severity=rule.tier(slip.tier).severity,
         facts=(slip.fact,) if slip.fact else (),
         values=values,
-        limits=tuple(case.limit(name) for name in rule.tier(slip.tier).limits),
+        limits=tuple(case.limit(name) for name in rule.tier(slip.tier).shown),
         proposals=tuple(proposals.get(rule.id, ())),
     )
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from cds_service.deadline import Late
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import Action, Proposal, deletion
-from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.model import STOP_AFTER, Protocol, Rule
 from cds_service.rules import (
     adverse_rules,

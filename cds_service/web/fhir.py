@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 from flask import Flask, Response, request
 
-from cards.wording import wording
+from cds_service.cards.wording import wording
 from cds_service.hooks.errors import operation_outcome
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.protocol import publish

@@ -11,9 +11,9 @@ from uuid import uuid4
 import msgspec
 from flask import Flask, Response, g, request
 
-from cards.model import EXTENSION
-from cards.model import Response as HookResponse
 from cds_service.advise import Advice
+from cds_service.cards.model import EXTENSION
+from cds_service.cards.model import Response as HookResponse
 from cds_service.hooks import discovery
 from cds_service.web import metrics, traces
 from cds_service.web.deployment import Deployment

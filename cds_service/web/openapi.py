@@ -14,7 +14,7 @@ from flask import Flask, Response, current_app
 from msgspec import Meta
 from werkzeug.routing import Rule
 
-from cards.model import Response as HookResponse
+from cds_service.cards.model import Response as HookResponse
 from cds_service.hooks import discovery
 from cds_service.web.deployment import Deployment
 from cds_service.web.readiness import Health

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask, abort, render_template
 
-from cards.compose import FURTHER_WARNINGS
-from cards.could_not_check import TOPIC as COULD_NOT_CHECK
-from cards.wording import wording
+from cds_service.cards.compose import FURTHER_WARNINGS
+from cds_service.cards.could_not_check import TOPIC as COULD_NOT_CHECK
+from cds_service.cards.wording import wording
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.words import Words
 from cds_service.web.deployment import Deployment

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from flask import Flask, Response, g
 
-from cards.compose import Composed
-from cards.model import Response as HookResponse
 from cds_service.advise import Advice, advice, failure
+from cds_service.cards.compose import Composed
+from cds_service.cards.model import Response as HookResponse
 from cds_service.deadline import Deadline
 from cds_service.hooks import discovery
 from cds_service.hooks.discovery import Service

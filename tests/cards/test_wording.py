@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from cards.wording import Wording, wording
+from cds_service.cards.wording import Wording, wording
 from cds_service.knowledge import Knowledge
 
 DAY = date(2026, 11, 22)

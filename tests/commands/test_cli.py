@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from cards.model import EXTENSION
 from cds_service import cli, knowledge
+from cds_service.cards.model import EXTENSION
 from cds_service.commands import check
 from cds_service.protocol.loader import load
 from cds_service.terminology import valuesets

@@ -17,7 +17,7 @@ import msgspec
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 from fhir.resources.R4B.servicerequest import ServiceRequest
 
-from cards.model import EXTENSION
+from cds_service.cards.model import EXTENSION
 from tests.conformance.invariants import RESPONSE, broken
 
 INDICATORS = ("info", "warning", "critical")

@@ -12,8 +12,8 @@ import pytest
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 from msgspec.structs import replace
 
-from cards.model import EXTENSION, Action, Card, Coding, Response, Source, Suggestion
 from cds_service.advise import advise, failure
+from cds_service.cards.model import EXTENSION, Action, Card, Coding, Response, Source, Suggestion
 from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource

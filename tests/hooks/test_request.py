@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cards.texts import escaped
+from cds_service.cards.texts import escaped
 from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import parse
 from tests.hooks.client import Service, card, encoded, topics

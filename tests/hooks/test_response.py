@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 
-from cards.model import EXTENSION
+from cds_service.cards.model import EXTENSION
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.loader import parse_yaml

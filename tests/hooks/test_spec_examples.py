@@ -15,8 +15,8 @@ from typing import Any
 import fhirpathpy
 import pytest
 
-from cards.model import EXTENSION
-from cards.texts import escaped
+from cds_service.cards.model import EXTENSION
+from cds_service.cards.texts import escaped
 from tests.hooks.client import Service, card, encoded, topics, updates
 from tests.hooks.conformance import faults
 from tests.scenarios.build import DRUGS, ROUTES, concept, hook_request, observation, quantity

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cards.model import EXTENSION
-from cards.texts import SUMMARY_LIMIT, as_markdown, escaped, one_line, plain, unescaped, visible
 from cds_service import bounds
 from cds_service.advise import advise
+from cds_service.cards.model import EXTENSION
+from cds_service.cards.texts import SUMMARY_LIMIT, as_markdown, escaped, one_line, plain, unescaped, visible
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cards.model import EXTENSION, Card
 from cds_service.advise import Advice, advice
+from cds_service.cards.model import EXTENSION, Card
 from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.errors import PreconditionFailed

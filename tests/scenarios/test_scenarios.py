@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cards.model import EXTENSION, Card
 from cds_service.advise import advise, explain
+from cds_service.cards.model import EXTENSION, Card
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge

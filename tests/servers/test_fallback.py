@@ -14,7 +14,7 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from cards.model import EXTENSION
+from cds_service.cards.model import EXTENSION
 from cds_service.fhir import lenient
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from flask.testing import FlaskClient
 
-from cards.model import EXTENSION
+from cds_service.cards.model import EXTENSION
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from tests.hooks.client import Service, card, client, encoded

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cards.model import EXTENSION
+from cds_service.cards.model import EXTENSION
 from cds_service.cli import main
 from cds_service.knowledge import Knowledge
 from tests.hooks.client import encoded

@@ -1,0 +1,366 @@
+"""From outcomes to cards: which stand together, which come first, and how many interrupt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import msgspec
+
+from cds_service import bounds
+from cds_service.cards import could_not_check, detail
+from cds_service.cards.model import EXTENSION, Card, Coding, Link, Source
+from cds_service.cards.suggestions import are_alternatives, suggestions
+from cds_service.cards.texts import Text, Texts, as_markdown, one_line, plain
+from cds_service.chart.facts import Weight
+from cds_service.fhir.queries import Query
+from cds_service.figures import show
+from cds_service.orders.proposal import Proposal
+from cds_service.orders.regimen import Step
+from cds_service.protocol.limits import as_written
+from cds_service.protocol.model import SEVERITIES, Limit, Protocol, Severity
+from cds_service.rules.judged import Judged, Note
+from cds_service.rules.outcome import Outcome
+
+FURTHER_WARNINGS = "further-warnings"
+_CATEGORIES = (
+    "dose",
+    "concentration",
+    "allergy",
+    "duplicate",
+    "contraindication",
+    "interaction",
+    "adverse-event",
+    "route",
+    "frequency",
+    "population",
+)
+"""The order of cards of one severity; other categories follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a composition needs beside the outcomes."""
+
+    texts: Texts
+    protocol: Protocol
+    override_reasons: Sequence[Coding]
+    topic_system: str
+    source_url: str
+    """The page of a rule is this and the rule's id."""
+    queries: Mapping[str, Query]
+    """By key."""
+    not_sent: bool
+    """Whether to say which lists were not sent; of a client whose entry says what it sends the operator is told."""
+    signing: bool
+    instance: UUID
+    """From the hook instance: the same call gives the same card identifiers."""
+    now: datetime
+    interruptive: int
+    """How many cards may interrupt, but for critical ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What becomes one card: the outcomes that share it, worst first, and the orders that they are about."""
+
+    outcomes: tuple[Outcome, ...]
+    judged: tuple[Judged, ...]
+    offering: tuple[Outcome, ...]
+    """Those whose proposals the card offers: of an order's dose all, else the rule's for each order."""
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        return tuple(proposal for outcome in self.offering for proposal in outcome.proposals)
+
+    @property
+    def leading(self) -> Outcome:
+        return self.outcomes[0]
+
+    @property
+    def severity(self) -> Severity:
+        assert self.leading.severity is not None
+        return self.leading.severity
+
+    @property
+    def pairs(self) -> tuple[tuple[Judged, Outcome], ...]:
+        return tuple((each, outcome) for each in self.judged for outcome in self.outcomes)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        category = self.leading.rule.category
+        known = _CATEGORIES.index(category) if category in _CATEGORIES else len(_CATEGORIES)
+        return SEVERITIES.index(self.severity), known
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A card, and the outcomes that it stands for with the order of each."""
+
+    card: Card
+    stands_for: tuple[tuple[Judged, Outcome], ...]
+
+
+def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str | Note] = ()) -> list[Composed]:
+    """The cards of a response, worst first. A Note among the `notes` is a doubt, and warns.
+
+    Every critical one is shown; of the others as many interrupt as there is room for, and the rest share one card.
+    At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a
+    critical finding that only informs because it was overridden.
+    """
+    gaps, unchecked = could_not_check.gaps(judged, setting.texts, setting.queries, notes, setting.not_sent)
+    findings = sorted(_findings(judged), key=lambda finding: finding.rank)
+    critical = [f for f in findings if f.severity == "critical"]
+    warnings = [f for f in findings if f.severity == "warning"]
+    info = [f for f in findings if f.severity == "info"]
+    gap_interrupts = bool(gaps) and gaps[0].severity != "info"
+    room = max(0, setting.interruptive - len(critical) - gap_interrupts)
+    shown, collapsed = (warnings, []) if len(warnings) <= room else (warnings[: max(room - 1, 0)], warnings)
+    collapsed = collapsed[len(shown) :]
+    cards = [_card(finding, setting) for finding in (*critical, *shown)]
+    if collapsed:
+        cards.append(_further(collapsed, setting, "warning" if room else "info"))
+    if gaps:
+        cards.append(_could_not_check(gaps, unchecked, judged, setting))
+    interrupted = any(each.card.indicator != "info" for each in cards)
+    always = [f for f in info if any(outcome.overridden is not None for outcome in f.outcomes)]
+    cards += [_card(finding, setting) for finding in (always if setting.signing and interrupted else info)]
+    return _distinct(sorted(cards, key=lambda each: SEVERITIES.index(each.card.indicator)))
+
+
+def _distinct(cards: Sequence[Composed]) -> list[Composed]:
+    """Orders without an id, or with the same one, would give two cards one identifier: the later gets another."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for each in cards:
+        card = each.card
+        number = seen[card.uuid] = seen.get(card.uuid, 0) + 1
+        if number > 1:
+            uuid = uuid5(UUID(card.uuid), str(number))
+            made = card.suggestions and [
+                msgspec.structs.replace(s, uuid=str(uuid5(uuid, s.uuid))) for s in card.suggestions
+            ]
+            card = msgspec.structs.replace(card, uuid=str(uuid), suggestions=made)
+            each = replace(each, card=card)
+        distinct.append(each)
+    return distinct
+
+
+def not_checked_at_all(
+    texts: Texts,
+    protocol: Protocol,
+    topic_system: str,
+    source_url: str,
+    override_reasons: Sequence[Coding],
+    why: str = "failed",
+) -> Card:
+    """The card of a service that failed, or (`why`: busy, late) had no time."""
+    words = texts.words
+    return Card(
+        uuid=str(uuid4()),
+        summary=words.say(why),
+        detail=words.say(f"{why}-body"),
+        indicator="warning",
+        source=Source(
+            label=f"{protocol.title} {protocol.version}",
+            url=source_url + could_not_check.TOPIC,
+            topic=Coding(system=topic_system, code=could_not_check.TOPIC, display=words.say("title-could-not-check")),
+        ),
+        override_reasons=list(override_reasons),
+        extension={EXTENSION: {"rules": [], "limits": []}},
+    )
+
+
+def _findings(judged: Sequence[Judged]) -> list[Finding]:
+    """One for each order's dose; one for each other rule, shared by the orders of which it says the same."""
+    findings: list[Finding] = []
+    shared: dict[tuple[object, ...], list[tuple[Outcome, Judged]]] = {}
+    for each in judged:
+        fired = [outcome for outcome in each.outcomes if outcome.status == "fired"]
+        dose = sorted((o for o in fired if o.rule.card == "dose"), key=_severity)
+        if dose:
+            findings.append(Finding(tuple(dose), (each,), tuple(dose)))
+        for outcome in fired:
+            if outcome.rule.card == "own":
+                key = (outcome.rule.id, outcome.tier, outcome.facts, outcome.severity)
+                shared.setdefault(key, []).append((outcome, each))
+    for group in shared.values():
+        outcomes, of = zip(*group, strict=True)
+        findings.append(Finding((group[0][0],), of, outcomes))
+    return findings
+
+
+def _severity(outcome: Outcome) -> int:
+    return SEVERITIES.index(outcome.severity) if outcome.severity else len(SEVERITIES)
+
+
+def _card(finding: Finding, setting: Setting) -> Composed:
+    leading, texts = finding.leading, setting.texts
+    paragraphs = [detail.body(leading, texts)]
+    if len(finding.outcomes) > 1:
+        paragraphs.append("\n".join(f"- {texts_line}" for texts_line in _bullets(finding.outcomes[1:], texts)))
+    notes: list[Note] = list(dict.fromkeys(note for each in finding.judged for note in each.notes))
+    if leading.rule.card != "dose":
+        notes = [note for note in notes if note.key == "by-name"]
+    paragraphs += _evidence(finding.outcomes, notes, setting)
+    return _made(
+        setting,
+        topic=leading.rule.id,
+        display=texts.by_rule[leading.rule.id].title,
+        summary=detail.summary(leading, texts),
+        paragraphs=paragraphs,
+        severity=finding.severity,
+        outcomes=finding.outcomes,
+        judged=finding.judged,
+        stands_for=finding.pairs,
+        proposals=finding.proposals,
+        links=_links(texts.by_rule[leading.rule.id]),
+    )
+
+
+def _evidence(outcomes: Sequence[Outcome], notes: Sequence[Note], setting: Setting) -> list[str]:
+    names = {key: query.says for key, query in setting.queries.items()}
+    return detail.evidence(outcomes, notes, setting.texts, setting.protocol, setting.now.date(), names)
+
+
+def _bullets(outcomes: Sequence[Outcome], texts: Texts) -> list[str]:
+    return [f"**{as_markdown(detail.summary(o, texts))}.** {detail.body(o, texts)}" for o in outcomes]
+
+
+def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Composed:
+    """Warnings beyond the room there is: one card that names every rule it stands for."""
+    outcomes = tuple(outcome for finding in collapsed for outcome in finding.outcomes)
+    lines = [f"- {line}" for finding in collapsed for line in _bullets(finding.outcomes, setting.texts)]
+    judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
+    paragraphs = ["\n".join(lines)]
+    paragraphs += _evidence(outcomes, (), setting)
+    words = setting.texts.words
+    shorts = ", ".join(setting.texts.by_rule[finding.leading.rule.id].short for finding in collapsed)
+    return _made(
+        setting,
+        topic=FURTHER_WARNINGS,
+        display=words.say("title-further"),
+        summary=one_line(words.say("further", count=len(collapsed), what=shorts)),
+        paragraphs=paragraphs,
+        severity=severity,
+        outcomes=outcomes,
+        judged=judged,
+        stands_for=tuple(pair for finding in collapsed for pair in finding.pairs),
+        proposals=tuple(proposal for finding in collapsed for proposal in finding.proposals),
+    )
+
+
+def _could_not_check(
+    gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
+) -> Composed:
+    words, shown = setting.texts.words, {id(outcome) for outcome in fired}
+    lines = detail.limited([gap.says for gap in gaps], words)
+    paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {line}" for line in lines)]
+    paragraphs += _evidence([outcome for outcome in fired if outcome.limits], (), setting)
+    return _made(
+        setting,
+        topic=could_not_check.TOPIC,
+        display=words.say("title-could-not-check"),
+        summary=could_not_check.summary(gaps, setting.texts),
+        paragraphs=paragraphs,
+        severity=gaps[0].severity,
+        outcomes=tuple(fired),
+        judged=tuple(judged),
+        stands_for=tuple((each, outcome) for each in judged for outcome in each.outcomes if id(outcome) in shown),
+        proposals=tuple(proposal for outcome in fired for proposal in outcome.proposals),
+    )
+
+
+def _made(
+    setting: Setting,
+    topic: str,
+    display: str,
+    summary: str,
+    paragraphs: Sequence[str],
+    severity: Severity,
+    outcomes: Sequence[Outcome],
+    judged: Sequence[Judged],
+    stands_for: tuple[tuple[Judged, Outcome], ...],
+    proposals: Sequence[Proposal],
+    links: Sequence[Link] = (),
+) -> Composed:
+    order = judged[0].order if judged else ""
+    uuid = uuid5(setting.instance, f"{topic} {order}")
+    made = suggestions(proposals, setting.texts.words, uuid)
+    card = Card(
+        uuid=str(uuid),
+        summary=summary,
+        indicator=severity,
+        detail="\n\n".join(paragraph for paragraph in paragraphs if paragraph),
+        source=Source(
+            label=f"{setting.protocol.title} {setting.protocol.version}",
+            url=setting.source_url + topic,
+            topic=Coding(system=setting.topic_system, code=topic, display=display),
+        ),
+        suggestions=made or None,
+        selection_behavior=("at-most-one" if are_alternatives(made) else "any") if made else None,
+        override_reasons=list(setting.override_reasons) if severity != "info" else None,
+        links=list(links) or None,
+        extension={EXTENSION: _extension(outcomes, judged, setting)},
+    )
+    return Composed(card, stands_for)
+
+
+def _links(text: Text) -> list[Link]:
+    return [Link(label=label, url=url, type="absolute") for label, url in text.links]
+
+
+# What machines read ---------------------------------------------------------------------------------------------
+
+
+def _extension(outcomes: Sequence[Outcome], judged: Sequence[Judged], setting: Setting) -> dict[str, Any]:
+    day = setting.now.date()
+    limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits}
+    rules: dict[str, Severity | None] = {}
+    for outcome in sorted(outcomes, key=_severity):
+        rules.setdefault(outcome.rule.id, outcome.severity)
+    leading = judged[0] if judged else None
+    data: dict[str, Any] = {
+        "rules": [{"id": rule, "severity": severity} for rule, severity in rules.items()],
+        "limits": [_limit(limit, setting, day) for limit in limits.values()],
+    }
+    if leading is not None:
+        data["order"] = plain(leading.order, bounds.REFERENCE)
+        data["regimen"] = [_step(number, step) for number, step in enumerate(leading.steps, 1)]
+        if leading.weight is not None:
+            data["weight"] = _weight(leading.weight)
+    return data
+
+
+def _limit(limit: Limit, setting: Setting, day: Any) -> dict[str, Any]:
+    return {
+        "id": limit.id,
+        "value": as_written(limit, day),
+        "unit": limit.unit,
+        "sources": list(limit.sources),
+        "site": limit.site is not None,
+    }
+
+
+def _step(number: int, step: Step) -> dict[str, Any]:
+    figures = {
+        "mg": step.mg if step.finite else None,
+        "mgPerKg": step.mg_per_kg if step.finite else None,
+        "mgPerHour": step.mg_per_hour,
+        "mgPerKgPerHour": step.mg_per_kg_per_hour,
+        "minutes": step.minutes,
+    }
+    shown = {name: None if figure is None else show(figure) for name, figure in figures.items()}
+    return {"step": number, "kind": step.kind, **shown}
+
+
+def _weight(weight: Weight) -> dict[str, Any]:
+    return {
+        "kg": show(weight.kg) if weight.kg is not None else None,
+        "basis": weight.basis,
+        "date": weight.when.latest.date().isoformat(),
+        "reference": plain(weight.reference, bounds.REFERENCE),
+    }

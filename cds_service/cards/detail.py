@@ -1,0 +1,89 @@
+"""The body of a card: what the rule says, the patient's figures, the arithmetic, the limit and its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+from cds_service import bounds
+from cds_service.cards.texts import Texts, Words, as_markdown, escaped
+from cds_service.protocol.limits import as_written
+from cds_service.protocol.model import Limit, Protocol
+from cds_service.rules.judged import Note
+from cds_service.rules.outcome import Outcome
+
+
+def body(outcome: Outcome, texts: Texts) -> str:
+    return texts.by_rule[outcome.rule.id].detail(outcome.tier, outcome.values)
+
+
+def summary(outcome: Outcome, texts: Texts) -> str:
+    return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values)
+
+
+def evidence(
+    outcomes: Sequence[Outcome],
+    notes: Iterable[Note],
+    texts: Texts,
+    protocol: Protocol,
+    day: date,
+    names: Mapping[str, str],
+) -> list[str]:
+    """The sections that every card has, as Markdown paragraphs. Sections without content are left out.
+
+    `names` are those of query keys, as a clinician would say them.
+    """
+    words = texts.words
+    facts = list(dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts))
+    sums = dict.fromkeys(
+        escaped(line) for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n") if line
+    )
+    limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits}
+    said = [as_markdown(words.say(f"note-{note.key}", value=note.value)) for note in notes]
+    changed = dict.fromkeys(
+        as_markdown(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
+    )
+    unread = dict.fromkeys(
+        escaped(words.say("exception-unread", name=names.get(reason.fact, reason.fact), why=reason.says))
+        for outcome in outcomes
+        for reason in outcome.exceptions
+        if outcome.status == "fired" and (reason.undelivered or reason.kind == "not-placed")
+    )
+    sections = [
+        _section(words.say("heading-patient"), limited(facts, words)),
+        _section(words.say("heading-arithmetic"), limited(list(sums), words)),
+        _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
+        _section(words.say("heading-notes"), limited([*said, *changed, *unread], words)),
+        _sources(outcomes, texts, protocol),
+    ]
+    return [section for section in sections if section]
+
+
+def limited(lines: Sequence[str], words: Words) -> list[str]:
+    """As many lines as anybody reads, and how many more there are."""
+    more = len(lines) - bounds.LINES
+    return [*lines[: bounds.LINES], as_markdown(words.say("more-lines", count=more))] if more > 0 else list(lines)
+
+
+def _section(heading: str, lines: Iterable[str] | Mapping[str, object]) -> str:
+    listed = [f"- {line}" for line in lines]
+    return "\n".join([f"**{heading}**", "", *listed]) if listed else ""
+
+
+def _limit(limit: Limit, texts: Texts, day: date) -> str:
+    unit = "" if limit.unit in ("1", "{score}") else limit.unit
+    values = {"title": limit.title, "value": as_written(limit, day), "unit": unit}
+    line = texts.words.say("limit", **values, status=limit.status)
+    if limit.site is not None:
+        line = f"{line}; {texts.words.say('limit-site', owner=limit.site.owner, date=str(limit.site.date))}"
+    return as_markdown(line)
+
+
+def _sources(outcomes: Sequence[Outcome], texts: Texts, protocol: Protocol) -> str:
+    """The citations of the rules, and the statements of the two source documents that they carry."""
+    citations = dict.fromkeys(c for outcome in outcomes for c in outcome.rule.citations)
+    statements = dict.fromkeys(k for outcome in outcomes for k in outcome.rule.statements)
+    lines = [as_markdown(protocol.evidence[c].citation) for c in citations if c in protocol.evidence]
+    if statements:
+        lines.append(as_markdown(texts.words.say("statements", ids=", ".join(statements))))
+    return _section(texts.words.say("heading-sources"), lines)

@@ -1,0 +1,5 @@
+"""What is raised where a protocol, or a site's change to it, cannot be used."""
+
+
+class ProtocolError(Exception):
+    """A protocol (or overlay) that cannot be used. The message says where, what, and what is expected."""
