@@ -25,6 +25,11 @@ KINDS = (*_TAGS, *(tag for tag in _MODELS if tag not in (*_TAGS.values(), *_JOIN
 """The first keys that a fact may have."""
 
 
+def kind_of(word: str) -> type[Any]:
+    """The clause that a fact with this first key becomes."""
+    return _MODELS[_TAGS.get(word, word)]
+
+
 class Facts:
     """The facts that one rule may name: its own, and those that are shared. Shapes: name -> fact as written."""
 
@@ -73,11 +78,11 @@ class Facts:
         if not isinstance(written, dict) or not written:
             raise ProtocolError(f"{where} is neither a mapping nor a line of logic")
         word, looked_for = next(iter(written.items()))
-        kind = _MODELS[_TAGS.get(str(word), str(word))] if word in KINDS else None
-        if kind is None:
+        if word not in KINDS:
             near = get_close_matches(str(word), KINDS, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; it is one of {', '.join(KINDS)}"
             raise ProtocolError(f"{where}: {word} is no kind of fact{hint}")
+        kind = kind_of(word)
         rest = {str(key).replace(" ", "_"): value for key, value in list(written.items())[1:]}
         if "sets" in kind.__struct_fields__:
             fields = {"sets": looked_for, **rest}
