@@ -5,7 +5,7 @@
     │   ├── SettingError        settings: an environment variable
     │   ├── ClientsError        hooks.clients: the file of clients
     │   ├── ProfileError        hooks.profiles: a client's profile
-    │   ├── ProtocolError       protocol.loader: the protocol, or a site's overlay
+    │   ├── ProtocolError       protocol.errors: the protocol, or a site's overlay
     │   ├── TextError           cards.texts: the words of a card
     │   ├── ValueSetError       terminology.valuesets: a value set
     │   ├── VocabularyError     terminology.vocabulary: the words of a value set

@@ -13,8 +13,8 @@ from cds_service.cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
 from cds_service.orders.indication import Kinds
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import Limits
-from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.overlay import load_with_overlay, texts_beside
 from cds_service.rules import judge

@@ -20,7 +20,8 @@ def coverage(knowledge: Knowledge) -> str:
 def _rules(table: list[Row]) -> Iterator[str]:
     yield "# Coverage\n"
     yield (
-        "Written by `make docs` from the scenarios (`tests/scenarios/*.yaml`), each a test of its own. For "
+        "Written by `make docs` from the scenarios (`scenarios.yaml` in each rule's folder, and "
+        "`tests/scenarios/*.yaml`), each a test of its own. For "
         "each rule: what fires it, what just does not, where it could not tell, and what suppresses it. Where there "
         "is a reason that no scenario can be, it is given; a scenario that is still to be written is marked "
         f"{GAP}.\n"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import load
+from cds_service.protocol import schema
 from docs import conformance, coverage_page, protocol_page, sandbox_page
 from supply import licences
 from tests import sandbox
@@ -101,7 +103,13 @@ def coverage() -> str:
     return coverage_page.coverage(load())
 
 
+def rule_schema() -> str:
+    """cards/rule.schema.json, for editors."""
+    return json.dumps(schema.of_rule(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES = {
+    "cards/rule.schema.json": rule_schema,
     "docs/conformance.md": conformance.page,
     "docs/examples.md": examples,
     "docs/settings.md": settings_page,

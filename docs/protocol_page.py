@@ -16,7 +16,7 @@ from cds_service.rules import judge
 INTRODUCTION = """\
 # The protocol
 
-Written by `make docs` from the data of the service (`cds_service/protocol/ketamine/` and `cards/texts/`): what
+Written by `make docs` from the data of the service (`cards/ketamine/` and `cards/common/`): what
 stands here is what is judged. `ketamine-cds protocol show ID` prints one entry, `ketamine-cds protocol evidence` the
 sources with what rests on each.
 
@@ -30,10 +30,10 @@ exception (“unless”) that cannot be read silences nothing: the finding stand
 not sent, and its card names the list. Its ways to fire stand from the worst to the least, and the
 first that holds counts. *Critical* and *warning* interrupt and ask for a reason, *info* never interrupts. “Above” is
 strict: a dose that equals its limit passes. Words in “quotes” are value sets
-(`cds_service/terminology/valuesets/`); words in ‹…› are filled in from the order and the chart.
+(`cards/common/valuesets/`); words in ‹…› are filled in from the order and the chart.
 
 **Words without a code.** A problem or an allergy that has no known code is read by its words, in English, German,
-French and Spanish (`cds_service/terminology/words/`). A match asks, by name, on the card “could not check”, with a
+French and Spanish (`cards/common/vocabularies/`). A match asks, by name, on the card “could not check”, with a
 warning where the rule has a critical tier; it never fires a rule. Suspicion and history ask too; what the words deny,
 or say of the family, does not. Only the drug itself is recognised by its name: an allergy whose code, product or
 words name ketamine or esketamine fires [`allergy-ketamine`](#allergy-ketamine). An entry that says that nothing is
@@ -59,7 +59,7 @@ source is given; nobody graded the evidence formally. Every value needs an owner
 
 **How to change it.** A site changes a limit, a severity or a rule in an overlay file, with an owner, a date and a
 reason (`ketamine-cds protocol validate FILE`); the card then says that a site limit applied. The words of a card are
-the file `cards/texts/RULE.md`.
+the file `cards/ketamine/rules/RULE/card.md`.
 """
 
 
@@ -122,13 +122,15 @@ class _Page:
                 yield f"{'  ' * depth}- {line}"
 
     def _of_rule(self, rule: Rule) -> Iterator[str]:
-        limits = dict.fromkeys(name for tier in rule.tiers for name in tier.limits)
+        limits = dict.fromkeys(name for tier in rule.tiers for name in tier.shown)
         if limits:
             yield from self._table_of_limits([self.protocol.limits[name] for name in limits], anchors=False)
-        silenced = [*self._changes(rule), *self._yields(rule), *([rule.suppressed_by] if rule.suppressed_by else [])]
+        silenced = [*self._changes(rule), *self._yields(rule)]
         yield f"**What changes or silences it:**{'' if silenced else ' nothing.'}\n"
         if silenced:
             yield "\n".join(f"- {each}" for each in silenced) + "\n"
+        if rule.cannot_see:
+            yield f"**What it cannot see:** {' '.join(rule.cannot_see)}\n"
         if rule.suggests:
             yield f"**Offers:** {'; '.join(_lower(self.words.offer(name)) for name in rule.suggests)}.\n"
         reads = judge.read_by(rule, self._query_of)

@@ -1,7 +1,9 @@
 """Reads the card texts: the shipped ones, a site's own and those of other languages, each checked before it is used.
 
-A file is `RULE.md` or `RULE.LANGUAGE.md`, the shared words are `words.yaml` or `words.LANGUAGE.yaml`. Whatever is
-misspelt, holds a number of its own or cannot be filled is refused, so that no card fails at the bedside.
+A rule's text is `card.md` or `card.LANGUAGE.md` in its folder, the words of all are `words.yaml` or
+`words.LANGUAGE.yaml` in cards/common. A site's own folder `texts` holds `RULE.md`, `RULE.LANGUAGE.md` and words in
+place of them. Whatever is misspelt, holds a number of its own or cannot be filled is refused, so that no card fails
+at the bedside.
 """
 
 from __future__ import annotations
@@ -9,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 import frontmatter
@@ -21,8 +22,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from cds_service.cards.literals import Literals, Quote
 from cds_service.cards.shown import TextError, filters
 from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
+from cds_service.folders import COMMON
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import LimitBook
-from cds_service.protocol.loader import ProtocolError, did_you_mean, parse_yaml
+from cds_service.protocol.loader import did_you_mean, parse_yaml
 from cds_service.protocol.model import Protocol, Rule
 
 _WORDS = "words"
@@ -77,13 +80,13 @@ def _environment(finalize: Callable[[Any], str], **options: bool) -> ImmutableSa
 class _File:
     """One file of a folder of texts."""
 
-    path: Traversable
+    path: Path
     language: str
     site: bool
 
     @property
     def shown(self) -> str:
-        return f"texts/{self.path.name}"
+        return f"{self.path.parent.name}/{self.path.name}"
 
     def read(self) -> str:
         try:
@@ -92,23 +95,41 @@ class _File:
             raise TextError(f"{self.shown}: cannot be read as UTF-8") from error
 
 
-def load(protocol: Protocol, extra: Traversable | None = None) -> Texts:
-    """The texts of the shipped folder, and of a site's own where it has one; the site's win.
+def load(protocol: Protocol, extra: Path | None = None) -> Texts:
+    """The texts of the rules' folders, and of a site's own where it has one; the site's win.
 
     In another language a rule says what the site's file of that language says, else the site's English one, else the
     shipped file of that language, else the shipped English one; the shared words likewise, one by one. Raises
     TextError.
     """
-    shipped = resources.files(__package__).joinpath("texts")
-    files = [*_files(shipped, protocol, site=False), *(_files(extra, protocol, site=True) if extra else ())]
+    files = [*_words_of_all(), *_of_rules(protocol), *(_files(extra, protocol) if extra else ())]
     shelf = _Shelf(protocol, files)
     english = shelf.texts(shelf.english)
     others = sorted({file.language for _, file in files} - {ENGLISH})
     return replace(english, others={code: shelf.texts(_Language(code, shelf.limits), english) for code in others})
 
 
-def _files(folder: Traversable, protocol: Protocol, site: bool) -> Iterator[tuple[str, _File]]:
-    """(rule or `words`, file). Raises TextError for a file that is neither."""
+def _words_of_all() -> Iterator[tuple[str, _File]]:
+    for path in sorted(COMMON.glob(f"{_WORDS}*.yaml")):
+        yield _WORDS, _File(path, _language(path), site=False)
+
+
+def _of_rules(protocol: Protocol) -> Iterator[tuple[str, _File]]:
+    """(rule, its card in each language), of the shipped rules and of a site's own."""
+    shipped = Path(protocol.folders[0])
+    for rule in protocol.rules.values():
+        for folder in map(Path, protocol.folders):
+            for path in sorted((folder / rule.id).glob("card*.md")):
+                yield rule.id, _File(path, _language(path), site=folder != shipped)
+
+
+def _language(path: Path) -> str:
+    """`card.md` is English, `card.de.md` German."""
+    return path.name.split(".")[1] if path.name.count(".") > 1 else ENGLISH
+
+
+def _files(folder: Path, protocol: Protocol) -> Iterator[tuple[str, _File]]:
+    """(rule or `words`, file) of a site's folder. Raises TextError for a file that is neither."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith("."):
             continue
@@ -117,7 +138,7 @@ def _files(folder: Traversable, protocol: Protocol, site: bool) -> Iterator[tupl
         known = [*(f"{rule}.md" for rule in protocol.rules), f"{_WORDS}.yaml"]
         if found is None or found["kind"] != kind or (kind == "md" and found["name"] not in protocol.rules):
             raise TextError(f"texts/{path.name}: there is no such text{did_you_mean(path.name, known)}")
-        yield found["name"], _File(path, found["language"] or ENGLISH, site)
+        yield found["name"], _File(path, found["language"] or ENGLISH, site=True)
 
 
 class _Shelf:
@@ -153,7 +174,7 @@ class _Shelf:
             elif english is not None:
                 by_rule[rule.id] = english.by_rule[rule.id]
             else:
-                raise TextError(f"the rule {rule.id} has no card text {rule.id}.md")
+                raise TextError(f"the rule {rule.id} has no card text card.md")
         return Texts(by_rule, Words(reader.entries, reader.fixed()), reader.code)
 
     def _add_words(self, reader: _Language) -> None:

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from cds_service import units
 from cds_service.figures import show
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import LimitBook, listed
-from cds_service.protocol.loader import ProtocolError
 
 
 class TextError(ProtocolError):

@@ -102,15 +102,15 @@ def _rule(rule: Rule, protocol: Protocol, words: Words) -> Iterator[str]:
     yield f"{rule.id} (row {rule.row}, {rule.category}): {rule.title}"
     yield from textwrap.wrap(words.trigger(rule), _WIDTH, initial_indent="  ", subsequent_indent="  ")
     for tier in rule.tiers:
-        limits = f", limits {', '.join(tier.limits)}" if tier.limits else ""
+        limits = f", limits {', '.join(tier.shown)}" if tier.shown else ""
         yield f"  {tier.severity:8} {tier.name}{limits}"
     for change in rule.changes:
         if change.site is None:
             yield f"  becomes {change.to} when {change.because}"
     yield from _conditions(rule, words)
     yield from _filters(rule, words)
-    if rule.suppressed_by:
-        yield f"  suppressed by: {rule.suppressed_by}"
+    for unseen in rule.cannot_see:
+        yield f"  cannot see: {unseen}"
     for name in rule.citations:
         yield f"  {name}: {protocol.evidence[name].citation}"
     for name in rule.statements:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.model import SEVERITIES, Added, Any, Change, Clause, Rule, Tier
 from cds_service.protocol.owned import Owned, look_up
 

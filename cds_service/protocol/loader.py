@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from importlib import resources
-from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import yaml
+from msgspec.structs import replace
 
-from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.errors import UNREADABLE
+from cds_service.folders import CARDS, COMMON
 from cds_service.protocol import model
+from cds_service.protocol.errors import ProtocolError
+from cds_service.protocol.facts import Facts
+from cds_service.protocol.references import Named, named_in
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
-
-
-class ProtocolError(ConfigurationError):
-    """A protocol (or overlay) that cannot be used. The message says where, what, and what is expected."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -86,55 +86,118 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         raise ProtocolError(f"{where}: {error}") from error
 
 
-def load(valuesets: ValueSets, root: Traversable | None = None) -> model.Protocol:
-    """The shipped protocol, or the one in the folder `root`, checked. Raises ProtocolError."""
-    root = root or resources.files(__package__).joinpath("ketamine")
-    head = parse_yaml(root.joinpath("protocol.yaml").read_text("utf-8"), "protocol.yaml")
+def load(valuesets: ValueSets, root: Path = CARDS / "ketamine") -> model.Protocol:
+    """The protocol in the folder `root`, checked. Raises ProtocolError."""
+    head = _mapping(root / "protocol.yaml")
+    shared = shared_facts(root)
+    rules, limits = read_rules(root / "rules", shared, sorted(folders(root / "rules")))
     protocol = convert(
         {
             **head,
-            "limits": {key: {**entry, "id": key} for key, entry in _merged(root, "limits").items()},
-            "rules": {rule["id"]: rule for rule in sorted(_rules(root), key=lambda rule: rule["row"])},
-            **{part: _merged(root, part) for part in _PARTS},
+            "limits": _disjoint(_with_ids(_mapping(root / "limits.yaml")), limits),
+            "rules": dict(sorted(rules.items(), key=lambda item: item[1]["row"])),
+            **{part: _mapping(root / f"{part}.yaml") for part in _PARTS},
+            "facts": shared,
+            "folders": [str(root / "rules")],
         },
         model.Protocol,
         root.name,
     )
+    protocol = with_shown_limits(protocol)
     check(protocol, valuesets)
     return protocol
 
 
 _PARTS = ("indications", "orderables", "statements", "conflicts", "evidence")
+_RULE_FILES = re.compile(r"rule\.yaml|card(\.[a-z]{2,3})?\.md|card\.[a-z]+(\.[a-z]{2,3})?\.md|scenarios\.yaml")
 
 
-def _files(root: Traversable, part: str) -> Iterator[tuple[str, Any]]:
-    """The parsed files of a part: `part.yaml`, or all of the folder `part/`, in name order."""
-    single = root.joinpath(f"{part}.yaml")
-    folder = root.joinpath(part)
-    paths = [single] if single.is_file() else sorted(folder.iterdir(), key=lambda path: path.name)
-    for path in paths:
-        if path.name.endswith(".yaml"):
-            yield path.name, parse_yaml(path.read_text("utf-8"), path.name)
+def shared_facts(root: Path) -> dict[str, Any]:
+    """The facts that every rule of the protocol may name: those of all drugs, and its own. Raises ProtocolError."""
+    common, own = _mapping(COMMON / "facts.yaml"), _mapping(root / "facts.yaml")
+    return _disjoint(common, own)
 
 
-def _merged(root: Traversable, part: str) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for name, entries in _files(root, part):
-        for key, entry in entries.items():
-            if key in merged:
-                raise ProtocolError(f"{name}: {key} stands in two files")
-            merged[key] = entry
-    return merged
+def read_rules(
+    folder: Path, shared: Mapping[str, Any], names: Iterable[str]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The rules of these names, a folder each, and the limits that stand in them. Raises ProtocolError."""
+    rules: dict[str, dict[str, Any]] = {}
+    limits: dict[str, Any] = {}
+    for name in names:
+        written = _mapping(folder / name / "rule.yaml")
+        for file in sorted((folder / name).iterdir()):
+            if not _RULE_FILES.fullmatch(file.name):
+                raise ProtocolError(f"{name}: {file.name} is no file of a rule")
+        limits = _disjoint(limits, _with_ids(written.pop("limits", {})))
+        rules[name] = _rule(name, written, shared)
+    return rules, limits
 
 
-def _rules(root: Traversable) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
-    for name, entries in _files(root, "rules"):
-        for entry in entries:
-            if entry.get("id") in seen:
-                raise ProtocolError(f"{name}: the rule {entry['id']} stands twice")
-            seen.add(entry.get("id"))
-            yield entry
+def _rule(name: str, written: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule as its file has it, in the form that the model reads: every line of logic as a clause."""
+    facts = Facts(written.pop("facts", {}), shared, name)
+    tiers = [_tier(key, tier, facts) for key, tier in written.pop("tiers", {}).items()]
+    changes = [{**change, "when": facts.clause(change["when"])} for change in written.pop("changes", [])]
+    if facts.unused:
+        raise ProtocolError(f"{name}: no line names the fact “{facts.unused[0]}”")
+    return {**written, "id": name, "tiers": tiers, "changes": changes}
+
+
+def _tier(name: str, written: Any, facts: Facts) -> dict[str, Any]:
+    """One of `critical: LOGIC`, `name: {critical: LOGIC, limits: […]}` and, where code judges, `name: critical`."""
+    tier: dict[str, Any] = {"name": name}
+    if isinstance(written, str):
+        written = {name: written} if name in model.SEVERITIES else {written: None}
+    for key, value in written.items():
+        if key in model.SEVERITIES:
+            tier |= {"severity": key} | ({} if value is None else {"when": facts.clause(value)})
+        else:
+            tier[key] = value
+    return tier
+
+
+def with_shown_limits(protocol: model.Protocol) -> model.Protocol:
+    """Each tier with the limits that its card shows: those that it lists, and those that its facts ask."""
+    rules = {
+        name: replace(
+            rule,
+            tiers=[
+                replace(tier, shown=list(dict.fromkeys([*tier.limits, *named_in(tier.when).limits])))
+                for tier in rule.tiers
+            ],
+        )
+        for name, rule in protocol.rules.items()
+    }
+    return replace(protocol, rules=rules)
+
+
+def folders(folder: Path) -> Iterator[str]:
+    return (path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A YAML file of one mapping; empty where there is none of that name. Raises ProtocolError."""
+    where = f"{path.parent.name}/{path.name}"
+    if not path.is_file():
+        if path.name in ("rule.yaml", "protocol.yaml"):
+            raise ProtocolError(f"{where} is missing")
+        return {}
+    found = parse_yaml(path.read_text("utf-8"), where)
+    if not isinstance(found, dict):
+        raise ProtocolError(f"{where} is not a mapping")
+    return found
+
+
+def _with_ids(limits: dict[str, Any]) -> dict[str, Any]:
+    return {key: {**entry, "id": key} for key, entry in limits.items()}
+
+
+def _disjoint(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    for key in second:
+        if key in first:
+            raise ProtocolError(f"{key} stands in two files")
+    return first | second
 
 
 def check(protocol: model.Protocol, valuesets: ValueSets) -> None:
@@ -192,9 +255,10 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "suggestion", suggested, known)
     yield from _unknown(rule.id, "limit", list(rule.limits.values()), protocol.limits)
     yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
-    limits, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
-    yield from _unknown(rule.id, "limit", [*limits, *(n for t in rule.tiers for n in t.limits)], protocol.limits)
-    yield from _set_faults(rule.id, sets, valuesets)
+    named = _named_by(rule)
+    limits = [*named.limits, *(name for tier in rule.tiers for name in tier.limits)]
+    yield from _unknown(rule.id, "limit", limits, protocol.limits)
+    yield from _set_faults(rule.id, named.valuesets, valuesets)
     clauses = [tier.when for tier in rule.tiers if tier.when is not None] + [change.when for change in rule.changes]
     yield from _clause_faults(rule.id, clauses, protocol)
     for change in rule.changes:
@@ -219,8 +283,7 @@ def not_judged(protocol: model.Protocol, valuesets: ValueSets) -> dict[str, list
     """Value set without codes -> the rules that name it: what they ask of it is not judged by this software."""
     found: dict[str, list[str]] = {}
     for rule in protocol.rules.values():
-        _, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
-        for name in dict.fromkeys(sets):
+        for name in dict.fromkeys(_named_by(rule).valuesets):
             if name in valuesets and valuesets[name].no_codes and not rule.off:
                 found.setdefault(name, []).append(rule.id)
     return found
@@ -285,38 +348,5 @@ def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[st
             yield f"{owner} names the {kind} {name}, which does not exist{did_you_mean(name, known)}"
 
 
-_LIMIT_FIELDS = (
-    "within", "started_within", "date_ahead", "single_dose_at_most", "above_reference_times", "risen_by", "fallen_by",
-    "twice_within", "at_least", "days", "doses", "running_longer_than", "age_at_least", "age_below", "finite_at_most",
-    "planned_longer_than", "cut_by", "answered_by_cut", "dose_at_least",
-)  # fmt: skip
-_LIMITS_FIELDS = ("above", "below", "at_most", "at_least", "doubt_up_to")
-_SET_FIELDS = (
-    "sets", "asks", "answer", "answered_no", "unless_in", "only", "reasons", "routes", "ingredient", "reason",
-    "category",
-    "status_reason",
-)  # fmt: skip
-
-
-def _named_in(clauses: list[model.Clause | None]) -> tuple[list[str], list[str]]:
-    """(limits, value sets) that the clauses name, at any depth."""
-    limits: list[str] = []
-    sets: list[str] = []
-    for clause in clauses:
-        if clause is None:
-            continue
-        limits += [v for name in _LIMIT_FIELDS if isinstance(v := getattr(clause, name, None), str)]
-        limits += [
-            v for name in _LIMITS_FIELDS if isinstance(each := getattr(clause, name, None), list) for v in each
-        ]
-        for name in _SET_FIELDS:
-            sets += getattr(clause, name, [])
-        later = getattr(clause, "unless_later", [])
-        if later and isinstance(later[0], str):
-            sets += later
-            later = []
-        parts = clause.of if isinstance(clause, model.Any | model.All | model.Not | model.Unless) else []
-        inner = _named_in([*parts, *later])
-        limits += inner[0]
-        sets += inner[1]
-    return limits, sets
+def _named_by(rule: model.Rule) -> Named:
+    return named_in(*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -25,6 +26,11 @@ LOWER_TO, SLOW_TO, CAP_TO = "lower-to-", "slow-to-", "cap-to-"
 """Before the id of a limit: what was ordered is brought down to it, given over it, or gets a maximum that keeps the
 worst hour to it. All are tried on the order, so that no other rule of the dose objects."""
 TO_A_LIMIT = (STOP_AFTER, LOWER_TO, SLOW_TO, CAP_TO)
+
+LimitName = Annotated[str, msgspec.Meta(extra={"names": "limit"})]
+"""The id of a limit; what names one says so by its type, so that nothing keeps a list of such fields."""
+SetName = Annotated[str, msgspec.Meta(extra={"names": "valueset"})]
+"""The id of a value set, or `set/group`."""
 
 EvidenceStatus = Literal["verified", "second-hand", "unverified", "design"]
 
@@ -89,49 +95,49 @@ class Added(All, frozen=True, kw_only=True, tag_field="fact", tag="added"):
 class ConditionIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="condition", rename={"sets": "in"}):
     """A problem in one of `in`. Dates are onset, else recorded."""
 
-    sets: list[str]
+    sets: list[SetName]
     status: Literal["active", "inactive", "any"] = "active"
-    within: str | None = None
+    within: LimitName | None = None
     undated: Literal["no", "yes", "only"] = "no"
     """With `within`: whether an undated one counts too; `only`: nothing but undated ones count."""
     history: bool = False
     """Codes that are themselves a history ("old infarction") count."""
-    unless_in: list[str] = []
+    unless_in: list[SetName] = []
     """A problem that is in one of these too does not count."""
     unless_later: list[Clause] = []
     """All of these, measured after the problem was recorded, take it away."""
-    asks: list[str] = []
+    asks: list[SetName] = []
     """Sets whose codes only ask: they make it untold, never a finding."""
 
 
 class ObservationIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="observation", rename={"sets": "in"}):
     """A measurement in `in`, within a window, compared with a limit or an answer."""
 
-    sets: list[str]
+    sets: list[SetName]
     which: Literal["newest", "newest-of-each-code", "any"] = "newest"
-    within: str | None = None
-    above: list[str] = []
-    below: list[str] = []
-    at_most: list[str] = []
-    at_least: list[str] = []
+    within: LimitName | None = None
+    above: list[LimitName] = []
+    below: list[LimitName] = []
+    at_most: list[LimitName] = []
+    at_least: list[LimitName] = []
     """Limits; where several are named, the one in the measurement's kind of unit counts."""
-    answer: list[str] = []
+    answer: list[SetName] = []
     """Value sets of coded answers or interpretations that hold."""
-    answered_no: list[str] = []
+    answered_no: list[SetName] = []
     """Those that do not; any other answer cannot be told."""
     above_reference: bool = False
     """Above the laboratory's own reference range, or interpreted as high."""
-    above_reference_times: str | None = None
+    above_reference_times: LimitName | None = None
     """Above so many times the upper end of the laboratory's own range."""
     in_reference: bool = False
     """Within the laboratory's own reference range."""
-    risen_by: str | None = None
+    risen_by: LimitName | None = None
     """Above the lowest earlier one in the window by more than this: per cent, or points of a score."""
-    fallen_by: str | None = None
+    fallen_by: LimitName | None = None
     """Below the highest earlier one in the window by at least this."""
-    twice_within: str | None = None
+    twice_within: LimitName | None = None
     """Two readings for which all this holds, no further apart."""
-    date_ahead: str | None = None
+    date_ahead: LimitName | None = None
     """The value is a date that lies ahead by no more than this."""
     any_value: bool = False
     present: bool = False
@@ -141,29 +147,29 @@ class ObservationIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="obs
 class SymptomIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="symptom", rename={"sets": "in"}):
     """A recent complaint in one of `in`: an observation that affirms it, a problem that began, an adverse event."""
 
-    sets: list[str]
-    within: str
-    answered_by_cut: str | None = None
+    sets: list[SetName]
+    within: LimitName
+    answered_by_cut: LimitName | None = None
     """The order's rate is at least so many per cent below the one that ran when each of them was noticed."""
 
 
 class MedicineIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="medicine", rename={"sets": "in"}):
     """A medicine in one of `in`, ordered (active) or given."""
 
-    sets: list[str]
-    within: str | None = None
+    sets: list[SetName]
+    within: LimitName | None = None
     """Given, or ordered anew, within this; without it an active order or a running infusion counts."""
-    started_within: str | None = None
+    started_within: LimitName | None = None
     running: bool = False
     """Only an administration in progress."""
-    routes: list[str] = []
-    reasons: list[str] = []
+    routes: list[SetName] = []
+    reasons: list[SetName] = []
     """Only when the order's reason is in one of these sets."""
     given: bool = False
     """Only what was given or is running."""
-    at_least: str | None = None
+    at_least: LimitName | None = None
     """So many different ones."""
-    only: list[str] = []
+    only: list[SetName] = []
     """All that match are in one of these."""
     single_dose: bool = False
     """Only one dose of them was given or ordered."""
@@ -172,41 +178,41 @@ class MedicineIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="medici
 class ExposureIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="exposure"):
     """How often the drug that is ordered was given before, in a window, or for how long it has been running."""
 
-    days: str | None = None
+    days: LimitName | None = None
     """On at least so many days …"""
-    doses: str | None = None
+    doses: LimitName | None = None
     """… or at least so many times, …"""
-    within: str | None = None
+    within: LimitName | None = None
     """… in this window."""
-    running_longer_than: str | None = None
+    running_longer_than: LimitName | None = None
     running: bool = False
 
 
 class PatientIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="patient"):
     sex: Literal["female", "male"] | None = None
-    age_at_least: str | None = None
-    age_below: str | None = None
+    age_at_least: LimitName | None = None
+    age_below: LimitName | None = None
 
 
 class ProcedureIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="procedure", rename={"sets": "in"}):
-    sets: list[str]
-    within: str | None = None
+    sets: list[SetName]
+    within: LimitName | None = None
     this_encounter: bool = False
-    unless_later: list[str] = []
+    unless_later: list[SetName] = []
     """Procedures of these sets that took place afterwards take it away."""
 
 
 class AllergyIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="allergy", rename={"sets": "in"}):
-    sets: list[str]
+    sets: list[SetName]
     kind: Literal["any", "allergy", "intolerance"] = "any"
-    asks: list[str] = []
+    asks: list[SetName] = []
     """Sets whose codes only ask, as above."""
 
 
 class EncounterIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="encounter", rename={"sets": "in"}):
     """The encounter's class or the type of its present location is in one of `in`."""
 
-    sets: list[str]
+    sets: list[SetName]
 
 
 class OrderIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="order"):
@@ -216,36 +222,36 @@ class OrderIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="order"):
     analgesic: bool = False
     """Judged as an analgesic: every indication but depression, none and unknown ones too, outside procedures."""
     context: list[str] = []
-    ingredient: list[str] = []
-    reason: list[str] = []
+    ingredient: list[SetName] = []
+    reason: list[SetName] = []
     """A reason in one of these value sets."""
-    category: list[str] = []
+    category: list[SetName] = []
     """A category of the order in one of these value sets."""
-    status_reason: list[str] = []
+    status_reason: list[SetName] = []
     """Why its status is what it is, in one of these value sets."""
     route: list[str] = []
     """One of these routes, as cds_service/orders/routes.toml names them."""
     single_dose: bool = False
     """One bolus or short infusion that is not repeated."""
-    single_dose_at_most: str | None = None
+    single_dose_at_most: LimitName | None = None
     repeated: bool = False
     """More than one dose is planned."""
     continuous: bool = False
     """A continuous infusion, or a part of it is one."""
-    finite_at_most: str | None = None
+    finite_at_most: LimitName | None = None
     """No dose but finite ones of less than an hour, none above this."""
-    planned_longer_than: str | None = None
+    planned_longer_than: LimitName | None = None
     """A continuous infusion with an end that lies further off."""
     without_end: bool = False
     """A continuous infusion without an end."""
-    cut_by: str | None = None
+    cut_by: LimitName | None = None
     """Its rate is below the running one by at least so many per cent."""
 
 
 class MonitoringIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="monitoring", rename={"sets": "in"}):
     """Active or drafted orders for every one of `in`, or procedures for it in progress."""
 
-    sets: list[str]
+    sets: list[SetName]
 
 
 class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount"):
@@ -265,24 +271,24 @@ class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount")
     """Only (or all but) finite doses that are no longer than a session of their use."""
     pushed: bool = False
     """Only pushes: said so, or stated to take no longer than a bolus."""
-    dose_at_least: str | None = None
+    dose_at_least: LimitName | None = None
     """Only steps of at least this dose (mg/kg)."""
     weight: Literal["dosing", "ideal"] = "dosing"
     together: bool = False
     """Also what is given together by one route: infusions that can run at the same time, doses that start
     `within`."""
-    within: str | None = None
+    within: LimitName | None = None
     repeats: bool = False
     """Scheduled repeats that start `within` are added up; of a rate, they are what is given in an hour."""
-    above: list[str] = []
-    at_least: list[str] = []
-    below: list[str] = []
-    at_most: list[str] = []
+    above: list[LimitName] = []
+    at_least: list[LimitName] = []
+    below: list[LimitName] = []
+    at_most: list[LimitName] = []
     push: Literal["timed", "untimed", "any"] = "timed"
     """Of a time: which pushes count as no time at all; `timed`: none, a push has the time that is stated."""
     unstated: bool = False
     """Of a time: only where none is stated, so that there is nothing to compare."""
-    doubt_up_to: list[str] = []
+    doubt_up_to: list[LimitName] = []
     """Words alone leave it untold up to this limit instead of its own; above it a milder rule fires."""
 
 
@@ -317,31 +323,55 @@ class Change(Entry, frozen=True, kw_only=True):
     """Of a site's filter. It only lowers, after the protocol's own changes."""
 
 
-class Tier(Entry, frozen=True, kw_only=True):
+class Tier(Entry, frozen=True, kw_only=True, rename={"suggests": "offers"}.get):
     """One way in which a rule fires. Tiers stand from worst to least; the first that holds counts."""
 
     name: str
     severity: Severity
     limits: list[str] = []
+    """Those that its judgement in code reads, or that its card shows besides those of its facts."""
     when: Clause | None = None
     suggests: list[str] = []
     """What the card offers for this tier, before what the rule suggests."""
+    shown: list[str] = []
+    """All that its card shows; the loader fills it."""
 
 
-class Rule(Entry, frozen=True, kw_only=True):
-    """One row of the catalogue."""
+class Rule(
+    Entry,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "judge": "judged by",
+        "trigger": "fires when",
+        "citations": "evidence",
+        "suggests": "offers",
+        "yields_to": "yields to",
+        "cannot_see": "cannot see",
+        "limits": "with limits",
+        "sets": "with sets",
+    }.get,
+):
+    """One rule of the catalogue, as its folder's rule.yaml has it."""
 
     id: str
     row: int
+    """Its number in the catalogue, which is also the order of rules."""
     category: str
     title: str
-    judge: str
-    """`clauses`; `amounts`, whose tiers all hold amounts and are repaired together; or the name of the judgement in
-    cds_service/rules that knows how."""
-    limits: dict[str, str] = {}
+    owner: str = "pharmacy"
+    """Who answers for it."""
+    state: Literal["experimental", "stable", "deprecated"] = "stable"
+    """Its life: an experimental rule is judged and kept in the audit, and never shown."""
+    changed: str | None = None
+    """The day and the reason of its last change."""
+    judge: str = "clauses"
+    """`clauses`: its lines of logic alone; `amounts`, whose tiers all hold amounts and are repaired together; or the
+    name of the judgement in cds_service/rules that knows how."""
+    limits: dict[str, LimitName] = {}
     """The limits that such a judgement asks for, by the names that it gives them."""
     trigger: str | None = None
-    """In words, when it fires; for those that their clauses do not describe."""
+    """In words, when it fires; for those that their lines of logic do not describe."""
     tiers: list[Tier]
     needs: list[str] = []
     """Data without which the rule cannot be told and which must be on record: where nobody recorded them, the
@@ -360,8 +390,8 @@ class Rule(Entry, frozen=True, kw_only=True):
     """Where it is judged."""
     judges: Literal["order", "stop"] = "order"
     """What it judges: an order, or the end of one (a draft that is stopped, cancelled or completed)."""
-    suppressed_by: str | None = None
-    """In words, what silences it and is judged in code or left to a site."""
+    cannot_see: list[str] = []
+    """In words, what might speak against the finding and is not looked for: the clinician's to weigh, or a site's."""
     site: SiteChange | None = None
     off: bool = False
 
@@ -456,3 +486,7 @@ class Protocol(Entry, frozen=True, kw_only=True):
     products: list[Product] = []
     site: str | None = None
     """The name of the site whose overlay is in force."""
+    facts: Mapping[str, typing.Any] = {}
+    """The facts that every rule may name, as they are written."""
+    folders: tuple[str, ...] = ()
+    """Where the folders of its rules lie; the site's own last."""

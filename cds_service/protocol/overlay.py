@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from cds_service.protocol import loader
+from cds_service.protocol.errors import ProtocolError
+from cds_service.protocol.facts import Facts
 from cds_service.protocol.filters import Condition, Filter, narrowed, widened
-from cds_service.protocol.loader import ProtocolError
 from cds_service.protocol.model import (
     Entry,
     Evidence,
@@ -61,13 +62,9 @@ class ProductChange(Owned, frozen=True, kw_only=True):
 
 
 class Addition(Owned, frozen=True, kw_only=True):
-    """Rules of the site's own, in the shape of the shipped ones, with the limits and orders that they name.
+    """Rules of the site's own: their folders, in the shape of the shipped ones, stand in `rules/` beside the file."""
 
-    A rule's card text stands in the folder `texts` beside the overlay file.
-    """
-
-    rules: list[Rule]
-    limits: dict[str, Limit] = {}
+    rules: list[str]
     orderables: dict[str, Orderable] = {}
     evidence: dict[str, Evidence] = {}
 
@@ -85,13 +82,13 @@ class Overlay(Entry, frozen=True, kw_only=True):
     filters: list[Filter] = []
 
 
-def read(path: Path) -> Overlay:
-    """The overlay file, its shape checked. Raises ProtocolError."""
+def read(path: Path, shared: Mapping[str, Any]) -> Overlay:
+    """The overlay file, its shape checked; its lines may name its own and the `shared` facts. Raises ProtocolError."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: cannot be read: {error}") from error
-    overlay = loader.convert(loader.parse_yaml(text, path.name), Overlay, path.name)
+    overlay = loader.convert(_with_clauses(loader.parse_yaml(text, path.name), shared, path.name), Overlay, path.name)
     changes: list[Owned] = [
         *overlay.limits,
         *overlay.rules,
@@ -107,10 +104,31 @@ def read(path: Path) -> Overlay:
     return overlay
 
 
-def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, where: str = "overlay") -> Protocol:
-    """The protocol with the site's changes, checked again. Raises ProtocolError."""
+def _with_clauses(written: Any, shared: Mapping[str, Any], where: str) -> Any:
+    """The overlay as it is written, the `when` of each filter and condition as a clause."""
+    if not isinstance(written, dict):
+        return written
+    facts = Facts(written.pop("facts", None) or {}, shared, where)
+    for part in ("filters", "conditions"):
+        entries = written.get(part)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and "when" in entry:
+                entry["when"] = facts.clause(entry["when"])
+    if facts.unused:
+        raise ProtocolError(f"{where}: no line names the fact “{facts.unused[0]}”")
+    return written
+
+
+def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, file: Path) -> Protocol:
+    """The protocol with the changes of a site's overlay file, checked again. Raises ProtocolError."""
+    where, folder = file.name, file.parent / "rules"
+    if folder.is_dir():
+        named = [name for addition in overlay.additions for name in addition.rules]
+        if stray := sorted(set(loader.folders(folder)).difference(named)):
+            raise ProtocolError(f"{where}: no addition names the rule {stray[0]} of the folder rules")
+        protocol = replace(protocol, folders=(*protocol.folders, str(folder)))
     for addition in overlay.additions:
-        protocol = _added(protocol, addition, where)
+        protocol = _added(protocol, addition, folder, where)
     limits = dict(protocol.limits)
     for limit_change in overlay.limits:
         limits[limit_change.limit] = _limit(look_up(limits, limit_change.limit, "limit", where), limit_change, where)
@@ -122,12 +140,12 @@ def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, where: s
     for order_set in overlay.order_sets:
         indication = look_up(indications, order_set.indication, "indication", where)
         sets = [*indication.order_sets, order_set.order_set]
-        indications[order_set.indication] = msgspec.structs.replace(indication, order_sets=sets)
+        indications[order_set.indication] = replace(indication, order_sets=sets)
     products = [
         Product(system=p.system, code=p.product, mg_per_ml=p.mg_per_ml, basis=p.basis, site=p.site)
         for p in overlay.products
     ]
-    changed = msgspec.structs.replace(
+    changed = replace(
         protocol, limits=limits, rules=rules, indications=indications, products=products, site=overlay.site
     )
     loader.check(changed, valuesets)
@@ -142,20 +160,21 @@ def _check_order_sets(protocol: Protocol, changes: Sequence[OrderSetChange], whe
         if change.indication not in read:
             raise ProtocolError(
                 f"{where}: nothing reads the indication {change.indication}, so {change.order_set} would change "
-                f"nothing; read are {', '.join(sorted(read))}, or add a filter or a condition that reads "
-                f"{{fact: order, context: [{change.indication}]}}"
+                f"nothing; read are {', '.join(sorted(read))}, or add a filter or a condition over a fact "
+                f"{{order: {{context: {change.indication}}}}}"
             )
 
 
-def _added(protocol: Protocol, addition: Addition, where: str) -> Protocol:
+def _added(protocol: Protocol, addition: Addition, folder: Path, where: str) -> Protocol:
     """The protocol with a site's own rules; nothing that is shipped is replaced."""
     site = addition.site
-    limits = {key: msgspec.structs.replace(limit, id=key, site=site) for key, limit in addition.limits.items()}
-    rules = {rule.id: msgspec.structs.replace(rule, site=site) for rule in addition.rules}
-    return msgspec.structs.replace(
+    written, limits = loader.read_rules(folder, protocol.facts, addition.rules)
+    rules = {name: loader.convert(rule, Rule, name) for name, rule in written.items()}
+    own = loader.convert(limits, dict[str, Limit], where)
+    return replace(
         protocol,
-        limits=_joined(protocol.limits, limits, where),
-        rules=_joined(protocol.rules, rules, where),
+        limits=_joined(protocol.limits, {key: replace(limit, site=site) for key, limit in own.items()}, where),
+        rules=_joined(protocol.rules, {key: replace(rule, site=site) for key, rule in rules.items()}, where),
         orderables=_joined(protocol.orderables, addition.orderables, where),
         evidence=_joined(protocol.evidence, addition.evidence, where),
     )
@@ -181,7 +200,7 @@ def _limit(limit: Limit, change: LimitChange, where: str) -> Limit:
         expected = "a list of numbers" if isinstance(newest, list) else "one number"
         raise ProtocolError(f"{where}: {limit.id} takes {expected}")
     earlier = {day: value for day, value in limit.values.items() if day < change.date}
-    return msgspec.structs.replace(limit, values={**earlier, change.date: change.value}, site=change.site)
+    return replace(limit, values={**earlier, change.date: change.value}, site=change.site)
 
 
 def _rule(rule: Rule, change: RuleChange, where: str) -> Rule:
@@ -189,12 +208,12 @@ def _rule(rule: Rule, change: RuleChange, where: str) -> Rule:
         raise ProtocolError(f"{where}: {rule.id} is to change, but neither `off` nor `severity` is given")
     tiers = rule.tiers
     if change.severity is not None:
-        tiers = [msgspec.structs.replace(tier, severity=change.severity) for tier in tiers]
+        tiers = [replace(tier, severity=change.severity) for tier in tiers]
     off = rule.off if change.off is None else change.off
-    return msgspec.structs.replace(rule, tiers=tiers, off=off, site=change.site)
+    return replace(rule, tiers=tiers, off=off, site=change.site)
 
 
 def load_with_overlay(path: str | None, valuesets: ValueSets) -> Protocol:
     """The shipped protocol, with the overlay file of the settings where there is one. Raises ProtocolError."""
     protocol = loader.load(valuesets)
-    return protocol if path is None else applied(protocol, read(Path(path)), valuesets, Path(path).name)
+    return protocol if path is None else applied(protocol, read(Path(path), protocol.facts), valuesets, Path(path))

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from html import escape
-from importlib import resources
 from typing import Any
 
 import msgspec
 
-from cds_service import terminology
+from cds_service.folders import COMMON
 from cds_service.protocol import evidence, model
 from cds_service.protocol.limits import numbers_as_written
 from cds_service.protocol.model import Limit, Protocol, Rule, Severity, Tier
@@ -92,8 +91,7 @@ def value_sets() -> dict[str, dict[str, Any]]:
 
     What a site's own directory adds is not published: its expansions may be licensed to the site alone.
     """
-    folder = resources.files(terminology).joinpath("valuesets")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".json")), key=lambda f: f.name)
+    files = sorted((COMMON / "valuesets").glob("*.json"))
     made = (_with_verified_codes(msgspec.json.decode(file.read_bytes())) for file in files)
     return {each["id"]: each for each in made}
 

@@ -10,6 +10,7 @@ from typing import Any
 from cds_service.protocol import model
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import Limit, Protocol, Rule, Tier
+from cds_service.protocol.references import kinds_of
 from cds_service.terminology.valuesets import ValueSets
 
 _UNITS = {"1": "", "{score}": "", "mo": "months", "a": "years", "d": "days", "wk": "weeks", "/wk": "a week"}
@@ -128,22 +129,6 @@ _FIGURES = {
     "min": "the time",
 }
 
-_SETS = frozenset(
-    {
-        "unless_in",
-        "only",
-        "sets",
-        "asks",
-        "answer",
-        "answered_no",
-        "reasons",
-        "routes",
-        "ingredient",
-        "reason",
-        "category",
-        "status_reason",
-    }
-)
 _IN_HEAD = frozenset({"sets", "which", "figure"})
 _WHICH = {"newest": "newest ", "newest-of-each-code": "newest of each kind of ", "any": "any "}
 _ALWAYS_SAID = frozenset({"condition.status"})
@@ -232,7 +217,7 @@ class Words:
         return f"({said})" if isinstance(clause, model.Any | model.All) and len(clause.of) > 1 else said
 
     def _fact(self, clause: Any) -> str:
-        fact = clause.__struct_config__.tag
+        fact, kinds = clause.__struct_config__.tag, kinds_of(type(clause))
         sets = getattr(clause, "sets", [])
         which = _WHICH[getattr(clause, "which", "newest")]
         head = (
@@ -248,21 +233,21 @@ class Words:
             key = f"{fact}.{field}"
             if field in _IN_HEAD or (value == _plain(defaults.get(field)) and key not in _ALWAYS_SAID):
                 continue
-            said.append((field, self._qualifier(key, field, value)))
+            said.append((field, self._qualifier(key, field, value, kinds.get(field))))
         return _run_on([(field, words) for field, words in said if words], fact)
 
-    def _qualifier(self, key: str, field: str, value: Any) -> str:
+    def _qualifier(self, key: str, field: str, value: Any, kind: str | None) -> str:
         words = _QUALIFIERS.get(key) or _QUALIFIERS[field]
         if not isinstance(words, str):
             return words[value]
-        return words.replace("{value}", self._value(field, value))
+        return words.replace("{value}", self._value(field, value, kind))
 
-    def _value(self, field: str, value: Any) -> str:
+    def _value(self, field: str, value: Any, kind: str | None) -> str:
         if isinstance(value, str):
             return self.limit(value)
         if not isinstance(value, list):
             return ""
-        if field in _SETS or (field == "unless_later" and isinstance(value[0], str)):
+        if kind == "valueset":
             return self.sets(value)
         if field == "unless_later":
             return _joined([self._part(part) for part in value], "and")

@@ -145,7 +145,7 @@ def _fired(
         tier=finding.tier,
         facts=weight_facts(case, result.weight),
         values=_values(case, rule.tier(finding.tier).limits, finding.amount),
-        limits=tuple(case.limit(name) for name in rule.tier(finding.tier).limits),
+        limits=tuple(case.limit(name) for name in rule.tier(finding.tier).shown),
         proposals=tuple(proposals.get(rule.id, ())),
         figure=finding.amount.figure,
         lower_is_worse=finding.amount.unit == MINUTES,
@@ -221,7 +221,7 @@ def _slip_outcome(case: Case, rule: Rule, slip: Slip) -> Outcome:
         tier=slip.tier,
         facts=(slip.fact,) if slip.fact else (),
         values=values,
-        limits=tuple(case.limit(name) for name in rule.tier(slip.tier).limits),
+        limits=tuple(case.limit(name) for name in rule.tier(slip.tier).shown),
         proposals=_candidate(case, slip),
     )
     return changed_severity(rule, slip.tier, case).of(outcome)

@@ -10,8 +10,9 @@ from cds_service.deadline import Late
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import Action, Proposal, deletion
 from cds_service.orders.route import KINDS
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.filters import parted
-from cds_service.protocol.loader import ProtocolError, did_you_mean, each_clause
+from cds_service.protocol.loader import did_you_mean, each_clause
 from cds_service.protocol.model import STOP_AFTER, Clause, OrderIs, Protocol, Rule, SiteChange
 from cds_service.rules import (
     adverse_rules,

@@ -26,7 +26,7 @@ def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Out
     """An outcome of one tier, with what its card says."""
     entry = rule.tier(tier)
     values.setdefault("ordered", words.regimen(case.order.written))
-    for name in entry.limits:
+    for name in entry.shown:
         values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     return Outcome(
         rule=rule,
@@ -36,7 +36,7 @@ def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Out
         severity=entry.severity,
         facts=facts,
         values=values,
-        limits=tuple(case.limit(name) for name in entry.limits),
+        limits=tuple(case.limit(name) for name in entry.shown),
     )
 
 

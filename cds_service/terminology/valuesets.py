@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
-from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.folders import COMMON
 from cds_service.terminology.systems import (
     BRANCHED,
     LONGEST_CODE,
@@ -295,10 +295,9 @@ def load(site: Path | None = None) -> ValueSets:
     In a site's directory the words of a set stand in NAME.words.yaml. Raises ValueSetError for an unreadable or empty
     set, for a site's set that would take codes away, and for a name that is almost that of a shipped one.
     """
-    here = resources.files(__package__)
-    found = {each.name: each for _, each in _read_all(here.joinpath("valuesets"))}
+    found = {each.name: each for _, each in _read_all(COMMON / "valuesets")}
     try:
-        words = read_words(here.joinpath("words"))
+        words = read_words(COMMON / "vocabularies")
         if site is not None:
             own = list(_read_all(site))
             names = {each.name for _, each in own}

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cds_service
-import cds_service.cards
 from cds_service import cli, errors, knowledge
 from cds_service.cards import texts
 from cds_service.commands import serve
@@ -222,11 +221,10 @@ def test_whatever_a_file_holds_it_is_read_or_refused(name: str, tmp_path_factory
 def _public_errors() -> set[type[BaseException]]:
     """Every exception that a module of the service defines under a public name."""
     found = set()
-    for package in (cds_service, cards):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name != "cds_service.web.wsgi" and ".migrations" not in module.name:  # these act when imported
-                defined = vars(importlib.import_module(module.name)).values()
-                found |= {each for each in defined if isinstance(each, type) and issubclass(each, BaseException)}
+    for module in pkgutil.walk_packages(cds_service.__path__, f"{cds_service.__name__}."):
+        if module.name != "cds_service.web.wsgi" and ".migrations" not in module.name:  # these act when imported
+            defined = vars(importlib.import_module(module.name)).values()
+            found |= {each for each in defined if isinstance(each, type) and issubclass(each, BaseException)}
     return {each for each in found if each.__module__.partition(".")[0] in ("cds_service", "cards")}
 
 

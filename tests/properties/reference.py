@@ -9,20 +9,19 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib import resources
 from typing import Any
 
 import yaml
+
+from cds_service.folders import CARDS
 
 SEVERITY = {"info": 1, "warning": 2, "critical": 3}
 
 
 def _entries() -> dict[str, dict[str, Any]]:
-    folder = resources.files("cds_service").joinpath("protocol/ketamine/limits")
-    found: dict[str, dict[str, Any]] = {}
-    for file in folder.iterdir():
-        if file.name.endswith(".yaml"):
-            found |= yaml.safe_load(file.read_text("utf-8"))
+    found: dict[str, dict[str, Any]] = yaml.safe_load((CARDS / "ketamine" / "limits.yaml").read_text("utf-8"))
+    for file in (CARDS / "ketamine" / "rules").glob("*/rule.yaml"):
+        found |= yaml.safe_load(file.read_text("utf-8")).get("limits", {})
     return found
 
 

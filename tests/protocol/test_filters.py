@@ -12,14 +12,14 @@ from cds_service.cards.model import EXTENSION, Response
 from cds_service.cli import main
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge, load
-from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.overlay import load_with_overlay
 from cds_service.rules import judge
 from tests.scenarios.build import NOW, sent
 
 OWNED = "owner: P&T committee, date: 2026-11-20, reason: a policy of the house"
-ICU = "{fact: encounter, in: [loc_type/icu]}"
-PAEDIATRIC = "{fact: order, context: [paediatric]}"
+ICU = "{encounter: [loc_type/icu]}"
+PAEDIATRIC = "{order: {context: [paediatric]}}"
 FAST = {"rate": "0.8 mg/kg/h"}
 IN_ICU = {"place": "intensive care"}
 VENTILATED = {"procedures": [{"code": "112798008 Intubation", "this encounter": True, "when": "5 hours ago"}]}
@@ -79,9 +79,7 @@ def test_a_milder_finding_says_on_its_card_whose_filter_it_was(tmp_path: Path) -
 
 
 def test_a_filter_that_cannot_be_read_quiets_nothing_and_the_card_says_so(tmp_path: Path) -> None:
-    knowledge = filters(
-        tmp_path, "rules: [rate-exceeds-protocol-max], when: {fact: procedure, in: [ventilated]}, to: none"
-    )
+    knowledge = filters(tmp_path, "rules: [rate-exceeds-protocol-max], when: {procedure: [ventilated]}, to: none")
     answer = answered(knowledge, {"missing": ["procedures"]}, FAST)
     assert told(answer)["rate-exceeds-protocol-max"] == "warning"
     assert "What might change this finding could not be read" in "".join(card.detail or "" for card in answer.cards)
@@ -91,16 +89,14 @@ def test_a_filter_that_cannot_be_read_quiets_nothing_and_the_card_says_so(tmp_pa
 def test_a_filter_never_raises_what_a_change_of_the_protocol_has_lowered(tmp_path: Path) -> None:
     pressure = {"blood pressure": "190/95"}
     order = {"rate": "0.2 mg/kg/h"}
-    knowledge = filters(
-        tmp_path, "rules: [bp-uncontrolled], when: {fact: patient, age_at_least: adult-age}, to: warning"
-    )
+    knowledge = filters(tmp_path, "rules: [bp-uncontrolled], when: {patient: {age at least: adult-age}}, to: warning")
     assert told(answered(knowledge, pressure, order)) == {"bp-uncontrolled": "warning"}
     assert "bp-uncontrolled" not in told(answered(knowledge, pressure | VENTILATED, order))
 
 
 def test_two_filters_leave_the_milder_of_both(tmp_path: Path) -> None:
     rule = "rules: [rate-exceeds-protocol-max]"
-    always = "{fact: patient, age_at_least: adult-age}"
+    always = "{patient: {age at least: adult-age}}"
     pair = (f"{rule}, when: {ICU}, to: info", f"{rule}, when: {always}, to: none")
     for order in (pair, pair[::-1]):
         assert told(answered(filters(tmp_path, *order), IN_ICU, FAST)) == {}
@@ -134,33 +130,32 @@ def test_an_order_set_is_a_fact_that_a_filter_reads(tmp_path: Path) -> None:
             "no tier of psychosis activ; did you mean active?",
         ),
         (
-            "rules: [psychosis], tiers: [history], when: {fact: encounter, in: [loc_type/icuu]}, to: info",
+            "rules: [psychosis], tiers: [history], when: {encounter: [loc_type/icuu]}, to: info",
             "loc_type/icuu, which does not exist; did you mean loc_type/icu?",
         ),
         (
-            "rules: [psychosis], tiers: [history], when: {fact: condition, in: [dx_glaucom]}, to: info",
+            "rules: [psychosis], tiers: [history], when: {problem: [dx_glaucom]}, to: info",
             "dx_glaucom, which does not exist; did you mean dx_glaucoma?",
         ),
         (
-            "rules: [bp-elevated], when: {fact: order, context: [palliativ]}, to: info",
+            "rules: [bp-elevated], when: {order: {context: [palliativ]}}, to: info",
             "palliativ, which does not exist; did you mean palliative?",
         ),
         (
-            "rules: [bp-elevated], when: {fact: order, indication: [pian]}, to: info",
+            "rules: [bp-elevated], when: {order: {indication: [pian]}}, to: info",
             "pian, which does not exist; did you mean pain?",
         ),
         (
-            "rules: [bp-elevated], when: {fact: order, route: [intravenus]}, to: info",
+            "rules: [bp-elevated], when: {order: {route: [intravenus]}}, to: info",
             "no route intravenus; did you mean intravenous?",
         ),
         (
-            "rules: [bp-elevated], when: {fact: patient, age_at_least: older-agee}, to: info",
+            "rules: [bp-elevated], when: {patient: {age at least: older-agee}}, to: info",
             "older-agee, which does not exist; did you mean",
         ),
-        ("rules: [bp-elevated], when: {fact: order}, to: none", "asks nothing"),
-        ("rules: [bp-elevated], when: {fact: patient}, to: none", "asks nothing"),
-        ("rules: [bp-elevated], when: {all: []}, to: none", "joins no clause"),
-        ("rules: [], when: {fact: order, continuous: true}, to: none", "a filter names no rule"),
+        ("rules: [bp-elevated], when: {order: {}}, to: none", "asks nothing"),
+        ("rules: [bp-elevated], when: {patient: {}}, to: none", "asks nothing"),
+        ("rules: [], when: {order: {continuous: true}}, to: none", "a filter names no rule"),
         (f"rules: [bp-elevated], when: {ICU}, to: warning", "changes nothing, no tier is worse"),
         (f"rules: [bp-missing], tiers: [missing], when: {ICU}, to: critical", "Invalid enum value 'critical'"),
         (
@@ -204,7 +199,7 @@ def test_no_filter_and_no_condition_is_taken_without_owner_date_and_reason(
 # Conditions -----------------------------------------------------------------------------------------------------
 
 MYASTHENIA = {"problems": ["ICD-10 G70.00 Myasthenia gravis"]}
-HAS_MYASTHENIA = "{fact: condition, in: [dx_myasthenia]}"
+HAS_MYASTHENIA = "{problem: [dx_myasthenia]}"
 SLOW = {"rate": "0.2 mg/kg/h"}
 
 
@@ -226,7 +221,7 @@ def test_a_condition_makes_a_rule_fire_and_the_card_says_whose_it_is(tmp_path: P
 
 
 def test_where_the_rule_fires_by_itself_its_own_words_stand_and_its_own_figures(tmp_path: Path) -> None:
-    pulse = "{fact: observation, in: [obs_hr], above: [ae-heart-rate]}"
+    pulse = "{measured: [obs_hr], above: [ae-heart-rate]}"
     knowledge = conditions(tmp_path, f"rule: bp-uncontrolled, tier: critical, when: {pulse}")
     fast = {"vitals": [{"code": "8867-4", "value": "150 /min"}]}
     (card,) = answered(knowledge, fast | {"blood pressure": "190/95"}, SLOW).cards
@@ -236,7 +231,7 @@ def test_where_the_rule_fires_by_itself_its_own_words_stand_and_its_own_figures(
 
 
 def test_a_condition_that_cannot_be_read_leaves_the_rule_untold(tmp_path: Path) -> None:
-    when = "{fact: procedure, in: [ventilated]}"
+    when = "{procedure: [ventilated]}"
     knowledge = conditions(tmp_path, f"rule: heart-failure, tier: decompensated, when: {when}")
     answer = answered(knowledge, {"missing": ["procedures"]}, SLOW)
     not_checked = {each["rule"]: each["kind"] for each in (answer.extension or {})[EXTENSION]["notChecked"]}

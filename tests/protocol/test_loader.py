@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
-from importlib import resources
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service.folders import CARDS
 from cds_service.protocol import loader, model
+from cds_service.protocol.errors import ProtocolError
 from cds_service.terminology import valuesets
 
 Edit = Callable[[str, str, str], None]
@@ -35,8 +36,7 @@ def shipped(sets: valuesets.ValueSets) -> model.Protocol:
 def copy(tmp_path: Path) -> Path:
     """The shipped protocol's files, to be spoilt."""
     folder = tmp_path / "ketamine"
-    with resources.as_file(resources.files("cds_service.protocol") / "ketamine") as original:
-        shutil.copytree(original, folder)
+    shutil.copytree(CARDS / "ketamine", folder)
     return folder
 
 
@@ -52,7 +52,6 @@ def edit(copy: Path) -> Edit:
 
 
 def load_from(folder: Path, sets: valuesets.ValueSets) -> model.Protocol:
-    # An absolute name takes the place of the package's folder (pathlib's joinpath).
     return loader.load(sets, folder)
 
 
@@ -70,15 +69,20 @@ def test_the_shipped_protocol_loads(shipped: model.Protocol) -> None:
 def test_an_unspoilt_copy_is_the_shipped_protocol(
     copy: Path, sets: valuesets.ValueSets, shipped: model.Protocol
 ) -> None:
-    assert load_from(copy, sets) == shipped
+    assert msgspec.structs.replace(load_from(copy, sets), folders=shipped.folders) == shipped
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("limits/dose.yaml", "  note: A ceiling", "  notes: A ceiling", "unknown field `notes`"),
-        ("rules/dose.yaml", "  category: dose", "  kategory: dose", "unknown field `kategory`"),
-        ("rules/patient.yaml", "unless_later:", "unless_latter:", "unknown field `unless_latter`"),
+        ("limits.yaml", "  note: A ceiling", "  notes: A ceiling", "unknown field `notes`"),
+        ("rules/unit-slip-suspected/rule.yaml", "category: dose", "kategory: dose", "unknown field `kategory`"),
+        (
+            "rules/bp-uncontrolled/rule.yaml",
+            "above: bp-critical-systolic",
+            "abov: bp-critical-systolic",
+            "unknown field `abov`",
+        ),
         ("statements.yaml", "  says:", "  said:", "unknown field `said`"),
         ("evidence.yaml", "  read:", "  reed:", "unknown field `reed`"),
         ("protocol.yaml", "version:", "vershun:", "unknown field `vershun`"),
@@ -88,23 +92,38 @@ def test_a_misspelt_field_is_refused(
     copy: Path, edit: Edit, sets: valuesets.ValueSets, file: str, old: str, new: str, message: str
 ) -> None:
     edit(file, old, new)
-    with pytest.raises(loader.ProtocolError, match=message):
+    with pytest.raises(ProtocolError, match=message):
         load_from(copy, sets)
 
 
 @pytest.mark.parametrize(
     ("file", "name", "wrong", "message"),
     [
-        ("rules/dose.yaml", "bolus-info", "bolus-imfo", "bolus-above-usual-load names the limit bolus-imfo"),
-        ("rules/patient.yaml", "acs-recent", "lately", "ihd-active-or-stable names the limit lately"),
-        ("rules/patient.yaml", "ans_pregnant_yes", "ans_yes", "pregnancy names the value set ans_yes"),
-        ("rules/patient.yaml", "bp-uncontrolled]", "bp-wild]", "bp-elevated names the rule bp-wild"),
-        ("rules/dose.yaml", "K-05", "K-60", "unit-slip-suspected names the statement K-60"),
-        ("rules/dose.yaml", "C-24", "C-25", "obesity-dosing-weight names the conflict C-25"),
-        ("rules/dose.yaml", "R49", "R30", "unit-slip-suspected names the evidence R30"),
-        ("rules/dose.yaml", "delete", "remove", "bolus-anaesthetic-range names the suggestion remove"),
-        ("limits/dose.yaml", "R47", "R35", "rate-warn names the source R35"),
-        ("limits/esketamine.yaml", "stands_for: rate-warn", "stands_for: rate", "names the limit rate, which"),
+        (
+            "rules/bp-elevated/rule.yaml",
+            "within: bp-window",
+            "within: bp-widow",
+            "names the limit bp-widow",
+        ),
+        (
+            "rules/ihd-active-or-stable/rule.yaml",
+            "within: acs-recent",
+            "within: lately",
+            "ihd-active-or-stable names the limit lately",
+        ),
+        ("rules/pregnancy/rule.yaml", "ans_pregnant_yes", "ans_yes", "pregnancy names the value set ans_yes"),
+        ("rules/bp-elevated/rule.yaml", "bp-uncontrolled]", "bp-wild]", "bp-elevated names the rule bp-wild"),
+        ("rules/unit-slip-suspected/rule.yaml", "K-05", "K-60", "unit-slip-suspected names the statement K-60"),
+        ("rules/obesity-dosing-weight/rule.yaml", "C-24", "C-25", "obesity-dosing-weight names the conflict C-25"),
+        ("rules/unit-slip-suspected/rule.yaml", "R49", "R30", "unit-slip-suspected names the evidence R30"),
+        (
+            "rules/bolus-anaesthetic-range/rule.yaml",
+            "delete",
+            "remove",
+            "names the suggestion remove",
+        ),
+        ("limits.yaml", "R47", "R35", "rate-warn names the source R35"),
+        ("limits.yaml", "stands_for: rate-warn", "stands_for: rate", "names the limit rate, which"),
         ("indications.yaml", "ind_pain", "ind_pains", "pain names the value set ind_pains"),
         ("statements.yaml", "raised-icp", "icp-raised", "K-28 names the rule icp-raised"),
         ("statements.yaml", "bolus-info", "bolus-imfo", "K-43 names the limit bolus-imfo"),
@@ -114,7 +133,7 @@ def test_a_name_that_does_not_exist_is_refused(
     copy: Path, edit: Edit, sets: valuesets.ValueSets, file: str, name: str, wrong: str, message: str
 ) -> None:
     edit(file, name, wrong)
-    with pytest.raises(loader.ProtocolError, match=message):
+    with pytest.raises(ProtocolError, match=message):
         load_from(copy, sets)
 
 
@@ -153,7 +172,7 @@ def test_a_clause_that_names_what_does_not_exist_is_refused_at_any_depth(
     for word in around:
         clause = {word: [clause]}
     tier = loader.convert({"name": "tier", "severity": "warning", "when": clause}, model.Tier, "here")
-    with pytest.raises(loader.ProtocolError, match=r"psychosis names the (limit|value set) unheard-of"):
+    with pytest.raises(ProtocolError, match=r"psychosis names the (limit|value set) unheard-of"):
         loader.check(with_tier(shipped, tier), sets)
 
 
@@ -161,50 +180,88 @@ def test_what_a_change_of_severity_names_is_checked_too(shipped: model.Protocol,
     change = model.Change(to="info", because="rare", when=model.ConditionIs(sets=["unheard-of"]))
     rule = msgspec.structs.replace(shipped.rules["psychosis"], changes=[change])
     protocol = msgspec.structs.replace(shipped, rules={**shipped.rules, "psychosis": rule})
-    with pytest.raises(loader.ProtocolError, match="psychosis names the value set unheard-of"):
+    with pytest.raises(ProtocolError, match="psychosis names the value set unheard-of"):
         loader.check(protocol, sets)
 
 
 def test_every_fault_is_named_at_once(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
-    edit("rules/dose.yaml", "R49", "R30")
-    edit("rules/patient.yaml", "acs-recent", "lately")
-    with pytest.raises(loader.ProtocolError, match=r"R30.*; .*lately"):
+    edit("rules/unit-slip-suspected/rule.yaml", "R49", "R30")
+    edit("rules/ihd-active-or-stable/rule.yaml", "within: acs-recent", "within: lately")
+    with pytest.raises(ProtocolError, match=r"R30.*; .*lately"):
         load_from(copy, sets)
 
 
 def test_a_statement_that_nothing_carries_needs_a_reason(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
     edit("statements.yaml", "  rules: [migraine-not-recommended]\n", "")
-    with pytest.raises(loader.ProtocolError, match="K-34 is carried by nothing"):
+    with pytest.raises(ProtocolError, match="K-34 is carried by nothing"):
         load_from(copy, sets)
 
 
 def test_a_tier_that_is_judged_by_clauses_needs_a_clause(shipped: model.Protocol, sets: valuesets.ValueSets) -> None:
     protocol = with_tier(shipped, model.Tier(name="active", severity="critical"))
-    with pytest.raises(loader.ProtocolError, match="psychosis: a tier judged by clauses has no `when`"):
+    with pytest.raises(ProtocolError, match="psychosis: a tier judged by clauses has no `when`"):
         loader.check(protocol, sets)
 
 
-def test_an_id_that_stands_in_two_files_is_refused(copy: Path, sets: valuesets.ValueSets) -> None:
-    (copy / "limits" / "more.yaml").write_text("rate-warn: {}\n", "utf-8")
-    with pytest.raises(loader.ProtocolError, match="rate-warn stands in two files"):
+def test_a_limit_that_stands_in_two_files_is_refused(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
+    edit("rules/psychosis/rule.yaml", "limits:\n", "limits:\n  rate-warn: {}\n")
+    with pytest.raises(ProtocolError, match="rate-warn stands in two files"):
         load_from(copy, sets)
 
 
-def test_a_rule_that_stands_twice_is_refused(copy: Path, sets: valuesets.ValueSets) -> None:
-    (copy / "rules" / "more.yaml").write_text("- {id: psychosis}\n", "utf-8")
-    with pytest.raises(loader.ProtocolError, match="the rule psychosis stands twice"):
+def test_a_folder_without_a_rule_and_a_file_that_is_none_of_a_rule_are_refused(
+    copy: Path, sets: valuesets.ValueSets
+) -> None:
+    (copy / "rules" / "psychosis" / "notes.txt").write_text("later", "utf-8")
+    with pytest.raises(ProtocolError, match=r"psychosis: notes\.txt is no file of a rule"):
+        load_from(copy, sets)
+    (copy / "rules" / "psychosis" / "notes.txt").unlink()
+    (copy / "rules" / "empty").mkdir()
+    with pytest.raises(ProtocolError, match=r"empty/rule\.yaml is missing"):
+        load_from(copy, sets)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "psychotic illness or",
+            "psycotic illness or",
+            "there is no fact “psycotic illness”; did you mean",
+        ),
+        ("psychotic illness or", "psychotic illness or or", "or stands where the name of a fact should"),
+        (
+            "psychotic illness: {problem:",
+            "psychotic illness: {problm:",
+            "problm is no kind of fact; did you mean",
+        ),
+        ("past psychosis:", "single dose:", "the fact “single dose” is shared already"),
+        ("past psychosis:", "past and over:", "a fact cannot be called “past and over”"),
+        ("warning: past psychosis", "warning: psychotic illness", "no line names the fact “past psychosis”"),
+        (
+            "past psychosis: {",
+            "past psychosis: past psychosis\n  gone: {",
+            "the fact “past psychosis” rests on itself",
+        ),
+    ],
+)
+def test_a_fault_in_facts_or_logic_is_said_with_its_place(
+    copy: Path, edit: Edit, sets: valuesets.ValueSets, old: str, new: str, message: str
+) -> None:
+    edit("rules/psychosis/rule.yaml", old, new)
+    with pytest.raises(ProtocolError, match=message):
         load_from(copy, sets)
 
 
 def test_a_key_that_stands_twice_is_refused(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
-    edit("limits/dose.yaml", "\n  unit: mg/kg/h\n", "\n  unit: mg/kg/h\n  unit: mg/kg\n")
-    with pytest.raises(loader.ProtocolError, match=r"dose\.yaml: not readable as YAML: a key stands twice"):
+    edit("limits.yaml", "\n  unit: mg/kg/h\n", "\n  unit: mg/kg/h\n  unit: mg/kg\n")
+    with pytest.raises(ProtocolError, match=r"limits\.yaml: not readable as YAML: a key stands twice"):
         load_from(copy, sets)
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2\n", "{a: 1, a: 1}", "a:\n  b: {c: 1, d: 2, c: 3}\n"])
 def test_a_duplicate_key_is_refused_at_any_depth(text: str) -> None:
-    with pytest.raises(loader.ProtocolError, match=r"here\.yaml.*a key stands twice"):
+    with pytest.raises(ProtocolError, match=r"here\.yaml.*a key stands twice"):
         loader.parse_yaml(text, "here.yaml")
 
 
@@ -233,13 +290,13 @@ def test_what_only_looks_like_a_number_stays_a_text_and_fits_no_limit(text: str)
 
 @pytest.mark.parametrize("text", ["a: [1", "a: !!python/name:os.system", "\tb", "a: !!int ''", "a: !!timestamp x"])
 def test_what_is_no_yaml_is_refused(text: str) -> None:
-    with pytest.raises(loader.ProtocolError, match=r"here\.yaml: not readable as YAML"):
+    with pytest.raises(ProtocolError, match=r"here\.yaml: not readable as YAML"):
         loader.parse_yaml(text, "here.yaml")
 
 
 @given(st.text(max_size=60))
 def test_text_of_any_kind_is_read_or_refused_and_never_breaks_the_reader(text: str) -> None:
-    with contextlib.suppress(loader.ProtocolError):
+    with contextlib.suppress(ProtocolError):
         loader.parse_yaml(text, "here.yaml")
 
 
@@ -248,9 +305,9 @@ LIMIT = {"title": "Rate", "unit": "mg/kg/h", "values": {date(2026, 11, 22): Deci
 
 def test_a_limit_needs_a_known_status() -> None:
     assert loader.convert({**LIMIT, "status": "design"}, model.Limit, "here").status == "design"
-    with pytest.raises(loader.ProtocolError, match=r"here: .*'guessed'.*\$\.status"):
+    with pytest.raises(ProtocolError, match=r"here: .*'guessed'.*\$\.status"):
         loader.convert({**LIMIT, "status": "guessed"}, model.Limit, "here")
-    with pytest.raises(loader.ProtocolError, match=r"here: .*missing required field `status`"):
+    with pytest.raises(ProtocolError, match=r"here: .*missing required field `status`"):
         loader.convert(LIMIT, model.Limit, "here")
 
 
@@ -264,7 +321,7 @@ def test_only_points_of_a_scale_go_below_zero(
     if fits:
         loader.check(protocol, sets)
     else:
-        with pytest.raises(loader.ProtocolError, match="sedative-rass: -2 is not a number from 0 upwards"):
+        with pytest.raises(ProtocolError, match="sedative-rass: -2 is not a number from 0 upwards"):
             loader.check(protocol, sets)
 
 
@@ -276,7 +333,7 @@ def test_a_change_of_a_site_needs_owner_date_and_reason() -> None:
     )
     for field in site:
         rest = {key: value for key, value in site.items() if key != field}
-        with pytest.raises(loader.ProtocolError, match=f"missing required field `{field}`"):
+        with pytest.raises(ProtocolError, match=f"missing required field `{field}`"):
             loader.convert({**LIMIT, "status": "design", "site": rest}, model.Limit, "here")
 
 
@@ -294,5 +351,5 @@ def test_any_all_and_not_are_read_at_every_depth() -> None:
 
 def test_an_unknown_fact_is_refused() -> None:
     written = {"name": "tier", "severity": "warning", "when": {"fact": "horoscope", "in": ["leo"]}}
-    with pytest.raises(loader.ProtocolError, match="horoscope"):
+    with pytest.raises(ProtocolError, match="horoscope"):
         loader.convert(written, model.Tier, "here")

@@ -10,7 +10,7 @@ from cds_service.advise import advise
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import load
-from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.errors import ProtocolError
 from tests.hooks.client import encoded
 from tests.scenarios.build import NOW, hook_request
 

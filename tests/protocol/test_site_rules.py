@@ -12,7 +12,7 @@ from cds_service.cards.model import EXTENSION
 from cds_service.cards.texts import TextError
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge, load
-from cds_service.protocol.loader import ProtocolError
+from cds_service.protocol.errors import ProtocolError
 from tests.scenarios.build import NOW, sent
 
 OVERLAY = """
@@ -21,41 +21,39 @@ OVERLAY = """
       - owner: P&T committee
         date: 2026-11-20
         reason: two cases of weakness after ketamine in 2025
-        limits:
-          example-pulse-high:
-            title: Pulse above which the myasthenia team wants to be asked
-            unit: /min
-            values: {2026-11-20: 110}
-            sources: []
-            status: design
         orderables:
           example-neuromuscular-consult:
             title: Neuromuscular consultation
             label: Ask for a neuromuscular consult
-        rules:
-          - id: example-myasthenia
-            row: 1001
-            category: caution
-            title: Myasthenia gravis
-            judge: clauses
-            tiers:
-              - name: fast-pulse
-                severity: critical
-                limits: [example-pulse-high]
-                when:
-                  all:
-                    - {fact: condition, in: [dx_myasthenia]}
-                    - {fact: observation, in: [obs_hr], above: [example-pulse-high]}
-              - name: known
-                severity: warning
-                when: {fact: condition, in: [dx_myasthenia]}
-            changes:
-              - to: info
-                because: intensive care
-                when: {fact: encounter, in: [loc_type/icu]}
-            suggests: [example-neuromuscular-consult, delete]
-            needs: [conditions]
-            status: design
+        rules: [example-myasthenia]
+"""
+RULE = """
+    title: Myasthenia gravis
+    row: 1001
+    category: caution
+    status: design
+
+    limits:
+      example-pulse-high:
+        title: Pulse above which the myasthenia team wants to be asked
+        unit: /min
+        values: {2026-11-20: 110}
+        sources: []
+        status: design
+
+    facts:
+      myasthenia: {problem: dx_myasthenia}
+      fast pulse: {measured: obs_hr, above: example-pulse-high}
+
+    tiers:
+      fast-pulse: {critical: myasthenia and fast pulse}
+      known: {warning: myasthenia}
+
+    changes:
+      - {to: info, when: in intensive care, because: intensive care}
+
+    offers: [example-neuromuscular-consult, delete]
+    needs: [conditions]
 """
 TEXT = """
     ---
@@ -73,8 +71,10 @@ MYASTHENIA = {"problems": ["ICD-10 G70.00 Myasthenia gravis"]}
 
 @pytest.fixture
 def overlay(tmp_path: Path) -> Path:
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "example-myasthenia.md").write_text(dedent(TEXT).lstrip(), "utf-8")
+    folder = tmp_path / "rules" / "example-myasthenia"
+    folder.mkdir(parents=True)
+    (folder / "rule.yaml").write_text(dedent(RULE), "utf-8")
+    (folder / "card.md").write_text(dedent(TEXT).lstrip(), "utf-8")
     path = tmp_path / "overlay.yaml"
     path.write_text(dedent(OVERLAY), "utf-8")
     return path
@@ -111,27 +111,43 @@ def test_its_suggestions_are_offered_and_its_missing_facts_are_said(overlay: Pat
 
 
 def test_a_rule_without_a_card_text_stops_the_start(overlay: Path) -> None:
-    (overlay.parent / "texts" / "example-myasthenia.md").unlink()
+    (overlay.parent / "rules" / "example-myasthenia" / "card.md").unlink()
     with pytest.raises(TextError, match="example-myasthenia has no card text"):
         load(overlay=str(overlay))
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("file", "old", "new", "message"),
     [
-        ("reason: two cases of weakness after ketamine in 2025", "reason: ''", "needs an owner and a reason"),
-        ("id: example-myasthenia", "id: psychosis", "psychosis is shipped"),
-        ("in: [dx_myasthenia]}\n                    -", "in: [dx_nothing]}\n                    -", "dx_nothing"),
-        ("above: [example-pulse-high]", "above: [example-pulse]", "example-pulse, which does not exist"),
-        ("judge: clauses", "judge: magic", "nothing judges 'magic'"),
+        ("overlay.yaml", "two cases of weakness after ketamine in 2025", "''", "needs an owner and a reason"),
+        ("overlay.yaml", "[example-myasthenia]", "[]", "no addition names the rule example-myasthenia"),
+        ("overlay.yaml", "[example-myasthenia]", "[example-myasthenia, gone]", r"gone/rule\.yaml is missing"),
+        ("rule.yaml", "problem: dx_myasthenia", "problem: dx_nothing", "dx_nothing"),
+        ("rule.yaml", "above: example-pulse-high", "above: example-pulse", "example-pulse, which does not exist"),
+        ("rule.yaml", "known: {warning: myasthenia}", "known: {warning: miasthenia}", "did you mean “myasthenia”"),
+        (
+            "rule.yaml",
+            "status: design\n\nlimits",
+            "status: design\njudged by: magic\n\nlimits",
+            "nothing judges 'magic'",
+        ),
     ],
 )
-def test_a_faulty_addition_stops_the_start_with_its_place(overlay: Path, old: str, new: str, message: str) -> None:
-    text = overlay.read_text("utf-8")
-    changed = dedent(OVERLAY.replace(old, new))
-    assert changed != text
-    overlay.write_text(changed, "utf-8")
+def test_a_faulty_addition_stops_the_start_with_its_place(
+    overlay: Path, file: str, old: str, new: str, message: str
+) -> None:
+    path = next(overlay.parent.rglob(file))
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), "utf-8")
     with pytest.raises(ProtocolError, match=message):
+        load(overlay=str(overlay))
+
+
+def test_a_shipped_rule_cannot_be_replaced(overlay: Path) -> None:
+    (overlay.parent / "rules" / "example-myasthenia").rename(overlay.parent / "rules" / "psychosis")
+    overlay.write_text(overlay.read_text("utf-8").replace("[example-myasthenia]", "[psychosis]"), "utf-8")
+    with pytest.raises(ProtocolError, match="psychosis is shipped"):
         load(overlay=str(overlay))
 
 

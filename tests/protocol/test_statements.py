@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+from cds_service.folders import CARDS
 from cds_service.protocol import loader, model
 from cds_service.terminology import valuesets
 
@@ -110,7 +111,7 @@ def test_not_built_yet_is_always_written_in_the_form_that_is_searched_for(protoc
 
 
 def test_not_built_yet_stands_on_one_line_of_the_file(protocol: model.Protocol) -> None:
-    text = (Path(__file__).parents[2] / "cds_service/protocol/ketamine/statements.yaml").read_text("utf-8")
+    text = (CARDS / "ketamine" / "statements.yaml").read_text("utf-8")
     data = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     assert len(NOT_BUILT.findall(data)) == sum(len(not_built(each)) for each in protocol.statements.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.protocol import model
 from cds_service.protocol.loader import convert
 from cds_service.protocol.model import Rule
+from cds_service.protocol.references import kinds_of
 from cds_service.protocol.words import Words, limit
 
 DAY = date(2026, 11, 22)
@@ -54,14 +55,14 @@ def _pairs(kind: type[msgspec.Struct]) -> Iterator[tuple[str, Any, Any]]:
         yield (field.encode_name, *made)
 
 
-def _of_type(type_: Any, name: str, kind: type) -> tuple[Any, Any]:
+def _of_type(type_: Any, name: str, kind: type[msgspec.Struct]) -> tuple[Any, Any]:
     options = [option for part in (type_, *get_args(type_)) for option in get_args(part) if isinstance(option, str)]
     if options:
         return options[0], options[-1]
     if bool in (type_, *get_args(type_)):
         return False, True
-    if type_ == list[str]:
-        of_limits = name in ("above", "below", "at_most", "at_least", "doubt_up_to")
+    if get_origin(type_) is list:
+        of_limits = kinds_of(kind)[name] == "limit"
         return (["bp-window"], ["icp-high"]) if of_limits else (["dx_stroke"], ["dx_glaucoma"])
     return "bp-window", "acs-recent"
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from cds_service.folders import CARDS
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.protocol.loader import parse_yaml
 
@@ -552,10 +553,14 @@ def _bundle(resources: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def scenarios() -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file, scenario) of every file in this folder."""
-    for path in sorted(Path(__file__).parent.glob("*.yaml")):
-        for scenario in parse_yaml(path.read_text("utf-8"), path.name):
-            yield path.stem, scenario
+    """(file, scenario): those of each rule, in its folder, and those of no single one, in this folder."""
+    of_rules = {path.parent.name: path for path in sorted(CARDS.glob("*/rules/*/scenarios.yaml"))}
+    for name, path in {
+        **of_rules,
+        **{path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))},
+    }.items():
+        for scenario in parse_yaml(path.read_text("utf-8"), name):
+            yield name, scenario
 
 
 def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:

@@ -128,8 +128,8 @@ def _what_else(rule: Rule, covered: Covered) -> str:
     """What is said of a rule that no condition of the protocol silences."""
     words = {"none": "silent where a site maps it"}
     said = [f"{words.get(change.to, f'becomes {change.to}')}: {change.because}" for change in rule.changes]
-    if rule.suppressed_by:
-        said.append(f"in its judgement, or by a site: {rule.suppressed_by}")
+    if rule.cannot_see:
+        said.append(f"it cannot see: {' '.join(rule.cannot_see)}")
     return "; ".join(said) or "nothing suppresses it"
 
 
