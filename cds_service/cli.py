@@ -33,7 +33,9 @@ class _Version(argparse.Action):
 
 def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="ketamine-cds", description="Order safety for ketamine, as a CDS Hooks service.")
-    top.add_argument("--version", action=_Version, nargs=0, help="print the version of the service and of the protocol")
+    top.add_argument(
+        "--version", action=_Version, nargs=0, help="print the version of the service and of the protocol"
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="start the service (settings: KETAMINE_CDS_… variables)")
