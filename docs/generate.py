@@ -19,6 +19,7 @@ from cds_service.knowledge import load
 from docs import conformance, coverage_page, protocol_page, sandbox_page
 from supply import licences
 from tests import sandbox
+from tests.scenarios.coverage import Covered
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {
@@ -98,7 +99,7 @@ def protocol() -> str:
 
 def coverage() -> str:
     """docs/coverage.md."""
-    return coverage_page.coverage(load())
+    return coverage_page.coverage(Covered(load()))
 
 
 PAGES = {
@@ -107,7 +108,7 @@ PAGES = {
     "docs/settings.md": settings_page,
     "docs/bounds.md": bounds_page,
     "docs/protocol.md": protocol,
-    "docs/coverage.md": coverage,
+    coverage_page.PAGE: coverage,
     "docs/licences.md": licences.page,
 }
 

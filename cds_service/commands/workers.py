@@ -32,13 +32,13 @@ from cds_service.web.wire import place
 log = logging.getLogger("ketamine_cds")
 
 _LOOK = 0.25
-"""Seconds between two looks at the workers; the death of one is seen at once."""
+"""Seconds between two checks of the workers. A worker's death is noticed at once."""
 _BEAT = 0.5
 """Seconds between two signs of life of a worker."""
 _SPARE_AFTER = 3.0
 """Seconds that all workers have served before a spare one is loaded: a start is not slowed by it."""
 _STEADY = 10.0
-"""Seconds that a worker has served after which its end is no crash loop."""
+"""A worker that has served for so many seconds did not end in a crash loop."""
 _LONGEST_PAUSE = 30.0
 """Seconds between two tries in a crash loop."""
 _GO, _LOADED, _ALIVE = b"go", b"loaded", b"."
@@ -72,7 +72,7 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
     except Exception as error:
         says = str(error) if isinstance(error, CdsError) else f"{type(error).__name__} at {place(error)}"
         log.error("a worker cannot start: %s", says)
-        logging.shutdown()  # the lines are written aside
+        logging.shutdown()  # a background thread writes the log
         os._exit(1)
     return Door(application, bounds, partial(_live, line))
 
@@ -87,7 +87,7 @@ def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
             os._exit(1)
         loop.call_later(_BEAT, beat)
 
-    def parent_is_gone() -> None:  # it never says anything more
+    def parent_is_gone() -> None:  # the pipe becomes readable only when the parent is gone
         os._exit(1)
 
     loop.add_reader(line.fileno(), parent_is_gone)
@@ -127,7 +127,7 @@ class _Worker:
         return pid
 
     def listen(self, now: float) -> None:
-        """Take in what it says."""
+        """Read the worker's messages."""
         try:
             while self.line.poll():
                 said = self.line.recv_bytes()
@@ -135,7 +135,7 @@ class _Worker:
                 self.has_lived = self.has_lived or said == _ALIVE
                 self.last_sign = now
         except (EOFError, OSError):
-            return  # it has ended, which is seen elsewhere
+            return  # the worker has ended; `_bury` notices
 
     def go(self, now: float) -> None:
         self.serving_since = self.last_sign = now
@@ -172,7 +172,7 @@ class Supervisor(MPServer):
         self._has_served = False
         self._gives_up = False
 
-    # What granian's loop is replaced by
+    # What replaces granian's loop
 
     def _init_shared_socket(self) -> None:
         """One listening socket for all workers: what waits in its queue is not lost with a worker, and no connection
@@ -189,7 +189,7 @@ class Supervisor(MPServer):
         seen = time.monotonic()
         while not (self.interrupt_signal or self._gives_up):
             now = time.monotonic()
-            if now - seen > 4 * _LOOK:  # this process was stopped itself: the others' silence says nothing
+            if now - seen > 4 * _LOOK:  # this process itself was suspended, so the workers' silence means nothing
                 for worker in self._serving:
                     worker.last_sign = now
             seen = now
@@ -225,7 +225,7 @@ class Supervisor(MPServer):
         self._hire(now)
 
     def _bury(self, now: float) -> None:
-        """Take out those that have ended or hang; say and count each."""
+        """Remove workers that have ended or hang; log and count each."""
         for worker in list(self._serving):
             if not worker.process.is_alive():
                 self._lost(worker, now, _ended(worker.process.inner.exitcode))
@@ -253,7 +253,7 @@ class Supervisor(MPServer):
         self._say(worker, why)
 
     def _failed(self, now: float) -> None:
-        """An early end: each further one in a row makes the next try wait longer."""
+        """Wait longer before the next attempt with each early end in a row."""
         self._not_before = now + pause_after(self._failures)
         self._failures += 1
 
@@ -313,7 +313,7 @@ class Supervisor(MPServer):
     # Reload
 
     def _begin_reload(self) -> None:
-        """SIGHUP: workers that have read the files anew take the places of those that serve, one after the other."""
+        """On SIGHUP, replace the workers one by one with workers that have reread the files."""
         try:
             self._check()
         except Exception as error:

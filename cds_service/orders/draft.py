@@ -51,7 +51,7 @@ class Draft:
     description: Description
     identity: Identity | None
     stands_for: str | None = None
-    """The administration that this was made from, where there is no order behind it; it is then never changed."""
+    """The administration that this was made from if it has no order. Such an order is never changed."""
 
     @property
     def reference(self) -> str:
@@ -59,7 +59,7 @@ class Draft:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What of it could not be read."""
+        """The parts that could not be read."""
         more = ("the medication may have more codings or ingredients than were read",)
         return (*self.item.read.faults, *(more if self.description.is_cut else ()))
 

@@ -41,7 +41,7 @@ class Indication:
 
     @cached_property
     def is_procedural(self) -> bool:
-        """Row 18's contexts: the order set says so, or every mapped reason does."""
+        """Procedural sedation or anaesthesia: the order set says so, or every mapped reason does."""
         if "procedural" in self.contexts:
             return True
         return bool(self.mapped) and all(kinds <= {"procedural"} for kinds in self.mapped)
@@ -52,7 +52,7 @@ class Indication:
 
     @cached_property
     def is_analgesic(self) -> bool:
-        """Every indication but depression, outside row 18's contexts; absent and unmapped ones among them."""
+        """Any indication but depression or a procedure, including absent and unmapped ones."""
         if self.is_procedural:
             return False
         others = [kinds for kinds in (*self.mapped, self.contexts) if kinds - {"depression"}]
@@ -60,7 +60,7 @@ class Indication:
 
     @cached_property
     def assumed(self) -> bool:
-        """Nothing says what the order is for, so it is judged as pain."""
+        """The order names no known indication, so it is judged as pain."""
         return not self.mapped and not self.contexts
 
 

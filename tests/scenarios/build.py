@@ -7,8 +7,8 @@ order of racemic ketamine for acute pain with a supply for a day.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -551,11 +551,14 @@ def _bundle(resources: list[dict[str, Any]]) -> dict[str, Any]:
     return bundle | ({"entry": entries} if entries else {})
 
 
-def scenarios() -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file, scenario) of every file in this folder."""
-    for path in sorted(Path(__file__).parent.glob("*.yaml")):
-        for scenario in parse_yaml(path.read_text("utf-8"), path.name):
-            yield path.stem, scenario
+@functools.cache
+def scenarios() -> tuple[tuple[str, dict[str, Any]], ...]:
+    """(file, scenario) of every file in this folder: the same objects each time."""
+    return tuple(
+        (path.stem, scenario)
+        for path in sorted(Path(__file__).parent.glob("*.yaml"))
+        for scenario in parse_yaml(path.read_text("utf-8"), path.name)
+    )
 
 
 def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:
