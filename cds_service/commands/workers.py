@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 from granian.net import SocketSpec  # type: ignore[attr-defined]
@@ -61,7 +62,7 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
     """What a worker does before it serves: load the application, say so, and wait to be told to go."""
     _die_with(parent)
     logs.to_stderr()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent stops this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         application = load()
         line.send_bytes(_LOADED)
@@ -74,11 +75,22 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
         log.error("a worker cannot start: %s", says)
         logging.shutdown()  # the lines are written aside
         os._exit(1)
-    return Door(application, bounds, partial(_live, line))
+    return Door(application, bounds, partial(_live, line), _end_at_once)
+
+
+def _end_at_once() -> None:
+    """Once the records and the log are written, which have higher priorities, end without taking Python apart.
+
+    The server's own threads may come back to an interpreter that is half gone, and then abort the process.
+    """
+    Finalize(None, os._exit, (0,), exitpriority=-1)
 
 
 def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
-    """Show from the event loop, which serves, that it runs; end where the parent has."""
+    """Show from the event loop, which serves, that it runs; end where the parent has, and by its word alone."""
+    # Ctrl-C reaches every process of the terminal. The server has just begun to listen to it here as well.
+    loop.remove_signal_handler(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def beat() -> None:
         try:

@@ -93,23 +93,31 @@ class Body:
 
 
 class Door:
-    """A WSGI application as the server calls it (RSGI). `started` is given the event loop, before any request."""
+    """A WSGI application as the server calls it (RSGI).
+
+    `started` is given the event loop before any request; `ended` is called after the last answer.
+    """
 
     def __init__(
         self,
         application: Application,
         bounds: Bounds,
         started: Callable[[asyncio.AbstractEventLoop], None] = lambda loop: None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._application = application
         self._bounds = bounds
         self._started = started
+        self._ended = ended
         self._threads = ThreadPoolExecutor(bounds.threads, thread_name_prefix="call")
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._started(loop)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ended()
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         assert self._loop is not None

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -261,6 +262,28 @@ def test_a_call_that_is_in_progress_is_answered_before_the_end(tmp_path: Path) -
             assert arrived.wait(PATIENCE)
             assert running.stop() == 0
             assert call.result(PATIENCE).json()["cards"]
+
+
+def test_the_interrupt_of_a_terminal_does_not_end_a_worker_by_itself(service: Running) -> None:
+    """It reaches every process; only the parent acts on it, and stops the workers in order."""
+    before = _complete(service)
+    for pid in before:
+        os.kill(pid, signal.SIGINT)
+    assert judged(service)
+    time.sleep(4 * LOOK)
+    assert workers(service) == before
+    assert service.process.poll() is None
+
+
+def test_ctrl_c_under_load_ends_without_a_word_and_with_every_answer_recorded(tmp_path: Path) -> None:
+    with started(tmp_path, None, KETAMINE_CDS_WORKERS="2", KETAMINE_CDS_LOG_LEVEL="WARNING") as running:
+        said = running.wait_for("Listening on ")
+        with Load(running) as load:
+            os.killpg(running.process.pid, signal.SIGINT)
+            assert running.process.wait(PATIENCE) == 0
+        assert running.said == said
+        with closing(sqlite3.connect(tmp_path / "state" / "store.sqlite")) as store:
+            assert store.execute("SELECT count(*) FROM invocation").fetchone() == (len(load.answered),)
 
 
 @pytest.mark.timing
