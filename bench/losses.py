@@ -2,8 +2,9 @@
 
 Four clients post a ketamine order, each call on a connection of its own, while a worker or the parent is killed,
 stopped, reloaded or asked to end, the disk of the store is full, or its PostgreSQL is away. For each: orders without
-an answer, the time until the next answer (and the next record, where the store failed), and records of answered orders
-that are not in the store. Stopped workers count as hung after five seconds. A full disk needs the right to mount one.
+an answer, the time until the next answer (and the next record, where the store failed), and records of answered
+orders that are not in the store. Stopped workers count as hung after five seconds. A full disk needs the right to
+mount one.
 """
 
 from __future__ import annotations

@@ -62,7 +62,6 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
     """What a worker does before it serves: load the application, say so, and wait to be told to go."""
     _die_with(parent)
     logs.to_stderr()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         application = load()
         line.send_bytes(_LOADED)
@@ -87,10 +86,7 @@ def _end_at_once() -> None:
 
 
 def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
-    """Show from the event loop, which serves, that it runs; end where the parent has, and by its word alone."""
-    # Ctrl-C reaches every process of the terminal. The server has just begun to listen to it here as well.
-    loop.remove_signal_handler(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Show from the event loop, which serves, that it runs; end where the parent has."""
 
     def beat() -> None:
         try:
@@ -318,7 +314,13 @@ class Supervisor(MPServer):
         ours, theirs = Pipe()
         target, loader = self._targets
         process = self._spawn_worker(0, target, partial(load_and_wait, theirs, os.getpid(), self._bounds, loader))
-        process.start()  # type: ignore[no-untyped-call]
+        # Ctrl-C reaches every process of the terminal. The parent alone acts on it; a worker is born deaf to it, since
+        # neither its first imports nor the server, which listens to it by itself, would leave it alone.
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()  # type: ignore[no-untyped-call]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         theirs.close()
         return _Worker(process, ours)
 

@@ -276,7 +276,7 @@ def test_the_interrupt_of_a_terminal_does_not_end_a_worker_by_itself(service: Ru
 
 
 def test_ctrl_c_under_load_ends_without_a_word_and_with_every_answer_recorded(tmp_path: Path) -> None:
-    with started(tmp_path, None, KETAMINE_CDS_WORKERS="2", KETAMINE_CDS_LOG_LEVEL="WARNING") as running:
+    with started(tmp_path, None, KETAMINE_CDS_WORKERS="2", KETAMINE_CDS_LOG_LEVEL="ERROR") as running:
         said = running.wait_for("Listening on ")
         with Load(running) as load:
             os.killpg(running.process.pid, signal.SIGINT)
