@@ -314,8 +314,8 @@ class Supervisor(MPServer):
         ours, theirs = Pipe()
         target, loader = self._targets
         process = self._spawn_worker(0, target, partial(load_and_wait, theirs, os.getpid(), self._bounds, loader))
-        # Ctrl-C reaches every process of the terminal. The parent alone acts on it; a worker is born deaf to it, since
-        # neither its first imports nor the server, which listens to it by itself, would leave it alone.
+        # Ctrl-C reaches every process of the terminal, and the parent alone acts on it. A worker never hears it: its
+        # first imports would break off, and the server, which listens to it by itself, would stop.
         heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()  # type: ignore[no-untyped-call]

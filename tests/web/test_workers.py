@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from typing import Any
 import pytest
 import requests
 
+from bench.servers import Server
 from cds_service.commands import workers as supervision
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
@@ -36,13 +36,7 @@ HUNG_SECONDS = 3
 
 def workers(service: Running) -> set[int]:
     """The processes that the parent has started to serve, a spare one among them."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    return {
-        int(pid) for pid, parent, command in rows if int(parent) == service.process.pid and "spawn_main" in command
-    }
+    return set(Server(0, service.process.pid).workers())
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
