@@ -311,6 +311,14 @@ def test_keys_of_the_prefetch_are_read_up_to_their_bound(knowledge: Knowledge) -
         assert (f"only the first {bounds.KEYS} of {number} keys of the prefetch were read" in _said(answer)) is says
 
 
+def test_so_many_doubtful_weights_are_tried_and_with_one_more_none_is_believed(knowledge: Knowledge) -> None:
+    for doubtful, is_judged in ((bounds.WEIGHTS, True), (bounds.WEIGHTS + 1, False)):
+        weights = [{"value": "300 kg", "when": f"{number} hours ago"} for number in range(1, doubtful + 1)]
+        weights.append({"value": "70 kg", "when": f"{doubtful + 1} hours ago"})
+        answer = _answer(hook_request({"order": {"rate": "140 mg/h"}, "patient": {"weight": weights}}), knowledge)
+        assert _judged(answer) is is_judged
+
+
 # Values and nesting -----------------------------------------------------------------------------------------------
 
 

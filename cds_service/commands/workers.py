@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import Pipe
+from multiprocessing import Pipe, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any
@@ -316,6 +316,7 @@ class Supervisor(MPServer):
         process = self._spawn_worker(0, target, partial(load_and_wait, theirs, os.getpid(), self._bounds, loader))
         # Ctrl-C reaches every process of the terminal, and the parent alone acts on it. A worker never hears it: its
         # first imports would break off, and the server, which listens to it by itself, would stop.
+        resource_tracker.ensure_running()  # it would let the first worker hear it, were it started with that
         heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()  # type: ignore[no-untyped-call]
