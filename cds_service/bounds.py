@@ -93,7 +93,8 @@ TABLE = (
     ),
     Bound(
         "NESTING",
-        "levels of a request that is nested deeper than the interpreter follows (some 1,000 levels)",
+        "levels of a request that is nested deeper than the interpreter follows "
+        "(some 1,000 levels, from Python 3.12 on more)",
         "R4 resources have some 20",
         "what lies deeper is left out",
     ),

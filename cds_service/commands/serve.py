@@ -140,9 +140,7 @@ def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> 
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     scheme = "https" if settings.tls_certificate else "http"
     base = f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
-    if not _listening(host, settings.port, scheme == "https"):
-        print(f"the service does not answer at {base}", file=sys.stderr)
-        return
+    _await(base, host, settings.port, scheme == "https")
     if body is not None:
         service = f"ketamine-{body.get('hook')}"
         headers = {"Content-Type": "application/json"}
@@ -159,21 +157,26 @@ def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> 
     sys.stdout.flush()
 
 
-def _listening(host: str, port: int, is_encrypted: bool) -> bool:
-    """Whether the service answers, whatever it answers. Its certificate is for clients to check, not for itself."""
-    end = time.monotonic() + _PATIENCE
+def _await(base: str, host: str, port: int, is_encrypted: bool) -> None:
+    """Wait until the service answers, whatever it answers; where that takes long, say so once.
+
+    Its certificate is for clients to check, not for itself.
+    """
+    say_so_at = time.monotonic() + _PATIENCE
     unchecked = ssl.create_default_context()
     unchecked.check_hostname = False
     unchecked.verify_mode = ssl.CERT_NONE
-    while time.monotonic() < end:
+    while True:
         encrypted = HTTPSConnection(host, port, timeout=2, context=unchecked) if is_encrypted else None
         connection = encrypted or HTTPConnection(host, port, timeout=2)
         try:
             connection.request("GET", "/healthz")  # a call without a token would be counted as a refused one
             connection.getresponse()
-            return True
+            return
         except (OSError, HTTPException):
             time.sleep(0.1)
         finally:
             connection.close()
-    return False
+        if time.monotonic() > say_so_at:
+            print(f"the service does not answer yet at {base}", file=sys.stderr)
+            say_so_at = float("inf")

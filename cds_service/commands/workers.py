@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import Pipe
+from multiprocessing import Pipe, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 from granian.net import SocketSpec  # type: ignore[attr-defined]
@@ -62,7 +63,6 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
     """What a worker does before it serves: load the application, say so, and wait to be told to go."""
     _die_with(parent)
     logs.to_stderr()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent stops this one
     try:
         application = load()
         line.send_bytes(_LOADED)
@@ -74,7 +74,15 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
         log.error("a worker cannot start: %s", says)
         logging.shutdown()  # a background thread writes the log
         os._exit(1)
-    return Door(application, bounds, partial(_live, line))
+    return Door(application, bounds, partial(_live, line), _end_at_once)
+
+
+def _end_at_once() -> None:
+    """Once the records and the log are written, which have higher priorities, end without taking Python apart.
+
+    The server's own threads may come back to an interpreter that is half gone, and then abort the process.
+    """
+    Finalize(None, os._exit, (0,), exitpriority=-1)
 
 
 def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
@@ -306,7 +314,14 @@ class Supervisor(MPServer):
         ours, theirs = Pipe()
         target, loader = self._targets
         process = self._spawn_worker(0, target, partial(load_and_wait, theirs, os.getpid(), self._bounds, loader))
-        process.start()  # type: ignore[no-untyped-call]
+        # Ctrl-C reaches every process of the terminal, and the parent alone acts on it. A worker never hears it: its
+        # first imports would break off, and the server, which listens to it by itself, would stop.
+        resource_tracker.ensure_running()  # it would let the first worker hear it, were it started with that
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()  # type: ignore[no-untyped-call]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         theirs.close()
         return _Worker(process, ours)
 

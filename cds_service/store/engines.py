@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,6 +136,8 @@ def engine(url: URL, purpose: Purpose) -> sa.Engine:
         # Take the lock when a transaction begins: SQLite refuses to wait for it once the transaction has read.
         start = "BEGIN" if purpose.reads_only else "BEGIN IMMEDIATE"
         event.listen(made, "begin", lambda connection: connection.exec_driver_sql(start))
+        # Python closes a file that nobody uses any more, but since 3.13 with a warning.
+        weakref.finalize(made, made.pool.dispose).atexit = False
         return made
     options = [
         f"-c statement_timeout={purpose.waits_ms}",
