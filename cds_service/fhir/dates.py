@@ -49,7 +49,7 @@ class When(msgspec.Struct, frozen=True):
     @property
     def placed(self) -> datetime:
         """Where it stands in an order of dates: a coarse one where it is as old as it may be."""
-        return self.earliest if self.is_coarse else self.latest
+        return self.earliest if self.date_only and self.is_coarse else self.latest
 
     def _today(self, now: datetime) -> date:
         """The date at `now` in the zone in which this date was written."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 
@@ -504,18 +504,21 @@ def changed_meaning(resource: Resource) -> str | None:
         return "it is written by rules that are not known"
     if resource.modifier_extension:
         return _CHANGED
-    parts: Sequence[Backbone | None] = ()
-    match resource:
-        case Observation():
-            parts = resource.component
-        case AllergyIntolerance():
-            parts = resource.reaction
-        case MedicationRequest():
-            parts = [*resource.dosage_instruction, *(d.timing for d in resource.dosage_instruction)]
-        case MedicationStatement():
-            parts = [*resource.dosage, *(d.timing for d in resource.dosage)]
-        case MedicationAdministration():
-            parts = (resource.dosage,)
-        case Medication():
-            parts = resource.ingredient
-    return _CHANGED if any(part is not None and part.modifier_extension for part in parts) else None
+    parts_of = _PARTS.get(type(resource))
+    if parts_of is not None and any(part is not None and part.modifier_extension for part in parts_of(resource)):
+        return _CHANGED
+    return None
+
+
+def _with_timing(dosages: Iterable[Dosage]) -> list[Backbone | None]:
+    return [*dosages, *(dosage.timing for dosage in dosages)]
+
+
+_PARTS: Mapping[type[Resource], Callable[[Any], Iterable[Backbone | None]]] = {
+    Observation: lambda observation: observation.component,
+    AllergyIntolerance: lambda allergy: allergy.reaction,
+    MedicationRequest: lambda order: _with_timing(order.dosage_instruction),
+    MedicationStatement: lambda statement: _with_timing(statement.dosage),
+    MedicationAdministration: lambda administration: (administration.dosage,),
+    Medication: lambda medication: medication.ingredient,
+}
