@@ -94,12 +94,13 @@ def _kind_of(codes: _Codes, chart: Reading) -> _Kind:
     for number, concept in enumerate(codes):
         for coding in concept.codes if concept is not None else ():
             members = chart.valuesets.members_of(*coding)
+            if not members:
+                continue
             sets.update(members)
             new = [(name, member) for name, member in members.items() if (name, coding[1]) not in indexed]
-            indexed.update((name, coding[1]) for name, _ in new)
-            keys = [key for name, member in new for key in _keys(name, member)]
-            if keys:
-                coded.append((number, coding, keys))
+            if new:
+                indexed.update([(name, coding[1]) for name, _ in new])
+                coded.append((number, coding, [key for name, member in new for key in _keys(name, member)]))
     if not coded:
         return _Kind((), _named(codes))
     return _Kind(coded, frozenset(sets), *_missed(codes, sets, chart))
@@ -203,8 +204,12 @@ def _sets_named(text: str) -> frozenset[str]:
 
 def _named(codes: _Codes) -> frozenset[str]:
     """The sets that a reading may be in by the words of its name, where no set holds its code."""
-    texts = [word for code in codes if code is not None for word in code.words]
-    return frozenset(name for text in texts if len(text) <= _LONGEST_NAME for name in _sets_named(text))
+    found: frozenset[str] = frozenset()
+    for concept in codes:
+        for text in concept.words if concept is not None else ():
+            if len(text) <= _LONGEST_NAME:
+                found |= _sets_named(text)
+    return found
 
 
 def _effective(observation: resources.Observation, chart: Reading) -> When | None:

@@ -15,7 +15,7 @@ _YEARS = range(1800, 2300)  # outside it the calendar's own arithmetic overflows
 ONE_DAY = timedelta(days=1)
 
 
-class When(msgspec.Struct, frozen=True):
+class When(msgspec.Struct, frozen=True, gc=False):
     """A moment, or the days between which it lies. `date_only` values are counted in whole days."""
 
     earliest: datetime

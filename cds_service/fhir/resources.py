@@ -491,8 +491,16 @@ OLDER_NAMES: dict[str, type[Resource]] = {"MedicationOrder": MedicationRequest}
 
 def subject_of(resource: Resource) -> Reference | None:
     """Whose resource it is (`subject`, or `patient` for allergies)."""
-    subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)
-    return subject if isinstance(subject, Reference) else None
+    for name in _SUBJECTS[type(resource)]:
+        subject: Reference | None = getattr(resource, name)
+        if subject is not None:
+            return subject
+    return None
+
+
+_SUBJECTS = {
+    kind: [name for name in ("subject", "patient") if name in kind.__struct_fields__] for kind in TYPES.values()
+}
 
 
 _CHANGED = "an extension that is not known changes what it means"
