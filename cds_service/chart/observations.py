@@ -19,7 +19,6 @@ from cds_service.fhir.records import Records, about
 from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology import answers as answered
 from cds_service.terminology.drugs import plain, whole_words
-from cds_service.terminology.valuesets import Member
 
 _Part = resources.Observation | resources.ObservationComponent
 _Codes = tuple[CodeableConcept | None, ...]
@@ -89,30 +88,20 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
 
 def _kind_of(codes: _Codes, chart: Reading) -> _Kind:
     coded: list[tuple[int, tuple[str, str], Sequence[str]]] = []
-    sets: set[str] = set()
     indexed: set[tuple[str, str]] = set()
     for number, concept in enumerate(codes):
         for coding in concept.codes if concept is not None else ():
-            members = chart.valuesets.members_of(*coding)
-            if not members:
-                continue
-            sets.update(members)
-            new = [(name, member) for name, member in members.items() if (name, coding[1]) not in indexed]
-            if new:
-                indexed.update([(name, coding[1]) for name, _ in new])
-                coded.append((number, coding, [key for name, member in new for key in _keys(name, member)]))
+            keys = [key for key in chart.valuesets.keys_of(*coding) if (key, coding[1]) not in indexed]
+            if keys:
+                indexed.update([(key, coding[1]) for key in keys])
+                coded.append((number, coding, keys))
     if not coded:
         return _Kind((), _named(codes))
-    return _Kind(coded, frozenset(sets), *_missed(codes, sets, chart))
+    sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
+    return _Kind(coded, sets, *_missed(codes, sets, chart))
 
 
-def _keys(name: str, member: Member) -> Iterator[str]:
-    yield name
-    if member.group:
-        yield f"{name}/{member.group}"
-
-
-def _missed(codes: _Codes, sets: set[str], chart: Reading) -> tuple[frozenset[str], bool]:
+def _missed(codes: _Codes, sets: frozenset[str], chart: Reading) -> tuple[frozenset[str], bool]:
     for panel, parts in _PANELS.items():
         if panel in sets:
             missed = parts - sets

@@ -513,8 +513,9 @@ def changed_meaning(resource: Resource) -> str | None:
     if resource.modifier_extension:
         return _CHANGED
     parts_of = _PARTS.get(type(resource))
-    if parts_of is not None and any(part is not None and part.modifier_extension for part in parts_of(resource)):
-        return _CHANGED
+    for part in parts_of(resource) if parts_of is not None else ():
+        if part is not None and part.modifier_extension:
+            return _CHANGED
     return None
 
 

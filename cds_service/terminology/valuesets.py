@@ -105,6 +105,7 @@ class ValueSets:
         self._vocabulary = Vocabulary(words or {})
         self._categories = self._index_categories()
         self._cached = lru_cache(maxsize=16384)(self._members_of)
+        self._keys = lru_cache(maxsize=16384)(self._keys_of)
         self._coded = lru_cache(maxsize=16384)(self._read_coding)
         self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
 
@@ -137,6 +138,18 @@ class ValueSets:
                 for name, member in branches.get(code[:length], ()):
                     found.setdefault(name, member)
         return {name: member for name, member in found.items() if member is not None}
+
+    def keys_of(self, system: str, code: str) -> Sequence[str]:
+        """Every set that holds the code, and every group of one (obs_thyroid/tsh)."""
+        if len(code) > LONGEST_CODE or len(system) > LONGEST_SYSTEM:
+            return ()
+        return self._keys(system, code)
+
+    def _keys_of(self, system: str, code: str) -> Sequence[str]:
+        found: list[str] = []
+        for name, member in self._members_of(system, code).items():
+            found += (name, f"{name}/{member.group}") if member.group else (name,)
+        return found
 
     def __contains__(self, name: str) -> bool:
         return name.partition("/")[0] in self._sets
