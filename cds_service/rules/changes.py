@@ -8,7 +8,7 @@ import msgspec
 
 from cds_service.protocol.model import SEVERITIES, Rule, Severity
 from cds_service.rules.case import Case
-from cds_service.rules.clauses import evaluate
+from cds_service.rules.clauses import evaluate_once
 from cds_service.rules.outcome import Outcome, Reason
 
 _NOT_SENT = "an exception could not be read, because its list was not sent"
@@ -38,10 +38,10 @@ def changed_severity(rule: Rule, tier: str, case: Case, unread: Sequence[Reason]
     change of severity that cannot be told changes nothing.
     """
     exceptions = list(unread)
-    for change in rule.changes:
+    for number, change in enumerate(rule.changes):
         if change.tiers and tier not in change.tiers:
             continue
-        verdict = evaluate(change.when, case)
+        verdict = evaluate_once(change.when, case, rule.id, "change", str(number))
         if verdict.holds and not verdict.reasons:
             return Changed(None if change.to == "none" else change.to, change.because, tuple(exceptions))
         exceptions += verdict.reasons

@@ -24,7 +24,7 @@ from cds_service.rules import (
 )
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.clauses import Verdict, evaluate
+from cds_service.rules.clauses import Verdict, evaluate_once
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
@@ -109,7 +109,7 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
         assert tier.when is not None
         if is_absent(tier.when, case.chart):
             continue
-        verdict = evaluate(tier.when, case)
+        verdict = evaluate_once(tier.when, case, rule.id, "tier", tier.name)
         if verdict.holds is None:
             unknown.append(verdict)
         if not verdict.holds:
