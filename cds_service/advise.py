@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cards import acknowledged as quiet
@@ -213,7 +215,10 @@ def _judge(
         drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
         deadline=deadline,
     )
-    case = partial(_case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge)
+    of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
+    case = partial(
+        _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
+    )
     kept = _bounded(orders, knowledge, now)
     results = [judged(case(order, kept)) for order in kept if order.draft.selected]
     ends = _bounded(ended, knowledge, now)
@@ -245,6 +250,7 @@ def _case(
     signing: bool,
     viewing: bool,
     knowledge: Knowledge,
+    of_patient: Mapping[str, dict[Any, Any]],
 ) -> Case:
     return Case(
         order=order,
@@ -255,6 +261,7 @@ def _case(
         valuesets=knowledge.valuesets,
         signing=signing,
         viewing=viewing,
+        _of_patient=of_patient[order.drug],
     )
 
 

@@ -26,7 +26,7 @@ from cds_service.rules import (
 )
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.clauses import Verdict, evaluate
+from cds_service.rules.clauses import Verdict, evaluate, evaluate_once
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
@@ -122,7 +122,7 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
         assert tier.when is not None
         if is_absent(tier.when, case.chart):
             continue
-        verdict, condition = _held(tier.when, case)
+        verdict, condition = _held(tier.when, case, rule.id, "tier", tier.name)
         if verdict.holds is None:
             unknown.append(verdict)
         if not verdict.holds:
@@ -142,10 +142,10 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
     return clear(rule, order)
 
 
-def _held(clause: Clause, case: Case) -> tuple[Verdict, SiteChange | None]:
+def _held(clause: Clause, case: Case, *name: str) -> tuple[Verdict, SiteChange | None]:
     """The verdict of a tier's clause, and the site's condition where the tier holds by that alone."""
     own, added = parted(clause)
-    verdict = evaluate(own, case)
+    verdict = evaluate_once(own, case, *name)
     if not added or (verdict.holds and not verdict.reasons):
         return verdict, None
     others = [(evaluate(each, case), each.site) for each in added]
