@@ -5,7 +5,7 @@ EXAMPLE ?= examples/ward-infusion-over-the-limit.json
 WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
-.PHONY: run test timing lint bench docs lock clean soak losses fuzz conformance pin sbom audit
+.PHONY: run test timing lint bench docs lock clean soak losses fuzz disguises conformance pin sbom audit
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
 	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
@@ -33,6 +33,9 @@ losses: .venv/dev ## kill and stop workers and the parent under load: what is lo
 
 fuzz: .venv/dev ## 200,000 mutated requests and more; nothing may fail, hang or grow
 	$(BIN)/python -m tests.fuzz.run
+
+disguises: .venv/dev ## every entry that fires a rule, in every disguise: never an answer without a card (some minutes)
+	@KETAMINE_TEST_DISGUISES=all $(BIN)/pytest -q -n0 -s tests/properties/test_disguise.py
 
 conformance: .venv/dev ## CDS Hooks 2.0 against this service, or against URL (with REQUESTS, KEY and ISSUER)
 	@$(if $(URL),KETAMINE_TEST_CONFORMANCE_URL='$(URL)') $(if $(REQUESTS),KETAMINE_TEST_CONFORMANCE_REQUESTS='$(REQUESTS)') \

@@ -135,7 +135,9 @@ def _missed_of_panel(observation: resources.Observation, sets: frozenset[str], c
             known = (chart.members([part.code]) for part in observation.component)
             return missed if any(not members for members in known) else frozenset()
         empty = value_of(observation) is None and not observation.component
-        return frozenset() if empty and observation.has_member else missed
+        members = observation.has_member if empty else []
+        sent = all(chart.resolve(member) is not None for member in members)
+        return frozenset() if members and sent else missed
     return frozenset()
 
 
