@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,8 @@ def watching() -> Iterator[Watch]:
     watch = Watch()
 
     class Watched(Advice):
-        def __post_init__(self) -> None:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
             if self.judged and not self.response.cards:
                 watch.quiet += 1
                 watch.broken += [each for each in silent(self) if each[1] != "not-sent"]
