@@ -207,8 +207,8 @@ class Chart(Reading):
 
     @cached_property
     def open_problems(self) -> list[Problem]:
-        """Active problems that may mean more than they say: by words without a known code, or without either."""
-        return _open(problem for problem in self.problems if problem.active)
+        """Problems that may mean more than they say: by words without a known code, or without either."""
+        return _open(self.problems)
 
     @cached_property
     def open_allergies(self) -> list[Allergy]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources as files
 
+import msgspec
+
 from cds_service.chart.account import Unplaced, in_words
 from cds_service.chart.facts import Measurement, Members, Problem, Symptom, on, value_of, words_of
 from cds_service.chart.reading import Reading
@@ -234,9 +236,16 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
     """What an observation says that the patient has: by its value, or by its code where the answer affirms it."""
     said = chart.members([observation.code])
     by_value = chart.members([observation.value_codeable_concept])
-    if not said and not by_value:
-        return
     when = _effective(observation, chart)
+    if not said and not by_value:
+        asked = _complaints_in_words(observation, chart)
+        if asked and affirmed(observation, chart) is not False:
+            chart.account.leave_open(
+                msgspec.structs.replace(
+                    _unplaced(observation, asked, when, "its code is not known", chart), subject="event", urgent=False
+                )
+            )
+        return
     if _why_not_placed(observation, when, True, chart) is not None or when is None:
         if by_value and not said:  # by its code it is in the account already
             why = _why_not_placed(observation, when, True, chart) or ""
@@ -250,6 +259,13 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
     members = {**by_value, **(said if is_affirmed else {})}
     if members:
         yield Symptom(_name(observation), members, when, observation.reference)
+
+
+def _complaints_in_words(observation: resources.Observation, chart: Reading) -> frozenset[str]:
+    """The sets that an observation may be in by the words beside a code that nobody knows."""
+    concepts = (observation.code, observation.value_codeable_concept)
+    asked = (chart.placement(each).may_mean for each in concepts if each is not None)
+    return frozenset[str]().union(*(sets for sets in asked if sets))
 
 
 def affirmed(part: resources.Observation, chart: Reading) -> bool | None:

@@ -180,7 +180,6 @@ DISGUISES: dict[str, dict[str, Disguise]] = {
         "a coded value for a quantity": _coded_value,
         "no value": _without_value,
         "a unit that nobody knows": _foreign_unit,
-        "somebody else in focus": put(focus=[{"reference": "Patient/other"}]),
     },
     "Condition": OF_ALL
     | _NO_CODE
