@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources as files
 
-import msgspec
-
 from cds_service.chart.account import Unplaced, in_words
 from cds_service.chart.facts import Measurement, Members, Problem, Symptom, on, value_of, words_of
 from cds_service.chart.reading import Reading
@@ -43,7 +41,7 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
         coded = [] if _never_counts(observation) else _coded_parts(observation, chart)
         sets = frozenset(name for _, _, members in coded for name in members)
         if not coded and not _never_counts(observation):
-            sets = _named(observation)
+            sets = _named(observation) or _complaints_in_words(observation, chart)
         if not sets:
             account.irrelevant[_KIND] += 1
             continue
@@ -236,16 +234,9 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
     """What an observation says that the patient has: by its value, or by its code where the answer affirms it."""
     said = chart.members([observation.code])
     by_value = chart.members([observation.value_codeable_concept])
-    when = _effective(observation, chart)
     if not said and not by_value:
-        asked = _complaints_in_words(observation, chart)
-        if asked and affirmed(observation, chart) is not False:
-            chart.account.leave_open(
-                msgspec.structs.replace(
-                    _unplaced(observation, asked, when, "its code is not known", chart), subject="event", urgent=False
-                )
-            )
         return
+    when = _effective(observation, chart)
     if _why_not_placed(observation, when, True, chart) is not None or when is None:
         if by_value and not said:  # by its code it is in the account already
             why = _why_not_placed(observation, when, True, chart) or ""
@@ -262,10 +253,11 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
 
 
 def _complaints_in_words(observation: resources.Observation, chart: Reading) -> frozenset[str]:
-    """The sets that an observation may be in by the words beside a code that nobody knows."""
+    """The sets that an observation may be in by the words beside a code that nobody knows, unless it denies them."""
     concepts = (observation.code, observation.value_codeable_concept)
     asked = (chart.placement(each).may_mean for each in concepts if each is not None)
-    return frozenset[str]().union(*(sets for sets in asked if sets))
+    sets = frozenset[str]().union(*(sets for sets in asked if sets))
+    return sets if sets and affirmed(observation, chart) is not False else frozenset()
 
 
 def affirmed(part: resources.Observation, chart: Reading) -> bool | None:
