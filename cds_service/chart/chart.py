@@ -214,8 +214,8 @@ class Chart(Reading):
 
     @cached_property
     def open_problems(self) -> list[Problem]:
-        """Active problems that may mean more than they say: by words without a known code, or without either."""
-        return _open(problem for problem in self.problems if problem.active)
+        """Problems that may mean more than they say: by words without a known code, or without either."""
+        return _open(self.problems)
 
     @cached_property
     def open_allergies(self) -> list[Allergy]:
@@ -355,8 +355,9 @@ class Chart(Reading):
         return [act for act in self.acts if act.may_mean]
 
     def _performed(self, procedure: resources.Procedure) -> When | None:
-        period = procedure.performed_period
-        texts = (procedure.performed_date_time, period.end if period else None, period.start if period else None)
+        period = procedure.performed_period or procedure.occurrence_period
+        at = procedure.performed_date_time or procedure.occurrence_date_time
+        texts = (at, period.end if period else None, period.start if period else None)
         return next((when for text in texts if (when := self.when(text))), None)
 
     # Encounter --------------------------------------------------------------------------------------------
@@ -381,9 +382,10 @@ class Chart(Reading):
         if self.encounter is None:
             return {}
         found: dict[str, Member] = {}
-        encounter_class = self.encounter.encounter_class
-        if encounter_class and encounter_class.system and encounter_class.code:
-            found.update(self.valuesets.members_of(encounter_class.system, encounter_class.code))
+        for each in self.encounter.encounter_class:
+            codes = [(each.system, each.code)] if each.system and each.code else each.codes
+            for system, code in codes:
+                found.update(self.valuesets.members_of(system, code))
         contained = Contained(self.encounter.contained)
         for place in self.encounter.location:
             if (place.status or "active").strip().lower() != "active" or (place.period and place.period.end):

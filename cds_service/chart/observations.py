@@ -58,19 +58,23 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
     irrelevant = placed = 0
     for observation in records.of(resources.Observation):
         chart.deadline.check("chart")
+        if _never_counts(observation):
+            irrelevant += 1
+            continue
         components = observation.component
         codes = (observation.code, *[part.code for part in components]) if components else (observation.code,)
         try:
             kind = kinds[codes]
         except KeyError:
             kind = kinds[codes] = _kind_of(codes, chart)
-        if not kind.sets or _never_counts(observation):
+        sets = kind.sets or _complaints_in_words(observation, chart)
+        if not sets:
             irrelevant += 1
             continue
         when = _effective(observation, chart)
         why = _why_not_placed(observation, when, bool(kind.coded), chart)
         if why is not None or when is None:
-            account.leave_open(_unplaced(observation, kind.sets, when, why or "", chart))
+            account.leave_open(_unplaced(observation, sets, when, why or "", chart))
             continue
         placed += 1
         reference = observation.reference
@@ -79,7 +83,7 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
             measurement = Measurement(part, coding, when, reference)
             for key in keys:
                 index.setdefault(key, []).append(measurement)
-        if kind.missed and not _is_empty_header(observation, kind):
+        if kind.missed and not _is_empty_header(observation, kind, chart):
             account.leave_open(_unplaced(observation, kind.missed, when, "its value is not understood", chart))
     account.irrelevant[_KIND] += irrelevant
     account.placed[_KIND] += placed
@@ -178,11 +182,13 @@ def _saying(name: str, when: When | None, value: str | None, why: str, chart: Re
     return f"{name} of {on(when, chart.now)}{said}: {why}" if why else f"{name} of {on(when, chart.now)}{said}"
 
 
-def _is_empty_header(observation: resources.Observation, kind: _Kind) -> bool:
-    """Whether it only names the observations that are its parts."""
+def _is_empty_header(observation: resources.Observation, kind: _Kind, chart: Reading) -> bool:
+    """Whether it only names the observations that are its parts, and they were sent."""
     if not (kind.is_header and observation.has_member):
         return False
-    return value_of(observation) is None and not observation.component
+    if value_of(observation) is not None or observation.component:
+        return False
+    return all(chart.resolve(member) is not None for member in observation.has_member)
 
 
 @lru_cache(maxsize=4096)
@@ -272,6 +278,14 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
     members = {**by_value, **(said if is_affirmed else {})}
     if members:
         yield Symptom(_name(observation), members, when, observation.reference)
+
+
+def _complaints_in_words(observation: resources.Observation, chart: Reading) -> frozenset[str]:
+    """The sets that an observation may be in by the words beside a code that nobody knows, unless it denies them."""
+    concepts = (observation.code, observation.value_codeable_concept)
+    asked = (chart.placement(each).may_mean for each in concepts if each is not None)
+    sets = frozenset[str]().union(*(sets for sets in asked if sets))
+    return sets if sets and affirmed(observation, chart) is not False else frozenset()
 
 
 def affirmed(part: resources.Observation, chart: Reading) -> bool | None:

@@ -214,7 +214,8 @@ def from_prefetch(
 def _is_no_answer(page: Page, query: Query) -> str | None:
     """Why a page without an error is no answer to the query all the same."""
     if page.is_bundle:
-        return None
+        inside = next((item.read.type for item in page.items if item.read.type in ("Bundle", "Parameters")), None)
+        return f"a {inside} stands inside it and was not opened" if inside else None
     if all(item.read.type != query.type for item in page.items):
         return f"the answer is neither a Bundle nor a resource of type {query.type}"
     if query.is_search:

@@ -413,6 +413,9 @@ class Procedure(Resource, frozen=True, kw_only=True):
     encounter: Reference | None = None
     performed_date_time: Text | None = None
     performed_period: Period | None = None
+    occurrence_date_time: Text | None = None
+    occurrence_period: Period | None = None
+    """R5's names for both."""
 
 
 class EncounterLocation(Backbone, frozen=True):
@@ -422,10 +425,18 @@ class EncounterLocation(Backbone, frozen=True):
     period: Period | None = None
 
 
+class EncounterClass(CodeableConcept, frozen=True):
+    """What Encounter.class is in either version: a Coding itself, or a concept that holds some."""
+
+    system: Text | None = None
+    code: Text | None = None
+
+
 class Encounter(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     # `class` is a Python word; the JSON name is set below.
-    encounter_class: Coding | None = msgspec.field(default=None, name="class")
+    encounter_class: Many[EncounterClass] = msgspec.field(default=[], name="class")
+    """R4 has one Coding, R5 a list of concepts."""
     subject: Reference | None = None
     period: Period | None = None
     location: Many[EncounterLocation] = ()

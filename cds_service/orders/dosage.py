@@ -163,7 +163,9 @@ def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: 
         bounds_minutes=times.bounds_minutes,
         start=times.start,
         repeat=times.repeat,
-        as_needed=bool(dosage.as_needed_boolean) or dosage.as_needed_codeable_concept is not None,
+        as_needed=bool(dosage.as_needed_boolean)
+        or dosage.as_needed_codeable_concept is not None
+        or (dosage.as_needed_boolean is None and bool(dose) and not rate and _is_as_needed_in_words(dosage)),
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member("method_bolus", method) is not None,
@@ -193,6 +195,12 @@ def _words(dosage: Dosage, notes: Sequence[str], reader: _Reader) -> tuple[str, 
         return words
     reader.problems.append(Problem("text", f"only the first {_MOST_CHARACTERS} characters of its words were read"))
     return ("; ".join(words)[:_MOST_CHARACTERS],)
+
+
+def _is_as_needed_in_words(dosage: Dosage) -> bool:
+    """By the words of the instruction alone; the notes of an order speak of other medicines too."""
+    additional = [word for concept in dosage.additional_instruction for word in concept.words]
+    return any(often.is_as_needed(each) for each in (dosage.text, dosage.patient_instruction, *additional) if each)
 
 
 def read_rate(quantity: Quantity | None, ratio: Ratio | None) -> Amount | None:

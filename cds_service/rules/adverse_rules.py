@@ -23,7 +23,7 @@ from cds_service.rules.clauses.verdict import in_sets
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
 from cds_service.rules.lower_rate import lower_rate
 from cds_service.rules.order_rules import fired
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, not_placed, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import given_by, pump_step
 from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, is_given_by
@@ -119,8 +119,16 @@ def _restarted(
     if minutes is not None and minutes < min(case.book.numbers("ae-pause-minutes")):
         return fired(case, rule, "too-early", *facts, minutes=show(minutes), **values), offers
     if None in times or None in rates:
-        return could_not_tell(rule, case.order.reference, Reason("weight", "the two rates cannot be compared")), []
+        return could_not_tell(rule, case.order.reference, _not_compared(pause, before, case)), []
     return clear(rule, case.order.reference), []
+
+
+def _not_compared(pause: Medicine, before: PreviousRate | None, case: Case) -> Reason:
+    given = pause.dosage
+    if before is None and given is not None and (given.rate_quantity or given.rate_ratio or given.text):
+        says = f"{pause.name} ({on(pause.start, case.now)}): its rate cannot be read"
+        return not_placed(says, pause.reference, short="a rate that was given")
+    return Reason("weight", "the two rates cannot be compared")
 
 
 def _per_kg(before: PreviousRate | None, infusions: Sequence[Step]) -> Fraction | None:

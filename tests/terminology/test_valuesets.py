@@ -15,9 +15,11 @@ from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service.protocol.loader import load as load_protocol
 from cds_service.terminology import valuesets
 from cds_service.terminology.systems import canonical_system
 from cds_service.terminology.valuesets import ValueSetError, ValueSets
+from tests.terminology.test_vocabulary import sets_of
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -650,6 +652,37 @@ def test_only_systems_that_a_server_can_descend_are_marked_for_it(sets: ValueSet
     for name, systems in marked.items():
         assert systems == {SNOMED}
         assert any(system == SNOMED for system, _ in sets[name].members)
+
+
+NOT_MARKED = {
+    "adverse_events": "chronic disease lies below complaints",
+    "ae_hallucination_dissociation": "chronic disease lies below complaints",
+    "ae_headache_dizziness": "chronic disease lies below complaints",
+    "ae_hypertension": "chronic disease lies below complaints",
+    "ae_nausea": "chronic disease lies below complaints",
+    "ae_oversedation": "chronic disease lies below complaints",
+    "allergy_anaesthetic_unspecific": "an allergy to any other drug lies below it",
+    "dx_cystitis_gu": "infections lie below it, which are a group of their own",
+    "dx_lactation": "disorders of the breast lie near it",
+    "dx_porphyria_unspecified": "porphyrias that are not acute lie below it",
+    "dx_pregnancy": "delivery and miscarriage lie below it",
+    "dx_pregnancy_possible": "it holds what is not known",
+    "dx_raised_icp_direct": "normal-pressure hydrocephalus lies below it",
+    "dx_sterilisation_menopause": "it only quiets: doubt means no",
+    "dx_substance_use": "remission lies below it",
+    "ketamine_drug": "the recogniser of drugs knows products",
+    "proc_eye_surgery": "operations that do not open the eye lie below it",
+    "ventilated": "it only quiets: doubt means no",
+}
+"""Sets of SNOMED codes that a rule reads and of which nothing below a code is meant."""
+
+
+def test_every_set_that_snomed_could_descend_is_marked_or_says_why_not(sets: ValueSets) -> None:
+    rules = load_protocol(sets).rules.values()
+    clauses = [part.when for rule in rules for part in (*rule.tiers, *rule.changes) if part.when is not None]
+    read = {name for clause in clauses for name in sets_of(clause)}
+    coded = {name for name in read if any(system == SNOMED for system, _ in sets[name].members)}
+    assert {name for name in coded if not sets[name].descendants} == set(NOT_MARKED)
 
 
 def test_no_two_shipped_sets_share_a_name_and_none_is_lost(sets: ValueSets) -> None:

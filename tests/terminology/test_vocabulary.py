@@ -100,7 +100,7 @@ def test_every_set_of_problems_allergies_or_procedures_behind_a_warning_has_its_
     """A rule with a critical or warning tier: at least eight phrases in English and four in each other language."""
     rules = load_protocol(sets).rules.values()
     serious = [tier for rule in rules for tier in rule.tiers if tier.severity in ("critical", "warning")]
-    named = {name for tier in serious if tier.when is not None for name in _named(tier.when)}
+    named = {name for tier in serious if tier.when is not None for name in sets_of(tier.when)}
     assert len(named) > 30
     for name in named - {
         "allergy_ketamine",
@@ -113,14 +113,15 @@ def test_every_set_of_problems_allergies_or_procedures_behind_a_warning_has_its_
             assert len(said[language]) >= 4, (name, language)
 
 
-def _named(clause: Any) -> set[str]:
+def sets_of(clause: Any) -> set[str]:
+    """The sets of problems, complaints, allergies and procedures that a clause names."""
     found = set()
     if type(clause).__name__ in ("ConditionIs", "SymptomIs", "AllergyIs", "ProcedureIs"):
         found |= {reference.partition("/")[0] for reference in (*clause.sets, *getattr(clause, "asks", ()))}
         later = getattr(clause, "unless_later", ())
         found |= {name for name in later if isinstance(name, str)}
     for part in getattr(clause, "of", ()):
-        found |= _named(part)
+        found |= sets_of(part)
     return found
 
 
