@@ -42,9 +42,7 @@ def parser() -> argparse.ArgumentParser:
             "--hook", choices=("order-select", "order-sign", "patient-view"), help="instead of the request's own hook"
         )
         if name == "check":
-            command.add_argument(
-                "--language", metavar="TAG", help="of the cards, such as de; else English"
-            )
+            command.add_argument("--language", metavar="TAG", help="of the cards, such as de; else English")
         if name == "explain":
             command.add_argument("--client", metavar="ID", help="with what clinicians of this client overrode")
 
