@@ -60,8 +60,9 @@ another's words; *unverified*: not read; *design*: a choice of this protocol tha
 source is given; nobody graded the evidence formally. Every value needs an owner before clinical use.
 
 **How to change it.** A site changes a limit, a severity or a rule in an overlay file, with an owner, a date and a
-reason (`ketamine-cds protocol validate FILE`); the card then says that a site limit applied. The words of a card are
-the file `cards/texts/RULE.md`.
+reason (`ketamine-cds protocol validate FILE`); the card then says that a site limit applied. Filters make a finding
+milder or silent where a clause holds, conditions make a rule fire. The words of a card are the file
+`cards/texts/RULE.md`; a site and another language have files of their own. [site.md](site.md) says how.
 """
 
 

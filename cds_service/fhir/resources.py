@@ -435,7 +435,7 @@ class EncounterClass(CodeableConcept, frozen=True):
 class Encounter(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     # `class` is a Python word; the JSON name is set below.
-    encounter_class: Many[EncounterClass] = msgspec.field(default=[], name="class")
+    encounter_class: Many[EncounterClass] = msgspec.field(default=(), name="class")
     """R4 has one Coding, R5 a list of concepts."""
     subject: Reference | None = None
     period: Period | None = None
