@@ -184,7 +184,14 @@ def _judge(
     orders, ended = (
         [
             drafts.read(
-                d, grouped, knowledge.indications, records.resolve, knowledge.valuesets, zone, knowledge.site_products
+                d,
+                grouped,
+                knowledge.indications,
+                knowledge.default_use,
+                records.resolve,
+                knowledge.valuesets,
+                zone,
+                knowledge.site_products,
             )
             for d in deadline.each(each, "orders")
             if not drafts.is_other_patients(d, records.patient_id)

@@ -12,7 +12,7 @@ from cards import texts
 from cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
-from cds_service.orders.indication import Kinds
+from cds_service.orders.indication import Kinds, Use
 from cds_service.protocol.limits import Limits
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.overlay import load_with_overlay, texts_beside
@@ -34,6 +34,7 @@ class Knowledge:
     texts: texts.Texts
     queries: tuple[Query, ...]
     indications: Mapping[str, Kinds]
+    default_use: Use
     override_reasons: tuple[Coding, ...]
     public_url: str
     site_products: Mapping[tuple[str, str], Fraction] = dataclasses.field(default_factory=dict)
@@ -50,6 +51,8 @@ def load(
     protocol = load_with_overlay(overlay, valuesets)
     judge.check(protocol)
     limits = Limits(protocol)
+    uses = {name: Use(name, use.alone, use.session, use.volume_is_dose) for name, use in protocol.uses.items()}
+    default = next(iter(uses.values()))
     return Knowledge(
         protocol=protocol,
         valuesets=valuesets,
@@ -58,7 +61,11 @@ def load(
             ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()), texts_beside(overlay)
         ),
         queries=query_list.load(valuesets),
-        indications={name: Kinds(i.sets, i.order_sets) for name, i in protocol.indications.items()},
+        indications={
+            name: Kinds(i.sets, i.order_sets, uses[i.use] if i.use else default)
+            for name, i in protocol.indications.items()
+        },
+        default_use=default,
         override_reasons=tuple(
             Coding(system=system, code=member.code, display=member.display)
             for system, member in valuesets["override_reasons"].members

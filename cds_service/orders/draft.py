@@ -24,7 +24,7 @@ from cds_service.fhir.resources import (
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
-from cds_service.orders.indication import Indication, Kinds
+from cds_service.orders.indication import Indication, Kinds, Use
 from cds_service.orders.route import UNSTATED
 from cds_service.orders.text import states_an_amount
 from cds_service.orders.timing import Problem
@@ -162,6 +162,7 @@ def read(
     draft: Draft,
     groups: Mapping[str, str],
     indications: Mapping[str, Kinds],
+    default: Use,
     resolve: Callable[[Reference | None], Resource | None],
     valuesets: ValueSets,
     zone: tzinfo,
@@ -177,7 +178,7 @@ def read(
     return KetamineOrder(
         draft=draft,
         identity=draft.identity,
-        indication=indication.read(request, indications, valuesets, resolve),
+        indication=indication.read(request, indications, default, valuesets, resolve),
         concentration=concentration.read(draft.description, draft.identity, valuesets, site_products),
         written=written,
         group=groups.get(_identifier(draft.reference)) or _group_of(request),

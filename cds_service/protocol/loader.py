@@ -154,7 +154,10 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
         yield from _rule_faults(rule, protocol, valuesets)
     for name, orderable in protocol.orderables.items():
         yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
+    for name, use in protocol.uses.items():
+        yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
     for name, indication in protocol.indications.items():
+        yield from _unknown(name, "use", [indication.use] if indication.use else [], protocol.uses)
         yield from _unknown(name, "value set", [s for s in indication.sets if s not in valuesets], ())
     for key, conflict in protocol.conflicts.items():
         yield from _unknown(key, "rule", conflict.rules, protocol.rules)

@@ -358,12 +358,25 @@ class Rule(Entry, frozen=True, kw_only=True):
         return next(tier for tier in self.tiers if tier.name == name)
 
 
+class Use(Entry, frozen=True, kw_only=True):
+    """What an order may be judged as."""
+
+    alone: bool = False
+    """As nothing else, where the order set says so or every reason that is known does."""
+    session: str | None = None
+    """A finite dose up to this is a session, which has limits of its own; a longer one is judged by its rate."""
+    volume_is_dose: bool = False
+    """A volume beside a rate is the dose, not the bag."""
+
+
 class Indication(Entry, frozen=True, kw_only=True):
     """What an order's reason is taken as: the value sets of reason codes, and order sets that a site maps."""
 
     title: str
     sets: list[str]
     order_sets: list[str] = []
+    use: str | None = None
+    """What the order is then judged as, by its name in `Protocol.uses`; without it, as the first of them."""
 
 
 class OrderableCoding(Entry, frozen=True, kw_only=True):
@@ -435,6 +448,8 @@ class Protocol(Entry, frozen=True, kw_only=True):
     date: date
     drugs: list[str]
     notes: str
+    uses: dict[str, Use]
+    """What an order may be judged as; the first where its reasons do not say."""
     limits: Mapping[str, Limit] = {}
     rules: Mapping[str, Rule] = {}
     indications: Mapping[str, Indication] = {}

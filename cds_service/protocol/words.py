@@ -89,7 +89,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "order.cut_by": "at least {value} below the running rate",
     "amount.of": "as {value}",
     "amount.use": "judged as {value}",
-    "amount.session": {True: "no longer than a session", False: "but for sessions of an antidepressant"},
+    "amount.session": {True: "no longer than a session", False: "but for sessions"},
     "amount.pushed": "by push",
     "amount.dose_at_least": "of a dose of {value} or more",
     "amount.weight": {"dosing": "", "ideal": "on ideal body weight"},

@@ -182,7 +182,7 @@ def steps_at_every_weight(case: Case) -> list[Step]:
 
 def steps_at(case: Case, body: Body) -> tuple[Step, ...]:
     """The order's steps at one reading of the weight."""
-    return steps_as(case, body, case.order.indication.is_depression)
+    return steps_as(case, body, case.order.indication.volume_is_dose)
 
 
 @once

@@ -52,7 +52,7 @@ def _own_ids(request: MedicationRequest) -> set[str | None]:
 
 def _kinds(case: Case, order: KetamineOrder) -> set[Kind | None]:
     body = dosing_weight(case).bodies[0]
-    return {step.kind for step in regimen(order.written, reading(case, order, body, order.indication.is_depression))}
+    return {step.kind for step in regimen(order.written, reading(case, order, body, order.indication.volume_is_dose))}
 
 
 def _belong_together(a: set[Kind | None], b: set[Kind | None]) -> bool:

@@ -59,7 +59,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
 def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference
-    if not case.order.indication.is_depression:
+    if not case.order.indication.in_sessions:
         return clear(rule, order, "the order is not for depression"), []
     most = case.number("depression-per-week")
     planned = {w.index: _planned_per_week(w) for w in case.order.written}
@@ -107,7 +107,7 @@ def _days_given(case: Case) -> set[str]:
 
 @asks()
 def procedural(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
-    if not case.order.indication.is_procedural:
+    if not case.order.indication.alone:
         return clear(rule, case.order.reference), []
     return fired(case, rule, "procedural"), []
 

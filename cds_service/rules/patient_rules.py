@@ -73,7 +73,7 @@ def _high(case: Case, step: Step) -> tuple[Step, str, Fraction] | None:
 
 def _lower(case: Case, high: Sequence[tuple[Step, str, Fraction]]) -> list[Proposal]:
     """The doses that are not high for an older adult; not for depression, where no lower one is studied."""
-    if case.order.indication.is_depression or any(step.spoken for step, _, _ in high):
+    if case.order.indication.in_sessions or any(step.spoken for step, _, _ in high):
         return []
     factors: dict[int, Fraction] = {}
     for step, name, figure in high:

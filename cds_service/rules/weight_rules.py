@@ -57,7 +57,7 @@ def at_any_weight(case: Case) -> tuple[bool, dict[str, str]]:
             values = {"low": show(figure, limit), "high": show(high, limit), "unit": case.limit(name).unit}
             values["limit"] = show(limit)
             values["passes_below"] = _passes_below(case, step)
-        dangerous = dangerous or (routed and figure > limit and not case.order.indication.is_procedural)
+        dangerous = dangerous or (routed and figure > limit and not case.order.indication.alone)
     return dangerous, values
 
 

@@ -16,6 +16,7 @@ from cds_service.rules.dose_finding import (
     How,
     Measured,
     View,
+    is_session,
     may_clear,
     unread_dose,
     views,
@@ -86,7 +87,7 @@ class _Measure:
         if self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
             # Whatever it is for and however it is given, it may be such a dose.
             yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
-        if self.clause.use and self.here.use not in self.clause.use:
+        if self.clause.use and self.here.use.name not in self.clause.use:
             return
         own = [each for each in self.here.own if self._is_meant(each.step)]
         for each in own:
@@ -104,16 +105,9 @@ class _Measure:
         clause = self.clause
         if self._limit(self.named, step) is None:
             return False
-        if clause.session is not None and self._is_session(step) is not clause.session:
+        if clause.session is not None and is_session(step, self.here.use, self.case) is not clause.session:
             return False
         return not clause.pushed or self._is_push(step)
-
-    def _is_session(self, step: Step) -> bool:
-        """A finite dose that is judged by the rules of its use; a longer one is judged by its rate."""
-        if self.here.use != "depression":
-            return False
-        longest = self.case.number("depression-minutes-longest")
-        return step.finite and (step.minutes is None or step.minutes <= longest)
 
     def _is_push(self, step: Step) -> bool:
         """Method or route say push, or the stated time is no longer than a bolus."""
@@ -191,7 +185,7 @@ class _Measure:
             yield why_unknown(steps[0], self.case)
         elif self._is_past(figure, steps[0]):
             limit = self._limit(self.named, steps[0])
-            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use)
+            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use.name)
         elif self._may_rise(figure, steps[0]) and (reason := may_clear(steps[0], self.case)):
             yield reason
 
@@ -235,4 +229,4 @@ class _Measure:
 
     def _timed(self, step: Step, minutes: Fraction | None) -> Measured:
         limit = self._limit(self.named, step)
-        return Measured(minutes, MINUTES, limit, (step,), "step", self.here.body, self.here.use)
+        return Measured(minutes, MINUTES, limit, (step,), "step", self.here.body, self.here.use.name)

@@ -1,0 +1,56 @@
+"""No id of the protocol stands in Python: what a judgement needs it gets from its rule, by names of its own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cds_service
+from cds_service.knowledge import Knowledge
+
+ROOT = Path(cds_service.__file__).parent
+RESERVED = {"could-not-check", "further-warnings"}
+"""Topics of cards that are no rules."""
+WORDS = {"ketamine", "none", "missing", "active", "given", "other", "planned", "in-part", "unclear"}
+"""Ids that are words of FHIR or of English too, or of the product's own name; what they stand for is another thing."""
+AT_MOST = {"rule": 0, "limit": 0, "tier": 0, "indication": 0, "drug": 0, "value set": 0}
+"""How many places are left. It only ever goes down."""
+
+
+def constants(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of every string in the code of a file, its docstrings left out."""
+    tree = ast.parse(path.read_text("utf-8"))
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.lineno, node.value
+
+
+@pytest.fixture(scope="module")
+def places(knowledge: Knowledge) -> dict[str, list[str]]:
+    protocol = knowledge.protocol
+    ids = {
+        "rule": {*protocol.rules},
+        "limit": {*protocol.limits},
+        "tier": {tier.name for rule in protocol.rules.values() for tier in rule.tiers},
+        "indication": {*protocol.indications, *protocol.uses},
+        "drug": {*protocol.drugs},
+        "value set": {*knowledge.valuesets.names()},
+    }
+    found: dict[str, list[str]] = {kind: [] for kind in ids}
+    for path in sorted(ROOT.rglob("*.py")):
+        for line, text in constants(path):
+            name = text.partition("/")[0]
+            for kind, known in ids.items():
+                if name in known and name not in RESERVED | WORDS:
+                    found[kind].append(f"{path.relative_to(ROOT)}:{line}: {text}")
+    return found
+
+
+@pytest.mark.parametrize("kind", AT_MOST)
+def test_no_more_ids_stand_in_python_than_are_known(kind: str, places: dict[str, list[str]]) -> None:
+    print(f"{kind}: {len(places[kind])} in Python")
+    assert len(places[kind]) <= AT_MOST[kind], "\n".join(places[kind])
