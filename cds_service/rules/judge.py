@@ -37,7 +37,7 @@ Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
 
 JUDGEMENTS: dict[str, Judgement] = {
     "frequency": order_rules.frequency,
-    "procedural": order_rules.procedural,
+    "one-use-alone": order_rules.procedural,
     "indication": order_rules.indication_missing,
     "undiluted": order_rules.undiluted,
     "concentration": order_rules.concentration_missing,
@@ -45,9 +45,9 @@ JUDGEMENTS: dict[str, Judgement] = {
     "duplicate": duplicate.judge,
     "child": patient_rules.child,
     "older-adult": patient_rules.older_adult,
-    "weight-missing": weight_rules.missing,
-    "weight-stale": weight_rules.stale,
-    "weight-implausible": weight_rules.implausible,
+    "no-weight": weight_rules.missing,
+    "old-weight": weight_rules.stale,
+    "doubted-weight": weight_rules.implausible,
     "unreadable-dose": data_rules.unreadable_dose,
     "allergy-list": data_rules.allergy_list,
     "midazolam": midazolam.judge,

@@ -18,7 +18,7 @@ from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, floored, make_edits
 from cds_service.orders.regimen import Reading, Step
 from cds_service.protocol.model import Limit, Rule, Tier
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.clauses.verdict import left_open
 from cds_service.rules.dosing_weight import dosing_weight
@@ -40,7 +40,7 @@ class _Dose:
     step: Step
 
 
-@asks("medications", "bodySize", "patient")
+@asks("medications", "bodySize", "patient", limits=("offered", "offered to the susceptible", "per kg"))
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """The worst tier of any dose: a tier's limits are in mg or mg/kg, and its `when` says for whom they are."""
     reasons: list[Reason] = []
@@ -141,9 +141,10 @@ def _offered(case: Case, rule: Rule, step: Step) -> Fraction:
     """In mg: less in those for whom less is meant or may be, and never above the limit per kg."""
     meant = rule.tier("susceptible").when
     adult = meant is not None and evaluate(meant, case).holds is False
-    most = case.number("midazolam-offered" if adult else "midazolam-offered-susceptible")
+    limits = RuleLimits(case, rule)
+    most = limits.number("offered" if adult else "offered to the susceptible")
     kg = step.mg / step.mg_per_kg if step.mg is not None and step.mg_per_kg else None
-    return most if kg is None else min(most, floored(case.number("midazolam-per-kg") * kg, case.number("step-mg")))
+    return most if kg is None else min(most, floored(limits.number("per kg") * kg, case.number("step-mg")))
 
 
 def _changed(order: dict[str, object], edits: Sequence[Edit], case: Case) -> dict[str, object] | None:

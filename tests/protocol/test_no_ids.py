@@ -15,7 +15,7 @@ ROOT = Path(cds_service.__file__).parent
 RESERVED = {"could-not-check", "further-warnings"}
 """Topics of cards that are no rules."""
 WORDS = {"ketamine", "none", "missing", "active", "given", "other", "planned", "in-part", "unclear"}
-"""Ids that are words of FHIR or of English too, or of the product's own name; what they stand for is another thing."""
+"""Ids that are words of FHIR or English too, or the product's own name: there they stand for another thing."""
 AT_MOST = {"rule": 0, "limit": 0, "tier": 0, "indication": 0, "drug": 0, "value set": 0}
 """How many places are left. It only ever goes down."""
 
