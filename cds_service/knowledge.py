@@ -77,7 +77,7 @@ def load(
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:
     """mg of base per mL: a strength that is stated as salt is divided by the salt factor, and only that."""
-    factor = limits.book(protocol.drugs[0], protocol.date).number("salt-factor")
+    factor = limits.book(protocol.drugs[0], protocol.date).number(protocol.conventions.salt_factor)
     return {
         (product.system, product.code): Fraction(product.mg_per_ml) / (factor if product.basis == "salt" else 1)
         for product in protocol.products

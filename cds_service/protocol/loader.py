@@ -154,6 +154,7 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
         yield from _rule_faults(rule, protocol, valuesets)
     for name, orderable in protocol.orderables.items():
         yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
+    yield from _unknown("conventions", "limit", list(_named(protocol.conventions)), protocol.limits)
     for name, use in protocol.uses.items():
         yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
     for name, indication in protocol.indications.items():
@@ -221,6 +222,17 @@ def not_judged(protocol: model.Protocol, valuesets: ValueSets) -> dict[str, list
             if name in valuesets and valuesets[name].no_codes and not rule.off:
                 found.setdefault(name, []).append(rule.id)
     return found
+
+
+def _named(conventions: Any) -> Iterator[str]:
+    """The limits of the conventions, at any depth."""
+    if isinstance(conventions, str):
+        yield conventions
+    elif isinstance(conventions, model.Conventions):
+        yield from _named(list(msgspec.structs.asdict(conventions).values()))
+    else:
+        for each in conventions.values() if isinstance(conventions, dict) else conventions:
+            yield from _named(each)
 
 
 def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[str]:

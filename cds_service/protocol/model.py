@@ -369,6 +369,39 @@ class Use(Entry, frozen=True, kw_only=True):
     """A volume beside a rate is the dose, not the bag."""
 
 
+class Conventions(Entry, frozen=True, kw_only=True):
+    """The limits that no rule owns, by what the service takes each of them for."""
+
+    bolus: str
+    """A dose that runs no longer is a bolus …"""
+    continuous: str
+    """… and one that runs this long or longer is continuous."""
+    tolerance: str
+    """By how much two statements of one dose may differ."""
+    salt_factor: str
+    clock_tolerance: str
+    orders_at_once: str
+    steps_at_once: str
+    interruptive_cards: str
+    quiet_hours: str
+    adult_age: str
+    weight_range: str
+    pounds_ratio: str
+    kilograms_ratio: str
+    weight_changes: list[tuple[str, str]]
+    """(per cent, span): a weight that changed by more within the span is not believed."""
+    ideal_height: str
+    ideal_per_cm: str
+    ideal_base: dict[str, str]
+    restart_fraction: str
+    restart_most: str
+    """A rate that is lowered after harm stays within this as well."""
+    pump_steps: list[str]
+    """What is offered is floored to the one in its unit."""
+    milligrams: str
+    """The pump step in mg."""
+
+
 class Indication(Entry, frozen=True, kw_only=True):
     """What an order's reason is taken as: the value sets of reason codes, and order sets that a site maps."""
 
@@ -450,6 +483,7 @@ class Protocol(Entry, frozen=True, kw_only=True):
     notes: str
     uses: dict[str, Use]
     """What an order may be judged as; the first where its reasons do not say."""
+    conventions: Conventions
     limits: Mapping[str, Limit] = {}
     rules: Mapping[str, Rule] = {}
     indications: Mapping[str, Indication] = {}

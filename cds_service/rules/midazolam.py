@@ -144,7 +144,11 @@ def _offered(case: Case, rule: Rule, step: Step) -> Fraction:
     limits = RuleLimits(case, rule)
     most = limits.number("offered" if adult else "offered to the susceptible")
     kg = step.mg / step.mg_per_kg if step.mg is not None and step.mg_per_kg else None
-    return most if kg is None else min(most, floored(limits.number("per kg") * kg, case.number("step-mg")))
+    return (
+        most
+        if kg is None
+        else min(most, floored(limits.number("per kg") * kg, case.number(case.protocol.conventions.milligrams)))
+    )
 
 
 def _changed(order: dict[str, object], edits: Sequence[Edit], case: Case) -> dict[str, object] | None:

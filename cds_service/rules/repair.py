@@ -142,13 +142,12 @@ def _amounts(case: Case, step: Step, amounts: Sequence[Amount], factor: Fraction
 
 
 def pump_step(case: Case, amount: Amount) -> Fraction | None:
-    """The step of the unit that the clinician used, however it is spelt, from the protocol's step-… limits."""
+    """The step of the unit that the clinician used, however it is spelt, from the protocol's conventions."""
     used = units.find(amount.unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
-    for name, limit in case.protocol.limits.items():
-        if name.startswith("step-"):
-            unit = units.find(limit.unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
-            if (unit.dimension, unit.factor) == (used.dimension, used.factor):
-                return case.number(name)
+    for name in case.protocol.conventions.pump_steps:
+        unit = units.find(case.limit(name).unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
+        if (unit.dimension, unit.factor) == (used.dimension, used.factor):
+            return case.number(name)
     return None
 
 
@@ -172,7 +171,7 @@ def _capped(case: Case, step: Step, hour: Fraction) -> list[Edit] | None:
     if kg is None:
         return None
     times = 1 if step.written.cap is None else math.ceil(MINUTES_PER_HOUR / step.written.cap.minutes)
-    mg = floored(hour * kg / times, case.number("step-mg"))
+    mg = floored(hour * kg / times, case.number(case.protocol.conventions.milligrams))
     return [SetCap(step.written.index, mg, keeps_period=step.written.cap is not None)] if mg > 0 else None
 
 
