@@ -185,16 +185,7 @@ def _judge(
     grouped = drafts.groups(request.drafts)
     orders, ended = (
         [
-            drafts.read(
-                d,
-                grouped,
-                knowledge.indications,
-                knowledge.default_use,
-                records.resolve,
-                knowledge.valuesets,
-                zone,
-                knowledge.site_products,
-            )
+            drafts.read(d, grouped, knowledge.terms, records.resolve, knowledge.valuesets, zone)
             for d in deadline.each(each, "orders")
             if not drafts.is_other_patients(d, records.patient_id)
         ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +11,7 @@ from cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
 from cds_service.orders.indication import Kinds, Use
+from cds_service.orders.terms import Terms
 from cds_service.protocol.limits import Limits
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.overlay import load_with_overlay, texts_beside
@@ -33,11 +32,9 @@ class Knowledge:
     limits: Limits
     texts: texts.Texts
     queries: tuple[Query, ...]
-    indications: Mapping[str, Kinds]
-    default_use: Use
+    terms: Terms
     override_reasons: tuple[Coding, ...]
     public_url: str
-    site_products: Mapping[tuple[str, str], Fraction] = dataclasses.field(default_factory=dict)
 
 
 def load(
@@ -51,8 +48,6 @@ def load(
     protocol = load_with_overlay(overlay, valuesets)
     judge.check(protocol)
     limits = Limits(protocol)
-    uses = {name: Use(name, use.alone, use.session, use.volume_is_dose) for name, use in protocol.uses.items()}
-    default = next(iter(uses.values()))
     return Knowledge(
         protocol=protocol,
         valuesets=valuesets,
@@ -61,18 +56,24 @@ def load(
             ((rule.id, [tier.name for tier in rule.tiers]) for rule in protocol.rules.values()), texts_beside(overlay)
         ),
         queries=query_list.load(valuesets),
-        indications={
-            name: Kinds(i.sets, i.order_sets, uses[i.use] if i.use else default)
-            for name, i in protocol.indications.items()
-        },
-        default_use=default,
+        terms=_terms(protocol, limits),
         override_reasons=tuple(
             Coding(system=system, code=member.code, display=member.display)
             for system, member in valuesets["override_reasons"].members
         ),
         public_url=public_url.rstrip("/"),
-        site_products=_site_products(protocol, limits),
     )
+
+
+def _terms(protocol: Protocol, limits: Limits) -> Terms:
+    uses = {name: Use(name, use.alone, use.session, use.volume_is_dose) for name, use in protocol.uses.items()}
+    default = next(iter(uses.values()))
+    kinds = {
+        name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default)
+        for name, known in protocol.indications.items()
+    }
+    nasal = protocol.nasal
+    return Terms(kinds, default, nasal.drug, nasal.products, _site_products(protocol, limits))
 
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:

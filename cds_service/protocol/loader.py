@@ -155,6 +155,9 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     for name, orderable in protocol.orderables.items():
         yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
     yield from _unknown("conventions", "limit", list(_named(protocol.conventions)), protocol.limits)
+    nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
+    yield from _unknown("nasal", "value set", nasal, ())
+    yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
     for name, use in protocol.uses.items():
         yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
     for name, indication in protocol.indications.items():
@@ -196,6 +199,7 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
     limits, sets = _named_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes])
     yield from _unknown(rule.id, "limit", [*limits, *(n for t in rule.tiers for n in t.limits)], protocol.limits)
+    sets += rule.sets.values()
     yield from _unknown(rule.id, "value set", [name for name in sets if name not in valuesets], ())
     if rule.judge in ("clauses", "amounts") and any(tier.when is None for tier in rule.tiers):
         yield f"{rule.id}: a tier judged by clauses has no `when`"

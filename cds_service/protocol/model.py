@@ -329,6 +329,8 @@ class Rule(Entry, frozen=True, kw_only=True):
     cds_service/rules that knows how."""
     limits: dict[str, str] = {}
     """The limits that such a judgement asks for, by the names that it gives them."""
+    sets: dict[str, str] = {}
+    """The value sets that it asks for."""
     trigger: str | None = None
     """In words, when it fires; for those that their clauses do not describe."""
     tiers: list[Tier]
@@ -367,6 +369,16 @@ class Use(Entry, frozen=True, kw_only=True):
     """A finite dose up to this is a session, which has limits of its own; a longer one is judged by its rate."""
     volume_is_dose: bool = False
     """A volume beside a rate is the dose, not the bag."""
+
+
+class Nasal(Entry, frozen=True, kw_only=True):
+    """The drug of the family that has a labelled nasal product, which the limits do not judge."""
+
+    drug: str
+    products: str
+    """A value set."""
+    route: str
+    """The value set of the route, as what was given is charted."""
 
 
 class Conventions(Entry, frozen=True, kw_only=True):
@@ -484,6 +496,7 @@ class Protocol(Entry, frozen=True, kw_only=True):
     uses: dict[str, Use]
     """What an order may be judged as; the first where its reasons do not say."""
     conventions: Conventions
+    nasal: Nasal
     limits: Mapping[str, Limit] = {}
     rules: Mapping[str, Rule] = {}
     indications: Mapping[str, Indication] = {}

@@ -176,7 +176,7 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str
         values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     if case.order.indication.assumed:
         values["assumed_pain"] = "yes"
-    if case.order.drug != "ketamine":
+    if case.order.drug != case.protocol.drugs[0]:
         values["drug"] = case.order.drug
     return values
 

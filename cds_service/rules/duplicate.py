@@ -117,8 +117,9 @@ def _given(case: Case, limits: RuleLimits) -> Iterator[Fact]:
     for medicine in case.chart.medicines:
         if not medicine.given or medicine.identity is None or medicine.status != "completed" or medicine.end is None:
             continue
-        nasal = medicine.identity.drug == "esketamine" and (
-            "route_in" in medicine.routes or case.valuesets.member("esketamine_drug/nasal", medicine.identity.codings)
+        labelled = case.protocol.nasal
+        nasal = medicine.identity.drug == labelled.drug and (
+            labelled.route in medicine.routes or case.valuesets.member(labelled.products, medicine.identity.codings)
         )
         window = limits.window("nasal window" if nasal else "window")
         if _bare(medicine.order) not in own_ids and medicine.end.age(case.now) <= window:

@@ -63,10 +63,11 @@ def check(protocol: Protocol) -> None:
         if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
         judgement = _code_of(rule)
-        asked = reads.limits_of(judgement) if judgement is not None else frozenset()
-        if asked != rule.limits.keys():
-            expected = ", ".join(sorted(asked)) or "none"
-            raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these limits: {expected}")
+        asked = reads.names_of(judgement) if judgement is not None else (frozenset(), frozenset())
+        for kind, names, given in zip(("limits", "sets"), asked, (rule.limits, rule.sets), strict=True):
+            if names != given.keys():
+                expected = ", ".join(sorted(names)) or "none"
+                raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
 
 
 def judge(case: Case) -> list[Outcome]:

@@ -181,7 +181,7 @@ def _other_products(case: Case, rule: Rule) -> Iterator[Proposal]:
         return
     for name in rule.suggests:
         product = case.protocol.orderables.get(name)
-        if product is not None and product.kind == "product" and case.order.drug == "ketamine":
+        if product is not None and product.kind == "product" and case.order.drug == case.protocol.drugs[0]:
             codings = [(c.system, c.code, c.display) for c in product.codings]
             yield from edited_order(case, "product", [SetProduct(codings, product.title)], label=product.label)
 

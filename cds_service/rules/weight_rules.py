@@ -75,13 +75,13 @@ def _passes_below(limits: RuleLimits, step: Step) -> str:
     return show(mg / limits.number(limit)) if mg is not None else ""
 
 
-@asks("bodySize", "patient", "encounter", limits=("in hospital", "outpatient", "too old"))
+@asks("bodySize", "patient", "encounter", limits=("in hospital", "outpatient", "too old"), sets=("class",))
 def stale(case: Case, rule: Rule) -> Outcome:
     """A weight older than the setting allows."""
     weight = dosing_weight(case).shown
     if case.order.labelled_nasal or weight is None:
         return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else "there is no weight")
-    member = case.chart.setting.get("enc_class")
+    member = case.chart.setting.get(rule.sets["class"])
     outpatient = member is not None and member.group in _OUTPATIENT
     age = weight.when.age_at_most(case.now)
     limits = RuleLimits(case, rule)

@@ -64,14 +64,15 @@ class _NoIdealWeight(Exception):
 
 
 def _ideal(case: Case) -> list[Body]:
-    """Given by actual weight, judged by the ideal one."""
-    actual = dosing_weight(case).shown
+    """Given by each weight that may be the patient's, judged by the ideal one."""
+    weight = dosing_weight(case)
+    actual = weight.shown
     if actual is None or actual.kg is None:
         raise _NoIdealWeight(Reason("weight", "there is no usable weight"))
     ideal = ideal_weight(case, actual.kg)
     if ideal.kg is None:
         raise _NoIdealWeight(Reason("height", ideal.why_not or "the ideal body weight is not known"))
-    return [Body(actual.kg, ideal.kg)]
+    return list(dict.fromkeys(Body(body.given_by, ideal.kg) for body in weight.bodies))
 
 
 class _Measure:
@@ -89,8 +90,11 @@ class _Measure:
             yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
         if self.clause.use and self.here.use.name not in self.clause.use:
             return
-        own = [each for each in self.here.own if self._is_meant(each.step)]
-        for each in own:
+        for each in self.here.own:
+            if not (self._is_of_kind(each.step) or self.clause.repeats or each.step.kind is None):
+                continue
+            if not self._is_meant(each.step):
+                continue
             yield from self._alone(each.step)
             if self.is_rate and self.clause.repeats:
                 yield from self._repeated(each.step)
