@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -201,10 +201,37 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "limit", [*limits, *(n for t in rule.tiers for n in t.limits)], protocol.limits)
     sets += rule.sets.values()
     yield from _unknown(rule.id, "value set", [name for name in sets if name not in valuesets], ())
+    yield from _amount_faults(rule, protocol)
     if rule.judge in ("clauses", "amounts") and any(tier.when is None for tier in rule.tiers):
         yield f"{rule.id}: a tier judged by clauses has no `when`"
     elif rule.judge == "amounts" and not all(_has_amount(tier.when) for tier in rule.tiers):
         yield f"{rule.id}: a tier may hold without an amount, which is then not found"
+
+
+def _amount_faults(rule: model.Rule, protocol: model.Protocol) -> Iterator[str]:
+    """An amount is compared with limits in its own unit, for uses that there are."""
+    for amount in _amounts_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes]):
+        yield from _unknown(rule.id, "use", amount.use, protocol.uses)
+        compared = [*amount.above, *amount.at_least, *amount.below, *amount.at_most, *amount.doubt_up_to]
+        for name in compared:
+            unit = protocol.limits[name].unit if name in protocol.limits else amount.figure
+            if unit != amount.figure:
+                yield f"{rule.id}: {name} is in {unit}, and the amount in {amount.figure}"
+        if not (amount.above or amount.at_least or amount.below):
+            yield f"{rule.id}: an amount needs a limit that it is above, at least or below"
+        starts_together = amount.together and not amount.figure.endswith("/h")
+        if (amount.repeats or starts_together) and amount.within is None:
+            yield f"{rule.id}: an amount of doses that are added up needs the time within which they start"
+
+
+def _amounts_in(clauses: Iterable[model.Clause | None]) -> Iterator[model.AmountIs]:
+    for clause in clauses:
+        if isinstance(clause, model.AmountIs):
+            yield clause
+        yield from _amounts_in(getattr(clause, "of", []) if isinstance(clause, _LOGICAL) else [])
+
+
+_LOGICAL = (model.Any, model.All, model.Not, model.Unless)
 
 
 def _has_amount(clause: model.Clause | None) -> bool:

@@ -189,7 +189,7 @@ def _ended(
     if any(rate is not None and per_kg <= rate * limits.number("fraction") for rate in earlier):
         return clear(rule, case.order.reference, "it was stepped down"), []
     says = f"{case.order.name} at {show(per_kg)} mg/kg/h (running since {since})"
-    outcome = fired(case, rule, "abrupt", Fact(says, running.reference), figure=show(per_kg))
+    outcome = fired(case, rule, rule.tiers[0].name, Fact(says, running.reference), figure=show(per_kg))
     return outcome, _step_down(limits, infusions, per_kg)
 
 

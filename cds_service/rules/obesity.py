@@ -14,8 +14,6 @@ from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
 from cds_service.rules.outcome import Reason
 from cds_service.rules.reads import asks
 
-TIER = "above-on-ideal-weight"
-
 
 @asks("bodySize", "patient", limits=("bmi", "rate", "dose", "session"))
 def judge(case: Case, rule: Rule) -> Found:
@@ -34,7 +32,7 @@ def judge(case: Case, rule: Rule) -> Found:
         return [], []
     seen = views_at(case, [Body.of(actual)])
     amounts = [amount for here in seen for amount in _above_on_ideal(case, limits, here, actual, ideal.kg)]
-    return [Finding(rule.id, TIER, amount) for amount in amounts], []
+    return [Finding(rule.id, rule.tiers[0].name, amount) for amount in amounts], []
 
 
 def _above_on_ideal(

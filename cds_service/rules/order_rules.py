@@ -110,7 +110,7 @@ def _days_given(case: Case, window: timedelta) -> set[str]:
 def procedural(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if not case.order.indication.alone:
         return clear(rule, case.order.reference), []
-    return fired(case, rule, "procedural"), []
+    return fired(case, rule, rule.tiers[0].name), []
 
 
 @asks("bodySize", "patient", limits=("above", "up to", "shortest", "longest"))

@@ -7,6 +7,8 @@ from datetime import datetime
 from fractions import Fraction
 from operator import attrgetter, ge, gt, le, lt
 
+from cds_service.chart.facts import Fact
+from cds_service.figures import show
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import AmountIs
 from cds_service.rules.case import Case
@@ -52,10 +54,21 @@ def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
             else:
                 doubts.append(found)
     if passed:
-        return Verdict(True, amounts=tuple(passed))
+        return Verdict(True, (_fact(passed, case),), amounts=tuple(passed))
     if unread := unread_dose(case):
         doubts.append(unread)
     return Verdict(None, reasons=tuple(dict.fromkeys(doubts))) if doubts else NO
+
+
+def _fact(passed: Sequence[Measured], case: Case) -> Fact:
+    """The worst of the amounts, for a rule that says what it rests on."""
+    known = [(amount.figure, amount) for amount in passed if amount.figure is not None]
+    if not known:
+        return Fact("no time is stated", case.order.reference)
+    worst = min if passed[0].unit == MINUTES else max
+    figure, amount = worst(known, key=lambda each: each[0])
+    shown = show(figure, *((case.number(amount.limit),) if amount.limit is not None else ()))
+    return Fact(f"{shown} {amount.unit}", case.order.reference, shown)
 
 
 class _NoIdealWeight(Exception):
