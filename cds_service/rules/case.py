@@ -62,10 +62,11 @@ class Case:
 
     @cached_property
     def conventions(self) -> Conventions:
+        named = self.protocol.conventions
         return Conventions(
-            bolus_minutes=self.number("bolus-minutes"),
-            continuous_minutes=self.number("continuous-minutes"),
-            tolerance=self.number("contradiction-tolerance") / 100,
+            bolus_minutes=self.number(named.bolus),
+            continuous_minutes=self.number(named.continuous),
+            tolerance=self.number(named.tolerance) / 100,
         )
 
     @cached_property

@@ -39,7 +39,7 @@ Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
 
 JUDGEMENTS: dict[str, Judgement] = {
     "frequency": order_rules.frequency,
-    "procedural": order_rules.procedural,
+    "one-use-alone": order_rules.procedural,
     "indication": order_rules.indication_missing,
     "undiluted": order_rules.undiluted,
     "concentration": order_rules.concentration_missing,
@@ -47,9 +47,9 @@ JUDGEMENTS: dict[str, Judgement] = {
     "duplicate": duplicate.judge,
     "child": patient_rules.child,
     "older-adult": patient_rules.older_adult,
-    "weight-missing": weight_rules.missing,
-    "weight-stale": weight_rules.stale,
-    "weight-implausible": weight_rules.implausible,
+    "no-weight": weight_rules.missing,
+    "old-weight": weight_rules.stale,
+    "doubted-weight": weight_rules.implausible,
     "unreadable-dose": data_rules.unreadable_dose,
     "allergy-list": data_rules.allergy_list,
     "midazolam": midazolam.judge,
@@ -65,10 +65,11 @@ def check(protocol: Protocol) -> None:
         if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
         judgement = _code_of(rule)
-        asked = reads.limits_of(judgement) if judgement is not None else frozenset()
-        if asked != rule.limits.keys():
-            expected = ", ".join(sorted(asked)) or "none"
-            raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these limits: {expected}")
+        asked = reads.names_of(judgement) if judgement is not None else (frozenset(), frozenset())
+        for kind, names, given in zip(("limits", "sets"), asked, (rule.limits, rule.sets), strict=True):
+            if names != given.keys():
+                expected = ", ".join(sorted(names)) or "none"
+                raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
         clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
         for clause in each_clause(clauses):
             for name in clause.route if isinstance(clause, OrderIs) else ():
