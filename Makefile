@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test timing lint bench docs lock clean soak losses fuzz conformance pin sbom audit
+.PHONY: help run quick test timing lint bench docs lock clean soak losses fuzz hostile disguises conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,7 +19,8 @@ test: .venv/dev ## install and run all tests but those whose verdict is a time
 
 QUICK := tests/scenarios/test_scenarios.py tests/properties tests/protocol tests/test_units.py tests/orders tests/rules tests/cards
 quick: .venv/dev ## in under a minute, while you work: scenarios, properties on a few examples, units, orders, rules, protocol
-	@KETAMINE_TEST_MOST_EXAMPLES=10 $(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist load $(QUICK)
+	@KETAMINE_TEST_MOST_EXAMPLES=5 $(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist load $(QUICK) \
+		--ignore=tests/properties/test_growth.py --ignore=tests/properties/test_disguise.py
 
 timing: .venv/dev ## the tests whose verdict is a time, one after the other on a machine that does nothing else
 	@$(BIN)/pytest -q -n0 -m timing
@@ -41,6 +42,12 @@ losses: .venv/dev ## kill and stop workers and the parent under load: what is lo
 
 fuzz: .venv/dev ## 200,000 mutated requests and more; nothing may fail, hang or grow
 	$(BIN)/python -m tests.fuzz.run
+
+hostile: .venv/dev ## what requests cost that are made to cost much, and an ordinary order beside each (FILES: more of them)
+	@$(BIN)/python -m tests.hostile $(FILES)
+
+disguises: .venv/dev ## every entry that fires a rule, in every disguise: never an answer without a card (some minutes)
+	@KETAMINE_TEST_DISGUISES=all $(BIN)/pytest -q -n0 -s tests/properties/test_disguise.py
 
 conformance: .venv/dev ## CDS Hooks 2.0 against this service, or against URL (with REQUESTS, KEY and ISSUER)
 	@$(if $(URL),KETAMINE_TEST_CONFORMANCE_URL='$(URL)') $(if $(REQUESTS),KETAMINE_TEST_CONFORMANCE_REQUESTS='$(REQUESTS)') \

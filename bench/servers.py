@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cds_service.settings import PREFIX
 
-_PATIENCE = 60.0
+_PATIENCE = 240.0
 _ROOT = Path(__file__).parents[1]
 _MEMORY = re.compile(r"^(Rss|Pss):\s+(\d+) kB", re.MULTILINE)
 

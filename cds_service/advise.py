@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cds_service import gather, running_orders
@@ -144,7 +146,9 @@ def _read_and_judge(
         prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, deadline)
     gather.fetch_missing(request, records, prefetched, knowledge, source, sends)
     results, chart = _judge(request, mine, ending, records, signing, knowledge, now, deadline)
-    window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("quiet-hours", now)
+    window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
+        knowledge.protocol.conventions.quiet_hours, now
+    )
     results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
     notes: list[str | Note] = [*doubts]
     if not (mine or doubts or request.drafts_cut):
@@ -193,16 +197,17 @@ def _judge(
     grouped = drafts.groups(request.drafts)
     orders, ended = (
         [
-            drafts.read(
-                d, grouped, knowledge.indications, records.resolve, knowledge.valuesets, zone, knowledge.site_products
-            )
+            drafts.read(d, grouped, knowledge.terms, records.resolve, knowledge.valuesets, zone)
             for d in deadline.each(each, "orders")
             if not drafts.is_other_patients(d, records.patient_id)
         ]
         for each in (ours, ending)
     )
     records.add(Page(tuple(gather.contained_weights(ours))))
-    tolerance = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window("clock-tolerance", now)
+    conventions = knowledge.protocol.conventions
+    tolerance = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
+        conventions.clock_tolerance, now
+    )
     chart = Chart(
         records,
         knowledge.valuesets,
@@ -213,7 +218,10 @@ def _judge(
         drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
         deadline=deadline,
     )
-    case = partial(_case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge)
+    of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
+    case = partial(
+        _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
+    )
     kept = _bounded(orders, knowledge, now)
     results = [judged(case(order, kept)) for order in kept if order.draft.selected]
     ends = _bounded(ended, knowledge, now)
@@ -228,11 +236,13 @@ def _judge(
 def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:
     """As many as are judged, the selected ones first: adding their doses up grows with the square of their number."""
     book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
+    conventions = knowledge.protocol.conventions
+    most_orders, most_steps = book.number(conventions.orders_at_once), book.number(conventions.steps_at_once)
     kept: list[KetamineOrder] = []
     steps = 0
     for order in sorted(orders, key=lambda order: not order.draft.selected):
         steps += max(len(order.written), 1)
-        if len(kept) >= book.number("orders-at-once") or (kept and steps > book.number("steps-at-once")):
+        if len(kept) >= most_orders or (kept and steps > most_steps):
             break
         kept.append(order)
     return [order for order in orders if any(order is each for each in kept)]
@@ -245,6 +255,7 @@ def _case(
     signing: bool,
     viewing: bool,
     knowledge: Knowledge,
+    of_patient: Mapping[str, dict[Any, Any]],
 ) -> Case:
     return Case(
         order=order,
@@ -255,6 +266,7 @@ def _case(
         valuesets=knowledge.valuesets,
         signing=signing,
         viewing=viewing,
+        _of_patient=of_patient[order.drug],
     )
 
 
@@ -278,8 +290,13 @@ def _setting(
         signing=signing,
         instance=_instance(request.hook_instance, now),
         now=now,
-        interruptive=int(knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).number("interruptive-cards")),
+        interruptive=_interruptive(knowledge, now),
     )
+
+
+def _interruptive(knowledge: Knowledge, now: datetime) -> int:
+    book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
+    return int(book.number(knowledge.protocol.conventions.interruptive_cards))
 
 
 def _source_url(knowledge: Knowledge) -> str:

@@ -30,7 +30,7 @@ from cds_service.store.writer import Writer
 log = logging.getLogger("ketamine_cds")
 
 LOOK_UP_SECONDS = 0.15
-"""So long an answer waits for the overrides of its orders; later, nothing is quiet."""
+"""How long an answer waits for the overrides of its orders. After that, no card is kept quiet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told how the store fares; nobody by default."""
+    """Callbacks for the state of the store; by default they do nothing."""
 
     lost: Callable[[int], None] = lambda count: None
     """How many records were dropped, as soon as they are."""
@@ -93,7 +93,7 @@ class Audit:
             return
         try:
             self.writer.put(_invocation(call, advice, self._key))
-        except Exception as error:  # the answer is given; its record must not spoil it
+        except Exception as error:  # a failed record must not affect the answer
             log.error("an answer could not be recorded: %s", type(error).__name__)
             self.writer.drop(1)
 
@@ -214,7 +214,7 @@ class _Digests:
 
 
 class Looking:
-    """Look-ups that take no longer than an answer can wait, whatever the store does."""
+    """Look up overrides without making an answer wait longer than it can."""
 
     def __init__(self, store: Store, watch: Watch = UNWATCHED) -> None:
         self.patience = LOOK_UP_SECONDS
@@ -226,7 +226,7 @@ class Looking:
     def overrides(
         self, orders: Sequence[str], client: str, since: datetime, deadline: Deadline = NEVER
     ) -> list[records.Override]:
-        """As the store has it; nothing where it is late, away or was so just now: nothing is quiet then."""
+        """The overrides in the store; none if it is late or away, or was just now. No card is kept quiet then."""
         seconds = min(self.patience, deadline.left)
         try:
             return self._asking.ask(lambda: self._store.overrides(orders, client, since), seconds)

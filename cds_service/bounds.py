@@ -25,6 +25,8 @@ WEIGHTS = 50
 SHOWN = 200
 REFERENCE = 300
 LINES = 30
+MEDICATIONS = 64
+REFERENCES = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ TABLE = (
     ),
     Bound(
         "NESTING",
-        "levels of a request that is nested deeper than the interpreter follows (some 1,000 levels)",
+        "levels of a request that is nested deeper than the interpreter follows "
+        "(some 1,000 levels, from Python 3.12 on more)",
         "R4 resources have some 20",
         "what lies deeper is left out",
     ),
@@ -126,6 +129,18 @@ TABLE = (
         "lines in a section of a card",
         "nobody reads more",
         "the last line says how many more there are",
+    ),
+    Bound(
+        "MEDICATIONS",
+        "medicines of a chart that say only where to look, and are fetched",
+        "each is a request to the EHR's server; a chart has some 20 active orders",
+        "what they are is not known, and a card says so",
+    ),
+    Bound(
+        "REFERENCES",
+        "other resources that are fetched one by one because drafts or infusions name them, at one step of a call",
+        "an order names one medication",
+        "what they are is not known, and a card says so",
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cds_service import bounds
 from cds_service.chart.medicines import counts
 from cds_service.deadline import Deadline
 from cds_service.fhir import bundles, lenient
@@ -129,10 +130,6 @@ def fetch_missing(
         _add_medications(records, source.fetch(further).values())
 
 
-MOST_MEDICATIONS = 64
-"""References that are looked up for one chart."""
-
-
 def _unnamed_medications(records: Records, request: HookRequest) -> dict[str, str]:
     """The references of medicines of the chart that say nothing but where to look."""
     found: dict[str, str] = {}
@@ -144,7 +141,7 @@ def _unnamed_medications(records: Records, request: HookRequest) -> dict[str, st
     for resource in medicines:
         reference = described(resource, records.resolve).to_fetch if counts(resource) else None
         url = to_read(reference, "Medication", request.fhir_server) if reference else None
-        if url is not None and len(found) < MOST_MEDICATIONS:
+        if url is not None and len(found) < bounds.MEDICATIONS:
             found[url] = url
     return found
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +10,8 @@ from cds_service.cards import loading, texts
 from cds_service.cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
-from cds_service.orders.indication import Kinds
+from cds_service.orders.indication import Kinds, Use
+from cds_service.orders.terms import Terms
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import Limits
 from cds_service.protocol.model import Protocol
@@ -34,10 +33,9 @@ class Knowledge:
     limits: Limits
     texts: texts.Texts
     queries: tuple[Query, ...]
-    indications: Mapping[str, Kinds]
+    terms: Terms
     override_reasons: tuple[Coding, ...]
     public_url: str
-    site_products: Mapping[tuple[str, str], Fraction] = dataclasses.field(default_factory=dict)
 
 
 def load(
@@ -57,19 +55,29 @@ def load(
         limits=limits,
         texts=loading.load(protocol, texts_beside(overlay)),
         queries=query_list.load(valuesets),
-        indications={name: Kinds(i.sets, i.order_sets) for name, i in protocol.indications.items()},
+        terms=_terms(protocol, limits),
         override_reasons=tuple(
             Coding(system=system, code=member.code, display=member.display)
             for system, member in valuesets["override_reasons"].members
         ),
         public_url=public_url.rstrip("/"),
-        site_products=_site_products(protocol, limits),
     )
+
+
+def _terms(protocol: Protocol, limits: Limits) -> Terms:
+    uses = {name: Use(name, use.alone, use.session, use.volume_is_dose) for name, use in protocol.uses.items()}
+    default = next(iter(uses.values()))
+    kinds = {
+        name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default)
+        for name, known in protocol.indications.items()
+    }
+    nasal = protocol.nasal
+    return Terms(kinds, default, nasal.drug, nasal.products, _site_products(protocol, limits))
 
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:
     """mg of base per mL: a strength that is stated as salt is divided by the salt factor, and only that."""
-    factor = limits.book(protocol.drugs[0], protocol.date).number("salt-factor")
+    factor = limits.book(protocol.drugs[0], protocol.date).number(protocol.conventions.salt_factor)
     if not factor:
         raise ProtocolError("salt-factor: strengths are divided by it, so it cannot be 0")
     return {

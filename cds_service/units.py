@@ -105,7 +105,7 @@ def _written(text: str) -> tuple[Unit, ...]:
 def find(text: str, *dimensions: str) -> Unit:
     """The unit written as `text` in one of `dimensions` (any when none is named).
 
-    Raises UnknownUnit. Codes such as `g` and `mg/L` stand in two dimensions; the first named one wins.
+    Raises UnknownUnit. Codes such as `g` and `mg/L` belong to two dimensions; the first one named wins.
     """
     units = _written(text)
     if not dimensions and units:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 _LONGEST = 80
-"""No unit is written in more characters."""
+"""The longest spelling of a unit, in characters."""
 _POWER = r"(?:\^?-1|⁻¹)"
 _NOTE = r"\{[^{}]{1,30}\}"
 
@@ -40,7 +40,7 @@ class Writings:
         )
 
     def factors(self, text: str) -> Factors | None:
-        """What a unit is made of; None where the text is no combination of parts."""
+        """The parts of a unit; None if the text is not a combination of parts."""
         text = text.strip()
         if not text or len(text) > _LONGEST:
             return None
@@ -75,7 +75,7 @@ class Writings:
         return found
 
     def name(self, written: str, note: str | None) -> str:
-        """The part that is written so. An annotation may say of what it is; of a kilogram, only whose."""
+        """The part with this spelling. An annotation may name the substance, or for a kilogram the body."""
         name = self._letters.get(written) or self._words.get(written.lower())
         if name is None:
             raise _NoUnit
@@ -140,7 +140,7 @@ class _Parser:
         return found
 
     def _factor(self, found: dict[str, int], sign: int, slashed: bool, counted: bool = False) -> None:
-        """One part or a bracket, into `found`. A number may stand before a part that is below the line."""
+        """Read one part or a bracket into `found`. A number may precede a part in the denominator."""
         if self._next("open"):
             inside = self._expression(in_bracket=sign < 0)
             if not self._next("close"):

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from cds_service.knowledge import Knowledge
 from tests.scenarios.coverage import Covered, Row, rows
 
+PAGE = "docs/coverage.md"
 SHOWN = 2
 """Names of scenarios in a cell, before the others are only counted."""
 GAP = "**missing**"
 
 
-def coverage(knowledge: Knowledge) -> str:
-    """The page. It runs every scenario twice, with and without its patient's data."""
-    return "\n".join([*_rules(rows(Covered(knowledge))), "", *_statements(knowledge)]) + "\n"
+def coverage(covered: Covered) -> str:
+    """The page."""
+    return "\n".join([*_rules(rows(covered)), "", *_statements(covered.knowledge)]) + "\n"
 
 
 def _rules(table: list[Row]) -> Iterator[str]:

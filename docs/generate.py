@@ -21,6 +21,7 @@ from cds_service.protocol import schema
 from docs import conformance, coverage_page, protocol_page, sandbox_page
 from supply import licences
 from tests import sandbox
+from tests.scenarios.coverage import Covered
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {
@@ -78,18 +79,39 @@ def settings_page() -> str:
     )
 
 
+TESTS_OF_BOUNDS = {
+    "DIGITS": "tests/test_bounds.py::test_a_figure_has_at_most_so_many_digits_and_places",
+    "CHARACTERS": "tests/test_bounds.py::test_a_name_is_read_up_to_its_bound",
+    "PROSE": "tests/test_bounds.py::test_a_string_is_read_up_to_its_bound",
+    "MEMBERS": "tests/test_bounds.py::test_a_list_is_read_up_to_its_bound",
+    "VALUES": "tests/test_bounds.py::test_json_is_decoded_up_to_so_many_values",
+    "KEYS": "tests/test_bounds.py::test_keys_of_the_prefetch_are_read_up_to_their_bound",
+    "ENTRIES": "tests/test_bounds.py::test_a_page_has_at_most_so_many_entries",
+    "DRAFTS": "tests/test_bounds.py::test_drafts_are_read_up_to_their_bound_and_ketamine_may_be_among_the_rest",
+    "NESTING": "tests/test_bounds.py::test_of_json_that_is_nested_too_deep_so_many_levels_are_kept",
+    "COPY": "tests/test_bounds.py::test_an_order_is_sent_back_changed_up_to_so_many_bytes",
+    "WEIGHTS": "tests/test_bounds.py::test_so_many_doubtful_weights_are_tried_and_with_one_more_none_is_believed",
+    "SHOWN": "tests/test_bounds.py::test_a_text_is_shown_up_to_so_many_characters_with_its_end",
+    "REFERENCE": "tests/test_bounds.py::test_an_id_that_no_patient_has_is_missing",
+    "LINES": "tests/test_bounds.py::test_a_section_has_so_many_lines_and_says_how_many_more_there_are",
+}
+
+
 def bounds_page() -> str:
     """docs/bounds.md."""
-    rows = "\n".join(f"| {each.value:,} | {each.of} | {each.why} | {each.above} |" for each in bounds.TABLE)
+    rows = "\n".join(
+        f"| {each.value:,} | {each.of} | {each.why} | {each.above} | `{TESTS_OF_BOUNDS[each.name]}` |"
+        for each in bounds.TABLE
+    )
     return (
-        "# Bounds\n\nWhat one request may hold, from `cds_service/bounds.py`; `tests/test_bounds.py` tests each at "
-        "the bound and one above it.\n\n"
+        "# Bounds\n\nWhat one request may hold, from `cds_service/bounds.py`; the test of each row holds it at the "
+        "bound and one above it.\n\n"
         "A body of more bytes than `KETAMINE_CDS_MAX_BODY_BYTES` is refused before it is read. All else that is over "
         "a bound is left out and said on a card. An order is then judged as far as it is read, and no suggestion "
         "changes it. A list of the chart that was cut is not complete: nothing is absent from it for certain. Within "
         "the bounds the work grows no faster than the request (`tests/properties/test_growth.py`). How many orders "
         "and steps are added up is a limit of the protocol (`orders-at-once`, `steps-at-once`).\n\n"
-        f"| bound | of what | why so wide | what is over it |\n|---|---|---|---|\n{rows}\n"
+        f"| bound | of what | why so wide | what is over it | test |\n|---|---|---|---|---|\n{rows}\n"
     )
 
 
@@ -100,7 +122,7 @@ def protocol() -> str:
 
 def coverage() -> str:
     """docs/coverage.md."""
-    return coverage_page.coverage(load())
+    return coverage_page.coverage(Covered(load()))
 
 
 def rule_schema() -> str:
@@ -115,7 +137,7 @@ PAGES = {
     "docs/settings.md": settings_page,
     "docs/bounds.md": bounds_page,
     "docs/protocol.md": protocol,
-    "docs/coverage.md": coverage,
+    coverage_page.PAGE: coverage,
     "docs/licences.md": licences.page,
 }
 

@@ -27,22 +27,24 @@ sources with what rests on each.
 not check” says so. *Never measured*: what that means is part of the rule, which fires, asks, or needs nothing. *Not
 judged by this software*: {not_judged}; it is said here and when the service starts, not with every order. An
 exception (“unless”) that cannot be read silences nothing: the finding stands, one severity milder where the list was
-not sent, and its card names the list. Its ways to fire stand from the worst to the least, and the
+not sent, and its card names the list. What would make a finding worse and cannot be read is not ruled out: the worse
+severity counts, one milder where the list was not sent. Its ways to fire stand from the worst to the least, and the
 first that holds counts. *Critical* and *warning* interrupt and ask for a reason, *info* never interrupts. “Above” is
 strict: a dose that equals its limit passes. Words in “quotes” are value sets
 (`cards/common/valuesets/`); words in ‹…› are filled in from the order and the chart.
 
-**Words without a code.** A problem or an allergy that has no known code is read by its words, in English, German,
-French and Spanish (`cards/common/vocabularies/`). A match asks, by name, on the card “could not check”, with a
-warning where the rule has a critical tier; it never fires a rule. Suspicion and history ask too; what the words deny,
-or say of the family, does not. Only the drug itself is recognised by its name: an allergy whose code, product or
-words name ketamine or esketamine fires [`allergy-ketamine`](#allergy-ketamine). An entry that says that nothing is
-known (“not asked”) is no knowledge, and one with neither a known code nor words may be anything.
+**Words without a code.** A problem, an allergy or a procedure that has no known code is read by its words, in
+English, German, French and Spanish (`cards/common/vocabularies/`). A match asks, by name, on the card “could not
+check”, with a warning where the rule has a critical tier; it never fires a rule. Suspicion and history ask too; what
+the words deny, or say of the family, does not. Only the drug itself is recognised by its name: an allergy whose
+code, product or words name ketamine or esketamine fires [`allergy-ketamine`](#allergy-ketamine). An entry that says
+that nothing is known (“not asked”) is no knowledge, and one with neither a known code nor words may be anything.
 
 **Every entry of the chart** is placed, certainly irrelevant, or left open. What is left open, and a rule could have
 been decided by, stands on the card “could not check” in its own words: a reading without a date, a status nobody
 knows, a value in words that are no known answer. A newer weight or pressure that is not understood never gives way
-in silence to an older one.
+in silence to an older one, nor does the newer of two rates of an infusion that runs. How this is tested, and how
+often clinicians are told of it: [promise.md](promise.md).
 
 **What changed on 2026-11-28.** [`raised-icp`](#raised-icp), [`hyperthyroid-untreated`](#hyperthyroid-untreated), the
 sedation tier of [`monotherapy-no-multimodal`](#monotherapy-no-multimodal), and
@@ -58,8 +60,9 @@ another's words; *unverified*: not read; *design*: a choice of this protocol tha
 source is given; nobody graded the evidence formally. Every value needs an owner before clinical use.
 
 **How to change it.** A site changes a limit, a severity or a rule in an overlay file, with an owner, a date and a
-reason (`ketamine-cds protocol validate FILE`); the card then says that a site limit applied. The words of a card are
-the file `cards/ketamine/rules/RULE/card.md`.
+reason (`ketamine-cds protocol validate FILE`); the card then says that a site limit applied. Filters make a finding
+milder or silent where a fact holds, conditions make a rule fire. The words of a card are the file
+`cards/ketamine/rules/RULE/card.md`; a site and another language have files of their own. [site.md](site.md) says how.
 """
 
 

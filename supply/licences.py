@@ -26,7 +26,7 @@ def licence(name: str) -> str:
         said = metadata(name)
     except PackageNotFoundError:
         return "not known: it is not installed here"
-    words = said["License-Expression"] or said["License"] or ""
+    words = said.get("License-Expression") or said.get("License") or ""
     if words and len(words) <= _LONGEST and "\n" not in words:
         return words
     classifiers = [each for each in said.get_all("Classifier") or [] if each.startswith("License ::")]

@@ -10,6 +10,7 @@ from cds_service.knowledge import Knowledge, load
 from cds_service.settings import Settings
 from tests import charts
 from tests.conformance.watch import watching
+from tests.promise import watching as watching_the_promise
 from tests.quiet_logs import looked_through
 
 # A machine that is busy with something else makes no property false. The same examples every time, so that a change
@@ -29,6 +30,13 @@ def knowledge() -> Knowledge:
 def _invariants_of_every_response() -> Iterator[None]:
     with watching():
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_answer_without_a_card_is_silent() -> Iterator[None]:
+    with watching_the_promise() as watch:
+        yield
+    assert watch.broken == []
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cds_service import bounds
 from cds_service.commands import health
 from supply import audit, licences, pin
 from supply.locked import packages
@@ -153,10 +154,11 @@ def test_a_known_vulnerability_is_named_with_the_version_that_mends_it() -> None
 # The threat model ------------------------------------------------------------------------------------------------
 
 
-def test_every_test_that_the_threat_model_names_exists() -> None:
-    page = (ROOT / "docs/threat-model.md").read_text("utf-8")
+@pytest.mark.parametrize(("name", "count"), [("threat-model", 50), ("bounds", len(bounds.TABLE))])
+def test_every_test_that_a_page_names_exists(name: str, count: int) -> None:
+    page = (ROOT / f"docs/{name}.md").read_text("utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+|\*)`", page)
-    assert len(named) > 50
+    assert len(named) >= count
     for file, test in named:
         source = (ROOT / file).read_text("utf-8")
         assert f"def {test}(" in source or (test == "*" and "def test_" in source), f"{file}::{test}"

@@ -9,6 +9,9 @@ from cds_service.terminology import drugs
 from cds_service.terminology.medicines import medicines
 from cds_service.terminology.valuesets import Member
 
+_NONE_KNOWN, _OF_OTHERS = "none_known", "other"
+"""Of food or of surroundings: that says nothing of drugs."""
+
 
 def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     """An entry with the value sets of its codes, of its product's ingredients and of the names in its words.
@@ -37,8 +40,12 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
 
 
 def says_something(entry: AllergyIntolerance, chart: Reading) -> bool:
-    """Whether an entry names a substance, or says that there is no known allergy."""
-    return read(entry, chart).may_mean is not None and not any(map(chart.says_unknown, _concepts(entry)))
+    """Whether an entry names a substance, or says that no allergy to drugs is known."""
+    allergy = read(entry, chart)
+    none_known = allergy.members.get(_NONE_KNOWN)
+    if none_known is not None and none_known.group == _OF_OTHERS:
+        return False
+    return allergy.may_mean is not None and not any(map(chart.says_unknown, _concepts(entry)))
 
 
 def _concepts(entry: AllergyIntolerance) -> list[CodeableConcept]:

@@ -73,6 +73,7 @@ class Chart(Reading):
         self._encounter_id = encounter_id
         self._drafted = drafted
         self._query_of = {name: query.key for query in queries for name in query.sets}
+        self._newest_first: dict[str, list[Measurement]] = {}
 
     @property
     def encounter_id(self) -> str | None:
@@ -165,7 +166,11 @@ class Chart(Reading):
 
     def measurements(self, name: str) -> list[Measurement]:
         """All of a value set, or of a group of it (obs_thyroid/tsh), newest first."""
-        return self._measurements.get(name, [])
+        found = self._newest_first.get(name)
+        if found is None:
+            sent = self._measurements.get(name, ())
+            found = self._newest_first[name] = sorted(sent, key=lambda m: m.when.placed, reverse=True)
+        return found
 
     def is_urgent(self, sets: Iterable[str]) -> bool:
         """Whether the clinician is warned of a reading of these sets that is not understood."""
@@ -177,17 +182,18 @@ class Chart(Reading):
 
         Of weights of one moment the lightest comes first, whatever order they were sent in.
         """
-        sent = self._records.of(resources.Observation)
         preliminary = {
-            o.reference for o in sent if statuses.code_of("observation", o.status) in ("preliminary", "registered")
+            o.reference
+            for o in self._records.of(resources.Observation)
+            if o.status != "final" and statuses.code_of("observation", o.status) in ("preliminary", "registered")
         }
         unconfirmed: list[Weight] = []
         for name, basis in _WEIGHT_SETS.items():
             found = [_weight(m, basis, m.reference in preliminary) for m in self.measurements(name)]
             unconfirmed += [weight for weight in found if weight.problem == _PRELIMINARY]
             if confirmed := [weight for weight in found if weight.problem != _PRELIMINARY]:
-                return _newest_first([*confirmed, *unconfirmed])
-        return _newest_first(unconfirmed)
+                return _by_date([*confirmed, *unconfirmed])
+        return _by_date(unconfirmed)
 
     @cached_property
     def unplaced_weights(self) -> tuple[Unplaced, ...]:
@@ -199,7 +205,8 @@ class Chart(Reading):
 
     @cached_property
     def problems(self) -> list[Problem]:
-        return [p for c in self._records.of(resources.Condition) if (p := self._problem(c)) is not None]
+        sent = self.deadline.each(self._records.of(resources.Condition), "chart")
+        return [problem for each in sent if (problem := self._problem(each)) is not None]
 
     @cached_property
     def problems_by_set(self) -> BySet[Problem]:
@@ -207,8 +214,8 @@ class Chart(Reading):
 
     @cached_property
     def open_problems(self) -> list[Problem]:
-        """Active problems that may mean more than they say: by words without a known code, or without either."""
-        return _open(problem for problem in self.problems if problem.active)
+        """Problems that may mean more than they say: by words without a known code, or without either."""
+        return _open(self.problems)
 
     @cached_property
     def open_allergies(self) -> list[Allergy]:
@@ -216,9 +223,7 @@ class Chart(Reading):
         return _open(self.allergies)
 
     def _problem(self, condition: resources.Condition) -> Problem | None:
-        status = statuses.code_of(
-            "condition", condition.verification_status, condition.clinical_status, condition.status
-        )
+        status = self.status("condition", condition.verification_status, condition.clinical_status, condition.status)
         placed = self.placement(condition.code)
         if status in NEVER_COUNTS or is_unknown(placed):
             self.account.irrelevant["Condition"] += 1
@@ -283,10 +288,11 @@ class Chart(Reading):
     @cached_property
     def allergies(self) -> list[Allergy]:
         """The active ones, confirmed or not."""
-        return [a for each in self._counting_allergies if (a := self._allergy(each)) is not None]
+        sent = self.deadline.each(self._counting_allergies, "chart")
+        return [allergy for each in sent if (allergy := self._allergy(each)) is not None]
 
     def _allergy(self, entry: resources.AllergyIntolerance) -> Allergy | None:
-        status = statuses.code_of("allergy", entry.clinical_status, entry.status)
+        status = self.status("allergy", entry.clinical_status, entry.status)
         if status in _PAST or self.says_unknown(entry.code):
             self.account.irrelevant["AllergyIntolerance"] += 1
             return None
@@ -310,12 +316,13 @@ class Chart(Reading):
         return [
             a
             for a in self._records.of(resources.AllergyIntolerance)
-            if statuses.code_of("allergy", a.verification_status, a.clinical_status, a.status) not in NEVER_COUNTS
+            if self.status("allergy", a.verification_status, a.clinical_status, a.status) not in NEVER_COUNTS
         ]
 
     @cached_property
     def acts(self) -> list[Act]:
-        return [act for each in self._records.of(resources.Procedure) if (act := self._act(each)) is not None]
+        sent = self.deadline.each(self._records.of(resources.Procedure), "chart")
+        return [act for each in sent if (act := self._act(each)) is not None]
 
     def _act(self, procedure: resources.Procedure) -> Act | None:
         status = statuses.code_of("procedure", procedure.status)
@@ -348,8 +355,9 @@ class Chart(Reading):
         return [act for act in self.acts if act.may_mean]
 
     def _performed(self, procedure: resources.Procedure) -> When | None:
-        period = procedure.performed_period
-        texts = (procedure.performed_date_time, period.end if period else None, period.start if period else None)
+        period = procedure.performed_period or procedure.occurrence_period
+        at = procedure.performed_date_time or procedure.occurrence_date_time
+        texts = (at, period.end if period else None, period.start if period else None)
         return next((when for text in texts if (when := self.when(text))), None)
 
     # Encounter --------------------------------------------------------------------------------------------
@@ -374,9 +382,10 @@ class Chart(Reading):
         if self.encounter is None:
             return {}
         found: dict[str, Member] = {}
-        encounter_class = self.encounter.encounter_class
-        if encounter_class and encounter_class.system and encounter_class.code:
-            found.update(self.valuesets.members_of(encounter_class.system, encounter_class.code))
+        for each in self.encounter.encounter_class:
+            codes = [(each.system, each.code)] if each.system and each.code else each.codes
+            for system, code in codes:
+                found.update(self.valuesets.members_of(system, code))
         contained = Contained(self.encounter.contained)
         for place in self.encounter.location:
             if (place.status or "active").strip().lower() != "active" or (place.period and place.period.end):
@@ -410,7 +419,7 @@ class Chart(Reading):
             if statuses.code_of("order", r.status) in ("active", None) and resources.changed_meaning(r) is None
         ]
         requests += [r for r in self._drafted if isinstance(r, resources.ServiceRequest)]
-        return [self.members([r.code]) for r in requests if not r.do_not_perform]
+        return [self.members_of(r.code) for r in requests if not r.do_not_perform]
 
     def order_json(self, reference: str) -> bytes | None:
         """A MedicationRequest as it was sent, for a change of it; None where it is not at hand."""
@@ -426,7 +435,7 @@ def _newest(medicine: Medicine) -> float:
     return when.latest.timestamp() if when else 0.0
 
 
-def _newest_first(weights: Iterable[Weight]) -> list[Weight]:
+def _by_date(weights: Iterable[Weight]) -> list[Weight]:
     lightest_first = sorted(weights, key=lambda weight: weight.kg or 0)
     return sorted(lightest_first, key=lambda weight: weight.when.placed, reverse=True)
 

@@ -34,7 +34,7 @@ class Fact(msgspec.Struct, frozen=True):
     """The measured number alone, for a summary."""
 
 
-class Measurement(msgspec.Struct, frozen=True):
+class Measurement(msgspec.Struct, frozen=True, gc=False):
     """One observed value: a number, coded answers, or a date. Few are asked for, so they are read when they are."""
 
     part: Observation | ObservationComponent

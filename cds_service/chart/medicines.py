@@ -43,18 +43,18 @@ def of_chart(chart: Reading, records: Records, drafted: Iterable[resources.Resou
     What may be a medicine of any kind, and what is not understood, goes to the account.
     """
     reader = _Reader(chart, records)
-    for order in records.of(resources.MedicationRequest):
+    for order in chart.deadline.each(records.of(resources.MedicationRequest), "chart"):
         if reader.is_to_place(order):
             yield from reader.placed(order, reader.ordered(order, drafted=False))
     for draft in drafted:
         if isinstance(draft, resources.MedicationRequest):
             yield reader.ordered(draft, drafted=True)
-    for statement in records.of(resources.MedicationStatement):
+    for statement in chart.deadline.each(records.of(resources.MedicationStatement), "chart"):
         if reader.is_to_place(statement):
             taken = reader.taken(statement)
             if taken.end is None or taken.end.latest >= chart.now:
                 yield from reader.placed(statement, taken)
-    for administration in records.of(resources.MedicationAdministration):
+    for administration in chart.deadline.each(records.of(resources.MedicationAdministration), "chart"):
         if reader.is_to_place(administration):
             yield from reader.placed(administration, reader.given(administration))
 

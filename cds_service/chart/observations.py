@@ -8,17 +8,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources as files
 
+import msgspec
+
 from cds_service.chart.account import Unplaced, in_words
 from cds_service.chart.facts import Measurement, Members, Problem, Symptom, on, value_of, words_of
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
+from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology import answers as answered
 from cds_service.terminology.drugs import plain, whole_words
 
 _Part = resources.Observation | resources.ObservationComponent
-_Coded = list[tuple[_Part, tuple[str, str], Members]]
+_Codes = tuple[CodeableConcept | None, ...]
+"""The code of an observation and those of its components."""
 
 _KIND = "Observation"
 _TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_text("utf-8"))
@@ -32,31 +36,84 @@ _NAMED: Sequence[tuple[frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
 _LONGEST_NAME = 200
 
 
+class _Kind(msgspec.Struct, frozen=True):
+    """What the codes of an observation say. Those of a chart are of a few kinds."""
+
+    coded: Sequence[tuple[int, tuple[str, str], Sequence[str]]]
+    """(part, coding, keys): a coding that a value set holds, with its set and group as keys; the observation itself
+    is part 0, its components are the others."""
+    sets: frozenset[str]
+    """The value sets that it is in; where it is in none, those that the words of its name may mean."""
+    missed: frozenset[str] = frozenset()
+    """The sets of which a panel should have a component, and has none that is understood."""
+    is_header: bool = False
+    """It is a panel with no component that is understood: its parts may be other observations."""
+
+
 def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
-    """By value set, and by set and group (obs_thyroid/tsh), newest first; the account gets what cannot be placed."""
+    """By value set, and by set and group (obs_thyroid/tsh), as they came; the account gets what cannot be placed."""
     index: dict[str, list[Measurement]] = {}
+    kinds: dict[_Codes, _Kind] = {}
     account = chart.account
+    irrelevant = placed = 0
     for observation in records.of(resources.Observation):
         chart.deadline.check("chart")
-        coded = [] if _never_counts(observation) else _coded_parts(observation, chart)
-        sets = frozenset(name for _, _, members in coded for name in members)
-        if not coded and not _never_counts(observation):
-            sets = _named(observation)
+        if _never_counts(observation):
+            irrelevant += 1
+            continue
+        components = observation.component
+        codes = (observation.code, *[part.code for part in components]) if components else (observation.code,)
+        try:
+            kind = kinds[codes]
+        except KeyError:
+            kind = kinds[codes] = _kind_of(codes, chart)
+        sets = kind.sets or _complaints_in_words(observation, chart)
         if not sets:
-            account.irrelevant[_KIND] += 1
+            irrelevant += 1
             continue
         when = _effective(observation, chart)
-        why = _why_not_placed(observation, when, bool(coded), chart)
+        why = _why_not_placed(observation, when, bool(kind.coded), chart)
         if why is not None or when is None:
             account.leave_open(_unplaced(observation, sets, when, why or "", chart))
             continue
-        account.placed[_KIND] += 1
-        _index(coded, when, observation.reference, index)
-        if missed := _missed_of_panel(observation, sets, chart):
-            account.leave_open(_unplaced(observation, missed, when, "its value is not understood", chart))
-    for found in index.values():
-        found.sort(key=lambda m: m.when.placed, reverse=True)
+        placed += 1
+        reference = observation.reference
+        for number, coding, keys in kind.coded:
+            part = components[number - 1] if number else observation
+            measurement = Measurement(part, coding, when, reference)
+            for key in keys:
+                index.setdefault(key, []).append(measurement)
+        if kind.missed and not _is_empty_header(observation, kind, chart):
+            account.leave_open(_unplaced(observation, kind.missed, when, "its value is not understood", chart))
+    account.irrelevant[_KIND] += irrelevant
+    account.placed[_KIND] += placed
     return index
+
+
+def _kind_of(codes: _Codes, chart: Reading) -> _Kind:
+    coded: list[tuple[int, tuple[str, str], Sequence[str]]] = []
+    indexed: set[tuple[str, str]] = set()
+    for number, concept in enumerate(codes):
+        for coding in concept.codes if concept is not None else ():
+            keys = [key for key in chart.valuesets.keys_of(*coding) if (key, coding[1]) not in indexed]
+            if keys:
+                indexed.update([(key, coding[1]) for key in keys])
+                coded.append((number, coding, keys))
+    if not coded:
+        return _Kind((), _named(codes))
+    sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
+    return _Kind(coded, sets, *_missed(codes, sets, chart))
+
+
+def _missed(codes: _Codes, sets: frozenset[str], chart: Reading) -> tuple[frozenset[str], bool]:
+    for panel, parts in _PANELS.items():
+        if panel in sets:
+            missed = parts - sets
+            if missed == parts:
+                return missed, True
+            is_foreign = any(not chart.members_of(code) for code in codes[1:])
+            return missed if is_foreign else frozenset(), False
+    return frozenset(), False
 
 
 def _never_counts(observation: resources.Observation) -> bool:
@@ -125,18 +182,13 @@ def _saying(name: str, when: When | None, value: str | None, why: str, chart: Re
     return f"{name} of {on(when, chart.now)}{said}: {why}" if why else f"{name} of {on(when, chart.now)}{said}"
 
 
-def _missed_of_panel(observation: resources.Observation, sets: frozenset[str], chart: Reading) -> frozenset[str]:
-    """The sets of which a panel should have a component, and has something that is not understood in its place."""
-    for panel, parts in _PANELS.items():
-        if panel not in sets:
-            continue
-        missed = parts - sets
-        if len(missed) < len(parts):
-            known = (chart.members([part.code]) for part in observation.component)
-            return missed if any(not members for members in known) else frozenset()
-        empty = value_of(observation) is None and not observation.component
-        return frozenset() if empty and observation.has_member else missed
-    return frozenset()
+def _is_empty_header(observation: resources.Observation, kind: _Kind, chart: Reading) -> bool:
+    """Whether it only names the observations that are its parts, and they were sent."""
+    if not (kind.is_header and observation.has_member):
+        return False
+    if value_of(observation) is not None or observation.component:
+        return False
+    return all(chart.resolve(member) is not None for member in observation.has_member)
 
 
 @lru_cache(maxsize=4096)
@@ -145,36 +197,14 @@ def _sets_named(text: str) -> frozenset[str]:
     return frozenset(name for sets, yes, no in _NAMED if yes.search(words) and not no.search(words) for name in sets)
 
 
-def _named(observation: resources.Observation) -> frozenset[str]:
+def _named(codes: _Codes) -> frozenset[str]:
     """The sets that a reading may be in by the words of its name, where no set holds its code."""
-    codes = [observation.code, *(part.code for part in observation.component)]
-    texts = [word for code in codes if code is not None for word in code.words]
-    return frozenset(name for text in texts if len(text) <= _LONGEST_NAME for name in _sets_named(text))
-
-
-def _coded_parts(observation: resources.Observation, chart: Reading) -> _Coded:
-    """The observation and its components, once for each coding that a value set holds."""
-    found: _Coded = []
-    parts: tuple[_Part, ...] = (observation, *observation.component)
-    for part in parts:
-        for coding in part.code.coding if part.code is not None else ():
-            if coding.system and coding.code:
-                members = chart.valuesets.members_of(coding.system, coding.code)
-                if members:
-                    found.append((part, (coding.system, coding.code), members))
+    found: frozenset[str] = frozenset()
+    for concept in codes:
+        for text in concept.words if concept is not None else ():
+            if len(text) <= _LONGEST_NAME:
+                found |= _sets_named(text)
     return found
-
-
-def _index(coded: _Coded, when: When, reference: str, index: dict[str, list[Measurement]]) -> None:
-    indexed: set[tuple[str, str]] = set()
-    for part, coding, members in coded:
-        measurement = Measurement(part, coding, when, reference)
-        for name, member in members.items():
-            if (name, coding[1]) not in indexed:
-                indexed.add((name, coding[1]))
-                index.setdefault(name, []).append(measurement)
-                if member.group:
-                    index.setdefault(f"{name}/{member.group}", []).append(measurement)
 
 
 def _effective(observation: resources.Observation, chart: Reading) -> When | None:
@@ -191,7 +221,7 @@ def _effective(observation: resources.Observation, chart: Reading) -> When | Non
     return None
 
 
-def answers(records: Records) -> Iterator[resources.CodeableConcept]:
+def answers(records: Records) -> Iterator[CodeableConcept]:
     """What observations have for a value where it is coded."""
     for observation in records.of(resources.Observation):
         if observation.value_codeable_concept is not None:
@@ -214,7 +244,7 @@ def symptoms(chart: Reading, records: Records, problems: Iterable[Problem]) -> l
             else:
                 says = f"{problem.name}: when it began is not recorded"
                 _leave_open(chart, "Condition", problem.name, says, problem.reference, problem.members)
-    for observation in records.of(resources.Observation):
+    for observation in chart.deadline.each(records.of(resources.Observation), "chart"):
         if not _never_counts(observation):
             found += _affirmed_by(observation, chart)
     for event in records.of(resources.AdverseEvent):
@@ -230,8 +260,8 @@ def _leave_open(
 
 def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator[Symptom]:
     """What an observation says that the patient has: by its value, or by its code where the answer affirms it."""
-    said = chart.members([observation.code])
-    by_value = chart.members([observation.value_codeable_concept])
+    said = chart.members_of(observation.code)
+    by_value = chart.members_of(observation.value_codeable_concept)
     if not said and not by_value:
         return
     when = _effective(observation, chart)
@@ -248,6 +278,14 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
     members = {**by_value, **(said if is_affirmed else {})}
     if members:
         yield Symptom(_name(observation), members, when, observation.reference)
+
+
+def _complaints_in_words(observation: resources.Observation, chart: Reading) -> frozenset[str]:
+    """The sets that an observation may be in by the words beside a code that nobody knows, unless it denies them."""
+    concepts = (observation.code, observation.value_codeable_concept)
+    asked = (chart.placement(each).may_mean for each in concepts if each is not None)
+    sets = frozenset[str]().union(*(sets for sets in asked if sets))
+    return sets if sets and affirmed(observation, chart) is not False else frozenset()
 
 
 def affirmed(part: resources.Observation, chart: Reading) -> bool | None:
@@ -276,7 +314,7 @@ def affirmed(part: resources.Observation, chart: Reading) -> bool | None:
 
 def _happened(event: resources.AdverseEvent, chart: Reading) -> Iterator[Symptom]:
     status = statuses.code_of("event", event.status, event.actuality)
-    members = chart.members([event.event])
+    members = chart.members_of(event.event)
     if status in ("entered-in-error", "potential") or not members:
         return
     name = (event.event.name if event.event else None) or "adverse event"

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from cds_service.chart.account import Account
 from cds_service.chart.facts import Members
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import dates, resources
+from cds_service.fhir import dates, resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
 from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology.valuesets import Member, Placement, ValueSets
 
+_Said = str | CodeableConcept | None
+_NONE: Members = {}
 _UNKNOWN = "no_information"
 """The value set of entries that say that nothing is known."""
 
@@ -35,7 +37,7 @@ class Reading:
         deadline: Deadline = NEVER,
     ) -> None:
         self.deadline = deadline
-        """What reads one record after another passes `when` or `members`, which raise Late."""
+        """What reads one record after another checks it for each, and raises Late."""
         self.now = now
         self.zone = now.tzinfo or UTC
         self.valuesets = valuesets
@@ -43,18 +45,39 @@ class Reading:
         self.account = Account()
         self._records = records
         self._tolerance = clock_tolerance
-        self._dates: dict[str | None, When | None] = {}
+        # Most of a chart's dates are those of a few encounters, and most of its codes stand in it many times.
+        self._dates: dict[str, When | None] = {}
+        self._future: dict[str, bool] = {}
+        self._statuses: dict[tuple[str, tuple[_Said, ...]], str | None] = {}
+        self._members: dict[CodeableConcept, Members] = {}
+        self._placements: dict[CodeableConcept | None, Placement] = {}
 
     def when(self, text: str | None) -> When | None:
-        """A FHIR date. Most of a chart's dates are those of a few encounters, so each is parsed once."""
-        self.deadline.check("chart")
-        if text not in self._dates:
-            self._dates[text] = dates.parse(text, self.zone)
-        return self._dates[text]
+        """A FHIR date; each is parsed once."""
+        if not text:
+            return None
+        try:
+            return self._dates[text]
+        except KeyError:
+            found = self._dates[text] = dates.parse(text, self.zone)
+            return found
 
     def is_future(self, when: When) -> bool:
         """Beyond what clocks may differ."""
-        return when.is_future(self.now, self._tolerance)
+        try:
+            return self._future[when.text]
+        except KeyError:
+            found = self._future[when.text] = when.is_future(self.now, self._tolerance)
+            return found
+
+    def status(self, kind: statuses.Kind, *said: _Said) -> str | None:
+        """FHIR's code for what the status elements of an entry say (`statuses.code_of`)."""
+        key = (kind, said)
+        try:
+            return self._statuses[key]
+        except KeyError:
+            found = self._statuses[key] = statuses.code_of(kind, *said)
+            return found
 
     @property
     def patient_id(self) -> str:
@@ -68,19 +91,34 @@ class Reading:
         """Recent enough at the most favourable reading of its date; without one it may be of any."""
         return when is None or when.age(self.now) <= window
 
+    def members_of(self, concept: CodeableConcept | None) -> Members:
+        """The value sets that any coding of a concept is in."""
+        if concept is None:
+            return _NONE
+        try:
+            return self._members[concept]
+        except KeyError:
+            found: dict[str, Member] = {}
+            for system, code in concept.codes:
+                found.update(self.valuesets.members_of(system, code))
+            self._members[concept] = found
+            return found
+
     def members(self, concepts: Iterable[CodeableConcept | None]) -> Members:
         """The value sets that any coding of the concepts is in."""
-        self.deadline.check("chart")
         found: dict[str, Member] = {}
         for concept in concepts:
-            if concept is not None:
-                for system, code in concept.codes:
-                    found.update(self.valuesets.members_of(system, code))
+            found.update(self.members_of(concept))
         return found
 
     def placement(self, concept: CodeableConcept | None) -> Placement:
         """Where an entry belongs by its codes, else by its words."""
-        return self.valuesets.placement(*((concept.codes, concept.words) if concept is not None else ((), ())))
+        try:
+            return self._placements[concept]
+        except KeyError:
+            given = (concept.codes, concept.words) if concept is not None else ((), ())
+            found = self._placements[concept] = self.valuesets.placement(*given)
+            return found
 
     def says_unknown(self, concept: CodeableConcept | None) -> bool:
         """Whether an entry of a list says that nothing is known: "not asked" is not "none"."""

@@ -39,7 +39,7 @@ WIDTH = 100
 
 
 def check(text: bytes, hook: str | None, now: str | None, as_json: bool, language: str | None = None) -> int:
-    """Print the cards, or what was judged where there are none. 0: none, 1: cards, 2: a critical one among them."""
+    """Print the cards, or what was judged if there are none. Returns 0: no cards, 1: cards, 2: a critical one."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
     source = _servers(settings).source(request.fhir_server, request.access_token)
     made = advice(request, signing, knowledge, source, moment, languages=[language] if language else [])
@@ -54,7 +54,7 @@ def check(text: bytes, hook: str | None, now: str | None, as_json: bool, languag
 
 
 def _judged(judged: Sequence[Judged], request: HookRequest, knowledge: Knowledge) -> Iterator[str]:
-    """What stands behind an answer without cards: the orders that were read, how their rules ended, other drugs."""
+    """Explain an answer without cards: the orders that were read, how their rules ended, and other drugs."""
     for each in judged:
         yield f"order: {each.name} ({each.order}): {each.ordered}"
         if each.weight is not None:
@@ -182,7 +182,7 @@ def _card(card: Card) -> str:
 
 
 def _plain(markdown: str) -> str:
-    """A detail without its markup, and without what keeps text from becoming markup."""
+    """A detail without its Markdown and its escapes."""
     for mark, stands_for in (("**", ""), ("\\", ""), ("&amp;", "&")):
         markdown = markdown.replace(mark, stands_for)
     return markdown

@@ -33,7 +33,7 @@ _THREADS_BESIDE = 16
 
 
 def serve(example: str | None) -> int:
-    """Serve until interrupted. Settings and protocol are checked first, so that a fault is said once and clearly."""
+    """Serve until interrupted. Check settings and protocol first, so that a fault is reported once and clearly."""
     settings = load_settings()
     tls, admitted = certificates.check(settings), _admitted(settings)
     recorded = audit.what_is_recorded(settings)
@@ -56,7 +56,7 @@ def serve(example: str | None) -> int:
     shower.start()
     with metrics.shared_folder():
         run("cds_service.web.wsgi:app", settings, tls, partial(_check, settings))
-    # The workers have written their records. To take this interpreter apart would take longer than all that.
+    # The workers have written their records; shutting down this interpreter would take longer than that.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
@@ -83,7 +83,7 @@ def _who_may_call(settings: Settings, admitted: tenants.Tenants) -> str:
 
 
 def _claim(settings: Settings) -> None:
-    """Raises Refused where the service could not listen: the server itself would only show its own inside."""
+    """Raises Refused if the address cannot be listened on; the server itself would print a stack trace."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         socket.create_server((settings.host, settings.port), family=family).close()
@@ -103,7 +103,7 @@ def run(
 ) -> None:
     """Serve a WSGI application until interrupted. The benchmark's floor is served by it too, so both run alike.
 
-    On SIGHUP, where `check` raises nothing, workers that load everything anew take the places of the old ones.
+    On SIGHUP, if `check` raises nothing, new workers that reload everything replace the old ones.
     """
     from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings
@@ -111,7 +111,7 @@ def run(
     from cds_service.commands.workers import Care, Supervisor
     from cds_service.web.door import Bounds
 
-    # Not forked: a lock that any thread of this process holds at that moment (OpenSSL's, say) would never be let go.
+    # Spawn, do not fork: a forked child never gets a lock that another thread holds (OpenSSL's, for example).
     multiprocessing.set_start_method("spawn", force=True)
     Supervisor(
         application,
@@ -128,7 +128,7 @@ def run(
         ssl_cert=tls[0] if tls else None,
         ssl_key=tls[1] if tls else None,
         ssl_protocol_min=SSLProtocols.tls12,
-        # Beyond the calls that are let in, so that refusals and health find a thread.
+        # More threads than admitted calls, so that refusals and health checks find one.
         bounds=Bounds(settings.calls_at_once + _THREADS_BESIDE, settings.body_seconds),
         care=Care(settings.hung_seconds, settings.spare_workers),
         check=check,
@@ -140,9 +140,7 @@ def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> 
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     scheme = "https" if settings.tls_certificate else "http"
     base = f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
-    if not _listening(host, settings.port, scheme == "https"):
-        print(f"the service does not answer at {base}", file=sys.stderr)
-        return
+    _await(base, host, settings.port, scheme == "https")
     if body is not None:
         service = f"ketamine-{body.get('hook')}"
         headers = {"Content-Type": "application/json"}
@@ -159,21 +157,26 @@ def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> 
     sys.stdout.flush()
 
 
-def _listening(host: str, port: int, is_encrypted: bool) -> bool:
-    """Whether the service answers, whatever it answers. Its certificate is for clients to check, not for itself."""
-    end = time.monotonic() + _PATIENCE
+def _await(base: str, host: str, port: int, is_encrypted: bool) -> None:
+    """Wait until the service answers, whatever it answers; where that takes long, say so once.
+
+    Its certificate is for clients to check, not for itself.
+    """
+    say_so_at = time.monotonic() + _PATIENCE
     unchecked = ssl.create_default_context()
     unchecked.check_hostname = False
     unchecked.verify_mode = ssl.CERT_NONE
-    while time.monotonic() < end:
+    while True:
         encrypted = HTTPSConnection(host, port, timeout=2, context=unchecked) if is_encrypted else None
         connection = encrypted or HTTPConnection(host, port, timeout=2)
         try:
             connection.request("GET", "/healthz")  # a call without a token would be counted as a refused one
             connection.getresponse()
-            return True
+            return
         except (OSError, HTTPException):
             time.sleep(0.1)
         finally:
             connection.close()
-    return False
+        if time.monotonic() > say_so_at:
+            print(f"the service does not answer yet at {base}", file=sys.stderr)
+            say_so_at = float("inf")

@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import Pipe
+from multiprocessing import Pipe, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 from granian.net import SocketSpec  # type: ignore[attr-defined]
@@ -32,13 +33,13 @@ from cds_service.web.wire import place
 log = logging.getLogger("ketamine_cds")
 
 _LOOK = 0.25
-"""Seconds between two looks at the workers; the death of one is seen at once."""
+"""Seconds between two checks of the workers. A worker's death is noticed at once."""
 _BEAT = 0.5
 """Seconds between two signs of life of a worker."""
 _SPARE_AFTER = 3.0
 """Seconds that all workers have served before a spare one is loaded: a start is not slowed by it."""
 _STEADY = 10.0
-"""Seconds that a worker has served after which its end is no crash loop."""
+"""A worker that has served for so many seconds did not end in a crash loop."""
 _LONGEST_PAUSE = 30.0
 """Seconds between two tries in a crash loop."""
 _GO, _LOADED, _ALIVE = b"go", b"loaded", b"."
@@ -62,7 +63,6 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
     """What a worker does before it serves: load the application, say so, and wait to be told to go."""
     _die_with(parent)
     logs.to_stderr()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent stops this one
     try:
         application = load()
         line.send_bytes(_LOADED)
@@ -72,9 +72,17 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
     except Exception as error:
         says = str(error) if isinstance(error, CdsError) else f"{type(error).__name__} at {place(error)}"
         log.error("a worker cannot start: %s", says)
-        logging.shutdown()  # the lines are written aside
+        logging.shutdown()  # a background thread writes the log
         os._exit(1)
-    return Door(application, bounds, partial(_live, line))
+    return Door(application, bounds, partial(_live, line), _end_at_once)
+
+
+def _end_at_once() -> None:
+    """Once the records and the log are written, which have higher priorities, end without taking Python apart.
+
+    The server's own threads may come back to an interpreter that is half gone, and then abort the process.
+    """
+    Finalize(None, os._exit, (0,), exitpriority=-1)
 
 
 def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
@@ -87,7 +95,7 @@ def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
             os._exit(1)
         loop.call_later(_BEAT, beat)
 
-    def parent_is_gone() -> None:  # it never says anything more
+    def parent_is_gone() -> None:  # the pipe becomes readable only when the parent is gone
         os._exit(1)
 
     loop.add_reader(line.fileno(), parent_is_gone)
@@ -127,7 +135,7 @@ class _Worker:
         return pid
 
     def listen(self, now: float) -> None:
-        """Take in what it says."""
+        """Read the worker's messages."""
         try:
             while self.line.poll():
                 said = self.line.recv_bytes()
@@ -135,7 +143,7 @@ class _Worker:
                 self.has_lived = self.has_lived or said == _ALIVE
                 self.last_sign = now
         except (EOFError, OSError):
-            return  # it has ended, which is seen elsewhere
+            return  # the worker has ended; `_bury` notices
 
     def go(self, now: float) -> None:
         self.serving_since = self.last_sign = now
@@ -172,7 +180,7 @@ class Supervisor(MPServer):
         self._has_served = False
         self._gives_up = False
 
-    # What granian's loop is replaced by
+    # What replaces granian's loop
 
     def _init_shared_socket(self) -> None:
         """One listening socket for all workers: what waits in its queue is not lost with a worker, and no connection
@@ -189,7 +197,7 @@ class Supervisor(MPServer):
         seen = time.monotonic()
         while not (self.interrupt_signal or self._gives_up):
             now = time.monotonic()
-            if now - seen > 4 * _LOOK:  # this process was stopped itself: the others' silence says nothing
+            if now - seen > 4 * _LOOK:  # this process itself was suspended, so the workers' silence means nothing
                 for worker in self._serving:
                     worker.last_sign = now
             seen = now
@@ -225,7 +233,7 @@ class Supervisor(MPServer):
         self._hire(now)
 
     def _bury(self, now: float) -> None:
-        """Take out those that have ended or hang; say and count each."""
+        """Remove workers that have ended or hang; log and count each."""
         for worker in list(self._serving):
             if not worker.process.is_alive():
                 self._lost(worker, now, _ended(worker.process.inner.exitcode))
@@ -253,7 +261,7 @@ class Supervisor(MPServer):
         self._say(worker, why)
 
     def _failed(self, now: float) -> None:
-        """An early end: each further one in a row makes the next try wait longer."""
+        """Wait longer before the next attempt with each early end in a row."""
         self._not_before = now + pause_after(self._failures)
         self._failures += 1
 
@@ -306,14 +314,21 @@ class Supervisor(MPServer):
         ours, theirs = Pipe()
         target, loader = self._targets
         process = self._spawn_worker(0, target, partial(load_and_wait, theirs, os.getpid(), self._bounds, loader))
-        process.start()  # type: ignore[no-untyped-call]
+        # Ctrl-C reaches every process of the terminal, and the parent alone acts on it. A worker never hears it: its
+        # first imports would break off, and the server, which listens to it by itself, would stop.
+        resource_tracker.ensure_running()  # it would let the first worker hear it, were it started with that
+        heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()  # type: ignore[no-untyped-call]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, heard)
         theirs.close()
         return _Worker(process, ours)
 
     # Reload
 
     def _begin_reload(self) -> None:
-        """SIGHUP: workers that have read the files anew take the places of those that serve, one after the other."""
+        """On SIGHUP, replace the workers one by one with workers that have reread the files."""
         try:
             self._check()
         except Exception as error:

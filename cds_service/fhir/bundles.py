@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, ClassVar, Literal, Self, cast
 
 import msgspec
 
@@ -30,16 +32,29 @@ class _Bundle(msgspec.Struct, frozen=True):
     link: list[_Link] | None = None
 
 
-class _ReadEntry(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+class CleanItem(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """An entry in which there is nothing to repair: it is its own reading. Its JSON is not kept."""
+
     resource: AnyResource | None = None
     full_url: str | None = None
+    faults: ClassVar[tuple[str, ...]] = ()
+    is_cut: ClassVar[bool] = False
+    raw: ClassVar[bytes] = b""
+
+    @property
+    def read(self) -> Self:
+        return self
+
+    @property
+    def type(self) -> str:
+        return type(self.resource).__name__
 
 
 class _ReadBundle(msgspec.Struct, frozen=True):
     """A Bundle in which there is nothing to repair, read in one go."""
 
     type: Literal["Bundle"] = msgspec.field(name="resourceType")
-    entry: list[_ReadEntry] | None = None
+    entry: tuple[CleanItem, ...] | None = None
     link: list[_Link] | None = None
 
 
@@ -49,6 +64,7 @@ class _RawBundle(msgspec.Struct, frozen=True):
 
 _DECODER = msgspec.json.Decoder(_Bundle)
 _QUICK_DECODER = msgspec.json.Decoder(_ReadBundle)
+_RESOURCE = attrgetter("resource")
 _RAW_DECODER = msgspec.json.Decoder(_RawBundle)
 
 
@@ -59,22 +75,28 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     raw: msgspec.Raw | bytes
     full_url: str | None = None
 
+    @property
+    def resource(self) -> Resource | None:
+        return self.read.resource
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """What one answer holds. `error` says why it is no answer: an OperationOutcome, or not FHIR at all."""
 
-    items: tuple[Item, ...] = ()
+    items: Sequence[Item] = ()
     next: str | None = None
     self: str | None = None
     error: str | None = None
     is_bundle: bool = False
     cut: str | None = None
     """Why it holds more than its items."""
+    is_clean: bool = False
+    """There was nothing to repair."""
 
     @property
     def resources(self) -> list[Resource]:
-        return [item.read.resource for item in self.items if item.read.resource is not None]
+        return [resource for item in self.items if (resource := item.resource) is not None]
 
     @property
     def faults(self) -> list[str]:
@@ -110,12 +132,9 @@ def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadli
     sent = bundle.entry or ()
     entries = sent[:most]
     links = [(link.relation, link.url) for link in bundle.link or ()]
-    items = tuple(
-        Item(lenient.Read(resource, type(resource).__name__), b"", entry.full_url)
-        for entry in entries
-        if (resource := entry.resource) is not None
-    )
-    return _page(items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most))
+    items = entries if None not in map(_RESOURCE, entries) else tuple(e for e in entries if e.resource is not None)
+    as_items = cast(Sequence[Item], items)  # each has all that an Item has
+    return _page(as_items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most), is_clean=True)
 
 
 def _cut(sent: int, most: int) -> str | None:
@@ -190,11 +209,12 @@ def _item(value: Any, full_url: str | None = None) -> Item:
 
 
 def _page(
-    items: tuple[Item, ...],
+    items: Sequence[Item],
     links: list[tuple[Any, Any]],
     missing: int,
     is_bundle: bool = True,
     cut: str | None = None,
+    is_clean: bool = False,
 ) -> Page:
     if missing:
         empty = lenient.Read(None, None, ("an entry without a resource",))
@@ -207,6 +227,7 @@ def _page(
         error=_outcome_error(items, is_bundle),
         is_bundle=is_bundle,
         cut=cut,
+        is_clean=is_clean and not missing,
     )
 
 
@@ -218,20 +239,19 @@ _WITHHELD = frozenset(
 """Codes of an issue by which a Bundle without data is no empty list, however mild its severity (R4, issue-type)."""
 
 
-def _outcome_error(items: tuple[Item, ...], is_bundle: bool) -> str | None:
+def _outcome_error(items: Sequence[Item], is_bundle: bool) -> str | None:
     """The code of the first error among OperationOutcomes; alone, any OperationOutcome is an error.
 
     In a Bundle that holds nothing else, one that only informs ("no rows") is none, and one that does not say so is.
     """
-    alone = is_bundle and all(isinstance(item.read.resource, OperationOutcome) for item in items)
-    for item in items:
-        outcome = item.read.resource
-        if isinstance(outcome, OperationOutcome):
-            for issue in outcome.issue:
-                if issue.severity in ("error", "fatal") or not is_bundle:
-                    return f"the EHR answered with an error ({issue.code or 'no code'})"
-                if alone and (issue.severity not in _INFORMS or issue.code in _WITHHELD):
-                    return f"the EHR answered with an error ({issue.code or 'no code'})"
-            if not is_bundle or (alone and not outcome.issue):
-                return "the EHR answered with an error"
+    outcomes = [each for item in items if isinstance(each := item.resource, OperationOutcome)]
+    alone = is_bundle and len(outcomes) == len(items)
+    for outcome in outcomes:
+        for issue in outcome.issue:
+            if issue.severity in ("error", "fatal") or not is_bundle:
+                return f"the EHR answered with an error ({issue.code or 'no code'})"
+            if alone and (issue.severity not in _INFORMS or issue.code in _WITHHELD):
+                return f"the EHR answered with an error ({issue.code or 'no code'})"
+        if not is_bundle or (alone and not outcome.issue):
+            return "the EHR answered with an error"
     return None

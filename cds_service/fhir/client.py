@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
-from cds_service import transport
+from cds_service import bounds, transport
 from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
@@ -19,8 +19,6 @@ from cds_service.transport import Budget
 
 log = logging.getLogger("ketamine_cds")
 
-MOST_REFERENCES = 25
-"""Resources that are read one by one because others name them, at one step of a call."""
 KEPT_FOR_JUDGING = 0.05
 """Seconds before an answer's deadline at which searches end: a slow server must not cost the dose its check."""
 MAX_TOKEN = 16_384
@@ -66,7 +64,7 @@ def read_named(source: Source, kind: str, references: Iterable[str | None], serv
     What is not read stays unknown, and whoever asks says so.
     """
     wanted = dict.fromkeys(url for each in references if each and (url := to_read(each, kind, server)))
-    urls = {each: each for each in islice(wanted, MOST_REFERENCES)}
+    urls = {each: each for each in islice(wanted, bounds.REFERENCES)}
     if urls and source.why_not is None:
         for answer in source.fetch(urls).values():
             yield from answer.pages

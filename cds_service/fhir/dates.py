@@ -15,7 +15,7 @@ _YEARS = range(1800, 2300)  # outside it the calendar's own arithmetic overflows
 ONE_DAY = timedelta(days=1)
 
 
-class When(msgspec.Struct, frozen=True):
+class When(msgspec.Struct, frozen=True, gc=False):
     """A moment, or the days between which it lies. `date_only` values are counted in whole days."""
 
     earliest: datetime
@@ -49,7 +49,7 @@ class When(msgspec.Struct, frozen=True):
     @property
     def placed(self) -> datetime:
         """Where it stands in an order of dates: a coarse one where it is as old as it may be."""
-        return self.earliest if self.is_coarse else self.latest
+        return self.earliest if self.date_only and self.is_coarse else self.latest
 
     def _today(self, now: datetime) -> date:
         """The date at `now` in the zone in which this date was written."""

@@ -158,7 +158,7 @@ def read(value: Any) -> Read:
     name = value.get("resourceType")
     cls = TYPES.get(name) or OLDER_NAMES.get(name) if isinstance(name, str) else None
     if cls is None:
-        if isinstance(name, str):
+        if isinstance(name, str) and not name.lstrip("-")[:1].isdigit():  # a number that is too long arrives as text
             return Read(None, name)
         return Read(None, None, ("a resource without resourceType",))
     faults = _Faults([])

@@ -106,25 +106,32 @@ class Records:
 
     def add(self, page: Page) -> None:
         """Keep what is this patient's; count what is another's."""
+        by_reference, by_type = self._by_reference, self._by_type
+        ours = f"Patient/{self.patient_id}"
         for item in page.items:
-            resource = item.read.resource
+            resource = item.resource
             if resource is None:
                 continue
             kind = type(resource)
             if isinstance(resource, Observation) and about(resource, self.patient_id) == "other":
                 self._not_about += 1
                 continue
-            if not self._is_ours(resource):
+            subject = subject_of(resource)
+            # Nearly all name the patient in the same words.
+            if (subject is None or subject.reference != ours) and not self._is_ours(resource):
                 self._foreign[kind.__name__] = self._foreign.get(kind.__name__, 0) + 1
                 continue
             if resource.id:
                 reference = f"{kind.__name__}/{resource.id}"
-                if reference in self._by_reference:
+                if reference in by_reference:
                     continue
-                self._by_reference[reference] = resource
-            self._by_type.setdefault(kind, []).append(resource)
+                by_reference[reference] = resource
+            try:
+                by_type[kind].append(resource)
+            except KeyError:
+                by_type[kind] = [resource]
             if item.full_url:
-                self._by_reference.setdefault(item.full_url, resource)
+                by_reference.setdefault(item.full_url, resource)
 
     def keep_order(self, item: Item) -> None:
         """Remember the JSON of a MedicationRequest, from which a changed order is made; the first of an id counts."""
@@ -176,11 +183,12 @@ def from_prefetch(
     search under our key leaves a gap, and is asked for where that is possible. Raises Late.
     """
     result = Prefetched()
+    by_key = {query.key: [query] for query in queries}
     room = bounds.ENTRIES
     for key, raw in deadline.each(prefetch.items(), "prefetch"):
         page = None if bytes(memoryview(raw)[:4]) == b"null" else bundles.page_to_read(raw, room, deadline=deadline)
         room -= len(page.items) if page is not None else 0
-        for query in _recognise(key, page, queries):
+        for query in by_key.get(key) or _recognise(key, page, queries):
             if query.key == key and page is not None and _answers_another(page, query, queries):
                 records.gaps.setdefault(query.key, "what was sent answers another search")
                 continue
@@ -206,7 +214,8 @@ def from_prefetch(
 def _is_no_answer(page: Page, query: Query) -> str | None:
     """Why a page without an error is no answer to the query all the same."""
     if page.is_bundle:
-        return None
+        inside = next((item.read.type for item in page.items if item.read.type in ("Bundle", "Parameters")), None)
+        return f"a {inside} stands inside it and was not opened" if inside else None
     if all(item.read.type != query.type for item in page.items):
         return f"the answer is neither a Bundle nor a resource of type {query.type}"
     if query.is_search:
@@ -251,10 +260,7 @@ def _is_named(key: str, page: Page, query: Query) -> bool:
 
 
 def _recognise(key: str, page: Page | None, queries: Sequence[Query]) -> list[Query]:
-    """The queries that a prefetch value answers: by our key, by what it holds, by its self link, by its name."""
-    by_key = [query for query in queries if query.key == key]
-    if by_key:
-        return by_key
+    """The queries that a value under a foreign key answers: by what it holds, by its self link, by its name."""
     if page is not None:
         kinds = {item.read.type for item in page.items} - {None, "OperationOutcome"}
         if kinds:
@@ -309,7 +315,9 @@ def add_answer(records: Records, query: Query, pages: Iterable[Page], gap: str |
 
 def _note_faults(records: Records, key: str, pages: list[Page]) -> None:
     """An entry that could not be read leaves its list incomplete: nothing is absent from it for certain."""
-    faulty = [item.read for page in pages for item in page.items if item.read.faults]
+    faulty = [item.read for page in pages if not page.is_clean for item in page.items if item.read.faults]
+    if not faulty:
+        return
     unreadable = sum(1 for read in faulty if not read.resource)
     cut = next((read.faults[0] for read in faulty if read.is_cut), None)
     partly = [fault for read in faulty if read.resource for fault in read.faults]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 
@@ -413,6 +413,9 @@ class Procedure(Resource, frozen=True, kw_only=True):
     encounter: Reference | None = None
     performed_date_time: Text | None = None
     performed_period: Period | None = None
+    occurrence_date_time: Text | None = None
+    occurrence_period: Period | None = None
+    """R5's names for both."""
 
 
 class EncounterLocation(Backbone, frozen=True):
@@ -422,10 +425,18 @@ class EncounterLocation(Backbone, frozen=True):
     period: Period | None = None
 
 
+class EncounterClass(CodeableConcept, frozen=True):
+    """What Encounter.class is in either version: a Coding itself, or a concept that holds some."""
+
+    system: Text | None = None
+    code: Text | None = None
+
+
 class Encounter(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     # `class` is a Python word; the JSON name is set below.
-    encounter_class: Coding | None = msgspec.field(default=None, name="class")
+    encounter_class: Many[EncounterClass] = msgspec.field(default=(), name="class")
+    """R4 has one Coding, R5 a list of concepts."""
     subject: Reference | None = None
     period: Period | None = None
     location: Many[EncounterLocation] = ()
@@ -491,8 +502,16 @@ OLDER_NAMES: dict[str, type[Resource]] = {"MedicationOrder": MedicationRequest}
 
 def subject_of(resource: Resource) -> Reference | None:
     """Whose resource it is (`subject`, or `patient` for allergies)."""
-    subject = getattr(resource, "subject", None) or getattr(resource, "patient", None)
-    return subject if isinstance(subject, Reference) else None
+    for name in _SUBJECTS[type(resource)]:
+        subject: Reference | None = getattr(resource, name)
+        if subject is not None:
+            return subject
+    return None
+
+
+_SUBJECTS = {
+    kind: [name for name in ("subject", "patient") if name in kind.__struct_fields__] for kind in TYPES.values()
+}
 
 
 _CHANGED = "an extension that is not known changes what it means"
@@ -504,18 +523,22 @@ def changed_meaning(resource: Resource) -> str | None:
         return "it is written by rules that are not known"
     if resource.modifier_extension:
         return _CHANGED
-    parts: Sequence[Backbone | None] = ()
-    match resource:
-        case Observation():
-            parts = resource.component
-        case AllergyIntolerance():
-            parts = resource.reaction
-        case MedicationRequest():
-            parts = [*resource.dosage_instruction, *(d.timing for d in resource.dosage_instruction)]
-        case MedicationStatement():
-            parts = [*resource.dosage, *(d.timing for d in resource.dosage)]
-        case MedicationAdministration():
-            parts = (resource.dosage,)
-        case Medication():
-            parts = resource.ingredient
-    return _CHANGED if any(part is not None and part.modifier_extension for part in parts) else None
+    parts_of = _PARTS.get(type(resource))
+    for part in parts_of(resource) if parts_of is not None else ():
+        if part is not None and part.modifier_extension:
+            return _CHANGED
+    return None
+
+
+def _with_timing(dosages: Iterable[Dosage]) -> list[Backbone | None]:
+    return [*dosages, *(dosage.timing for dosage in dosages)]
+
+
+_PARTS: Mapping[type[Resource], Callable[[Any], Iterable[Backbone | None]]] = {
+    Observation: lambda observation: observation.component,
+    AllergyIntolerance: lambda allergy: allergy.reaction,
+    MedicationRequest: lambda order: _with_timing(order.dosage_instruction),
+    MedicationStatement: lambda statement: _with_timing(statement.dosage),
+    MedicationAdministration: lambda administration: (administration.dosage,),
+    Medication: lambda medication: medication.ingredient,
+}

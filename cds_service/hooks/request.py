@@ -187,6 +187,8 @@ def _parts(body: bytes) -> _Usual | _Unusual:
 
 def is_utf8(body: bytes) -> bool:
     """Whether bytes are valid UTF-8."""
+    if body.isascii():  # most are, and nothing is made to see it
+        return True
     try:
         body.decode()
     except UnicodeDecodeError:

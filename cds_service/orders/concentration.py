@@ -21,14 +21,14 @@ _IN_NAME = re.compile(r"(\d{1,6}(?:[.,]\d{1,6})?)\s*mg\s*/\s*(?:(\d{1,6}(?:[.,]\
 
 @dataclass(frozen=True, slots=True)
 class Concentration:
-    """`mg_per_ml` is None where it cannot be told, and `problem` says why."""
+    """`mg_per_ml` is None if it is unknown; `problem` says why."""
 
     mg_per_ml: Fraction | None
     by: Literal["ingredient", "code", "site", "name"] | None = None
     """A strength read from a `name` may raise a finding, never clear one."""
     problem: str | None = None
     diluted: bool = False
-    """A diluent stands among the ingredients."""
+    """One of the ingredients is a diluent."""
 
 
 def read(

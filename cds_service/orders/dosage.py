@@ -114,9 +114,9 @@ class _Reader:
     contradictions: list[str] = field(default_factory=list)
 
     def quantities(self, given: Quantity | None, where: str, dimensions: Sequence[str]) -> tuple[units.Quantity, ...]:
-        """Nothing where there is no value, two amounts where unit and code say two things; the code's first.
+        """No amount without a value; two, the code's first, if unit and code disagree.
 
-        Raises _Refused where there is one that cannot be read.
+        Raises _Refused for a value that cannot be read.
         """
         if given is None or (given.value is None and not given.unit_text):
             return ()
@@ -163,7 +163,9 @@ def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: 
         bounds_minutes=times.bounds_minutes,
         start=times.start,
         repeat=times.repeat,
-        as_needed=bool(dosage.as_needed_boolean) or dosage.as_needed_codeable_concept is not None,
+        as_needed=bool(dosage.as_needed_boolean)
+        or dosage.as_needed_codeable_concept is not None
+        or (dosage.as_needed_boolean is None and bool(dose) and not rate and _is_as_needed_in_words(dosage)),
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member("method_bolus", method) is not None,
@@ -195,8 +197,14 @@ def _words(dosage: Dosage, notes: Sequence[str], reader: _Reader) -> tuple[str, 
     return ("; ".join(words)[:_MOST_CHARACTERS],)
 
 
+def _is_as_needed_in_words(dosage: Dosage) -> bool:
+    """By the words of the instruction alone; the notes of an order speak of other medicines too."""
+    additional = [word for concept in dosage.additional_instruction for word in concept.words]
+    return any(often.is_as_needed(each) for each in (dosage.text, dosage.patient_instruction, *additional) if each)
+
+
 def read_rate(quantity: Quantity | None, ratio: Ratio | None) -> Amount | None:
-    """The rate of an administration, zero where it was halted; None where there is none that can be read."""
+    """The rate of an administration, zero if it was halted; None without a readable rate."""
     entry = _Entry("untyped", DoseAndRate(rate_quantity=quantity, rate_ratio=ratio), ())
     try:
         return next(iter(_rates(entry, _Reader(may_be_zero=True))), None)
@@ -212,7 +220,7 @@ class _Entry:
 
 
 def _entries(dosage: Dosage) -> Iterator[_Entry]:
-    """The doseAndRate entries, and the STU3 form that stands on the dosage itself, as an untyped one."""
+    """The doseAndRate entries, then the dosage's own dose and rate (the form of STU3) as an untyped entry."""
     for i, entry in enumerate(dosage.dose_and_rate):
         yield _Entry(_type(entry.type), entry, ("doseAndRate", i))
     if any((dosage.dose_quantity, dosage.dose_range, dosage.rate_quantity, dosage.rate_range, dosage.rate_ratio)):
@@ -267,7 +275,7 @@ def _is_container(given: Quantity | None) -> bool:
 
 
 def _doses(entry: _Entry, reader: _Reader) -> list[Amount]:
-    """The doses of an entry; a rate that stands in the place of a dose is one of them."""
+    """The doses of an entry, including a rate that was written in the place of a dose."""
     given, where = entry.given, _dotted(entry.path)
     dimensions = (*DOSE_DIMENSIONS, *RATE_DIMENSIONS)
     found = _range(given.dose_range, where + "doseRange", dimensions, (*entry.path, "doseRange"), reader)
@@ -320,7 +328,7 @@ def _range(given: Range | None, where: str, dimensions: Sequence[str], path: Pat
 
 
 def _unless_zero(low: Quantity | None) -> Quantity | None:
-    """A range may begin at nothing."""
+    """The low end of a range may be zero."""
     return None if low is not None and low.value == 0 else low
 
 

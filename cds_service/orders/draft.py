@@ -25,8 +25,9 @@ from cds_service.lazy import cached_property
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
-from cds_service.orders.indication import Indication, Kinds
+from cds_service.orders.indication import Indication
 from cds_service.orders.route import UNSTATED
+from cds_service.orders.terms import Terms
 from cds_service.orders.text import states_an_amount
 from cds_service.orders.timing import Problem
 from cds_service.terminology import drugs
@@ -51,7 +52,7 @@ class Draft:
     description: Description
     identity: Identity | None
     stands_for: str | None = None
-    """The administration that this was made from, where there is no order behind it; it is then never changed."""
+    """The administration that this was made from if it has no order. Such an order is never changed."""
 
     @property
     def reference(self) -> str:
@@ -59,7 +60,7 @@ class Draft:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What of it could not be read."""
+        """The parts that could not be read."""
         more = ("the medication may have more codings or ingredients than were read",)
         return (*self.item.read.faults, *(more if self.description.is_cut else ()))
 
@@ -162,28 +163,27 @@ def _identifier(reference: str) -> str:
 def read(
     draft: Draft,
     groups: Mapping[str, str],
-    indications: Mapping[str, Kinds],
+    terms: Terms,
     resolve: Callable[[Reference | None], Resource | None],
     valuesets: ValueSets,
     zone: tzinfo,
-    site_products: Mapping[tuple[str, str], Fraction] | None = None,
 ) -> KetamineOrder:
     """The order behind a draft whose identity is known."""
     assert draft.identity is not None
     request = draft.request
     written = read_steps(request, valuesets, zone)
     kinds = {w.route.kind for w in written}
-    product_is_nasal = valuesets.member("esketamine_drug/nasal", draft.identity.codings) is not None
+    product_is_nasal = valuesets.member(terms.nasal_products, draft.identity.codings) is not None
     is_nasal = kinds <= _MAY_BE_NASAL if product_is_nasal else bool(kinds) and kinds <= NASAL
     return KetamineOrder(
         draft=draft,
         identity=draft.identity,
-        indication=indication.read(request, indications, valuesets, resolve),
-        concentration=concentration.read(draft.description, draft.identity, valuesets, site_products),
+        indication=indication.read(request, terms.indications, terms.use, valuesets, resolve),
+        concentration=concentration.read(draft.description, draft.identity, valuesets, terms.site_products),
         written=written,
         group=groups.get(_identifier(draft.reference)) or _group_of(request),
         faults=draft.faults,
-        labelled_nasal=draft.identity.drug == "esketamine" and is_nasal,
+        labelled_nasal=draft.identity.drug == terms.nasal_drug and is_nasal,
     )
 
 

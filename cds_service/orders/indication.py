@@ -17,11 +17,22 @@ from cds_service.terminology.valuesets import ValueSets
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """What an order is judged as: `alone` as nothing else; `session` is the limit (min) of its own finite doses."""
+
+    name: str
+    alone: bool = False
+    session: str | None = None
+    volume_is_dose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Kinds:
-    """The value sets and order sets that stand for one indication; the protocol says which."""
+    """The value sets and order sets that stand for one indication, and its use; the protocol says which."""
 
     sets: Sequence[str]
-    order_sets: Sequence[str] = ()
+    order_sets: Sequence[str]
+    use: Use
 
 
 @dataclass(frozen=True)
@@ -34,39 +45,58 @@ class Indication:
     """Reasons in none of the sets, in their own words."""
     contexts: frozenset[str] = frozenset()
     """Indications that the order's order set stands for."""
+    named: tuple[Use, ...] = ()
+    """The uses that its reasons and its order set name, but for the default."""
+    uses: tuple[Use, ...] = ()
+    """As what it is judged; of several reasons as all of them, in the protocol's order."""
+    is_default: bool = True
+    """Whether the default use is among them."""
 
     @cached_property
     def all(self) -> frozenset[str]:
         return self.contexts.union(*self.mapped)
 
     @cached_property
-    def is_procedural(self) -> bool:
-        """Row 18's contexts: the order set says so, or every mapped reason does."""
-        if "procedural" in self.contexts:
-            return True
-        return bool(self.mapped) and all(kinds <= {"procedural"} for kinds in self.mapped)
+    def alone(self) -> bool:
+        """Judged as one use and nothing else: the order set says so, or every mapped reason does."""
+        return any(use.alone for use in self.uses)
 
     @cached_property
-    def is_depression(self) -> bool:
-        return "depression" in self.all
+    def in_sessions(self) -> bool:
+        return any(use.session is not None for use in self.named)
 
     @cached_property
-    def is_analgesic(self) -> bool:
-        """Every indication but depression, outside row 18's contexts; absent and unmapped ones among them."""
-        if self.is_procedural:
-            return False
-        others = [kinds for kinds in (*self.mapped, self.contexts) if kinds - {"depression"}]
-        return bool(others) or not self.is_depression
+    def volume_is_dose(self) -> bool:
+        return any(use.volume_is_dose for use in self.named)
 
     @cached_property
     def assumed(self) -> bool:
-        """Nothing says what the order is for, so it is judged as pain."""
+        """Nothing says what the order is for, so it is judged by the default."""
         return not self.mapped and not self.contexts
+
+
+def _uses(
+    mapped: Sequence[frozenset[str]], contexts: frozenset[str], indications: Mapping[str, Kinds], default: Use
+) -> tuple[tuple[Use, ...], tuple[Use, ...], bool]:
+    """(named, uses, whether the default is one of them). Unknown reasons, and none, are the default."""
+    use_of = {name: known.use for name, known in indications.items()}
+    found = {use_of[name] for name in contexts.union(*mapped)} - {default}
+    named = tuple(dict.fromkeys(use for use in use_of.values() if use in found))
+    for use in named:
+        own = {name for name, of in use_of.items() if of == use}
+        if use.alone and (own & contexts or (mapped and all(kinds <= own for kinds in mapped))):
+            return named, (use,), False
+    beside = tuple(use for use in named if not use.alone)
+    of_others = {name for name, use in use_of.items() if use in beside}
+    if not beside or any(kinds - of_others for kinds in (*mapped, contexts)):
+        return named, (default, *beside), True
+    return named, beside, False
 
 
 def read(
     order: MedicationRequest,
     indications: Mapping[str, Kinds],
+    default: Use,
     valuesets: ValueSets,
     resolve: Callable[[Reference | None], Resource | None],
 ) -> Indication:
@@ -93,6 +123,13 @@ def read(
             unmapped.append(concept.name or "a reason without words")
     order_sets = {*order.instantiates_canonical, *order.instantiates_uri}
     contexts = frozenset(name for name, known in indications.items() if order_sets.intersection(known.order_sets))
+    named, uses, is_default = _uses(mapped, contexts, indications, default)
     return Indication(
-        given=bool(concepts or contexts), mapped=tuple(mapped), unmapped=tuple(unmapped), contexts=contexts
+        given=bool(concepts or contexts),
+        mapped=tuple(mapped),
+        unmapped=tuple(unmapped),
+        contexts=contexts,
+        named=named,
+        uses=uses,
+        is_default=is_default,
     )

@@ -63,7 +63,7 @@ class Stated(msgspec.Struct, frozen=True):
     """(mg, mg/kg) of a dose, or (mg/h, mg/kg/h) of a rate."""
     dimension: str | None = None
     value: Fraction | None = None
-    """As it is written, where it is."""
+    """The amount as written; None if it was computed."""
 
 
 def _stated_by(step: Step, reading: Reading) -> Iterator[Stated]:
@@ -101,7 +101,7 @@ def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
 
 
 def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[Step, list[Step]]:
-    """The step with the higher of its own amounts and of those in its words, and steps that stand in words alone."""
+    """The step at the higher of its own amounts and those in its words, and steps that only the words state."""
     said = step.written.said
     step = _at_shorter_time(step, said.minutes, reading)
     beside: list[Step] = []
@@ -166,7 +166,7 @@ def _spoken(written: Written, reading: Reading) -> list[Step]:
 
 
 def _aloud(written: Written, amount: Amount, minutes: Fraction | None, reading: Reading) -> Step:
-    """A step that stands in words alone."""
+    """A step that only the words state."""
     figures = mass(amount, reading)
     if amount.dimension not in RATE_DIMENSIONS:
         step = Step(written, None, False, dose=amount, spoken=True)

@@ -42,6 +42,8 @@ _TIMES = re.compile(
 _ADVERB = re.compile(rf"\b({_one_of(_OFTEN['periods'])})\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[;\n]|[.,](?!\d)")
 _DOSES = re.compile(rf"\b{_one_of(_OFTEN['doses'])}\b", re.IGNORECASE)
+_CLAUSE_END = re.compile(r"[;,\n]|\.\s")
+_AS_NEEDED = re.compile(rf"(?<![^\W_]){_one_of(_OFTEN['as_needed'])}(?![^\W_])", re.IGNORECASE)
 _WATCH = re.compile(rf"\b{_one_of(_OFTEN['watch'])}\b", re.IGNORECASE)
 
 
@@ -69,6 +71,11 @@ def interval(text: str) -> Fraction | None:
     if not found:
         found = [units.quantity(1, _OFTEN["periods"][a.lower()], "time").value for a in _ADVERB.findall(text)]
     return min((each for each in found if each > 0), default=None)
+
+
+def is_as_needed(text: str) -> bool:
+    """Whether a text says of a dose that it is given as needed: `check the pressure as needed` says it of none."""
+    return any(_AS_NEEDED.search(clause) and not _WATCH.search(clause) for clause in _CLAUSE_END.split(text))
 
 
 def _known(unit: str) -> str:

@@ -38,7 +38,7 @@ class Proposal:
 
 
 def deletion(reference: str, name: str) -> list[Proposal]:
-    """Taking an order out; none where it has no id by which the client could find it."""
+    """Offer to remove an order; nothing if the client could not find it by its id."""
     if not _RELATIVE.fullmatch(reference) or not reference.isprintable() or len(reference) > bounds.REFERENCE:
         return []
     return [Proposal("delete", (Action("delete", resource_id=reference),), {"order": name})]
@@ -85,7 +85,7 @@ class SetRepeat:
 
 @dataclass(frozen=True, slots=True)
 class SetCap:
-    """At most `mg` in an hour, or in the time of the cap that stands there."""
+    """At most `mg` in an hour, or in the period of the order's own cap."""
 
     index: int
     mg: Fraction
@@ -177,7 +177,7 @@ def make_edits(order: dict[str, Any], edits: Sequence[Edit]) -> None:
 
 
 def _drop_words(dosage: dict[str, Any]) -> None:
-    """Take out what states the old figures in words."""
+    """Remove words that state the old figures."""
     dosage.pop("text", None)
     if _states_a_dose(str(dosage.get("patientInstruction", ""))):
         del dosage["patientInstruction"]
@@ -223,7 +223,7 @@ def _quantity(value: Decimal, unit: str) -> dict[str, Any]:
 
 
 def _dosage(order: dict[str, Any], index: int) -> dict[str, Any]:
-    """The dosage that was read as number `index`: entries that are no objects were passed over in reading."""
+    """The dosage that was read as number `index`. Reading skips entries that are not objects, so count as it does."""
     dosages = order["dosageInstruction"]
     dosages = dosages if isinstance(dosages, list) else [dosages]
     dosage: dict[str, Any] = [d for d in dosages if isinstance(d, dict)][index]
@@ -274,7 +274,7 @@ def _set_end(dosage: dict[str, Any], edit: SetEnd) -> None:
 
 
 def _bounds_as_run_time(dosage: Mapping[str, Any], repeat: Mapping[str, Any]) -> list[str]:
-    """The bounds of a rate alone, which are its run time (4a); beside a dose or a duration they end the repeats."""
+    """The bounds of a rate alone, which are its run time. Beside a dose or a duration they end the repeats."""
     entries = dosage.get("doseAndRate", [])
     given = [dosage, *(entries if isinstance(entries, list) else [entries])]
     has_dose = any(key.startswith("dose") and key != "doseAndRate" for entry in given for key in entry)
@@ -308,7 +308,7 @@ def _set_amount(entry: dict[str, Any], edit: SetAmount) -> None:
 
 
 def _drop_restatements(dosage: dict[str, Any], kept: dict[str, Any], element: str) -> None:
-    """Take out the other entries' statements of the amount that was changed."""
+    """Remove the changed amount from the other entries, which would contradict it."""
     what = "dose" if element.startswith("dose") else "rate"
     entries = dosage.get("doseAndRate")
     if not isinstance(entries, list):

@@ -22,7 +22,7 @@ MINUTES_PER_HOUR = 60
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """How a dose is classed (clinical-evidence 4a); the protocol's limits fill them."""
+    """The limits of the protocol by which a dose is classed."""
 
     bolus_minutes: Fraction
     """A dose that runs no longer is a bolus."""
@@ -122,7 +122,7 @@ def computed(step: Step, reading: Reading) -> Step:
 
 
 def _above_most(step: Step, reading: Reading) -> Iterator[str]:
-    """A finite dose above the order's own most: of an administration, or of a period with all doses in it."""
+    """Yield each of the order's own maxima (per administration, per period) that its finite doses exceed."""
     written = step.written
     most = [("the dose is above its own largest single dose", written.at_most, 1)]
     if written.cap is not None:
@@ -164,7 +164,7 @@ _ONE = frozenset(units.find(code, "time").factor for code in ("s", "min", "h", "
 
 
 def _is_repeated_dose(written: Written, rate: Amount) -> bool:
-    """21 mg in 20 min, every 6 h, for 3 days: no infusion of three days. 500 mg in 24 h every day is one."""
+    """Whether a ratio is a dose: 21 mg in 20 min every 6 h for 3 days is one, 500 mg in 24 h every day is not."""
     interval, bounds = written.repeat.interval, written.bounds_minutes
     if rate.per_minutes is None or rate.per_minutes in _ONE:
         return False
@@ -258,7 +258,7 @@ def _extremes(amounts: tuple[Amount, ...]) -> list[Amount]:
 
 
 def comparable(a: Amount, b: Amount, reading: Reading) -> tuple[Fraction, Fraction] | None:
-    """Both in the same measure, where there is one."""
+    """Both amounts in one measure; None if they share none."""
     if a.dimension == b.dimension:
         return a.value, b.value
     for x, y in zip(mass(a, reading), mass(b, reading), strict=True):

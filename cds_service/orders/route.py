@@ -36,7 +36,7 @@ KINDS = (*_ROUTES, "other", UNSTATED)
 
 
 def kinds_named(text: str) -> set[str]:
-    """The routes whose words stand in a display or text."""
+    """The routes that a display or text names."""
     words = plain(text)
     return {name for name, (_, pattern) in _ROUTES.items() if pattern.search(words)}
 

@@ -219,7 +219,14 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
         yield from _rule_faults(rule, protocol, valuesets)
     for name, orderable in protocol.orderables.items():
         yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
+    yield from _unknown("conventions", "limit", list(_named(protocol.conventions)), protocol.limits)
+    nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
+    yield from _unknown("nasal", "value set", nasal, ())
+    yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
+    for name, use in protocol.uses.items():
+        yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
     for name, indication in protocol.indications.items():
+        yield from _unknown(name, "use", [indication.use] if indication.use else [], protocol.uses)
         yield from _set_faults(name, indication.sets, valuesets)
     for key, conflict in protocol.conflicts.items():
         yield from _unknown(key, "rule", conflict.rules, protocol.rules)
@@ -258,15 +265,42 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     named = _named_by(rule)
     limits = [*named.limits, *(name for tier in rule.tiers for name in tier.limits)]
     yield from _unknown(rule.id, "limit", limits, protocol.limits)
-    yield from _set_faults(rule.id, named.valuesets, valuesets)
+    yield from _set_faults(rule.id, [*named.valuesets, *rule.sets.values()], valuesets)
     clauses = [tier.when for tier in rule.tiers if tier.when is not None] + [change.when for change in rule.changes]
     yield from _clause_faults(rule.id, clauses, protocol)
     for change in rule.changes:
         yield from _unknown(rule.id, "tier", change.tiers, [tier.name for tier in rule.tiers])
+    yield from _amount_faults(rule, protocol)
     if rule.judge in ("clauses", "amounts") and any(tier.when is None for tier in rule.tiers):
         yield f"{rule.id}: a tier judged by clauses has no `when`"
     elif rule.judge == "amounts" and not all(_has_amount(tier.when) for tier in rule.tiers):
         yield f"{rule.id}: a tier may hold without an amount, which is then not found"
+
+
+def _amount_faults(rule: model.Rule, protocol: model.Protocol) -> Iterator[str]:
+    """An amount is compared with limits in its own unit, for uses that there are."""
+    for amount in _amounts_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes]):
+        yield from _unknown(rule.id, "use", amount.use, protocol.uses)
+        compared = [*amount.above, *amount.at_least, *amount.below, *amount.at_most, *amount.doubt_up_to]
+        for name in compared:
+            unit = protocol.limits[name].unit if name in protocol.limits else amount.figure
+            if unit != amount.figure:
+                yield f"{rule.id}: {name} is in {unit}, and the amount in {amount.figure}"
+        if not (amount.above or amount.at_least or amount.below):
+            yield f"{rule.id}: an amount needs a limit that it is above, at least or below"
+        starts_together = amount.together and not amount.figure.endswith("/h")
+        if (amount.repeats or starts_together) and amount.within is None:
+            yield f"{rule.id}: an amount of doses that are added up needs the time within which they start"
+
+
+def _amounts_in(clauses: Iterable[model.Clause | None]) -> Iterator[model.AmountIs]:
+    for clause in clauses:
+        if isinstance(clause, model.AmountIs):
+            yield clause
+        yield from _amounts_in(getattr(clause, "of", []) if isinstance(clause, _LOGICAL) else [])
+
+
+_LOGICAL = (model.Any, model.All, model.Not, model.Unless)
 
 
 def _has_amount(clause: model.Clause | None) -> bool:
@@ -340,6 +374,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The nearest known name, as the end of a sentence; empty where nothing is known."""
     near = difflib.get_close_matches(name, list(known), 1, 0)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _named(conventions: Any) -> Iterator[str]:
+    """The limits of the conventions, at any depth."""
+    if isinstance(conventions, str):
+        yield conventions
+    elif isinstance(conventions, model.Conventions):
+        yield from _named(list(msgspec.structs.asdict(conventions).values()))
+    else:
+        for each in conventions.values() if isinstance(conventions, dict) else conventions:
+            yield from _named(each)
 
 
 def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[str]:

@@ -370,6 +370,8 @@ class Rule(
     name of the judgement in cds_service/rules that knows how."""
     limits: dict[str, LimitName] = {}
     """The limits that such a judgement asks for, by the names that it gives them."""
+    sets: dict[str, str] = {}
+    """The value sets that it asks for."""
     trigger: str | None = None
     """In words, when it fires; for those that their lines of logic do not describe."""
     tiers: list[Tier]
@@ -399,12 +401,68 @@ class Rule(
         return next(tier for tier in self.tiers if tier.name == name)
 
 
+class Use(Entry, frozen=True, kw_only=True):
+    """What an order may be judged as."""
+
+    alone: bool = False
+    """As nothing else, where the order set says so or every reason that is known does."""
+    session: str | None = None
+    """A finite dose up to this is a session, which has limits of its own; a longer one is judged by its rate."""
+    volume_is_dose: bool = False
+    """A volume beside a rate is the dose, not the bag."""
+
+
+class Nasal(Entry, frozen=True, kw_only=True):
+    """The drug of the family that has a labelled nasal product, which the limits do not judge."""
+
+    drug: str
+    products: str
+    """A value set."""
+    route: str
+    """The value set of the route, as what was given is charted."""
+
+
+class Conventions(Entry, frozen=True, kw_only=True):
+    """The limits that no rule owns, by what the service takes each of them for."""
+
+    bolus: str
+    """A dose that runs no longer is a bolus …"""
+    continuous: str
+    """… and one that runs this long or longer is continuous."""
+    tolerance: str
+    """By how much two statements of one dose may differ."""
+    salt_factor: str
+    clock_tolerance: str
+    orders_at_once: str
+    steps_at_once: str
+    interruptive_cards: str
+    quiet_hours: str
+    adult_age: str
+    weight_range: str
+    pounds_ratio: str
+    kilograms_ratio: str
+    weight_changes: list[tuple[str, str]]
+    """(per cent, span): a weight that changed by more within the span is not believed."""
+    ideal_height: str
+    ideal_per_cm: str
+    ideal_base: dict[str, str]
+    restart_fraction: str
+    restart_most: str
+    """A rate that is lowered after harm stays within this as well."""
+    pump_steps: list[str]
+    """What is offered is floored to the one in its unit."""
+    milligrams: str
+    """The pump step in mg."""
+
+
 class Indication(Entry, frozen=True, kw_only=True):
     """What an order's reason is taken as: the value sets of reason codes, and order sets that a site maps."""
 
     title: str
     sets: list[str]
     order_sets: list[str] = []
+    use: str | None = None
+    """What the order is then judged as, by its name in `Protocol.uses`; without it, as the first of them."""
 
 
 class OrderableCoding(Entry, frozen=True, kw_only=True):
@@ -476,6 +534,10 @@ class Protocol(Entry, frozen=True, kw_only=True):
     date: date
     drugs: list[str]
     notes: str
+    uses: dict[str, Use]
+    """What an order may be judged as; the first where its reasons do not say."""
+    conventions: Conventions
+    nasal: Nasal
     limits: Mapping[str, Limit] = {}
     rules: Mapping[str, Rule] = {}
     indications: Mapping[str, Indication] = {}

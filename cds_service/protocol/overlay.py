@@ -83,7 +83,7 @@ class Overlay(Entry, frozen=True, kw_only=True):
 
 
 def read(path: Path, shared: Mapping[str, Any]) -> Overlay:
-    """The overlay file, its shape checked; its lines may name its own and the `shared` facts. Raises ProtocolError."""
+    """The overlay file, its shape checked. Its lines name its own facts and `shared` ones. Raises ProtocolError."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -88,15 +88,15 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "order.planned_longer_than": "a continuous infusion planned for more than {value}",
     "order.without_end": "a continuous infusion without an end",
     "order.cut_by": "at least {value} below the running rate",
-    "amount.of": "as {value}",
+    "amount.of": "of a {value}",
     "amount.use": "judged as {value}",
-    "amount.session": {True: "no longer than a session", False: "but for sessions of an antidepressant"},
+    "amount.session": {True: "no longer than a session", False: "but for sessions"},
     "amount.pushed": "by push",
     "amount.dose_at_least": "of a dose of {value} or more",
     "amount.weight": {"dosing": "", "ideal": "on ideal body weight"},
     "amount.together": "alone or together",
-    "amount.within": "of what starts within {value}",
-    "amount.repeats": "repeats added up",
+    "amount.within": "with what starts within {value}",
+    "amount.repeats": "its repeats added up",
     "amount.push": {"timed": "", "untimed": "or by push without a time", "any": "or by push"},
     "amount.unstated": "not stated",
     "amount.doubt_up_to": "(in words alone it cannot be told up to {value})",
@@ -121,11 +121,12 @@ _OFFERS_TO_A_LIMIT = {
     model.SLOW_TO: "Give over {}",
     model.CAP_TO: "Add a maximum of {} in an hour",
 }
+_KINDS = {"bolus": "bolus", "short": "short infusion", "continuous": "continuous infusion"}
 _FIGURES = {
-    "mg": "the dose (mg)",
-    "mg/kg": "the dose (mg/kg)",
-    "mg/h": "the rate (mg/h)",
-    "mg/kg/h": "the rate (mg/kg/h)",
+    "mg": "the dose in mg",
+    "mg/kg": "the dose in mg/kg",
+    "mg/h": "the rate in mg/h",
+    "mg/kg/h": "the rate in mg/kg/h",
     "min": "the time",
 }
 
@@ -253,7 +254,9 @@ class Words:
             return _joined([self._part(part) for part in value], "and")
         if field in ("indication", "context"):
             return _joined([self._protocol.indications[name].title for name in value], "or")
-        if field in ("route", "of", "use"):
+        if field == "of":
+            return _joined([_KINDS[name] for name in value], "or")
+        if field in ("route", "use"):
             return _joined(value, "or")
         return _joined([self.limit(name) for name in value], "or", ", ")
 

@@ -16,14 +16,14 @@ from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, SetEnd, floored, make_edits
 from cds_service.orders.regimen import Step
 from cds_service.protocol.model import Rule, SymptomIs
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.clauses.recorded import symptoms_left_open
 from cds_service.rules.clauses.verdict import in_sets
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
 from cds_service.rules.lower_rate import lower_rate
 from cds_service.rules.order_rules import fired
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, not_placed, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import given_by, pump_step
 from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, is_given_by
@@ -34,7 +34,14 @@ _ENDED = _PAUSED | {"completed"}
 # Row 64 ---------------------------------------------------------------------------------------------------------
 
 
-@asks("administrations", "conditions", "symptoms", "bodySize", "patient")
+@asks(
+    "administrations",
+    "conditions",
+    "symptoms",
+    "bodySize",
+    "patient",
+    limits=("window", "charted late", "highest rate", "pause"),
+)
 def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """An infusion that is ordered within a day of a pause for harm: not lower, above the maximum, or too early."""
     infusions = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
@@ -43,8 +50,9 @@ def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     harm = rule.tiers[0].when
     assert isinstance(harm, SymptomIs)
     unclear: list[Reason] = []
-    for pause in _pauses(case, unclear):
-        found = _harm(pause, harm, case)
+    limits = RuleLimits(case, rule)
+    for pause in _pauses(case, limits.window("window"), unclear):
+        found = _harm(pause, harm, limits)
         if found is not None:
             return _restarted(case, rule, infusions, pause, found)
         unclear += undelivered(case.chart, "conditions", *map(case.chart.query_of, harm.sets))
@@ -56,9 +64,8 @@ def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     return clear(rule, case.order.reference), []
 
 
-def _pauses(case: Case, unclear: list[Reason]) -> Iterator[Medicine]:
+def _pauses(case: Case, window: timedelta, unclear: list[Reason]) -> Iterator[Medicine]:
     """Infusions that were paused or ended within the window, newest first. `unclear` gets those without an end."""
-    window = case.book.window("restart-window", case.now)
     for medicine in given_of_drug(case):
         if medicine.status not in _ENDED or medicine.start is None:
             continue
@@ -70,14 +77,15 @@ def _pauses(case: Case, unclear: list[Reason]) -> Iterator[Medicine]:
             yield medicine
 
 
-def _harm(pause: Medicine, harm: SymptomIs, case: Case) -> Fact | None:
+def _harm(pause: Medicine, harm: SymptomIs, limits: RuleLimits) -> Fact | None:
     """What the pause was for: its own reason, or what was noticed while it ran and shortly before it."""
+    case = limits.case
     assert pause.start is not None
     assert pause.end is not None
     if in_sets(pause.status_reasons, harm.sets):
         return Fact(f"paused because of harm ({on(pause.end, case.now)})", pause.reference)
     earliest = max(pause.start.earliest, pause.end.earliest - case.book.window(harm.within, case.now))
-    latest = pause.end.latest + case.book.window("restart-charting", case.now)
+    latest = pause.end.latest + limits.window("charted late")
     for symptom in case.chart.symptoms:
         if (
             in_sets(symptom.members, harm.sets)
@@ -101,6 +109,7 @@ def _harm_left_open(pause: Medicine, harm: SymptomIs, case: Case) -> tuple[Reaso
 def _restarted(
     case: Case, rule: Rule, infusions: Sequence[Step], pause: Medicine, harm: Fact
 ) -> tuple[Outcome, list[Proposal]]:
+    limits = RuleLimits(case, rule)
     before = given_rate(pause, case, dosing_weight(case).bodies[0])
     facts = [
         harm,
@@ -113,14 +122,22 @@ def _restarted(
     offers = lower_rate(case, _per_kg(before, infusions))
     if any(each is not None and each >= 1 for each in times):
         return fired(case, rule, "not-lower", *facts, **values), offers
-    if any(rate > case.number("rate-warn") for rate in known):
+    if any(rate > limits.number("highest rate") for rate in known):
         return fired(case, rule, "above-maximum", *facts, **values), offers
     minutes = _minutes_of_pause(case, infusions, pause)
-    if minutes is not None and minutes < min(case.book.numbers("ae-pause-minutes")):
+    if minutes is not None and minutes < min(limits.numbers("pause")):
         return fired(case, rule, "too-early", *facts, minutes=show(minutes), **values), offers
     if None in times or None in rates:
-        return could_not_tell(rule, case.order.reference, Reason("weight", "the two rates cannot be compared")), []
+        return could_not_tell(rule, case.order.reference, _not_compared(pause, before, case)), []
     return clear(rule, case.order.reference), []
+
+
+def _not_compared(pause: Medicine, before: PreviousRate | None, case: Case) -> Reason:
+    given = pause.dosage
+    if before is None and given is not None and (given.rate_quantity or given.rate_ratio or given.text):
+        says = f"{pause.name} ({on(pause.start, case.now)}): its rate cannot be read"
+        return not_placed(says, pause.reference, short="a rate that was given")
+    return Reason("weight", "the two rates cannot be compared")
 
 
 def _per_kg(before: PreviousRate | None, infusions: Sequence[Step]) -> Fraction | None:
@@ -144,7 +161,7 @@ def _minutes_of_pause(case: Case, infusions: Sequence[Step], pause: Medicine) ->
 # Row 56 ---------------------------------------------------------------------------------------------------------
 
 
-@asks("administrations", "bodySize", "patient")
+@asks("administrations", "bodySize", "patient", limits=("after", "rate", "fraction", "hours"))
 def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """An infusion that ran for long, at more than a little, and is ended at once."""
     order = case.order.reference
@@ -160,7 +177,7 @@ def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         return could_not_tell(
             rule, order, Reason("administrations", "when the infusion began is not known", "not-placed")
         ), []
-    if started.age(case.now) < case.book.window("taper-after", case.now):
+    if started.age(case.now) < RuleLimits(case, rule).window("after"):
         return clear(rule, order), []
     return _ended(case, rule, given, running, on(started, case.now))
 
@@ -168,20 +185,20 @@ def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
 def _ended(
     case: Case, rule: Rule, given: Sequence[Medicine], running: Medicine, since: str
 ) -> tuple[Outcome, list[Proposal]]:
-    body = dosing_weight(case).bodies[0]
+    limits, body = RuleLimits(case, rule), dosing_weight(case).bodies[0]
     infusions = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
     now = given_rate(running, case, body)
     per_kg = now.mg_per_kg_per_hour if now is not None else max(_known(infusions), default=None)
     if per_kg is None:
         return could_not_tell(rule, case.order.reference, Reason("weight", "its rate in mg/kg/h is not known")), []
-    if per_kg < case.number("taper-rate"):
+    if per_kg < limits.number("rate"):
         return clear(rule, case.order.reference), []
     earlier = [rate.mg_per_kg_per_hour for medicine in given if (rate := given_rate(medicine, case, body))]
-    if any(rate is not None and per_kg <= rate * case.number("taper-fraction") for rate in earlier):
+    if any(rate is not None and per_kg <= rate * limits.number("fraction") for rate in earlier):
         return clear(rule, case.order.reference, "it was stepped down"), []
     says = f"{case.order.name} at {show(per_kg)} mg/kg/h (running since {since})"
-    outcome = fired(case, rule, "abrupt", Fact(says, running.reference), figure=show(per_kg))
-    return outcome, _step_down(case, infusions, per_kg)
+    outcome = fired(case, rule, rule.tiers[0].name, Fact(says, running.reference), figure=show(per_kg))
+    return outcome, _step_down(limits, infusions, per_kg)
 
 
 def _goes_on(case: Case, other: KetamineOrder) -> bool:
@@ -199,16 +216,16 @@ def _is_of(medicine: Medicine, case: Case) -> bool:
     return medicine.order is None or is_given_by(medicine, case.order.request)
 
 
-def _step_down(case: Case, infusions: Sequence[Step], per_kg: Fraction) -> list[Proposal]:
+def _step_down(limits: RuleLimits, infusions: Sequence[Step], per_kg: Fraction) -> list[Proposal]:
     """The order, active again at a part of the rate, that ends after some hours; none where it is not valid R4."""
-    hours, edits = case.number("taper-hours"), list[Edit]()
+    case, hours, edits = limits.case, limits.number("hours"), list[Edit]()
     for step in infusions:
         ordered = step.mg_per_kg_per_hour
         if not ordered or step.finite or step.spoken or step.contradictions:
             return []
         for amount in given_by(step):
             size = pump_step(case, amount)
-            part = amount.written * per_kg / ordered * case.number("taper-fraction")
+            part = amount.written * per_kg / ordered * limits.number("fraction")
             value = floored(part, size) if size else None
             if not value:
                 return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -41,7 +41,7 @@ class Case:
     """The order is a draft that ends one."""
     _once: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_patient: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-    """Changed copies of a case share it."""
+    """All orders of a drug share it, and so do changed copies of a case."""
 
     @cached_property
     def hook(self) -> Hook:
@@ -62,10 +62,11 @@ class Case:
 
     @cached_property
     def conventions(self) -> Conventions:
+        named = self.protocol.conventions
         return Conventions(
-            bolus_minutes=self.number("bolus-minutes"),
-            continuous_minutes=self.number("continuous-minutes"),
-            tolerance=self.number("contradiction-tolerance") / 100,
+            bolus_minutes=self.number(named.bolus),
+            continuous_minutes=self.number(named.continuous),
+            tolerance=self.number(named.tolerance) / 100,
         )
 
     @cached_property
@@ -74,6 +75,13 @@ class Case:
         if self.order.group is None:
             return [self.order]
         return [other for other in self.companions if other.group == self.order.group]
+
+    def of_patient(self, asked: Hashable, compute: Callable[[], T]) -> T:
+        """What rests on the patient and the drug alone: computed once, also for another order of the request."""
+        if asked not in self._of_patient:
+            self._of_patient[asked] = compute()
+        answer: T = self._of_patient[asked]
+        return answer
 
     def number(self, limit: str) -> Fraction:
         return self.book.number(limit)

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.orders.draft import KetamineOrder
+from cds_service.orders.indication import Use
 from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule, Severity
@@ -18,7 +18,6 @@ from cds_service.rules.dosing_weight import dosing_weight, reading, steps_as
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import Placed, placed
 
-Use = Literal["analgesic", "depression", "procedural"]
 How = Literal["step", "sum", "repeats", "ideal-weight", "cap"]
 NO_WEIGHT = Body.of(None)
 MINUTES = "min"
@@ -66,16 +65,11 @@ class View(msgspec.Struct, frozen=True):
     """Those of its whole group."""
 
 
-def uses(order: KetamineOrder) -> list[Use]:
-    """As what an order is judged; pain and depression together as both."""
-    if order.indication.is_procedural:
-        return ["procedural"]
-    found: list[Use] = []
-    if order.indication.is_analgesic:
-        found.append("analgesic")
-    if order.indication.is_depression:
-        found.append("depression")
-    return found
+def is_session(step: Step, use: Use, case: Case) -> bool:
+    """A finite dose that is judged by the rules of its use; a longer one is judged by its rate."""
+    if use.session is None or not step.finite:
+        return False
+    return step.minutes is None or step.minutes <= case.book.minutes(use.session)
 
 
 @once
@@ -85,7 +79,9 @@ def views(case: Case) -> tuple[View, ...]:
 
 
 def views_at(case: Case, bodies: Sequence[Body]) -> tuple[View, ...]:
-    return tuple(view(case, use, body) for body in case.deadline.each(bodies, "judge") for use in uses(case.order))
+    return tuple(
+        view(case, use, body) for body in case.deadline.each(bodies, "judge") for use in case.order.indication.uses
+    )
 
 
 def view(case: Case, use: Use, body: Body) -> View:
@@ -93,10 +89,10 @@ def view(case: Case, use: Use, body: Body) -> View:
     everything: list[Placed] = []
     for order in case.group:
         if order is case.order:
-            own = placed(order, steps_as(case, body, use == "depression"))
+            own = placed(order, steps_as(case, body, use.volume_is_dose))
             everything += own
         else:
-            everything += placed(order, regimen(order.written, reading(case, order, body, use == "depression")))
+            everything += placed(order, regimen(order.written, reading(case, order, body, use.volume_is_dose)))
     return View(use, body, tuple(own), tuple(everything))
 
 

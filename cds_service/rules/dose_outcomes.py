@@ -16,7 +16,7 @@ from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
 from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.changes import Changed, changed_severity
 from cds_service.rules.clauses import evaluate
-from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, uses, worst
+from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight, steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.reads import asks
@@ -81,7 +81,7 @@ def verdict(case: Case) -> DoseVerdict:
 
 def _place(case: Case, findings: Sequence[Finding]) -> tuple[int, int]:
     """Where a rule stands in the order of repairs: by the first weight, and then the first use, that it fires at."""
-    bodies, judged_as = dosing_weight(case).bodies, list[str](uses(case.order))
+    bodies, judged_as = dosing_weight(case).bodies, [use.name for use in case.order.indication.uses]
 
     def place(amount: Measured) -> tuple[int, int]:
         of_bodies = amount.how != "ideal-weight" and amount.body in bodies
@@ -176,7 +176,7 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str
         values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     if case.order.indication.assumed:
         values["assumed_pain"] = "yes"
-    if case.order.drug != "ketamine":
+    if case.order.drug != case.protocol.drugs[0]:
         values["drug"] = case.order.drug
     return values
 

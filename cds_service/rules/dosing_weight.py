@@ -115,17 +115,18 @@ def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
     """Why a weight is not believed (row 67)."""
     kg = weight.kg
     assert kg is not None
-    low, high = case.book.numbers("weight-range")
+    named = case.protocol.conventions
+    low, high = case.book.numbers(named.weight_range)
     age = case.chart.age_years
-    if (age is None or age >= case.number("adult-age")) and not low <= kg <= high:
+    if (age is None or age >= case.number(named.adult_age)) and not low <= kg <= high:
         return f"{show(kg, low, high)} kg is outside {show(low)} to {show(high)} kg"
     if not earlier:
         return None
     before = earlier[0].kg
     assert before is not None
     for name, says in (
-        ("weight-pounds-ratio", "as if pounds had been entered as kilograms"),
-        ("weight-kilograms-ratio", "as if the weight before had been entered in pounds"),
+        (named.pounds_ratio, "as if pounds had been entered as kilograms"),
+        (named.kilograms_ratio, "as if the weight before had been entered in pounds"),
     ):
         smallest, largest = case.book.numbers(name)
         if smallest <= kg / before <= largest:
@@ -135,10 +136,7 @@ def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
 
 def _changed_too_fast(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
     assert weight.kg is not None
-    for change, window in (
-        ("weight-change-days", "weight-change-days-hours"),
-        ("weight-change-month", "weight-change-month-days"),
-    ):
+    for change, window in case.protocol.conventions.weight_changes:
         span = case.book.window(window, case.now)
         for other in earlier:
             assert other.kg is not None
@@ -168,13 +166,14 @@ def ideal_weight(case: Case, weight: Fraction) -> IdealWeight:
     if height is None:
         return IdealWeight(None, None, "there is no usable height")
     bmi = weight / (height / 100) ** 2
-    base_height = case.number("ideal-weight-height")
+    named = case.protocol.conventions
+    base_height = case.number(named.ideal_height)
     if height < base_height:
         return IdealWeight(None, bmi, f"the height is below {show(base_height)} cm")
     if case.chart.sex is None:
         return IdealWeight(None, bmi, "the sex is not known")
-    base = case.number(f"ideal-weight-{case.chart.sex}")
-    return IdealWeight(base + case.number("ideal-weight-per-cm") * (height - base_height), bmi)
+    base = case.number(named.ideal_base[case.chart.sex])
+    return IdealWeight(base + case.number(named.ideal_per_cm) * (height - base_height), bmi)
 
 
 def _height(case: Case) -> Fraction | None:
@@ -207,7 +206,7 @@ def steps_at_every_weight(case: Case) -> list[Step]:
 
 def steps_at(case: Case, body: Body) -> tuple[Step, ...]:
     """The order's steps at one reading of the weight."""
-    return steps_as(case, body, case.order.indication.is_depression)
+    return steps_as(case, body, case.order.indication.volume_is_dose)
 
 
 @once

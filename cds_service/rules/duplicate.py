@@ -12,7 +12,7 @@ from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Proposal, deletion
 from cds_service.orders.regimen import Body, Kind, Reading
 from cds_service.protocol.model import Rule
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
 from cds_service.rules.order_rules import fired
@@ -22,13 +22,15 @@ from cds_service.rules.reads import asks
 _NOT_AN_ORDER = frozenset({"plan", "proposal", "option"})
 
 
-@asks("medications", "medicationStatements", "administrations", "bodySize", "patient")
+@asks(
+    "medications", "medicationStatements", "administrations", "bodySize", "patient", limits=("window", "nasal window")
+)
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
     active = [*_drafts(case), *_active(case)]
     if active:
         return fired(case, rule, "active", *active), deletion(case.order.reference, case.order.name)
-    given = list(_given(case))
+    given = list(_given(case, RuleLimits(case, rule)))
     if given:
         return fired(case, rule, "given", *given), []
     reasons = (
@@ -54,7 +56,7 @@ def _kinds(case: Case, order: KetamineOrder) -> set[Kind | None]:
     if order is case.order:
         return {step.kind for step in steps_at_dosing_weight(case)}
     body = dosing_weight(case).bodies[0]
-    return {step.kind for step in regimen(order.written, reading(case, order, body, order.indication.is_depression))}
+    return {step.kind for step in regimen(order.written, reading(case, order, body, order.indication.volume_is_dose))}
 
 
 def _belong_together(a: set[Kind | None], b: set[Kind | None]) -> bool:
@@ -111,14 +113,15 @@ def _same_plan(case: Case, medicine: Medicine) -> bool:
     return _belong_together(_kinds(case, case.order), kinds)
 
 
-def _given(case: Case) -> Iterator[Fact]:
+def _given(case: Case, limits: RuleLimits) -> Iterator[Fact]:
     own_ids = _own_ids(case.order.request)
     for medicine in case.chart.medicines:
         if not medicine.given or medicine.identity is None or medicine.status != "completed" or medicine.end is None:
             continue
-        nasal = medicine.identity.drug == "esketamine" and (
-            "route_in" in medicine.routes or case.valuesets.member("esketamine_drug/nasal", medicine.identity.codings)
+        labelled = case.protocol.nasal
+        nasal = medicine.identity.drug == labelled.drug and (
+            labelled.route in medicine.routes or case.valuesets.member(labelled.products, medicine.identity.codings)
         )
-        window = case.book.window("duplicate-window-nasal" if nasal else "duplicate-window", case.now)
+        window = limits.window("nasal window" if nasal else "window")
         if _bare(medicine.order) not in own_ids and medicine.end.age(case.now) <= window:
             yield Fact(f"{medicine.name} (given, {on(medicine.end, case.now)})", medicine.reference)

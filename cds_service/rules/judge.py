@@ -27,7 +27,7 @@ from cds_service.rules import (
 )
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.clauses import Verdict, evaluate
+from cds_service.rules.clauses import Verdict, evaluate, evaluate_once
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
@@ -40,7 +40,7 @@ Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
 
 JUDGEMENTS: dict[str, Judgement] = {
     "frequency": order_rules.frequency,
-    "procedural": order_rules.procedural,
+    "one-use-alone": order_rules.procedural,
     "indication": order_rules.indication_missing,
     "undiluted": order_rules.undiluted,
     "concentration": order_rules.concentration_missing,
@@ -48,9 +48,9 @@ JUDGEMENTS: dict[str, Judgement] = {
     "duplicate": duplicate.judge,
     "child": patient_rules.child,
     "older-adult": patient_rules.older_adult,
-    "weight-missing": weight_rules.missing,
-    "weight-stale": weight_rules.stale,
-    "weight-implausible": weight_rules.implausible,
+    "no-weight": weight_rules.missing,
+    "old-weight": weight_rules.stale,
+    "doubted-weight": weight_rules.implausible,
     "unreadable-dose": data_rules.unreadable_dose,
     "allergy-list": data_rules.allergy_list,
     "midazolam": midazolam.judge,
@@ -66,10 +66,11 @@ def check(protocol: Protocol) -> None:
         if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
         judgement = _code_of(rule)
-        asked = reads.limits_of(judgement) if judgement is not None else frozenset()
-        if asked != rule.limits.keys():
-            expected = ", ".join(sorted(asked)) or "none"
-            raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these limits: {expected}")
+        asked = reads.names_of(judgement) if judgement is not None else (frozenset(), frozenset())
+        for kind, names, given in zip(("limits", "sets"), asked, (rule.limits, rule.sets), strict=True):
+            if names != given.keys():
+                expected = ", ".join(sorted(names)) or "none"
+                raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
         clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
         for clause in each_clause(clauses):
             for name in clause.route if isinstance(clause, OrderIs) else ():
@@ -123,7 +124,7 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
         assert tier.when is not None
         if is_absent(tier.when, case.chart):
             continue
-        verdict, condition = _held(tier.when, case)
+        verdict, condition = _held(tier.when, case, rule.id, "tier", tier.name)
         if verdict.holds is None:
             unknown.append(verdict)
         if not verdict.holds:
@@ -143,10 +144,10 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
     return clear(rule, order)
 
 
-def _held(clause: Clause, case: Case) -> tuple[Verdict, SiteChange | None]:
+def _held(clause: Clause, case: Case, *name: str) -> tuple[Verdict, SiteChange | None]:
     """The verdict of a tier's clause, and the site's condition where the tier holds by that alone."""
     own, added = parted(clause)
-    verdict = evaluate(own, case)
+    verdict = evaluate_once(own, case, *name)
     if not added or (verdict.holds and not verdict.reasons):
         return verdict, None
     others = [(evaluate(each, case), each.site) for each in added]

@@ -18,13 +18,14 @@ LOWER_RATE = "lower-rate"
 
 
 def lower_rate(case: Case, before: Fraction | None = None) -> list[Proposal]:
-    """The order with every continuous rate cut (limit `restart-fraction`); none where a rate cannot be read.
+    """The order with every continuous rate cut (by the protocol's conventions); none where a rate cannot be read.
 
     `before` is the rate (mg/kg/h) that the fraction is taken of; without it, the lower of the order's own and of the
     one that is running.
     """
     # When a chart is opened the order has the rate that runs; another infusion of the drug is none of its concern.
     running = None if case.viewing else previous_rate(case, dosing_weight(case).bodies[0])
+    named = case.protocol.conventions
     edits: list[Edit] = []
     for step in steps_at_dosing_weight(case):
         if step.kind != "continuous":
@@ -33,7 +34,8 @@ def lower_rate(case: Case, before: Fraction | None = None) -> list[Proposal]:
         if not rate or step.spoken or step.contradictions:
             return []
         wanted = min(
-            (before or _lowest(step, rate, running)) * case.number("restart-fraction"), case.number("rate-warn")
+            (before or _lowest(step, rate, running)) * case.number(named.restart_fraction),
+            case.number(named.restart_most),
         )
         if wanted >= rate:
             return []

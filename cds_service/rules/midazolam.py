@@ -18,7 +18,7 @@ from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, floored, make_edits
 from cds_service.orders.regimen import Reading, Step
 from cds_service.protocol.model import Limit, Rule, Tier
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.clauses.verdict import left_open
 from cds_service.rules.dosing_weight import dosing_weight
@@ -26,7 +26,6 @@ from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 
-_MIDAZOLAM = "rx_midazolam"
 _BY_VEIN = frozenset({"intravenous", "intraosseous", "unstated"})
 _NO_ORDER = frozenset({"plan", "proposal", "option"})
 _ENDED = frozenset({"cancelled", "stopped", "completed", "entered-in-error"})
@@ -40,11 +39,17 @@ class _Dose:
     step: Step
 
 
-@asks("medications", "bodySize", "patient")
+@asks(
+    "medications",
+    "bodySize",
+    "patient",
+    limits=("offered", "offered if susceptible", "per kg"),
+    sets=("medicine",),
+)
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """The worst tier of any dose: a tier's limits are in mg or mg/kg, and its `when` says for whom they are."""
     reasons: list[Reason] = []
-    doses = list(_doses(case))
+    doses = list(_doses(case, rule.sets["medicine"]))
     for tier in rule.tiers:
         meant = evaluate(tier.when, case) if tier.when is not None else None
         if meant is not None and meant.holds is False:
@@ -60,7 +65,7 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     reasons += [reason for dose in doses if (reason := _unknown(dose)) is not None]
     reasons += undelivered(case.chart, "medications")
     entries = case.chart.account.open(
-        [_MIDAZOLAM], "medicine", counts=lambda entry: entry.kind == "MedicationRequest"
+        [rule.sets["medicine"]], "medicine", counts=lambda entry: entry.kind == "MedicationRequest"
     )
     reasons += left_open(entries)
     if reasons:
@@ -68,9 +73,9 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     return clear(rule, case.order.reference), []
 
 
-def _doses(case: Case) -> Iterator[_Dose]:
+def _doses(case: Case, medicine_set: str) -> Iterator[_Dose]:
     drafted = {m.reference for m in case.chart.medicines if m.drafted}
-    for medicine in case.chart.medicines_by_set.of([_MIDAZOLAM]):
+    for medicine in case.chart.medicines_by_set.of([medicine_set]):
         replaced = not medicine.drafted and medicine.reference in drafted
         if medicine.given or medicine.taken or replaced or medicine.status in _ENDED or medicine.intent in _NO_ORDER:
             continue
@@ -141,9 +146,14 @@ def _offered(case: Case, rule: Rule, step: Step) -> Fraction:
     """In mg: less in those for whom less is meant or may be, and never above the limit per kg."""
     meant = rule.tier("susceptible").when
     adult = meant is not None and evaluate(meant, case).holds is False
-    most = case.number("midazolam-offered" if adult else "midazolam-offered-susceptible")
+    limits = RuleLimits(case, rule)
+    most = limits.number("offered" if adult else "offered if susceptible")
     kg = step.mg / step.mg_per_kg if step.mg is not None and step.mg_per_kg else None
-    return most if kg is None else min(most, floored(case.number("midazolam-per-kg") * kg, case.number("step-mg")))
+    return (
+        most
+        if kg is None
+        else min(most, floored(limits.number("per kg") * kg, case.number(case.protocol.conventions.milligrams)))
+    )
 
 
 def _changed(order: dict[str, object], edits: Sequence[Edit], case: Case) -> dict[str, object] | None:

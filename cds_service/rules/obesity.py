@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from cds_service.orders.indication import Use
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
-from cds_service.rules.dose_finding import Finding, Found, Measured, View, views_at
+from cds_service.rules.dose_finding import Finding, Found, Measured, View, is_session, views_at
 from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
 from cds_service.rules.outcome import Reason
 from cds_service.rules.reads import asks
 
-TIER = "above-on-ideal-weight"
 
-
-@asks("bodySize", "patient", limits=("bmi", "rate", "dose", "session", "longest"))
+@asks("bodySize", "patient", limits=("bmi", "rate", "dose", "session"))
 def judge(case: Case, rule: Rule) -> Found:
     weight, limits = dosing_weight(case), RuleLimits(case, rule)
     if weight.doubt is not None:
@@ -29,30 +28,32 @@ def judge(case: Case, rule: Rule) -> Found:
         return [], []
     if ideal.kg is None:
         return [], [Reason("height", ideal.why_not or "the ideal body weight is not known")]
-    if case.order.indication.is_procedural:
+    if case.order.indication.alone:
         return [], []
     seen = views_at(case, [Body.of(actual)])
-    amounts = [amount for here in seen for amount in _above_on_ideal(limits, here, actual, ideal.kg)]
-    return [Finding(rule.id, TIER, amount) for amount in amounts], []
+    amounts = [amount for here in seen for amount in _above_on_ideal(case, limits, here, actual, ideal.kg)]
+    return [Finding(rule.id, rule.tiers[0].name, amount) for amount in amounts], []
 
 
-def _above_on_ideal(limits: RuleLimits, here: View, actual: Fraction, ideal: Fraction) -> Iterator[Measured]:
+def _above_on_ideal(
+    case: Case, limits: RuleLimits, here: View, actual: Fraction, ideal: Fraction
+) -> Iterator[Measured]:
     for each in here.own:
-        name, figure = _limit_of(each.step, here.use == "depression", limits)
+        name, figure = _limit_of(each.step, here.use, case)
         if name is None or figure is None or each.step.route.kind not in limits.limit(name).routes:
             continue
         on_ideal = figure * actual / ideal
         if figure <= limits.number(name) < on_ideal:
             unit = limits.limit(name).unit
-            yield Measured(on_ideal, unit, limits.id(name), (each.step,), "ideal-weight", here.body, here.use)
+            yield Measured(on_ideal, unit, limits.id(name), (each.step,), "ideal-weight", here.body, here.use.name)
 
 
-def _limit_of(step: Step, depression: bool, limits: RuleLimits) -> tuple[str | None, Fraction | None]:
+def _limit_of(step: Step, use: Use, case: Case) -> tuple[str | None, Fraction | None]:
     """The warning limit that the step is judged by, and its figure on actual weight."""
-    if depression and step.finite and (step.minutes is None or step.minutes <= limits.number("longest")):
+    if is_session(step, use, case):
         return "session", step.mg_per_kg
     if step.kind == "continuous":
         return "rate", step.mg_per_kg_per_hour
-    if step.kind in ("bolus", "short") and not depression:
+    if step.kind in ("bolus", "short") and use.session is None:
         return "dose", step.mg_per_kg
     return None, None

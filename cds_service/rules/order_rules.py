@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from fractions import Fraction
 
 from cds_service.chart.facts import Fact
@@ -12,7 +13,7 @@ from cds_service.orders.dosage import Written
 from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetReason, SetRepeat
 from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
@@ -55,21 +56,22 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
 # Row 13 -------------------------------------------------------------------------------------------------------
 
 
-@asks("administrations", "bodySize", "patient")
+@asks("administrations", "bodySize", "patient", limits=("most", "offered", "window"))
 def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference
-    if not case.order.indication.is_depression:
+    if not case.order.indication.in_sessions:
         return clear(rule, order, "the order is not for depression"), []
-    most = case.number("depression-per-week")
+    limits = RuleLimits(case, rule)
+    most = limits.number("most")
     planned = {w.index: _planned_per_week(w) for w in case.order.written}
     too_often = {index: per_week for index, per_week in planned.items() if per_week is not None and per_week > most}
     if too_often:
-        offered = int(case.number("depression-per-week-offered"))
+        offered = int(limits.number("offered"))
         edits: list[Edit] = [SetRepeat(index, offered, 1, "wk") for index in too_often]
         outcome = fired(case, rule, "planned", figure=show(max(too_often.values()), most), limit=show(most))
         return outcome, edited_order(case, "change", edits)
-    days = _days_given(case)
+    days = _days_given(case, limits.window("window"))
     if len(days) > most:
         facts = [Fact(f"given on {', '.join(sorted(days))}")]
         return fired(case, rule, "given", *facts, figure=str(len(days)), limit=show(most)), []
@@ -89,8 +91,7 @@ def _planned_per_week(written: Written) -> Fraction | None:
     return min(per_week, Fraction(count)) if count else per_week
 
 
-def _days_given(case: Case) -> set[str]:
-    window = case.book.window("depression-week", case.now)
+def _days_given(case: Case, window: timedelta) -> set[str]:
     return {
         medicine.start.latest.astimezone(case.chart.zone).date().isoformat()
         for medicine in case.chart.medicines
@@ -107,17 +108,21 @@ def _days_given(case: Case) -> set[str]:
 
 @asks()
 def procedural(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
-    if not case.order.indication.is_procedural:
+    if not case.order.indication.alone:
         return clear(rule, case.order.reference), []
-    return fired(case, rule, "procedural"), []
+    return fired(case, rule, rule.tiers[0].name), []
 
 
-@asks("bodySize", "patient")
+@asks("bodySize", "patient", limits=("above", "up to", "shortest", "longest"))
 def indication_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Nothing says what the order is for; it matters most where the verdict would change."""
     if case.order.indication.given:
         return clear(rule, case.order.reference), []
-    tier = "verdict-depends" if not case.order.labelled_nasal and _verdict_depends(case) else "none"
+    tier = (
+        "verdict-depends"
+        if not case.order.labelled_nasal and _verdict_depends(case, RuleLimits(case, rule))
+        else "none"
+    )
     choices = [case.protocol.orderables[name] for name in rule.suggests if name in case.protocol.orderables]
     proposals = [
         proposal
@@ -132,9 +137,9 @@ def indication_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]
     return fired(case, rule, tier), proposals
 
 
-def _verdict_depends(case: Case) -> bool:
-    low, high = case.number("indication-matters-above"), case.number("indication-matters-to")
-    shortest, longest = case.number("indication-matters-minutes"), case.number("continuous-minutes")
+def _verdict_depends(case: Case, limits: RuleLimits) -> bool:
+    low, high = limits.number("above"), limits.number("up to")
+    shortest, longest = limits.number("shortest"), limits.number("longest")
     return any(
         step.finite
         and step.mg_per_kg is not None
@@ -148,10 +153,11 @@ def _verdict_depends(case: Case) -> bool:
 # Rows 20 and 21 -------------------------------------------------------------------------------------------------
 
 
-@asks("bodySize", "patient")
+@asks("bodySize", "patient", limits=("strength",))
 def undiluted(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A strength that must be diluted, ordered by vein without a diluent."""
     order, strength = case.order, case.order.concentration
+    undiluted = RuleLimits(case, rule).number("strength")
     if order.labelled_nasal:
         return clear(rule, order.reference, NASAL), []
     routes = {w.route.kind for w in order.written} or {"unstated"}
@@ -159,12 +165,12 @@ def undiluted(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         return clear(rule, order.reference), []
     if strength.mg_per_ml is None:
         return could_not_tell(rule, order.reference, Reason("concentration", strength.problem or "unknown")), []
-    if strength.mg_per_ml < case.number("undiluted-strength"):
+    if strength.mg_per_ml < undiluted:
         if strength.by == "name":
             return could_not_tell(rule, order.reference, Reason("concentration", strength.problem or "")), []
         return clear(rule, order.reference), []
     pushed = any(step.kind == "bolus" or step.is_push for step in steps_at_dosing_weight(case))
-    figures = {"figure": show(strength.mg_per_ml), "limit": show(case.number("undiluted-strength"))}
+    figures = {"figure": show(strength.mg_per_ml), "limit": show(undiluted)}
     outcome = fired(case, rule, "bolus" if pushed else "infusion", **figures)
     return outcome, list(_other_products(case, rule))
 
@@ -175,12 +181,12 @@ def _other_products(case: Case, rule: Rule) -> Iterator[Proposal]:
         return
     for name in rule.suggests:
         product = case.protocol.orderables.get(name)
-        if product is not None and product.kind == "product" and case.order.drug == "ketamine":
+        if product is not None and product.kind == "product" and case.order.drug == case.protocol.drugs[0]:
             codings = [(c.system, c.code, c.display) for c in product.codings]
             yield from edited_order(case, "product", [SetProduct(codings, product.title)], label=product.label)
 
 
-@asks()
+@asks(limits=("in use", "undiluted"))
 def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A dose in mL whose strength is not known, or is none that is in use."""
     order, strength = case.order, case.order.concentration
@@ -190,8 +196,9 @@ def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposa
         return clear(rule, order.reference), []
     if strength.mg_per_ml is None or strength.by == "name":
         return fired(case, rule, "missing", why=strength.problem or "no strength is given"), []
-    known = case.book.numbers("strengths")
-    if strength.mg_per_ml in (*known, case.number("undiluted-strength")):
+    limits = RuleLimits(case, rule)
+    known = limits.numbers("in use")
+    if strength.mg_per_ml in (*known, limits.number("undiluted")):
         return clear(rule, order.reference), []
     return fired(case, rule, "unusual", figure=show(strength.mg_per_ml, *known)), []
 

@@ -12,7 +12,7 @@ from cds_service.figures import show
 from cds_service.orders.proposal import Edit, Proposal, SetAmount, floored
 from cds_service.orders.regimen import Step
 from cds_service.protocol.model import Rule
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.clauses.verdict import NO
 from cds_service.rules.dosing_weight import steps_at_every_weight
@@ -28,27 +28,29 @@ def _no_age(case: Case, rule: Rule) -> Outcome:
     return could_not_tell(rule, case.order.reference, *(unread or (missing,)))
 
 
-@asks("patient")
+@asks("patient", limits=("infant", "adult"))
 def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     months, years = case.chart.age_months, case.chart.age_years
     if months is None or years is None:
         return _no_age(case, rule), []
-    if months < case.number("infant-age"):
+    limits = RuleLimits(case, rule)
+    if months < limits.number("infant"):
         return fired(case, rule, "infant", age=f"{months} months"), []
-    if years < case.number("adult-age"):
+    if years < limits.number("adult"):
         return fired(case, rule, "child", age=f"{years} years"), []
     return clear(rule, case.order.reference), []
 
 
-@asks("patient", "bodySize")
+@asks("patient", "bodySize", limits=("age", "rate", "dose"))
 def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     years = case.chart.age_years
     if years is None:
         return _no_age(case, rule), []
-    if years < case.number("older-age"):
+    limits = RuleLimits(case, rule)
+    if years < limits.number("age"):
         return clear(rule, case.order.reference), []
     age = f"{years} years"
-    high = [] if case.order.labelled_nasal else [f for s in steps_at_every_weight(case) if (f := _high(case, s))]
+    high = [] if case.order.labelled_nasal else [f for s in steps_at_every_weight(case) if (f := _high(limits, s))]
     if high:
         _, name, figure = max(high, key=lambda found: found[2] - case.number(found[1]))
         limit, unit = case.number(name), case.limit(name).unit
@@ -61,19 +63,17 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     return replace(fired(case, rule, "older", Fact(f"age {age}"), age=age), reasons=verdict.reasons), []
 
 
-def _high(case: Case, step: Step) -> tuple[Step, str, Fraction] | None:
+def _high(limits: RuleLimits, step: Step) -> tuple[Step, str, Fraction] | None:
     """A step that is high for an older adult, the limit that it passes, and its figure."""
-    name, figure = (
-        ("older-rate", step.mg_per_kg_per_hour) if step.kind == "continuous" else ("older-dose", step.mg_per_kg)
-    )
-    if figure is not None and step.route.kind in case.limit(name).routes and figure > case.number(name):
-        return step, name, figure
+    name, figure = ("rate", step.mg_per_kg_per_hour) if step.kind == "continuous" else ("dose", step.mg_per_kg)
+    if figure is not None and step.route.kind in limits.limit(name).routes and figure > limits.number(name):
+        return step, limits.id(name), figure
     return None
 
 
 def _lower(case: Case, high: Sequence[tuple[Step, str, Fraction]]) -> list[Proposal]:
     """The doses that are not high for an older adult; not for depression, where no lower one is studied."""
-    if case.order.indication.is_depression or any(step.spoken for step, _, _ in high):
+    if case.order.indication.in_sessions or any(step.spoken for step, _, _ in high):
         return []
     factors: dict[int, Fraction] = {}
     for step, name, figure in high:

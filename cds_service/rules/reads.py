@@ -15,25 +15,25 @@ F = TypeVar("F", bound=Callable[..., object])
 QueryOf = Callable[[str], str]
 """The key of the query that asks for a set of observations (`Chart.query_of`)."""
 
-_ASKS, _LIMITS = "asks_for", "limits_asked_for"
+_ASKS, _NAMES = "asks_for", "names_asked_for"
 
 
-def asks(*keys: str, limits: Iterable[str] = ()) -> Callable[[F], F]:
+def asks(*keys: str, limits: Iterable[str] = (), sets: Iterable[str] = ()) -> Callable[[F], F]:
     """Declare which query keys a judgement asks the chart for, beside what its rule's clauses read, and by which
-    names it asks its rule for limits.
+    names it asks its rule for limits and for value sets.
     """
 
     def declared(judgement: F) -> F:
         setattr(judgement, _ASKS, frozenset(keys))
-        setattr(judgement, _LIMITS, frozenset(limits))
+        setattr(judgement, _NAMES, (frozenset(limits), frozenset(sets)))
         return judgement
 
     return declared
 
 
-def limits_of(judgement: Callable[..., object]) -> frozenset[str]:
-    """The names by which a judgement asks its rule for limits."""
-    named: frozenset[str] = getattr(judgement, _LIMITS)
+def names_of(judgement: Callable[..., object]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names by which a judgement asks its rule for (limits, value sets)."""
+    named: tuple[frozenset[str], frozenset[str]] = getattr(judgement, _NAMES)
     return named
 
 

@@ -143,17 +143,16 @@ def _amounts(case: Case, step: Step, amounts: Sequence[Amount], factor: Fraction
 
 
 def pump_step(case: Case, amount: Amount) -> Fraction | None:
-    """The step of the unit that the clinician used, however it is spelt, from the protocol's step-… limits."""
+    """The step of the unit that the clinician used, however it is spelt, from the protocol's conventions."""
     name = kept(case.protocol, "steps of pumps", _steps_of_pumps).get(_measure(amount.unit))
     return case.number(name) if name is not None else None
 
 
 def _steps_of_pumps(protocol: Protocol) -> dict[tuple[str, Fraction], str]:
-    """The step-… limit of each measure."""
+    """The limit that is the step of each measure."""
     found: dict[tuple[str, Fraction], str] = {}
-    for name, limit in protocol.limits.items():
-        if name.startswith("step-"):
-            found.setdefault(_measure(limit.unit), name)
+    for name in protocol.conventions.pump_steps:
+        found.setdefault(_measure(protocol.limits[name].unit), name)
     return found
 
 
@@ -183,7 +182,7 @@ def _capped(case: Case, step: Step, hour: Fraction) -> list[Edit] | None:
     if kg is None:
         return None
     times = 1 if step.written.cap is None else math.ceil(MINUTES_PER_HOUR / step.written.cap.minutes)
-    mg = floored(hour * kg / times, case.number("step-mg"))
+    mg = floored(hour * kg / times, case.number(case.protocol.conventions.milligrams))
     return [SetCap(step.written.index, mg, keeps_period=step.written.cap is not None)] if mg > 0 else None
 
 

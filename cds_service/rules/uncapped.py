@@ -35,7 +35,7 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
     hour = limits.id("hour")
 
     def found(tier: str, figure: Fraction | None, unit: str, limit: str | None, step: Step) -> tuple[str, Measured]:
-        return tier, Measured(figure, unit, limit, (step,), "cap", here.body, here.use)
+        return tier, Measured(figure, unit, limit, (step,), "cap", here.body, here.use.name)
 
     for each in here.own:
         step = each.step
@@ -45,7 +45,7 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
         worst = _worst_hour(step, cap, limits.number("span"))
         if step.written.as_needed and step.written.cap is None:
             yield found("no-cap", worst, "mg/kg", hour, step)
-        elif step.written.as_needed and not case.order.indication.is_procedural:
+        elif step.written.as_needed and not case.order.indication.alone:
             if worst is None:
                 yield why_unknown(step, case)
             elif worst > limits.number("hour"):

@@ -10,7 +10,7 @@ from cds_service.chart.facts import Fact, on
 from cds_service.figures import show
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.dose_outcomes import verdict
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
 from cds_service.rules.order_rules import NASAL, fired
@@ -18,46 +18,50 @@ from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivere
 from cds_service.rules.reads import asks
 
 _OUTPATIENT = ("outpatient", "home", "virtual")
-_BELIEVED = "the weight is believed"
+AT_ANY_WEIGHT = ("weights", "rate", "dose", "usual rate", "usual dose")
 
 
-@asks("bodySize", "patient")
+@asks("bodySize", "patient", limits=AT_ANY_WEIGHT)
 def missing(case: Case, rule: Rule) -> Outcome:
     """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
     weight = dosing_weight(case)
     if case.order.labelled_nasal:
         return clear(rule, case.order.reference, NASAL)
     if weight.newest is not None:
-        because = "row 67 stands in its place" if weight.doubt and weight.previous is None else None
+        because = (
+            "a weight that cannot be believed is said in its place"
+            if weight.doubt and weight.previous is None
+            else None
+        )
         return clear(rule, case.order.reference, because)
     facts = [Fact(f"{w.written} of {on(w.when, case.now)}: {w.problem}", w.reference) for w in weight.unreadable]
     unread = undelivered(case.chart, "bodySize")
     facts += map(Fact, weight.unplaced)
     facts += [Fact(reason.says) for reason in unread]
-    tier, values = at_any_weight(case)
+    tier, values = at_any_weight(case, RuleLimits(case, rule))
     outcome = fired(case, rule, "dangerous-at-any-weight" if tier else "missing", *facts, **values)
     return replace(outcome, reasons=unread)
 
 
-def at_any_weight(case: Case) -> tuple[bool, dict[str, str]]:
+def at_any_weight(case: Case, limits: RuleLimits) -> tuple[bool, dict[str, str]]:
     """Whether a dose in mg is critical even in the heaviest adult, and between which figures it lies."""
-    lightest, heaviest = case.book.numbers("weight-unknown-range")
+    lightest, heaviest = limits.numbers("weights")
     best = steps_at(case, Body.of(heaviest))
     worst_case = steps_at(case, Body.of(lightest))
     values: dict[str, str] = {}
     dangerous = False
     for step, other in zip(best, worst_case, strict=True):
-        name = "weight-missing-rate" if step.kind == "continuous" else "weight-missing-dose"
+        name = "rate" if step.kind == "continuous" else "dose"
         figure, high = (_figure(each) for each in (step, other))
         if figure is None or high is None or figure == high:
             continue
-        limit = case.number(name)
-        routed = step.route.kind in case.limit("rate-warn" if name.endswith("rate") else "bolus-warn").routes
+        limit = limits.number(name)
+        routed = step.route.kind in limits.limit(f"usual {name}").routes
         if not values:
-            values = {"low": show(figure, limit), "high": show(high, limit), "unit": case.limit(name).unit}
+            values = {"low": show(figure, limit), "high": show(high, limit), "unit": limits.limit(name).unit}
             values["limit"] = show(limit)
-            values["passes_below"] = _passes_below(case, step)
-        dangerous = dangerous or (routed and figure > limit and not case.order.indication.is_procedural)
+            values["passes_below"] = _passes_below(limits, step)
+        dangerous = dangerous or (routed and figure > limit and not case.order.indication.alone)
     return dangerous, values
 
 
@@ -65,30 +69,31 @@ def _figure(step: Step) -> Fraction | None:
     return step.mg_per_kg_per_hour if step.kind == "continuous" else step.mg_per_kg
 
 
-def _passes_below(case: Case, step: Step) -> str:
+def _passes_below(limits: RuleLimits, step: Step) -> str:
     """The weight below which the dose is above its warning limit."""
-    mg, limit = (step.mg_per_hour, "rate-warn") if step.kind == "continuous" else (step.mg, "bolus-warn")
-    return show(mg / case.number(limit)) if mg is not None else ""
+    mg, limit = (step.mg_per_hour, "usual rate") if step.kind == "continuous" else (step.mg, "usual dose")
+    return show(mg / limits.number(limit)) if mg is not None else ""
 
 
-@asks("bodySize", "patient", "encounter")
+@asks("bodySize", "patient", "encounter", limits=("in hospital", "outpatient", "too old"), sets=("class",))
 def stale(case: Case, rule: Rule) -> Outcome:
     """A weight older than the setting allows."""
     weight = dosing_weight(case).shown
     if case.order.labelled_nasal or weight is None:
         return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else "there is no weight")
-    member = case.chart.setting.get("enc_class")
+    member = case.chart.setting.get(rule.sets["class"])
     outpatient = member is not None and member.group in _OUTPATIENT
     age = weight.when.age_at_most(case.now)
-    allowed = case.book.window("weight-age-outpatient" if outpatient else "weight-age-inpatient", case.now)
+    limits = RuleLimits(case, rule)
+    allowed = limits.window("outpatient" if outpatient else "in hospital")
     fact = Fact(f"Weight {weight.written} of {on(weight.when, case.now)}", weight.reference)
     if age <= allowed:
         return clear(rule, case.order.reference)
-    tier = "very-old" if age > case.book.window("weight-age-warn", case.now) else "old"
+    tier = "very-old" if age > limits.window("too old") else "old"
     return fired(case, rule, tier, fact, days=str(age.days), allowed=str(allowed.days))
 
 
-@asks("bodySize", "patient")
+@asks("bodySize", "patient", limits=AT_ANY_WEIGHT)
 def implausible(case: Case, rule: Rule) -> Outcome:
     """A weight that is doubted: critical where the verdict depends on it."""
     weight = dosing_weight(case)
@@ -99,7 +104,7 @@ def implausible(case: Case, rule: Rule) -> Outcome:
     facts = [Fact(f"Weight {weight.newest.written} ({on(weight.newest.when, case.now)})", weight.newest.reference)]
     values = {"doubt": weight.doubt}
     if weight.previous is None:
-        dangerous, ranges = at_any_weight(case)
+        dangerous, ranges = at_any_weight(case, RuleLimits(case, rule))
         return fired(case, rule, "verdict-flips" if dangerous else "implausible", *facts, **values, **ranges)
     before = weight.previous
     facts.append(Fact(f"Weight before {before.written} ({on(before.when, case.now)})", before.reference))

@@ -1,4 +1,4 @@
-"""A database as a process uses it: opened when it is first needed, again after it was away, anew if it is damaged."""
+"""A database as one process uses it: opened on first use, reopened after an outage, recreated if it is damaged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Database:
             raise Unavailable(f"{self.where} cannot be used: it is still being opened")
         try:
             failures, why = self._failed
-            if not self._is_open and failures != seen:  # somebody else's try, for which this one has waited
+            if not self._is_open and failures != seen:  # another thread tried while this one waited for the lock
                 raise Unavailable(why)
             if not self._is_open:
                 self._open()
@@ -78,7 +78,7 @@ class Database:
 
     @contextmanager
     def transaction(self, purpose: Purpose) -> Iterator[sa.Connection]:
-        """A transaction, committed when it is left. Raises StoreError, and then nothing counts as written."""
+        """A transaction that commits on exit. Raises StoreError, after which nothing counts as written."""
         self.open()
         self._look_at_file()
         self.open()
@@ -90,7 +90,7 @@ class Database:
                 self._start_anew(None)
             raise
         except Unavailable:
-            self._is_open = False  # whatever comes back may lack the tables
+            self._is_open = False  # the database that comes back may lack the tables
             raise
         if self._file is not None and not purpose.reads_only:
             self._file.committed()
@@ -99,7 +99,7 @@ class Database:
                 raise Unavailable(f"{self.where} cannot be used: {fault}")
 
     def _look_at_file(self) -> str | None:
-        """What has happened to the file, after which the next use makes it anew; None where nothing has."""
+        """What has happened to the file; the next use then creates it again. None if nothing has."""
         if self._file is None:
             return None
         if not self._file.is_there:
@@ -122,7 +122,7 @@ class Database:
         return made or self._engines.setdefault(purpose, engines.engine(self.url, purpose))
 
     def close(self) -> None:
-        """Let go of all connections; the next use makes new ones."""
+        """Close all connections; the next use opens new ones."""
         for engine in list(self._engines.values()):
             engine.dispose()
         if self._file is not None:
@@ -130,6 +130,6 @@ class Database:
 
 
 def new(connection: sa.Connection, table: sa.Table) -> Any:
-    """An INSERT that passes over rows whose key is there already."""
+    """An INSERT that skips rows whose key exists."""
     insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     return insert(table).on_conflict_do_nothing()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,9 +37,9 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 @contextmanager
 def told(where: str) -> Iterator[None]:
-    """Errors of the database as errors of the store: never with the statement, whose values are records.
+    """Translate SQLAlchemy's errors to StoreError, without the statement, whose parameters are patient records.
 
-    What the database says of a record may hold its values; what it says of itself may be repeated.
+    A message about a record may quote its values and is dropped; one about the database itself is kept.
     """
     try:
         yield
@@ -50,7 +51,7 @@ def told(where: str) -> Iterator[None]:
 
 
 def _is_of_a_record(error: SQLAlchemyError) -> bool:
-    """Whether trying again cannot help: it is what was to be written that is wrong.
+    """Whether retrying is useless because the record itself is at fault.
 
     A table that is missing, a right that was taken away or a server that became read-only are the database's.
     """
@@ -62,13 +63,13 @@ def _is_of_a_record(error: SQLAlchemyError) -> bool:
 
 
 def is_damage(error: object) -> bool:
-    """Whether SQLite says that the file is not, or no longer, a database."""
+    """Whether SQLite reports that the file is damaged or not a database."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(code, int) and code & 0xFF in _DAMAGED
 
 
 def _reason(error: SQLAlchemyError) -> str:
-    """The driver's words where they are about the database itself, else the kind of error alone."""
+    """The driver's message if it is about the database itself, otherwise only the type of the error."""
     original = error.orig if isinstance(error, DBAPIError) else None
     if original is None or getattr(original, "sqlstate", None):
         return " ".join(filter(None, (_kind(error), getattr(original, "sqlstate", None))))
@@ -87,7 +88,7 @@ class Purpose:
     waits_ms: int
     """How long a statement waits: for a lock of SQLite, for PostgreSQL altogether."""
     durable: bool = False
-    """A commit is on the disk when it returns, even if the machine loses power then."""
+    """A commit is on disk when it returns and survives a power failure."""
     reads_only: bool = False
 
 
@@ -132,9 +133,11 @@ def engine(url: URL, purpose: Purpose) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
         made = sa.create_engine(url, connect_args={"timeout": purpose.waits_ms / 1000, "isolation_level": None})
         event.listen(made, "connect", _sqlite_set_up(purpose))
-        # The lock is taken when a transaction begins: one that reads first could not wait for it later.
+        # Take the lock when a transaction begins: SQLite refuses to wait for it once the transaction has read.
         start = "BEGIN" if purpose.reads_only else "BEGIN IMMEDIATE"
         event.listen(made, "begin", lambda connection: connection.exec_driver_sql(start))
+        # Python closes a file that nobody uses any more, but since 3.13 with a warning.
+        weakref.finalize(made, made.pool.dispose).atexit = False
         return made
     options = [
         f"-c statement_timeout={purpose.waits_ms}",
@@ -142,7 +145,7 @@ def engine(url: URL, purpose: Purpose) -> sa.Engine:
         f"-c default_transaction_read_only={'on' if purpose.reads_only else 'off'}",
         "-c timezone=UTC",
     ]
-    # One that the server closed meanwhile is noticed and replaced before it is used.
+    # A connection that the server has closed is replaced before it is used.
     made = sa.create_engine(
         url,
         connect_args={
@@ -180,14 +183,14 @@ def _bounded() -> Any:
             try:
                 return super().wait(_until(gen, time.monotonic() + self.answers_within), *given, **named)
             except TimeoutError:
-                self.pgconn.finish()  # its answer, should it come, would be taken for that of the next question
+                self.pgconn.finish()  # a late answer would be taken for the answer to the next query
                 raise psycopg.OperationalError(f"no answer within {self.answers_within:g} s") from None
 
     return Bounded
 
 
 def _until(steps: Generator[Any, Any, Any], end: float) -> Generator[Any, Any, Any]:
-    """The same steps until `end` (monotonic). Raises TimeoutError at the first that comes later."""
+    """The same steps until `end` (monotonic). Raises TimeoutError for the first step after it."""
     ready = None
     try:
         while True:

@@ -37,13 +37,13 @@ class SqliteFile:
         self._head: int | None = None
 
     def prepare(self) -> None:
-        """Make the folder and the file where there is none, readable by their owner alone. Raises Unavailable.
+        """Create the folder and the file if they are missing, readable by their owner only. Raises Unavailable.
 
         A write-ahead log, once set, stays set: readers then wait for no writer.
         """
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Not opened where it is there: closing it would let go of this process' locks on it.
+            # Never open an existing file here: closing it would release this process's locks on it.
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._opened, self._log = _identity(self.path), None
@@ -77,7 +77,7 @@ class SqliteFile:
             return False
         try:
             return os.pread(head, len(_MAGIC), 0) != _MAGIC
-        except OSError:  # another thread has just let go of it
+        except OSError:  # another thread has just closed it
             return False
 
     @property
@@ -88,7 +88,7 @@ class SqliteFile:
         return self._log is None or _identity(self._beside("-wal")) == self._log
 
     def set_aside(self, why: str) -> bool:
-        """Give a damaged file another name, so that the next `prepare` makes it anew. False where that is not done.
+        """Rename a damaged file so that the next `prepare` creates a new one. False if it was left in place.
 
         Of several processes that find the same damage one does it; the others find another file in its place.
         """
@@ -114,7 +114,7 @@ class SqliteFile:
 
     def _tighten(self) -> None:
         for file in (self.path, *map(self._beside, _BESIDE)):
-            with suppress(OSError):  # not there, or another's: then it is for that one to do
+            with suppress(OSError):  # missing, or owned by another process that will do it
                 if file.stat().st_mode & _OTHERS:
                     file.chmod(0o600)
 
@@ -145,7 +145,7 @@ class SqliteFile:
 
 
 def file_of(url: URL) -> SqliteFile | None:
-    """The file of a SQLite URL; None for a server."""
+    """The file of a SQLite URL; None for a database server."""
     return SqliteFile(Path(url.database or "")) if url.get_backend_name() == "sqlite" else None
 
 

@@ -40,7 +40,7 @@ def migrate(url: URL) -> str:
 
 
 def version(engine: sa.Engine) -> str | None:
-    """The migration that the tables are at; None where there are none."""
+    """The migration that the tables are at; None for an empty database."""
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
@@ -49,7 +49,7 @@ def version(engine: sa.Engine) -> str | None:
 
 
 def _upgrade(connection: sa.Connection, where: str) -> None:
-    # Alembic is asked for only where there is something to migrate: its import takes longer than most starts.
+    # Import Alembic only if there is something to migrate: the import takes longer than most starts.
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

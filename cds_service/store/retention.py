@@ -1,4 +1,4 @@
-"""Taking records out again: prune what is older than the retention time, export all as JSON lines."""
+"""Remove records that are older than the retention time, and export all records as JSON lines."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _feedback_records(engine: sa.Engine, since: datetime | None) -> Iterator[dic
 def _batches(
     engine: sa.Engine, table: sa.Table, when: sa.Column[Any], since: datetime | None
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows by moment and id; each batch goes on where the last one ended."""
+    """The rows by moment and id; each batch continues where the last one ended."""
     query = sa.select(table).order_by(when, table.c.id).limit(BATCH)
     if since is not None:
         query = query.where(when >= since)

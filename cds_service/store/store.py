@@ -63,7 +63,7 @@ class Store:
             ):
                 if rows:
                     connection.execute(new(connection, table), rows)
-            # Feedback may overtake the record of its card.
+            # Feedback may arrive before the record of its card is written.
             late = tables.feedback.c
             for start in range(0, len(uuids), _CHUNK):
                 connection.execute(
@@ -127,7 +127,7 @@ def _count_new(connection: sa.Connection, digests: set[str], before: int) -> int
 
 
 def _overrides() -> sa.Select[Any]:
-    """Built once: building it takes longer than the database does."""
+    """Built once: building the statement takes longer than running it."""
     found, said, of = tables.findings.c, tables.feedback.c, tables.invocations.c
     client = sa.bindparam("client", type_=sa.Text)
     return (
@@ -183,7 +183,7 @@ def _finding(row: Any) -> Finding:
 def _feedback_row(entry: Feedback, known: bool) -> dict[str, Any]:
     row = msgspec.structs.asdict(entry)
     row["card_uuid"] = row.pop("card")
-    # What makes two entries the same: all that the client sent and nothing of ours.
+    # Two entries are the same if the client sent the same; nothing that we add counts.
     same = [entry.client, entry.service, entry.card, entry.outcome, entry.sent_at, entry.reasons]
     sent = msgspec.json.encode([*same, entry.commented, sorted(entry.suggestions)])
     return {**row, "card_known": known, "digest": hashlib.sha256(sent).hexdigest()}

@@ -17,7 +17,7 @@ log = logging.getLogger("ketamine_cds")
 _LINGER = 0.05
 """Seconds that the thread waits for more to write with the first, and lets the answer leave."""
 _LONGEST_PAUSE = 2.0
-"""Seconds between two tries while the store is away: so soon it is used again."""
+"""Seconds between two attempts while the store is away."""
 _REPORT_EVERY = 60.0
 _TELL_EVERY = 1.0
 
@@ -75,12 +75,12 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """Records that are in neither."""
+        """Records that are neither written nor lost yet."""
         return self._queue.qsize() + len(self._taken)
 
     @property
     def age(self) -> float:
-        """Seconds since the oldest record that is not written was handed over; 0 where there is none."""
+        """Age in seconds of the oldest record that waits to be written; 0 if none waits."""
         oldest = self._oldest
         return 0.0 if oldest is None else time.monotonic() - oldest
 
@@ -171,7 +171,7 @@ class Writer:
         return True
 
     def _one_by_one(self, error: Exception) -> None:
-        """One record that the store refuses must not take its neighbours with it."""
+        """Write records one by one, so that one refused record does not cost its neighbours."""
         if len(self._taken) == 1:
             log.error("the audit lost a record: %s", type(error).__name__)
             self._taken, self._oldest = [], None
@@ -205,7 +205,7 @@ class Writer:
             log.info("the audit is written again, after %d s", time.monotonic() - since)
 
     def _tell_waits(self) -> None:
-        """Whoever comes first: records go on arriving while the thread is held by a write."""
+        """Called by whichever thread comes first, since records keep arriving while a write blocks the writer."""
         when, before = self._told_waits
         now, count = time.monotonic(), self.waiting
         if now - when >= _TELL_EVERY or (count == 0) != (before == 0):
@@ -213,7 +213,7 @@ class Writer:
             self._waits(count, self.age)
 
     def _report(self) -> None:
-        """Say now and then how many were lost; the counter has every one."""
+        """Log the number of lost records from time to time; the counter has each one."""
         said, when = self._reported
         if self._dropped > said and time.monotonic() - when >= _REPORT_EVERY:
             log.error("the audit has lost %d records since the start", self._dropped)

@@ -60,6 +60,7 @@ SET_OF = {drug.name: drug.sets[0] for drug in _DRUGS}
 
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
 _UNSEEN = dict.fromkeys(map(ord, "®™\u00ad\u200b\u200c\u200d\u2060\ufeff"))
+_REWRITTEN = _DASHES | _UNSEEN
 
 
 def plain(text: str) -> str:
@@ -67,8 +68,9 @@ def plain(text: str) -> str:
 
     Lower case, composed, any dash as a hyphen, runs of blanks as one, without ®, ™ and what cannot be seen.
     """
-    text = unicodedata.normalize("NFC", text).lower().translate(_DASHES | _UNSEEN)
-    return " ".join(text.split())
+    if text.isascii():
+        return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFC", text).lower().translate(_REWRITTEN).split())
 
 
 def named(texts: Iterable[str]) -> tuple[set[str], bool]:

@@ -175,7 +175,21 @@ def _names(valuesets: ValueSets) -> Iterator[tuple[str, tuple[Coding, ...]]]:
     for name, codings in found.items():
         # A class code of the same name may lie in wider branches; a name says no more than the ingredient's code.
         of_ingredient = tuple(coding for coding in codings if coding[0] == INGREDIENT_SYSTEM)
-        yield name, of_ingredient or tuple(codings)
+        for written in (name, *_otherwise(name)):
+            if written == name or written not in found:
+                yield written, of_ingredient or tuple(codings)
+
+
+def _otherwise(name: str) -> Iterator[str]:
+    """The name as German, French and Spanish write it, by their endings of international names."""
+    for language in TABLE["written"]:
+        ending = next((pair for pair in language["endings"] if name.endswith(pair[0])), None)
+        if ending is None:
+            continue
+        written = name.removesuffix(ending[0])
+        for letters, instead in language["letters"]:
+            written = written.replace(letters, instead)
+        yield written + ending[1]
 
 
 def _is_ingredient_name(name: str) -> bool:

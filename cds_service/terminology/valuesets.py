@@ -23,7 +23,7 @@ from cds_service.terminology.systems import (
     canonical_system,
     spell,
 )
-from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, has_words
+from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError
 from cds_service.terminology.vocabulary import read as read_words
 
 _SHORTEST_CATEGORY = 3
@@ -86,6 +86,15 @@ class Placement:
     may_mean: frozenset[str] | None = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """What is known of one coding."""
+
+    members: Mapping[str, Member]
+    is_known: bool
+    below: frozenset[str]
+
+
 class ValueSets:
     """All sets that are in use, indexed by (system, code)."""
 
@@ -102,6 +111,8 @@ class ValueSets:
         self._vocabulary = Vocabulary(words or {})
         self._categories = self._index_categories()
         self._cached = lru_cache(maxsize=16384)(self._members_of)
+        self._keys = lru_cache(maxsize=16384)(self._keys_of)
+        self._coded = lru_cache(maxsize=16384)(self._read_coding)
         self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
 
     def _index(self, each: ValueSet) -> None:
@@ -133,6 +144,18 @@ class ValueSets:
                 for name, member in branches.get(code[:length], ()):
                     found.setdefault(name, member)
         return {name: member for name, member in found.items() if member is not None}
+
+    def keys_of(self, system: str, code: str) -> Sequence[str]:
+        """Every set that holds the code, and every group of one (obs_thyroid/tsh)."""
+        if len(code) > LONGEST_CODE or len(system) > LONGEST_SYSTEM:
+            return ()
+        return self._keys(system, code)
+
+    def _keys_of(self, system: str, code: str) -> Sequence[str]:
+        found: list[str] = []
+        for name, member in self._members_of(system, code).items():
+            found += (name, f"{name}/{member.group}") if member.group else (name,)
+        return found
 
     def __contains__(self, name: str) -> bool:
         return name.partition("/")[0] in self._sets
@@ -175,19 +198,28 @@ class ValueSets:
                         found.setdefault((system, code[:length]), set()).add(each.name)
         return found
 
+    def _read_coding(self, system: str, code: str) -> _Coded:
+        return _Coded(self.members_of(system, code), self.knows(system, code), self.below(system, code))
+
     def asking(self, text: str) -> frozenset[str]:
         """The sets that an uncoded text may mean: they only ask."""
-        return self._vocabulary.asking(text)
+        return self._vocabulary.asking(text) or frozenset()
 
     def placement(self, codings: Sequence[tuple[str, str]], words: Iterable[str]) -> Placement:
         """Where an entry belongs by its (system, code) codings, else by its words."""
         members: dict[str, Member] = {}
+        is_known = False
+        asked: list[frozenset[str]] = []
         for system, code in codings:
-            members.update(self.members_of(system, code))
-        if members or any(self.knows(*coding) for coding in codings):
+            is_long = len(code) > LONGEST_CODE or len(system) > LONGEST_SYSTEM
+            coded = self._read_coding(system, code) if is_long else self._coded(system, code)
+            members.update(coded.members)
+            is_known = is_known or coded.is_known
+            if coded.below:
+                asked.append(coded.below)
+        if is_known:
             return Placement(members)
-        asked = [self.asking(text) for text in words if has_words(text)]
-        asked += [sets for coding in codings if (sets := self.below(*coding))]
+        asked += [sets for text in words if (sets := self._vocabulary.asking(text)) is not None]
         return Placement(members, frozenset[str]().union(*asked) if asked else None)
 
     def codes(self, name: str, system: str) -> list[str]:

@@ -24,6 +24,7 @@ LANGUAGES = ("en", "de", "fr", "es")
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa"})
 _TOKENS = re.compile(r"[^\W_]+|[.,;:()\n/]")
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
 _ENDS = frozenset(".;\n")
 _MARKS = frozenset(".,;:()\n/")
 _WRITTEN_MARKS = frozenset("/:")
@@ -39,13 +40,35 @@ def folded(text: str) -> str:
     """Lower case without accents; what cannot be seen is left out."""
     if text.isascii():
         return text.lower()
-    text = unicodedata.normalize("NFKD", text.lower().translate(_LETTERS))
-    return "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cf"))
+    return _FOREIGN.sub(_fold_run, text.lower())
+
+
+def _fold_run(run: re.Match[str]) -> str:
+    """Letters beyond ASCII between two of it. Alone they are an umlaut or an accent, and the same few again."""
+    return _fold_letter(run[0]) if len(run[0]) == 1 else _fold_letters(run[0])
+
+
+def _fold_letters(letters: str) -> str:
+    plain = unicodedata.normalize("NFKD", letters.translate(_LETTERS))
+    return "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Cf"))
+
+
+_fold_letter = lru_cache(maxsize=4096)(_fold_letters)
 
 
 def tokens(text: str) -> list[str]:
     """The words of a text, folded, with the marks that part them."""
     return _TOKENS.findall(folded(text))
+
+
+_BLANKS = {code: " " for code in range(128) if not chr(code).isalnum()}
+
+
+def _words(written: str) -> Sequence[str]:
+    """The words of a folded text, without the marks between them."""
+    if written.isascii():
+        return written.translate(_BLANKS).split()
+    return _unmarked(_TOKENS.findall(written))
 
 
 def _spellings(phrase: str) -> Iterator[tuple[str, ...]]:
@@ -55,11 +78,6 @@ def _spellings(phrase: str) -> Iterator[tuple[str, ...]]:
         words = [word for word in tokens(written.removesuffix(_STEM)) if word not in _MARKS or word in _WRITTEN_MARKS]
         if words:
             yield (*words, _STEM) if written.endswith(_STEM) else tuple(words)
-
-
-def has_words(text: str) -> bool:
-    """Whether a text has any letter or digit that could say something."""
-    return bool(_unmarked(tokens(text)))
 
 
 def _unmarked(words: Iterable[str]) -> tuple[str, ...]:
@@ -76,11 +94,19 @@ class Phrases:
         split = [(words, meaning) for meaning, all_of in phrases.items() for p in all_of for words in _spellings(p)]
         stems = [(words[0], meaning) for words, meaning in split if len(words) == 2 and words[1] == _STEM]
         self._shortest = min((len(stem) for stem, _ in stems), default=0)
+        self._begins_with_mark = any(words[0] in _MARKS for words, _ in split)
         for stem, meaning in dict.fromkeys(stems):
             self._stems.setdefault(stem[: self._shortest], []).append((stem, meaning))
         for words, meaning in dict.fromkeys(split):
             if not (len(words) == 2 and words[1] == _STEM):
                 self._whole.setdefault(words[0], []).append((words, meaning))
+
+    def may_begin_with(self, words: Iterable[str]) -> bool:
+        """Whether any of `words` begins a phrase: most texts have none."""
+        if self._begins_with_mark or not self._whole.keys().isdisjoint(words):
+            return True
+        shortest = self._shortest
+        return not self._stems.keys().isdisjoint([word[:shortest] for word in words])
 
     def at(self, words: Sequence[str], start: int) -> list[tuple[int, str]]:
         """(end, meaning) of each phrase that begins at `start`."""
@@ -238,30 +264,37 @@ class Vocabulary:
                         self._entire.setdefault(_unmarked(spelling), set()).add(name)
                 else:
                     meant.setdefault(name, []).append(phrase)
+        self._longest_entire = max(map(len, self._entire), default=0)
         self._phrases = Phrases(meant)
         self._others = Phrases({name: said["not"] for name, said in by_set.items() if said.get("not")})
         self._cues = cues or shipped_cues()
         self._remembered = lru_cache(maxsize=16384)(self._read)
 
-    def asking(self, text: str) -> frozenset[str]:
-        """The value sets that a text may mean."""
+    def asking(self, text: str) -> frozenset[str] | None:
+        """The value sets that a text may mean; None where it has no letter or digit that could say something."""
         return self._remembered(text) if len(text) <= _LONGEST_REMEMBERED else self._read(text)
 
     def denies(self, text: str) -> bool:
         """Whether a text names something of the vocabulary, and all that it names it denies or says of the family."""
-        return bool(self._phrases.all(tokens(text))) and not self.asking(text)
+        return not self.asking(text) and bool(self._phrases.all(tokens(text)))
 
-    def _read(self, text: str) -> frozenset[str]:
-        words = tokens(text)
-        entire = self._entire.get(_unmarked(words), ())
-        found = self._phrases.all(words)
-        if found and (others := self._others.all(words)):
+    def _read(self, text: str) -> frozenset[str] | None:
+        written = folded(text)
+        words = _words(written)
+        if not words:
+            return None
+        entire = self._entire.get(tuple(words), ()) if len(words) <= self._longest_entire else ()
+        if not self._phrases.may_begin_with(words):
+            return frozenset(entire)
+        parted = _TOKENS.findall(written)
+        found = self._phrases.all(parted)
+        if found and (others := self._others.all(parted)):
             found = [
                 (at, end, name)
                 for at, end, name in found
                 if not any(of == name and start <= at and end <= last for start, last, of in others)
             ]
-        unmeant = self._cues.unmeant(words, [(at, end) for at, end, _ in found])
+        unmeant = self._cues.unmeant(parted, [(at, end) for at, end, _ in found])
         return frozenset(name for at, end, name in found if (at, end) not in unmeant).union(entire)
 
 

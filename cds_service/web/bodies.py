@@ -8,7 +8,8 @@ import zlib
 from cds_service.hooks.errors import Malformed, NotJson, TooLarge
 from cds_service.hooks.request import is_utf8
 
-_JSON = frozenset({"application/json", "text/json", "application/json+fhir", "application/x-json", "text/x-json"})
+JSON_TYPES = ("application/json", "application/json+fhir", "application/x-json", "text/json", "text/x-json")
+"""Media types that are read, beside every one that ends with +json."""
 """Beside everything that ends in `+json`. The third is what DSTU2 called FHIR's JSON."""
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _MEMBERS = 16
@@ -22,7 +23,7 @@ _CHARSETS = frozenset({"utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859
 
 def is_json(media_type: str) -> bool:
     """Whether a body of this media type is read; none is taken for JSON."""
-    return not media_type or media_type in _JSON or media_type.endswith("+json")
+    return not media_type or media_type in JSON_TYPES or media_type.endswith("+json")
 
 
 def plain(body: bytes, encoding: str, charset: str, limit: int) -> bytes:

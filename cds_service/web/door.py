@@ -20,6 +20,8 @@ from typing import Any
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
 from cds_service.hooks.errors import Malformed, TooSlow
+from cds_service.web import metrics
+from cds_service.web.connections import Callers
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 """A WSGI application."""
@@ -97,26 +99,37 @@ class Body:
 
 
 class Door:
-    """A WSGI application as the server calls it (RSGI). `started` is given the event loop, before any request."""
+    """A WSGI application as the server calls it (RSGI).
+
+    `started` is given the event loop before any request; `ended` is called after the last answer.
+    """
 
     def __init__(
         self,
         application: Application,
         bounds: Bounds,
         started: Callable[[asyncio.AbstractEventLoop], None] = lambda loop: None,
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._application = application
         self._bounds = bounds
         self._started = started
+        self._ended = ended
         self._threads = ThreadPoolExecutor(bounds.threads, thread_name_prefix="call")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._callers = Callers()
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._started(loop)
 
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ended()
+
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         assert self._loop is not None
+        if self._callers.is_new(scope.client):
+            metrics.connection_used()
         has_length = scope.headers.get("content-length") is not None
         body = Body(protocol, self._loop, self._bounds.body_seconds, has_length)
         await self._loop.run_in_executor(self._threads, self._answer, scope, protocol, body)

@@ -77,6 +77,18 @@ SHED = Counter("ketamine_cds_shed", "Calls that were not judged because the serv
 CALLS = Gauge("ketamine_cds_calls_in_progress", "Calls in progress.", multiprocess_mode="livesum")
 BYTES = Gauge("ketamine_cds_bytes_in_flight", "Bytes of bodies in progress.", multiprocess_mode="livesum")
 THREADS = Gauge("ketamine_cds_threads", "Threads, as of the last call.", multiprocess_mode="livesum")
+CONNECTIONS = Gauge("ketamine_cds_connections_open", "Connections of the port.", multiprocess_mode="mostrecent")
+CONNECTIONS_WAITING = Gauge(
+    "ketamine_cds_connections_waiting",
+    "Those of them that no worker has accepted yet.",
+    multiprocess_mode="mostrecent",
+)
+CONNECTIONS_USED = Counter("ketamine_cds_connections_used", "Connections on which a first request came.")
+CONNECTION_OVERFLOWS = Gauge(
+    "ketamine_cds_connections_overflows",
+    "Connections that found no place to wait, on any port of this machine or container.",
+    multiprocess_mode="mostrecent",
+)
 WORKER_RESTARTS = Counter(
     "ketamine_cds_worker_restarts", "Workers that were replaced, by how they were lost.", ("reason",)
 )

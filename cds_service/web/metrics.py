@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 
 from cds_service.fhir.client import Answer, Source
+from cds_service.web.connections import Connections
 
 log = logging.getLogger("ketamine_cds")
 
@@ -186,6 +187,22 @@ def in_hand(calls: int, size: int) -> None:
     of.CALLS.set(calls)
     of.BYTES.set(size)
     of.THREADS.set(threading.active_count())
+
+
+def connection_used() -> None:
+    """A first request came on a connection."""
+    _instruments().CONNECTIONS_USED.inc()
+
+
+def connected(seen: Connections | None) -> None:
+    """The connections of the port, of all workers; None where the kernel does not say."""
+    if seen is None:
+        return
+    of = _instruments()
+    of.CONNECTIONS.set(seen.open)
+    of.CONNECTIONS_WAITING.set(seen.waiting)
+    if seen.overflows is not None:
+        of.CONNECTION_OVERFLOWS.set(seen.overflows)
 
 
 def worker_lost(why: str) -> None:

@@ -15,7 +15,7 @@ from cds_service.advise import Advice
 from cds_service.cards.model import EXTENSION
 from cds_service.cards.model import Response as HookResponse
 from cds_service.hooks import discovery
-from cds_service.web import metrics, traces
+from cds_service.web import connections, metrics, traces
 from cds_service.web.deployment import Deployment
 from cds_service.web.logs import OURS, Answered
 from cds_service.web.readiness import PATIENCE_SECONDS, Check, Health, Readiness
@@ -85,6 +85,7 @@ def register(app: Flask, deployment: Deployment) -> None:
 
     @app.get("/metrics")
     def exposed() -> Response:
+        metrics.connected(connections.now(deployment.settings.port))
         figures, media_type = metrics.exposed()
         return Response(figures, content_type=media_type)
 

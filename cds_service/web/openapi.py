@@ -16,12 +16,15 @@ from werkzeug.routing import Rule
 
 from cds_service.cards.model import Response as HookResponse
 from cds_service.hooks import discovery
+from cds_service.web.bodies import JSON_TYPES
 from cds_service.web.deployment import Deployment
 from cds_service.web.readiness import Health
 from cds_service.web.wire import answer
 
 OPENAPI = "3.1.0"
 _JSON = "application/json"
+_READ = (*JSON_TYPES, "application/fhir+json")
+"""The media types of a body. Any other that ends with +json is read as well."""
 _REF = "#/components/schemas/{name}"
 _METHODS = ("GET", "POST")
 _HIDDEN = ("static",)
@@ -226,7 +229,7 @@ def _operation(app: Flask, rule: Rule, method: str) -> Json:
     if rule.arguments:
         made["parameters"] = [_parameter(name) for name in sorted(rule.arguments)]
     if known.body is not None:
-        made["requestBody"] = {"required": True, "content": {_JSON: {"schema": _ref(known.body)}}}
+        made["requestBody"] = {"required": True, "content": {kind: {"schema": _ref(known.body)} for kind in _READ}}
     if known.is_signed:
         made["security"] = [{}, {"clientToken": []}]
     return made

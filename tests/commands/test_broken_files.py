@@ -23,6 +23,7 @@ from cds_service.cards import texts
 from cds_service.commands import serve
 from cds_service.deadline import Late
 from cds_service.errors import CdsError, ConfigurationError
+from cds_service.folders import CARDS
 from cds_service.hooks import clients, profiles
 from cds_service.patience import SaysWhy
 from cds_service.protocol import loader, overlay
@@ -117,8 +118,8 @@ def _words_of_a_value_set(folder: Path, patch: pytest.MonkeyPatch) -> Broken:
 
 def _shipped(part: str) -> Callable[[Path, pytest.MonkeyPatch], Broken]:
     def broken(folder: Path, patch: pytest.MonkeyPatch) -> Broken:
-        shutil.copytree(Path(loader.__file__).parent / "ketamine", folder / "ketamine")
-        first = sorted((folder / "ketamine" / part).glob("*.yaml"))[0]
+        shutil.copytree(CARDS / "ketamine", folder / "ketamine")
+        first = sorted((folder / "ketamine").glob(part))[0]
         first.write_bytes(first.read_bytes() + b"\n: : [\n")
         patch.setattr(loader, "load", functools.partial(LOAD, root=folder / "ketamine"))
         return {}, None
@@ -138,8 +139,8 @@ KINDS: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], Broken], tuple[str, 
     "a text without a summary": (_text_without_a_summary, ALL, f"{RULE}.md"),
     "a value set": (_value_set, ALL, "my_set.json"),
     "words of a value set": (_words_of_a_value_set, ALL, "dx_seizure.words.yaml"),
-    "shipped limits": (_shipped("limits"), ALL, "adverse_events.yaml"),
-    "shipped rules": (_shipped("rules"), ALL, ".yaml"),
+    "shipped limits": (_shipped("limits.yaml"), ALL, "limits.yaml"),
+    "shipped rules": (_shipped("rules/*/rule.yaml"), ALL, "rule.yaml"),
 }
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def _file(folder: Path, scenario: dict[str, Any], **other: Any) -> Path:
     path = folder / "request.json"
     path.write_bytes(encoded(hook_request(scenario) | other))
     return path
+
+
+def test_the_version_is_that_of_the_package_and_of_the_protocol(run: Any) -> None:
+    status, output, errors = run("--version")
+    assert (status, errors) == (0, "")
+    protocol = loaded_once().protocol
+    assert output == f"ketamine-cds {version('ketamine-cds')}, protocol {protocol.id} {protocol.version}\n"
 
 
 # check -------------------------------------------------------------------------------------------------------------

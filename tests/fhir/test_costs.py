@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cds_service import transport
+from cds_service import bounds, transport
 from cds_service.deadline import Deadline
 from cds_service.fhir import bundles
-from cds_service.fhir.client import MAX_TOKEN, MOST_REFERENCES, Answer, FhirServers, Limits, read_named
+from cds_service.fhir.client import MAX_TOKEN, Answer, FhirServers, Limits, read_named
 from tests.fhir.test_client import DEADLINE, GRACE, PLENTY, SEARCH, TOKEN, allowed, conditions, within
 from tests.servers.local import FOREVER, Received, Reply, local_server
 
@@ -160,6 +160,6 @@ def test_a_reference_is_read_only_where_it_names_such_a_resource(reference: str 
 @pytest.mark.parametrize("more", [0, 1, 2000])
 def test_of_many_references_the_first_are_read_each_once(more: int) -> None:
     asked = Asked()
-    references = [f"Medication/{i}" for i in range(MOST_REFERENCES + more) for _ in range(2)]
+    references = [f"Medication/{i}" for i in range(bounds.REFERENCES + more) for _ in range(2)]
     list(read_named(asked, "Medication", references, None))
-    assert asked.urls == [f"Medication/{i}" for i in range(MOST_REFERENCES)]
+    assert asked.urls == [f"Medication/{i}" for i in range(bounds.REFERENCES)]

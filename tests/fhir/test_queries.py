@@ -1,6 +1,7 @@
 """The prefetch templates: what the specification recommends, and what a hospital's server is asked."""
 
 import re
+from typing import Any
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from cds_service.fhir import queries
 from cds_service.fhir.queries import Query
 from cds_service.fhir.resources import TYPES
+from cds_service.knowledge import Knowledge
+from cds_service.protocol import model
 from cds_service.terminology import valuesets
 
 SETS = valuesets.load()
@@ -88,7 +91,7 @@ def test_a_search_by_code_asks_for_the_loinc_codes_of_each_of_its_sets_and_for_n
         of_set = {member.code for system, member in SETS[name].members if system == "http://loinc.org"}
         # RASS has no LOINC code; without its SNOMED CT codes the search would never ask for it.
         of_set = of_set or {member.code for system, member in SETS[name].members if system == SNOMED_CT}
-        assert of_set
+        assert of_set or SETS[name].no_codes, "a set without codes waits for those of a site"
         assert of_set <= query.codes
     for code in codes:
         system = "http://loinc.org" if re.fullmatch(r"\d+-\d", code) else SNOMED_CT
@@ -142,3 +145,20 @@ def test_no_id_breaks_out_of_its_place_in_the_url(identifier: str) -> None:
         elif identifier.strip("."):  # what a path of dots means is decided by is_below
             assert unquote(parts.path) == f"/fhir/{query.type}/{identifier}"
             assert not parts.query
+
+
+def test_every_set_of_observations_that_a_rule_reads_is_asked_for(knowledge: Knowledge) -> None:
+    """Also those without codes, which a site may give: its own are then searched for like the others."""
+
+    def read(clause: Any) -> set[str]:
+        named = clause.sets if isinstance(clause, model.ObservationIs | model.SymptomIs) else ()
+        parts = (
+            *getattr(clause, "of", ()),
+            *(p for p in getattr(clause, "unless_later", ()) if not isinstance(p, str)),
+        )
+        return {name.partition("/")[0] for name in named}.union(*map(read, parts))
+
+    rules = knowledge.protocol.rules.values()
+    clauses = [part.when for rule in rules for part in (*rule.tiers, *rule.changes) if part.when is not None]
+    asked = {name for query in knowledge.queries for name in query.sets}
+    assert set().union(*map(read, clauses)) - asked == set()

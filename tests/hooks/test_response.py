@@ -16,10 +16,9 @@ from fhir.resources.R4B.medicationrequest import MedicationRequest
 from cds_service.cards.model import EXTENSION
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge
-from cds_service.protocol.loader import parse_yaml
 from tests.hooks.client import Service, card, encoded, topics, updates
 from tests.hooks.conformance import INVARIANTS, decoded, faults
-from tests.scenarios.build import concept, hook_request, quantity
+from tests.scenarios.build import concept, hook_request, quantity, scenarios
 
 ROOT = Path(__file__).parents[2]
 CHANGED = re.compile(
@@ -47,15 +46,7 @@ AROUND_THE_DOSAGE: dict[str, Any] = {
 }
 
 
-def _scenarios() -> list[Any]:
-    made = []
-    for path in sorted((ROOT / "tests" / "scenarios").glob("*.yaml")):
-        for scenario in parse_yaml(path.read_text("utf-8"), path.name):
-            made.append(pytest.param(scenario, id=f"{path.stem}: {scenario['name']}"))
-    return made
-
-
-SCENARIOS = _scenarios()
+SCENARIOS = [pytest.param(scenario, id=f"{file}: {scenario['name']}") for file, scenario in scenarios()]
 WORKED_EXAMPLES = [scenario for scenario in SCENARIOS if scenario.id.startswith("worked_examples")]
 EXAMPLES = sorted((ROOT / "examples").glob("*.json"))
 

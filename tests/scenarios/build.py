@@ -7,8 +7,8 @@ order of racemic ketamine for acute pain with a supply for a day.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -552,15 +552,19 @@ def _bundle(resources: list[dict[str, Any]]) -> dict[str, Any]:
     return bundle | ({"entry": entries} if entries else {})
 
 
-def scenarios() -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file, scenario): those of each rule, in its folder, and those of no single one, in this folder."""
-    of_rules = {path.parent.name: path for path in sorted(CARDS.glob("*/rules/*/scenarios.yaml"))}
-    for name, path in {
-        **of_rules,
-        **{path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))},
-    }.items():
-        for scenario in parse_yaml(path.read_text("utf-8"), name):
-            yield name, scenario
+@functools.cache
+def scenarios() -> tuple[tuple[str, dict[str, Any]], ...]:
+    """(file, scenario): those of each rule, in its folder, and those of no single one, in this folder.
+
+    The same objects each time.
+    """
+    of_rules = [(path.parent.name, path) for path in sorted(CARDS.glob("*/rules/*/scenarios.yaml"))]
+    of_none = [(path.stem, path) for path in sorted(Path(__file__).parent.glob("*.yaml"))]
+    return tuple(
+        (name, scenario)
+        for name, path in (*of_rules, *of_none)
+        for scenario in parse_yaml(path.read_text("utf-8"), name)
+    )
 
 
 def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:

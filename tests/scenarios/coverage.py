@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from cds_service.advise import explain
-from cds_service.fhir.client import NoSource
 from cds_service.hooks.errors import HookError
-from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import SEVERITIES, OrderIs, Rule
-from cds_service.rules.outcome import Outcome
-from tests.scenarios.build import NOW, scenarios, sent
+from tests.scenarios.build import scenarios, sent
+from tests.scenarios.judged import ended, endings, judge
 
 WORDS = (*SEVERITIES, "hidden", "suppressed", "could not tell", "clear")
 """The words of `expect` that name rules."""
@@ -50,27 +48,16 @@ class Covered:
             for rule in expect.get(word, ()):
                 self.named[word].setdefault(rule, []).append((count, scenario["name"]))
         told = {rule for word in (*FIRED, "suppressed") for rule in expect.get(word, ())}
-        request = sent(scenario)
-        for outcome in _outcomes(request, scenario, self.knowledge):
-            if outcome.status == "could-not-tell":
-                self.ever_untold.add(outcome.rule.id)
-            if outcome.rule.id in told and outcome.status in ("fired", "suppressed"):
-                self.changed.setdefault((outcome.rule.id, outcome.because or ""), []).append(scenario["name"])
-                if outcome.status == "fired":
-                    self.fired.add((outcome.rule.id, outcome.tier or ""))
-        for outcome in _outcomes(replace(request, prefetch={}), scenario, self.knowledge):
-            if outcome.status == "could-not-tell":
-                self.ever_untold.add(outcome.rule.id)
-
-
-def _outcomes(request: HookRequest, scenario: dict[str, Any], knowledge: Knowledge) -> Iterator[Outcome]:
-    signing = scenario.get("hook", "order-sign") == "order-sign"
-    try:
-        judged = explain(request, signing, knowledge, NoSource(), NOW)[0]
-    except HookError:  # without its data there is nothing to judge: that is no outcome
-        return
-    for order in judged:
-        yield from order.outcomes
+        for rule, status, tier, because in ended(scenario, self.knowledge):
+            if status == "could-not-tell":
+                self.ever_untold.add(rule)
+            if rule in told and status in ("fired", "suppressed"):
+                self.changed.setdefault((rule, because or ""), []).append(scenario["name"])
+                if status == "fired":
+                    self.fired.add((rule, tier or ""))
+        with suppress(HookError):  # without its data there may be nothing to judge: that is no outcome
+            made = judge(scenario, self.knowledge, replace(sent(scenario), prefetch={}))
+            self.ever_untold.update(each.rule for each in endings(made) if each.status == "could-not-tell")
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from cds_service.knowledge import Knowledge
+from docs import coverage_page
 from tests.scenarios.build import scenarios
 from tests.scenarios.coverage import Covered, gaps, needs_an_order_set, rests_on_no_codes, rows
 
@@ -77,3 +79,8 @@ def test_scenarios_that_are_taken_away_show_as_gaps(covered: Covered) -> None:
         for word, named in covered.named.items()
     }
     assert gaps(less) == [f"bp-uncontrolled: {column}" for column in ("fires", "clear", "untold", "suppressed")]
+
+
+def test_the_coverage_page_is_what_make_docs_would_write(covered: Covered) -> None:
+    page = (Path(__file__).parents[2] / coverage_page.PAGE).read_text("utf-8")
+    assert page == coverage_page.coverage(covered), "run make docs"

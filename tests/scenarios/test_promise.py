@@ -14,14 +14,10 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
+from tests.promise import silent, watching
 from tests.scenarios.build import NOW, hook_request, scenarios
 
 FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
-SAID = {"failed", "not-sent", "not-placed"}
-"""Why a rule may be untold that leaves no order without a card. Never measured is part of the rule, and what is not
-judged by this software is said at its start."""
-
-
 NAMES = {"bodySize": "weight"}
 """The rule on the missing weight speaks for its list."""
 
@@ -29,20 +25,6 @@ NAMES = {"bodySize": "weight"}
 def asked(body: dict[str, Any], knowledge: Knowledge, sends: frozenset[str] | None = None) -> Advice:
     request = parse(lenient.encode(body), body["hook"])
     return advice(request, body["hook"] == "order-sign", knowledge, NoSource(), NOW, sends=sends)
-
-
-def silent(made: Advice) -> list[tuple[str, str]]:
-    """(rule, reason) of what was not checked in an answer without cards, though it could have warned."""
-    if made.response.cards:
-        return []
-    return [
-        (outcome.rule.id, reason.says)
-        for judged in made.judged
-        for outcome in judged.outcomes
-        if any(tier.severity != "info" for tier in outcome.rule.tiers)
-        for reason in (*outcome.reasons, *outcome.exceptions)
-        if reason.kind in SAID
-    ]
 
 
 def could_not_check(made: Advice) -> Card | None:
@@ -67,6 +49,27 @@ def quiet(knowledge: Knowledge) -> list[dict[str, Any]]:
                 found.append(body)
     assert len(found) > 100
     return found
+
+
+def test_the_promise_is_looked_at_where_it_could_be_broken(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that kept to itself what it did not understand would be found, and so would one that lost a list."""
+    unread = hook_request(
+        {"patient": {"vitals": [{"code": "8480-6", "raw": {"effectiveDateTime": None}}]}, "order": ORDER["order"]}
+    )
+    body = hook_request(ORDER)
+    failed = {**body, "prefetch": {**body["prefetch"], "procedures": FAILED}}
+    with watching() as watch:
+        for sent in (unread, failed, body):
+            asked(sent, knowledge)
+    assert (watch.quiet, watch.broken) == (1, [])
+    monkeypatch.setattr("cards.compose.could_not_check.gaps", lambda *_, **__: ([], []))
+    with watching() as watch:
+        for sent in (unread, failed, body):
+            asked(sent, knowledge)
+    assert watch.quiet == 3
+    assert {kind for _, kind, _ in watch.broken} == {"failed", "not-placed"}
 
 
 def test_each_list_that_fails_is_said_on_a_card_that_warns(quiet: list[dict[str, Any]], knowledge: Knowledge) -> None:

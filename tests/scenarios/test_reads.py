@@ -41,6 +41,7 @@ READS: dict[str, tuple[str, ...]] = {
     "has_allergy_list": ("allergies",),
     "acts": ("procedures",),
     "acts_by_set": ("procedures",),
+    "open_acts": ("procedures",),
     "encounter": ("encounter",),
     "setting": ("encounter",),
     "medicines": MEDICINES,

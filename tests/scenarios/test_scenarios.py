@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from cds_service.advise import advise, explain
 from cds_service.cards.model import EXTENSION, Card
-from cds_service.fhir.client import NoSource
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import SEVERITIES
-from tests.scenarios.build import NOW, scenarios, sent
+from tests.scenarios.build import scenarios
+from tests.scenarios.judged import endings, judge_once
 
 EXPECTATIONS = {
     "critical", "warning", "info", "nothing", "offers", "offers nothing", "summary", "could not tell", "suppressed",
@@ -29,9 +28,8 @@ def test_scenario(scenario: dict[str, Any], knowledge: Knowledge) -> None:
     expect = scenario["expect"]
     unknown = set(expect) - EXPECTATIONS if isinstance(expect, dict) else set()
     assert not unknown, f"a scenario expects no {unknown}"
-    hook = scenario.get("hook", "order-sign")
-    request = sent(scenario)
-    answer = advise(request, hook == "order-sign", knowledge, NoSource(), NOW)
+    made = judge_once(scenario, knowledge)
+    answer = made.response
     encode(answer)
     told = _told(answer.cards)
     if expect == "nothing":
@@ -41,9 +39,8 @@ def test_scenario(scenario: dict[str, Any], knowledge: Knowledge) -> None:
     assert told == {rule: severity for severity in SEVERITIES for rule in expect.get(severity, [])}
     _check_words(expect, answer.cards)
     statuses: dict[str, set[str]] = {}
-    for judged in explain(request, hook == "order-sign", knowledge, NoSource(), NOW)[0]:
-        for outcome in judged.outcomes:
-            statuses.setdefault(outcome.rule.id, set()).add(outcome.status)
+    for each in endings(made):
+        statuses.setdefault(each.rule, set()).add(each.status)
     for word, status in STATUSES.items():
         for rule in expect.get(word, []):
             assert status in statuses[rule], f"{rule} is {statuses[rule]}"

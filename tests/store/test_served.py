@@ -29,7 +29,7 @@ from tests.servers.local import unused_port
 from tests.servers.postgres import Postgres
 from tests.timing import least
 
-PATIENCE = 60
+PATIENCE = 180
 SIGN = "/cds-services/ketamine-order-sign"
 JSON = {"Content-Type": "application/json"}
 CLIENTS = 4

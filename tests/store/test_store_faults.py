@@ -18,6 +18,7 @@ from cds_service.hooks.replay import PATIENCE_SECONDS, SqlReplayGuard
 from cds_service.store import engines, retention
 from cds_service.store.engines import StoreError
 from cds_service.store.keys import Key
+from cds_service.store.migrate import HEAD
 from cds_service.store.store import Store
 from tests.servers.postgres import Postgres, postgres
 from tests.store.build import NOW, ORDER, feedback, invocation
@@ -132,7 +133,7 @@ def test_a_store_of_a_newer_version_is_left_alone_and_records_wait(store: Store,
     assert (older.writer.waiting, older.writer.dropped, older.is_well()) == (1, 0, False)
     assert not list(file.parent.glob("*.broken-*"))
     with sqlite3.connect(file) as other:
-        other.execute("UPDATE alembic_version SET version_num = '0001'")
+        other.execute("UPDATE alembic_version SET version_num = ?", (HEAD,))
     assert within(SOON, lambda: older.writer is not None and older.writer.written == 1)
     older.close()
 

@@ -178,7 +178,7 @@ def test_where_no_code_says_it_the_name_does_and_that_is_said(text: str, expecte
 @pytest.mark.parametrize(
     "text",
     [
-        "", "water for injection", "ethanol 70 %", "glucose 5 %", "apomorphine", "apo-morphine 10 mg", "morphin",
+        "", "water for injection", "ethanol 70 %", "glucose 5 %", "apomorphine", "apo-morphine 10 mg", "morphinan",
         "monoacetylmorphine", "morphineX", "angiotensin II receptor blocker", "caffeine-free tea", "opioids",
         "sodium chloride 0.9 %", "benzodiazepine", "lisinoprilat", "ketorolacum", "midazolam2",
     ],

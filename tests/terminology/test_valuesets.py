@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from decimal import Decimal
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,12 @@ from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service.folders import CARDS, COMMON
+from cds_service.protocol.loader import load as load_protocol
 from cds_service.terminology import valuesets
 from cds_service.terminology.systems import canonical_system
 from cds_service.terminology.valuesets import ValueSetError, ValueSets
+from tests.terminology.test_vocabulary import sets_of
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"
@@ -32,7 +34,7 @@ CDC_RACE = "urn:oid:2.16.840.1.113883.6.238"
 V3_ROUTE = "http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration"
 
 SHIPPED = sorted(
-    (resources.files("cds_service.terminology") / "valuesets").iterdir(),
+    (COMMON / "valuesets").iterdir(),
     key=lambda file: file.name,
 )
 
@@ -562,9 +564,8 @@ def test_a_shipped_set_says_what_it_is_what_reads_it_and_what_it_must_not_hold(f
 
 
 def test_the_rules_that_a_set_says_it_is_read_by_read_it() -> None:
-    rules = resources.files("cds_service.protocol") / "ketamine" / "rules"
-    text = "".join(file.read_text("utf-8") for file in rules.iterdir())
-    by_rule = {part.partition("\n")[0].strip(): part for part in re.split(r"(?m)^ *-? *id: ", text)[1:]}
+    shared = (COMMON / "facts.yaml").read_text("utf-8")
+    by_rule = {file.parent.name: file.read_text("utf-8") + shared for file in CARDS.glob("*/rules/*/rule.yaml")}
     for file in SHIPPED:
         resource = json.loads(file.read_bytes())
         named = re.search(r"Read by .*?\bthe rules? ([a-z0-9, -]+)\.", resource["description"])
@@ -650,6 +651,37 @@ def test_only_systems_that_a_server_can_descend_are_marked_for_it(sets: ValueSet
     for name, systems in marked.items():
         assert systems == {SNOMED}
         assert any(system == SNOMED for system, _ in sets[name].members)
+
+
+NOT_MARKED = {
+    "adverse_events": "chronic disease lies below complaints",
+    "ae_hallucination_dissociation": "chronic disease lies below complaints",
+    "ae_headache_dizziness": "chronic disease lies below complaints",
+    "ae_hypertension": "chronic disease lies below complaints",
+    "ae_nausea": "chronic disease lies below complaints",
+    "ae_oversedation": "chronic disease lies below complaints",
+    "allergy_anaesthetic_unspecific": "an allergy to any other drug lies below it",
+    "dx_cystitis_gu": "infections lie below it, which are a group of their own",
+    "dx_lactation": "disorders of the breast lie near it",
+    "dx_porphyria_unspecified": "porphyrias that are not acute lie below it",
+    "dx_pregnancy": "delivery and miscarriage lie below it",
+    "dx_pregnancy_possible": "it holds what is not known",
+    "dx_raised_icp_direct": "normal-pressure hydrocephalus lies below it",
+    "dx_sterilisation_menopause": "it only quiets: doubt means no",
+    "dx_substance_use": "remission lies below it",
+    "ketamine_drug": "the recogniser of drugs knows products",
+    "proc_eye_surgery": "operations that do not open the eye lie below it",
+    "ventilated": "it only quiets: doubt means no",
+}
+"""Sets of SNOMED codes that a rule reads and of which nothing below a code is meant."""
+
+
+def test_every_set_that_snomed_could_descend_is_marked_or_says_why_not(sets: ValueSets) -> None:
+    rules = load_protocol(sets).rules.values()
+    clauses = [part.when for rule in rules for part in (*rule.tiers, *rule.changes) if part.when is not None]
+    read = {name for clause in clauses for name in sets_of(clause)}
+    coded = {name for name in read if any(system == SNOMED for system, _ in sets[name].members)}
+    assert {name for name in coded if not sets[name].descendants} == set(NOT_MARKED)
 
 
 def test_no_two_shipped_sets_share_a_name_and_none_is_lost(sets: ValueSets) -> None:

@@ -3,7 +3,6 @@
 import json
 import time
 import unicodedata
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service.folders import COMMON
 from cds_service.protocol.loader import load as load_protocol
 from cds_service.protocol.loader import parse_yaml
 from cds_service.terminology import valuesets
@@ -19,7 +19,7 @@ from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, Vocabulary
 
 FILE = Path(__file__).with_name("texts.yaml")
 TEXTS: list[dict[str, Any]] = parse_yaml(FILE.read_text("utf-8"), FILE.name)
-WORDS = read(resources.files("cds_service.terminology").joinpath("words"))
+WORDS = read(COMMON / "vocabularies")
 PHRASES = [(name, language, phrase) for name, said in WORDS.items() for language in said for phrase in said[language]]
 
 
@@ -100,7 +100,7 @@ def test_every_set_of_problems_allergies_or_procedures_behind_a_warning_has_its_
     """A rule with a critical or warning tier: at least eight phrases in English and four in each other language."""
     rules = load_protocol(sets).rules.values()
     serious = [tier for rule in rules for tier in rule.tiers if tier.severity in ("critical", "warning")]
-    named = {name for tier in serious if tier.when is not None for name in _named(tier.when)}
+    named = {name for tier in serious if tier.when is not None for name in sets_of(tier.when)}
     assert len(named) > 30
     for name in named - {
         "allergy_ketamine",
@@ -113,14 +113,15 @@ def test_every_set_of_problems_allergies_or_procedures_behind_a_warning_has_its_
             assert len(said[language]) >= 4, (name, language)
 
 
-def _named(clause: Any) -> set[str]:
+def sets_of(clause: Any) -> set[str]:
+    """The sets of problems, complaints, allergies and procedures that a clause names."""
     found = set()
     if type(clause).__name__ in ("ConditionIs", "SymptomIs", "AllergyIs", "ProcedureIs"):
         found |= {reference.partition("/")[0] for reference in (*clause.sets, *getattr(clause, "asks", ()))}
         later = getattr(clause, "unless_later", ())
         found |= {name for name in later if isinstance(name, str)}
     for part in getattr(clause, "of", ()):
-        found |= _named(part)
+        found |= sets_of(part)
     return found
 
 

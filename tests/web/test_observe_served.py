@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import random
 import re
+import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,10 @@ def _secrets(request: Mapping[str, Any]) -> set[str]:
         "valueString",
     }
     return {text for key, text in _strings(request) if key in told and len(text) > 3}
+
+
+def _figures(served: Running) -> dict[Any, float]:
+    return samples(requests.get(f"{served.base}/metrics", timeout=PATIENCE).text)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +113,25 @@ def test_the_figures_of_all_workers_are_added_up(served: Running) -> None:
     for _ in range(40):
         requests.get(f"{served.base}/cds-services", timeout=PATIENCE)
     assert {counted() for _ in range(10)} == {before + 40}
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="the kernel does not tell its connections")
+def test_connections_are_counted_whether_or_not_they_ask_anything(served: Running) -> None:
+    def figure(name: str) -> float:
+        return sum(
+            value for (full, _), value in _figures(served).items() if full == f"ketamine_cds_connections_{name}"
+        )
+
+    opened, used = figure("open"), figure("used_total")
+    address = ("127.0.0.1", int(served.base.rpartition(":")[2]))
+    with closing(HTTPConnection(*address, timeout=PATIENCE)) as asking, socket.create_connection(address):
+        for _ in range(2):
+            asking.request("GET", "/healthz")
+            asking.getresponse().read()
+        assert figure("open") >= opened + 2
+        assert 1 <= figure("used_total") - used <= 4, "one for each of these readings, one for both that asked"
+    assert figure("waiting") >= 0
+    assert figure("overflows") >= 0
 
 
 def test_the_log_lines_of_a_served_run_are_json_with_a_request_id(served: Running) -> None:

@@ -18,11 +18,13 @@ from schemathesis.schemas import BaseSchema
 
 from cds_service.knowledge import Knowledge
 from cds_service.web import openapi
+from cds_service.web.bodies import JSON_TYPES
 from tests.hooks.client import client, encoded
 from tests.hooks.test_response import EXAMPLES
 from tests.scenarios.build import hook_request
 
 JSON = "application/json"
+schemathesis.serializer.alias([kind for kind in JSON_TYPES if kind != JSON], JSON)
 EXAMPLES_OF_EACH = 40
 CHECKED = (
     # A faulty order is judged all the same, so what the schema calls invalid may be answered with cards, and what it
@@ -120,6 +122,14 @@ def test_an_example_and_its_answer_are_as_described(path: Path, http: FlaskClien
 def test_an_error_is_as_described(http: FlaskClient, described: dict[str, Any]) -> None:
     for method, path in (("POST", "/cds-services/none"), ("GET", "/nothing"), ("PUT", "/cds-services")):
         _validator(described, "OperationOutcome").validate(http.open(path, method=method).get_json())
+
+
+def test_every_media_type_that_is_described_is_read(http: FlaskClient, described: dict[str, Any]) -> None:
+    body = encoded(hook_request({"order": {"rate": "0.2 mg/kg/h"}}))
+    kinds = described["paths"]["/cds-services/{service_id}"]["post"]["requestBody"]["content"]
+    assert {JSON, "application/fhir+json", "application/json+fhir", "text/json"} <= set(kinds)
+    for kind in kinds:
+        assert http.post("/cds-services/ketamine-order-sign", data=body, content_type=kind).status_code == 200, kind
 
 
 def test_the_shapes_of_parts_of_a_card_are_those_of_the_code(described: dict[str, Any], http: FlaskClient) -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import requests
 
+from bench.servers import Server
 from cds_service.commands import workers as supervision
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
@@ -35,13 +36,7 @@ HUNG_SECONDS = 3
 
 def workers(service: Running) -> set[int]:
     """The processes that the parent has started to serve, a spare one among them."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    rows = [line.split(None, 2) for line in listed.splitlines()]
-    return {
-        int(pid) for pid, parent, command in rows if int(parent) == service.process.pid and "spawn_main" in command
-    }
+    return set(Server(0, service.process.pid).workers())
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
@@ -261,6 +256,28 @@ def test_a_call_that_is_in_progress_is_answered_before_the_end(tmp_path: Path) -
             assert arrived.wait(PATIENCE)
             assert running.stop() == 0
             assert call.result(PATIENCE).json()["cards"]
+
+
+def test_the_interrupt_of_a_terminal_does_not_end_a_worker_by_itself(service: Running) -> None:
+    """It reaches every process; only the parent acts on it, and stops the workers in order."""
+    before = _complete(service)
+    for pid in before:
+        os.kill(pid, signal.SIGINT)
+    assert judged(service)
+    time.sleep(4 * LOOK)
+    assert workers(service) == before
+    assert service.process.poll() is None
+
+
+def test_ctrl_c_under_load_ends_without_a_word_and_with_every_answer_recorded(tmp_path: Path) -> None:
+    with started(tmp_path, None, KETAMINE_CDS_WORKERS="2", KETAMINE_CDS_LOG_LEVEL="ERROR") as running:
+        said = running.wait_for("Listening on ")
+        with Load(running) as load:
+            os.killpg(running.process.pid, signal.SIGINT)
+            assert running.process.wait(PATIENCE) == 0
+        assert running.said == said
+        with closing(sqlite3.connect(tmp_path / "state" / "store.sqlite")) as store:
+            assert store.execute("SELECT count(*) FROM invocation").fetchone() == (len(load.answered),)
 
 
 @pytest.mark.timing

@@ -7,6 +7,8 @@ from datetime import datetime
 from fractions import Fraction
 from operator import attrgetter, ge, gt, le, lt
 
+from cds_service.chart.facts import Fact
+from cds_service.figures import show
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import AmountIs
 from cds_service.rules.case import Case
@@ -16,6 +18,7 @@ from cds_service.rules.dose_finding import (
     How,
     Measured,
     View,
+    is_session,
     may_clear,
     unread_dose,
     views,
@@ -51,10 +54,21 @@ def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
             else:
                 doubts.append(found)
     if passed:
-        return Verdict(True, amounts=tuple(passed))
+        return Verdict(True, (_fact(passed, case),), amounts=tuple(passed))
     if unread := unread_dose(case):
         doubts.append(unread)
     return Verdict(None, reasons=tuple(dict.fromkeys(doubts))) if doubts else NO
+
+
+def _fact(passed: Sequence[Measured], case: Case) -> Fact:
+    """The worst of the amounts, for a rule that says what it rests on."""
+    known = [(amount.figure, amount) for amount in passed if amount.figure is not None]
+    if not known:
+        return Fact("no time is stated", case.order.reference)
+    worst = min if passed[0].unit == MINUTES else max
+    figure, amount = worst(known, key=lambda each: each[0])
+    shown = show(figure, *((case.number(amount.limit),) if amount.limit is not None else ()))
+    return Fact(f"{shown} {amount.unit}", case.order.reference, shown)
 
 
 class _NoIdealWeight(Exception):
@@ -63,14 +77,15 @@ class _NoIdealWeight(Exception):
 
 
 def _ideal(case: Case) -> list[Body]:
-    """Given by actual weight, judged by the ideal one."""
-    actual = dosing_weight(case).shown
+    """Given by each weight that may be the patient's, judged by the ideal one."""
+    weight = dosing_weight(case)
+    actual = weight.shown
     if actual is None or actual.kg is None:
         raise _NoIdealWeight(Reason("weight", "there is no usable weight"))
     ideal = ideal_weight(case, actual.kg)
     if ideal.kg is None:
         raise _NoIdealWeight(Reason("height", ideal.why_not or "the ideal body weight is not known"))
-    return [Body(actual.kg, ideal.kg)]
+    return list(dict.fromkeys(Body(body.given_by, ideal.kg) for body in weight.bodies))
 
 
 class _Measure:
@@ -86,10 +101,13 @@ class _Measure:
         if self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
             # Whatever it is for and however it is given, it may be such a dose.
             yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
-        if self.clause.use and self.here.use not in self.clause.use:
+        if self.clause.use and self.here.use.name not in self.clause.use:
             return
-        own = [each for each in self.here.own if self._is_meant(each.step)]
-        for each in own:
+        for each in self.here.own:
+            if not (self._is_of_kind(each.step) or self.clause.repeats or each.step.kind is None):
+                continue
+            if not self._is_meant(each.step):
+                continue
             yield from self._alone(each.step)
             if self.is_rate and self.clause.repeats:
                 yield from self._repeated(each.step)
@@ -104,16 +122,9 @@ class _Measure:
         clause = self.clause
         if self._limit(self.named, step) is None:
             return False
-        if clause.session is not None and self._is_session(step) is not clause.session:
+        if clause.session is not None and is_session(step, self.here.use, self.case) is not clause.session:
             return False
         return not clause.pushed or self._is_push(step)
-
-    def _is_session(self, step: Step) -> bool:
-        """A finite dose that is judged by the rules of its use; a longer one is judged by its rate."""
-        if self.here.use != "depression":
-            return False
-        longest = self.case.number("depression-minutes-longest")
-        return step.finite and (step.minutes is None or step.minutes <= longest)
 
     def _is_push(self, step: Step) -> bool:
         """Method or route say push, or the stated time is no longer than a bolus."""
@@ -191,7 +202,7 @@ class _Measure:
             yield why_unknown(steps[0], self.case)
         elif self._is_past(figure, steps[0]):
             limit = self._limit(self.named, steps[0])
-            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use)
+            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use.name)
         elif self._may_rise(figure, steps[0]) and (reason := may_clear(steps[0], self.case)):
             yield reason
 
@@ -235,4 +246,4 @@ class _Measure:
 
     def _timed(self, step: Step, minutes: Fraction | None) -> Measured:
         limit = self._limit(self.named, step)
-        return Measured(minutes, MINUTES, limit, (step,), "step", self.here.body, self.here.use)
+        return Measured(minutes, MINUTES, limit, (step,), "step", self.here.body, self.here.use.name)

@@ -219,9 +219,23 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict
                 value, limit = _in_unit_of(m, limits, case)
             except units.UnitError as error:
                 return _not_understood(m, case, str(error))
+            if not _is_certain(m, value, limit):
+                return _not_understood(m, case, _INEXACT)
             if not holds(value, limit):
                 return NO
     return _measured(m, case)
+
+
+def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
+    """Whether a value with a comparator lies on one side of a limit, whatever it is: > 200 is above 180."""
+    match m.quantity.comparator if m.quantity is not None else None:
+        case None:
+            return True
+        case ">" | ">=":
+            return value > limit
+        case "<" | "<=":
+            return value < limit
+    return False
 
 
 def _measured(m: Measurement, case: Case) -> Verdict:
@@ -247,8 +261,6 @@ def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Frac
         return Fraction(points), case.number(limits[0])
     if m.quantity is None or m.quantity.value is None:
         raise units.UnitError("it has no value" if value_of(m.part) is None else "it is not a number with a unit")
-    if m.quantity.comparator:
-        raise units.UnitError(_INEXACT)
     fault: units.UnitError | None = None
     for name in limits:
         unit = case.limit(name).unit

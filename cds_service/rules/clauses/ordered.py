@@ -52,7 +52,7 @@ def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdi
     order = case.order
     if clause.indication and not order.indication.all.intersection(clause.indication):
         return NO
-    if clause.analgesic and not order.indication.is_analgesic:
+    if clause.analgesic and not order.indication.is_default:
         return NO
     if clause.context and not order.indication.contexts.intersection(clause.context):
         return NO

@@ -41,8 +41,8 @@ def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> V
         return Verdict(
             None, reasons=(not_placed(f"{undated.name} has no date", undated.reference, short=undated.name),)
         )
-    may_be_open = clause.status != "inactive" and clause.undated != "only"
-    asked = _asked("a problem", clause, case.chart.open_problems) if may_be_open else ()
+    may_be = [p for p in case.chart.open_problems if clause.status in ("any", "active" if p.active else "inactive")]
+    asked = _asked("a problem", clause, may_be) if clause.undated != "only" else ()
     entries = case.chart.account.open((*clause.sets, *clause.asks), "problem")
     return _untold(asked, nothing_found(case, entries, "conditions"))
 
@@ -203,7 +203,9 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
         return _untold(doses, left) if doses or left.reasons else Verdict(True)
     if found:
         return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
-    asked = [p for p in case.chart.open_problems if p.when is None or case.chart.age_within(p.when, window)]
+    asked = [
+        p for p in case.chart.open_problems if p.active and (p.when is None or case.chart.age_within(p.when, window))
+    ]
     left = symptoms_left_open(clause, case, lambda when: case.chart.may_be_within(when, window))
     return _untold(_asked("a problem", clause, asked), left)
 

@@ -63,6 +63,28 @@ def evaluate(clause: model.Clause, case: Case, since: datetime | None = None) ->
     return _WAYS[type(clause)](clause, case, since)
 
 
+def evaluate_once(clause: model.Clause, case: Case, *name: str) -> Verdict:
+    """As `evaluate`, and once for all orders of a drug where the clause asks nothing of the order.
+
+    `name` is what the clause is known by in its protocol.
+    """
+    if kept(clause, "rests-on-patient", _rests_on_patient):
+        return case.of_patient(("clause", *name), lambda: evaluate(clause, case))
+    return evaluate(clause, case)
+
+
+def _rests_on_patient(clause: model.Clause) -> bool:
+    """Whether it asks nothing of the order that is judged."""
+    match clause:
+        case model.Any() | model.All() | model.Not() | model.Unless():
+            return all(map(_rests_on_patient, clause.of))
+        case model.ConditionIs():
+            return all(map(_rests_on_patient, clause.unless_later))
+        case model.SymptomIs():
+            return clause.answered_by_cut is None
+    return not isinstance(clause, (model.OrderIs, model.AmountIs))
+
+
 def _evaluated(part: model.Clause, case: Case, since: datetime | None) -> Verdict:
     """A part of a clause, evaluated only where the chart has something of it."""
     return NO if is_absent(part, case.chart) else _WAYS[type(part)](part, case, since)

@@ -1,0 +1,109 @@
+"""How often a clinician is told that something could not be checked: `python -m bench.noise [--before FOLDER]`.
+
+Three groups of requests: the scenarios whose subject is not what is missing or unreadable, the orders that are no
+ketamine, and one right order for each sandbox patient (where their folder is at hand). `--before` puts the same
+requests to another checkout of this repository, by its own `.venv`, for a comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+NOT_ORDINARY = {"could_not_tell", "epic", "neighbours", "not_placed", "orders_as_written", "unreadable"}
+"""Scenario files about what is missing, unreadable or contradicts itself."""
+TOPIC = "could-not-check"
+SEVERITIES = ("critical", "warning", "info", "none")
+SHARED = Path(os.environ.get("KETAMINE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
+Json = dict[str, Any]
+
+
+def requests() -> dict[str, list[tuple[str, Json]]]:
+    """group -> (moment, request) of each."""
+    from cds_service.knowledge import load
+    from tests import sandbox
+    from tests.scenarios.build import NOW, hook_request, scenarios
+    from tests.test_negative_controls import CONTROLS, _request
+
+    now = NOW.isoformat()
+    ordinary = [hook_request(scenario) for file, scenario in scenarios() if file not in NOT_ORDINARY]
+    found = {
+        "ordinary scenarios": [(now, body) for body in ordinary],
+        "orders that are not ketamine": [(now, _request(control, "order-sign")) for control in CONTROLS],
+    }
+    if patients := sandbox.patients(SHARED):
+        queries = load().queries
+        found["sandbox patients"] = [(now, sandbox.request(patient, queries)) for patient in patients]
+    return found
+
+
+def count() -> None:
+    """Requests as lines on standard input; on standard output what each was told, in the checkout that runs this."""
+    from cds_service.advise import advise
+    from cds_service.fhir.client import NoSource
+    from cds_service.hooks.errors import PreconditionFailed
+    from cds_service.hooks.request import parse
+    from cds_service.knowledge import load
+
+    knowledge = load()
+    for line in sys.stdin:
+        moment, body = json.loads(line)
+        request = parse(json.dumps(body).encode(), body["hook"])
+        now = datetime.fromisoformat(moment).astimezone(UTC)
+        try:
+            cards = advise(request, body["hook"] == "order-sign", knowledge, NoSource(), now).cards
+        except PreconditionFailed:
+            cards = []
+        said = [card.indicator for card in cards if card.source.topic and card.source.topic.code == TOPIC]
+        print(json.dumps({"said": said[0] if said else "none", "cards": [card.indicator for card in cards]}))
+
+
+def told(folder: Path, bodies: Iterable[tuple[str, Json]]) -> list[Json]:
+    """What a checkout of this repository answers."""
+    from cds_service.fhir import lenient
+
+    lines = b"\n".join(lenient.encode([moment, body]) for moment, body in bodies)
+    python = folder / ".venv" / "bin" / "python"
+    ran = subprocess.run(
+        [python, Path(__file__).resolve(), "--count"],
+        input=lines,
+        capture_output=True,
+        cwd=folder,
+        env={"PYTHONPATH": str(folder), "PATH": os.environ["PATH"]},
+        check=True,
+    )
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--before", type=Path, help="another checkout of this repository")
+    parser.add_argument("--count", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.count:
+        count()
+        return
+    here = Path(__file__).resolve().parents[1]
+    print("| requests | | number | could not check: critical | warning | info | none | interrupted |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    for group, bodies in requests().items():
+        for name, folder in (("before", given.before), ("now", here)):
+            if folder is None:
+                continue
+            answers = told(folder.resolve(), bodies)
+            worst = Counter(answer["said"] for answer in answers)
+            shares = [f"{worst[severity]} ({100 * worst[severity] / len(answers):.1f} %)" for severity in SEVERITIES]
+            interrupted = sum(bool({"critical", "warning"} & set(answer["cards"])) for answer in answers)
+            print(f"| {group} | {name} | {len(answers)} | {' | '.join(shares)} | {interrupted} |")
+
+
+if __name__ == "__main__":
+    main()

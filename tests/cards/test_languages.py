@@ -1,0 +1,146 @@
+"""Cards in the user's language: each text in it where there is a file of it, in English where there is none."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cds_service.advise import advice
+from cds_service.cards import loading
+from cds_service.cards.model import Card
+from cds_service.cards.shown import TextError
+from cds_service.cards.texts import SUMMARY_LIMIT
+from cds_service.fhir.client import NoSource
+from cds_service.hooks.response import encode
+from cds_service.knowledge import Knowledge
+from tests.cards.test_texts import psychosis, write
+from tests.scenarios.build import NOW, scenarios, sent
+
+TOO_HIGH = {"patient": {"blood pressure": "190/110"}, "order": {"rate": "0.8 mg/kg/h"}}
+ENGLISH_ONLY = {"patient": {"problems": ["58214004 Schizophrenia"]}, "order": {"rate": "0.2 mg/kg/h"}}
+
+
+def cards(knowledge: Knowledge, scenario: dict[str, Any], *languages: str) -> list[Card]:
+    signing = scenario.get("hook", "order-sign") == "order-sign"
+    answer = advice(sent(scenario), signing, knowledge, NoSource(), NOW, languages=languages).response
+    encode(answer)
+    return answer.cards
+
+
+def test_two_cards_and_all_shared_words_are_there_in_german(knowledge: Knowledge) -> None:
+    pressure, rate = cards(knowledge, TOO_HIGH, "de")
+    assert pressure.summary == "Blutdruck 190/110 mmHg über 180/100: vor Ketamin behandeln"
+    assert rate.summary == "Rate 0.8 mg/kg/h über dem Höchstwert des Protokolls, 0.5"
+    assert pressure.source.topic is not None
+    assert pressure.source.topic.display == "Unkontrollierte Hypertonie"
+    assert re.findall(r"\*\*(.+?)\*\*", rate.detail or "") == ["Patient", "Rechnung", "Grenzwerte", "Quellen"]
+    assert [each.label for each in rate.suggestions or ()] == ["Ändern auf 0.5 mg/kg/h (35 mg/h)"]
+    words, english = knowledge.texts.others["de"].words.entries, knowledge.texts.words.entries
+    assert [key for key in english if words.get(key) is english[key]] == []
+
+
+@pytest.mark.parametrize(
+    ("languages", "language"),
+    [
+        ([], "en"),
+        (["de"], "de"),
+        (["DE-ch"], "de"),
+        (["de-CH-1996"], "de"),
+        (["fr", "de"], "de"),
+        (["fr"], "en"),
+        (["en-US", "de"], "en"),
+        (["*"], "en"),
+        (["d"], "en"),
+        (["deu"], "en"),
+        ([""], "en"),
+        (["-".join(["de"] * 4000)], "de"),
+        (["\x00", "de"], "de"),
+    ],
+)
+def test_the_first_language_that_there_is_counts(knowledge: Knowledge, languages: list[str], language: str) -> None:
+    assert knowledge.texts.spoken(languages).language == language
+
+
+def test_a_rule_without_a_german_file_is_said_in_english_under_german_headings(knowledge: Knowledge) -> None:
+    (card,) = [card for card in cards(knowledge, ENGLISH_ONLY, "de") if "sychosis" in card.summary]
+    assert card.summary == "Active psychosis: ketamine can worsen it; avoid"
+    assert "**Quellen**" in (card.detail or "")
+
+
+def test_in_german_the_cards_say_the_same_of_every_scenario(knowledge: Knowledge) -> None:
+    """What machines read is the same to the letter, and no summary is cut or too long."""
+    for _, scenario in list(scenarios())[::9]:
+        english, german = cards(knowledge, scenario), cards(knowledge, scenario, "de")
+        assert [machines(card) for card in english] == [machines(card) for card in german]
+        assert all(len(card.summary) < SUMMARY_LIMIT and not card.summary.endswith("…") for card in german)
+
+
+def machines(card: Card) -> tuple[Any, ...]:
+    """All of a card but its words."""
+    suggestions = [
+        (each.uuid, [(action.type, action.resource, action.resource_id) for action in each.actions])
+        for each in card.suggestions or ()
+    ]
+    topic = card.source.topic.code if card.source.topic else ""
+    return card.uuid, card.indicator, topic, card.selection_behavior, card.extension, suggestions
+
+
+# A site's languages -----------------------------------------------------------------------------------------------
+
+
+def test_a_site_says_a_card_in_a_language_of_its_own(tmp_path: Path, knowledge: Knowledge) -> None:
+    write(tmp_path, "psychosis.fr.md", psychosis("Psychose : demander un avis", "Demander."))
+    write(tmp_path, "words.fr.yaml", "heading-sources: Sources bibliographiques")
+    texts = loading.load(knowledge.protocol, tmp_path / "texts")
+    french, book = texts.spoken(["fr-CH"]), knowledge.limits.book("ketamine", NOW.date())
+    assert french.by_rule["psychosis"].summary("active", {}, book) == "Psychose : demander un avis"
+    assert french.words.say("heading-sources") == "Sources bibliographiques"
+    assert french.words.say("heading-limits") == "Limits"
+    assert french.by_rule["migraine-not-recommended"] is texts.by_rule["migraine-not-recommended"]
+    assert texts.spoken(["de"]).language == "de"
+
+
+def test_what_a_site_says_in_english_comes_before_what_is_shipped_in_german(
+    tmp_path: Path, knowledge: Knowledge
+) -> None:
+    """It is the site's own decision, and the shipped German file knows nothing of it."""
+    own = "---\ntitle: Blood pressure\nsummary: Call the anaesthetist\n---\n"
+    write(tmp_path, "bp-uncontrolled.md", own)
+    write(tmp_path, "words.yaml", "label-delete: Strike it\nheading-limits: Thresholds")
+    write(tmp_path, "words.de.yaml", "heading-limits: Schwellen")
+    german = loading.load(knowledge.protocol, tmp_path / "texts").spoken(["de"])
+    book = knowledge.limits.book("ketamine", NOW.date())
+    assert german.by_rule["bp-uncontrolled"].summary("critical", {}, book) == "Call the anaesthetist"
+    assert german.words.say("label-delete") == "Strike it"
+    assert german.words.say("heading-limits") == "Schwellen"
+    assert german.words.say("heading-sources") == "Quellen"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("psychosis.de.md", psychosis(body="Höchstens 0.3 mg/kg."), "psychosis.de.md: writes the number 0.3 itself"),
+        ("psychosis.de.md", psychosis(body="Über drei Tage."), "writes the number drei Tage itself"),
+        ("psychosis.de.md", psychosis(body="Das Doppelte."), "writes the number Das Doppelte itself"),
+        ("psychosis.de.md", psychosis(body="{{ gefunden }}"), "psychosis.de.md: there is no value gefunden"),
+        ("psychosis.de.md", psychosis(summary="ü" * 140), "the summary is not shorter than 140 characters"),
+        ("psychossis.de.md", psychosis(), "there is no such text; did you mean psychosis.md?"),
+        (
+            "words.de.yaml",
+            "heading-patiens: Patient",
+            "there are no words heading-patiens; did you mean heading-patient?",
+        ),
+        ("words.de.yaml", "label-stop: 'Nach {{ stunden }} h'", "label-stop: there is no value stunden"),
+        ("words.de.yaml", "label-stop: 'Nach 24 h'", "label-stop writes the number 24 itself"),
+    ],
+)
+def test_a_text_of_another_language_is_held_to_the_same_rules(
+    tmp_path: Path, knowledge: Knowledge, file: str, text: str, message: str
+) -> None:
+    write(tmp_path, file, text)
+    with pytest.raises(TextError) as error:
+        loading.load(knowledge.protocol, tmp_path / "texts")
+    assert message in str(error.value)

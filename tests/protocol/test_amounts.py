@@ -1,0 +1,129 @@
+"""Amounts in a rule: a site limits a dose, a rate or a time as data, and what cannot be compared stops the load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from cds_service.advise import explain
+from cds_service.fhir.client import NoSource
+from cds_service.knowledge import Knowledge, load
+from cds_service.protocol.errors import ProtocolError
+from tests.scenarios.build import NOW, sent
+
+OVERLAY = """
+    site: Example Hospital
+    additions:
+      - owner: P&T committee
+        date: 2026-11-20
+        reason: the house's own limits
+        limits:
+          example-per-hour:
+            title: Highest rate in the house
+            unit: mg/h
+            values: {{2026-11-20: 30}}
+            sources: []
+            status: design
+          example-ideal:
+            title: Highest rate on ideal body weight
+            unit: mg/kg/h
+            values: {{2026-11-20: 0.4}}
+            routes: [intravenous]
+            sources: []
+            status: design
+        rules:
+          - id: example-amount
+            row: 1001
+            category: dose
+            title: Limit of the house
+            judge: {judge}
+            tiers:
+              - name: above
+                severity: warning
+                limits: [example-per-hour]
+                when: {when}
+            suggests: {suggests}
+            status: design
+"""
+TEXT = """
+    ---
+    title: Limit of the house
+    short: limit
+    summary: "Above the limit of the house"
+    ---
+
+    Ask the pharmacy.
+"""
+PER_HOUR = "{fact: amount, figure: mg/h, of: [continuous], together: true, above: [example-per-hour]}"
+IDEAL = "{fact: amount, figure: mg/kg/h, of: [continuous], weight: ideal, above: [example-ideal]}"
+
+
+def house(folder: Path, when: str, judge: str = "clauses", suggests: str = "[]") -> Knowledge:
+    """The protocol with one rule of the house."""
+    (folder / "texts").mkdir(exist_ok=True)
+    (folder / "texts" / "example-amount.md").write_text(dedent(TEXT).lstrip(), "utf-8")
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(dedent(OVERLAY).format(when=when, judge=judge, suggests=suggests), "utf-8")
+    return load(overlay=str(overlay))
+
+
+def ended(knowledge: Knowledge, order: dict[str, Any], **patient: Any) -> Any:
+    """How the rule of the house ended for an order."""
+    judged, _ = explain(sent({"order": order, "patient": patient}), True, knowledge, NoSource(), NOW)
+    (outcome,) = (each for each in judged[0].outcomes if each.rule.id == "example-amount")
+    return outcome
+
+
+def test_a_limit_in_mg_per_hour_holds_however_the_rate_is_written(tmp_path: Path) -> None:
+    knowledge = house(tmp_path, PER_HOUR)
+    assert ended(knowledge, {"rate": "30 mg/h"}).status == "clear"
+    assert ended(knowledge, {"rate": "0.43 mg/kg/h"}).facts[0].says == "30.1 mg/h"
+    assert ended(knowledge, {"rate": "0.43 mg/kg/h"}, weight="none").status == "could-not-tell"
+    assert ended(knowledge, {"dose": "40 mg", "over": "20 min"}).status == "clear"
+
+
+def test_an_ideal_weight_is_the_basis_where_the_amount_says_so(tmp_path: Path) -> None:
+    knowledge = house(tmp_path, IDEAL)
+    heavy = {"weight": "110 kg", "height": "165 cm"}
+    assert ended(knowledge, {"rate": "0.2 mg/kg/h"}, **heavy).status == "clear"
+    assert ended(knowledge, {"rate": "0.3 mg/kg/h"}, **heavy).facts[0].figure.startswith("0.5")
+    assert ended(knowledge, {"rate": "0.3 mg/kg/h"}, weight="110 kg").reasons[0].fact == "height"
+    assert ended(knowledge, {"rate": "0.9 mg/kg/h", "route": "oral"}, **heavy).status == "clear"
+
+
+def test_a_rule_of_amounts_is_repaired_to_the_limit_it_names(tmp_path: Path) -> None:
+    knowledge = house(tmp_path, PER_HOUR, "amounts", "[lower-to-example-per-hour]")
+    (offer,) = ended(knowledge, {"rate": "33 mg/h"}).proposals
+    assert offer.values["to"] == "30 mg/h"
+
+
+def test_a_sum_of_infusions_is_held_against_the_limit(tmp_path: Path) -> None:
+    steps = {"steps": [{"rate": "20 mg/h"}, {"rate": "11 mg/h"}]}
+    assert ended(house(tmp_path, PER_HOUR), steps).facts[0].says == "31 mg/h"
+
+
+@pytest.mark.parametrize(
+    ("when", "judge", "says"),
+    [
+        (PER_HOUR.replace("mg/h", "mg/kg/h"), "clauses", "example-per-hour is in mg/h, and the amount in mg/kg/h"),
+        (
+            PER_HOUR.replace("above", "use: [anlgesic], above"),
+            "clauses",
+            "names the use anlgesic, which does not exist",
+        ),
+        (PER_HOUR.replace("above", "repeats: true, above"), "clauses", "needs the time within which they start"),
+        (PER_HOUR.replace("above", "at_most"), "clauses", "needs a limit that it is above, at least or below"),
+        (f"{{any: [{PER_HOUR}, {{fact: patient, sex: male}}]}}", "amounts", "may hold without an amount"),
+    ],
+)
+def test_an_amount_that_cannot_be_compared_stops_the_load(tmp_path: Path, when: str, judge: str, says: str) -> None:
+    with pytest.raises(ProtocolError, match=says):
+        house(tmp_path, when, judge)
+
+
+def test_a_judgement_without_its_limits_stops_the_load(tmp_path: Path) -> None:
+    with pytest.raises(ProtocolError, match="asks for these limits: adult, infant"):
+        house(tmp_path, PER_HOUR, "child")
