@@ -115,7 +115,7 @@ class Database:
             if self._is_open and says:
                 log.error(says)
             self._is_open = False
-            self.close()
+            self._let_go()  # not of the file, which another thread may still use
 
     def _engine(self, purpose: Purpose) -> sa.Engine:
         made = self._engines.get(purpose)
@@ -123,10 +123,13 @@ class Database:
 
     def close(self) -> None:
         """Let go of all connections; the next use makes new ones."""
-        for engine in list(self._engines.values()):
-            engine.dispose()
+        self._let_go()
         if self._file is not None:
             self._file.unwatch()
+
+    def _let_go(self) -> None:
+        for engine in list(self._engines.values()):
+            engine.dispose()
 
 
 def new(connection: sa.Connection, table: sa.Table) -> Any:
