@@ -125,7 +125,7 @@ def test_a_store_that_is_overwritten_while_it_is_used_is_set_aside_and_records_g
 def test_a_store_of_a_newer_version_is_left_alone_and_records_wait(store: Store, file: Path) -> None:
     """An upgrade that is taken back: the newer one may come again."""
     store.close()
-    with sqlite3.connect(file) as other:
+    with closing(sqlite3.connect(file)) as other, other:
         other.execute("UPDATE alembic_version SET version_num = '9999'")
     older = Audit(Store(f"sqlite:///{file}"))
     assert older.writer is not None
@@ -133,7 +133,7 @@ def test_a_store_of_a_newer_version_is_left_alone_and_records_wait(store: Store,
     assert within(SOON, lambda: older.writer is not None and older.writer.is_away)
     assert (older.writer.waiting, older.writer.dropped, older.is_well()) == (1, 0, False)
     assert not list(file.parent.glob("*.broken-*"))
-    with sqlite3.connect(file) as other:
+    with closing(sqlite3.connect(file)) as other, other:
         other.execute("UPDATE alembic_version SET version_num = '0001'")
     assert within(SOON, lambda: older.writer is not None and older.writer.written == 1)
     older.close()
