@@ -115,18 +115,21 @@ class Database:
             if self._is_open and says:
                 log.error(says)
             self._is_open = False
-            self.close()
+            self._let_go()  # not of the file, which another thread may still use
 
     def _engine(self, purpose: Purpose) -> sa.Engine:
         made = self._engines.get(purpose)
         return made or self._engines.setdefault(purpose, engines.engine(self.url, purpose))
 
     def close(self) -> None:
-        """Close all connections; the next use opens new ones."""
-        for engine in list(self._engines.values()):
-            engine.dispose()
+        """Let go of all connections; the next use makes new ones."""
+        self._let_go()
         if self._file is not None:
             self._file.unwatch()
+
+    def _let_go(self) -> None:
+        for engine in list(self._engines.values()):
+            engine.dispose()
 
 
 def new(connection: sa.Connection, table: sa.Table) -> Any:

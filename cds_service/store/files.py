@@ -59,7 +59,14 @@ class SqliteFile:
         self._log = self._log or _identity(self._beside("-wal"))
 
     def watch(self) -> None:
-        """Keep the file open, to look at it without SQLite, which believes what it has read before."""
+        """Keep the file open, to look at it without SQLite, which believes what it has read before.
+
+        As long as it is the same file it stays open. Closing it would let go of all locks that this process has on
+        it. Another process that closes its own connection would then take itself for the last, and remove the
+        write-ahead log to which this one goes on to write.
+        """
+        if self._head is not None and _identity(self.path) == _identity_of(os.fstat(self._head)):
+            return
         self.unwatch()
         with suppress(OSError):
             self._head = os.open(self.path, os.O_RDONLY)
@@ -152,7 +159,10 @@ def file_of(url: URL) -> SqliteFile | None:
 def _identity(path: Path) -> tuple[int, int] | None:
     """Device and number of the file that is there."""
     try:
-        found = path.stat()
+        return _identity_of(path.stat())
     except OSError:
         return None
+
+
+def _identity_of(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,7 @@ def test_a_store_that_is_overwritten_while_it_is_used_is_set_aside_and_records_g
 def test_a_store_of_a_newer_version_is_left_alone_and_records_wait(store: Store, file: Path) -> None:
     """An upgrade that is taken back: the newer one may come again."""
     store.close()
-    with sqlite3.connect(file) as other:
+    with closing(sqlite3.connect(file)) as other, other:
         other.execute("UPDATE alembic_version SET version_num = '9999'")
     older = Audit(Store(f"sqlite:///{file}"))
     assert older.writer is not None
@@ -132,7 +134,7 @@ def test_a_store_of_a_newer_version_is_left_alone_and_records_wait(store: Store,
     assert within(SOON, lambda: older.writer is not None and older.writer.is_away)
     assert (older.writer.waiting, older.writer.dropped, older.is_well()) == (1, 0, False)
     assert not list(file.parent.glob("*.broken-*"))
-    with sqlite3.connect(file) as other:
+    with closing(sqlite3.connect(file)) as other, other:
         other.execute("UPDATE alembic_version SET version_num = ?", (HEAD,))
     assert within(SOON, lambda: older.writer is not None and older.writer.written == 1)
     older.close()
@@ -212,8 +214,6 @@ def _fill(disk: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
 def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_path: Path) -> None:
-    import subprocess
-
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
@@ -242,6 +242,24 @@ def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_p
         assert len(_recorded(url)) == 51
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def test_after_an_outage_no_other_process_takes_the_log_to_which_this_one_writes(store: Store, file: Path) -> None:
+    """SQLite lets whoever is last remove it, and knows by locks who else is there; a file that is opened and closed
+    beside it lets go of them."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError):
+            store.write([invocation()])
+        another.execute("ROLLBACK")
+        store.write([invocation()])
+    log = file.with_name("store.sqlite-wal")
+    before = log.stat().st_ino
+    reads = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM invocation'); c.close()"
+    subprocess.run([sys.executable, "-c", reads, file], check=True)
+    assert log.stat().st_ino == before
+    store.write([invocation()])
+    assert len(_recorded(f"sqlite:///{file}")) == 3
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -120,7 +121,7 @@ def test_an_unknown_service_is_404_and_another_method_405(service: Recording) ->
 
 def test_feedback_that_cannot_be_stored_is_503_and_never_200(service: Recording, tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").chmod(0o600)
-    with sqlite3.connect(tmp_path / "store.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as other, other:
         other.execute("DROP TABLE feedback")
     reply = service.feedback(_entry())
     assert reply.status_code == 503
@@ -246,7 +247,7 @@ def test_one_patient_has_one_digest_and_two_have_two(service: Recording) -> None
 
 def test_without_its_store_the_service_is_degraded_and_not_unready(service: Recording, tmp_path: Path) -> None:
     assert service.http.get("/readyz").get_json()["checks"]["store"] is True
-    with sqlite3.connect(tmp_path / "store.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as other, other:
         other.execute("DROP TABLE invocation")
     time.sleep(1.1)  # for a second an answer is remembered
     ready = service.http.get("/readyz")

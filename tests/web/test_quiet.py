@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_what_could_not_be_checked_is_said_every_time(service: Recording) -> Non
 
 def test_a_store_that_is_gone_makes_nothing_quiet_and_nobody_wait_long(service: Recording, tmp_path: Path) -> None:
     service.override(service.call(WARNED))
-    with sqlite3.connect(tmp_path / "store.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as other, other:
         other.execute("DROP TABLE finding")
     assert cards(service.call(WARNED)) == [("warning", RATE)]
 
