@@ -8,7 +8,7 @@ MINUTES ?= 10
 .PHONY: run test timing lint bench docs lock clean soak losses fuzz conformance pin sbom audit
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
-	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
+	@KETAMINE_CDS_SANDBOX=$${KETAMINE_CDS_SANDBOX-loopback} $(BIN)/ketamine-cds serve --example $(EXAMPLE)
 
 test: .venv/dev ## install and run all tests but those whose verdict is a time
 	@$(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist loadfile

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from flask import g
 
+from cds_service import sandbox
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.hooks import clients, discovery, keysets, profiles
@@ -143,7 +144,7 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
         id=entry.id,
         knowledge=knowledge,
         servers=FhirServers(
-            entry.fhir_servers,
+            [*entry.fhir_servers, *sandbox.servers(settings)],
             Limits(
                 deadline=settings.fhir_deadline_ms / 1000,
                 max_bytes=settings.fhir_max_bytes,
