@@ -15,6 +15,7 @@ from cards.model import Card, Response
 from cards.texts import visible
 from cds_service.advise import advice
 from cds_service.advise import explain as explained
+from cds_service.commands import record
 from cds_service.commands.refused import Refused
 from cds_service.deadline import NEVER
 from cds_service.fhir import lenient
@@ -137,7 +138,7 @@ def _prepare(
         request = parse(text, service.hook, told=hook is not None)
     except HookError as error:
         raise Refused(str(error)) from error
-    return settings, knowledge, request, service.signing, _moment(now)
+    return settings, knowledge, request, service.signing, _moment(now or record.moment(text))
 
 
 def service_of(hook: object) -> discovery.Service:
