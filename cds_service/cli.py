@@ -85,6 +85,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_connecting(commands: Any) -> None:
     """The commands for whoever connects an EHR."""
+    says = "look at this deployment and say what to change"
+    doctor = commands.add_parser("doctor", help=says, description=f"{says}; exit 0: well, 1: warnings, 2: wrong")
+    doctor.add_argument("--client", metavar="ID", help="only this client of the file of clients")
+    doctor.add_argument(
+        "--patient", metavar="ID", help="a test patient of its FHIR server; by default nobody's chart"
+    )
+    doctor.add_argument("--fhir-token-file", metavar="FILE", help="file with an access token for its FHIR server")
+    doctor.add_argument("--json", action="store_true", help="for machines")
+
     keys = commands.add_parser("keys", help="make the keys with which a client signs")
     made = keys.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
         "new", help="write a private key and its JWK Set into a folder; nothing is overwritten"
@@ -150,6 +159,10 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands import terminology
 
         return terminology.run(given)
+    if given.command == "doctor":
+        from cds_service.commands import doctor
+
+        return doctor.run(given)
     if given.command == "keys":
         from cds_service.commands import keys
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from fhir.resources.R4B.medicationrequest import MedicationRequest
@@ -195,9 +195,8 @@ def _outside(read: BaseModel) -> str | None:
     """The first element whose code R4 does not know: the library reads any text there."""
     for name, field in type(read).model_fields.items():
         value = getattr(read, name)
-        known = (
-            (field.json_schema_extra or {}).get("enum_values") if isinstance(field.json_schema_extra, dict) else None
-        )
+        extra = field.json_schema_extra
+        known = cast(list[str], extra.get("enum_values") or []) if isinstance(extra, dict) else []
         if known and isinstance(value, str) and value not in known:
             return name
         for each in value if isinstance(value, list) else [value]:

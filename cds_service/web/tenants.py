@@ -81,7 +81,7 @@ def load(settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime]
     required = settings.authenticates
     entries = clients.load(Path(settings.clients)) if settings.clients else ()
     callers = [entry for entry in entries if bool(entry.issuers) == required]
-    _check(settings, required, callers)
+    check(settings, required, callers)
     if not required and not callers:
         callers = [Client(id=ANONYMOUS, fhir_servers=list(settings.fhir_servers))]
     knowledge_of = _knowledges(settings, knowledge, callers)
@@ -95,7 +95,8 @@ def load(settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime]
     )
 
 
-def _check(settings: Settings, required: bool, callers: Sequence[Client]) -> None:
+def check(settings: Settings, required: bool, callers: Sequence[Client]) -> None:
+    """Whether settings and entries go together. Raises SettingError or ClientsError."""
     if not required:
         return
     if not callers:
