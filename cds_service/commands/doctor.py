@@ -182,7 +182,7 @@ def _records(settings: Settings) -> Iterator[Finding]:
         yield _store_key(settings)
     folder = settings.state_folder
     there = next(each for each in (folder, *folder.parents) if each.exists())
-    if os.access(there, os.W_OK | os.X_OK):
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
         yield Finding("ok", "state folder", f"{folder}{'' if there == folder else ' will be made'}")
     else:
         yield Finding("wrong", "state folder", f"{there} cannot be written", f"{PREFIX}STATE_DIR names another")

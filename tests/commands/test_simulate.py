@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def _await(process: Any, base: str) -> None:
             if requests.get(f"{base}/healthz", timeout=2).ok:
                 return
         except requests.RequestException:
-            os.sched_yield()
+            time.sleep(0.1)
     raise AssertionError("the service does not answer")
 
 
