@@ -138,7 +138,7 @@ def _prepare(
         request = parse(text, service.hook, told=hook is not None)
     except HookError as error:
         raise Refused(str(error)) from error
-    return settings, knowledge, request, service.signing, _moment(now or record.moment(text))
+    return settings, knowledge, request, service.signing, _moment(record.moment(text) if now is None else now)
 
 
 def service_of(hook: object) -> discovery.Service:

@@ -37,6 +37,8 @@ MOMENT = "recordedAt"
 _HOOKS = ("order-select", "order-sign", "patient-view")
 _SHIFT = range(1_000, 4_000)
 """Days. Towards the future: limits that a protocol has had for a while are then still in effect."""
+_CALENDAR = 4
+"""Days by which a day of birth may move more or less, so that the age stays the same."""
 _BUNDLES = ("Bundle", "Parameters", "RequestGroup", "CarePlan", "OperationOutcome")
 _STRUCTURE = frozenset(
     {"resourceType", "type", "total", "entry", "resource", "fullUrl", "link", "relation", "contained"}
@@ -44,6 +46,7 @@ _STRUCTURE = frozenset(
 _NAMES = frozenset({"id", "reference", "fullUrl"})
 _PROSE = frozenset({"text", "display", "description", "diagnostics", "details", "valueString", "patientInstruction"})
 """Elements that a person fills with text."""
+_NEXT = {"relation": "next", "url": "https://ehr.example.org/fhir/next"}
 _LEFT_OUT = frozenset({"identifier", "name", "note", "div", "narrative"})
 
 _DATE = re.compile(r"\d{4}(?:-\d{2}(?:-\d{2}(?:[T ]\d{2}:\d{2}.{0,30})?)?)?")
@@ -129,7 +132,9 @@ class _Cleaner:
         for key, item in value.items():
             if key not in _elements() or key in _LEFT_OUT:
                 continue
-            if isinstance(item, str):
+            if key == "link":
+                left = [_NEXT] if _has_next(item) else []
+            elif isinstance(item, str):
                 left = self._string(item, key, system if isinstance(system, str) else "")
             else:
                 left = self.value(item, key)
@@ -197,17 +202,23 @@ class _Cleaner:
             return None
 
     def _born(self, text: str) -> str:
-        """Moved so that the age in years, months and days is what it was: leap days lie elsewhere now."""
+        """Moved so that the age in years and months is what it was: months and years are of other lengths now."""
         try:
             born = date.fromisoformat(text)
             age = _age(born, self._now.date())
-            for days in (0, -1, 1, -2, 2):
+            for days in sorted(range(-_CALENDAR, _CALENDAR + 1), key=abs):
                 moved = born + self._by + timedelta(days=days)
                 if _age(moved, self.moved(self._now).date())[:2] == age[:2]:
                     return moved.isoformat()
         except (ValueError, OverflowError):
             pass
         return (_DATE.fullmatch(text) and self._date(text)) or self.known(text)
+
+
+def _has_next(links: Any) -> bool:
+    """Whether a Bundle says that it is not whole: that must stay."""
+    listed = links if isinstance(links, list) else [links]
+    return any(isinstance(each, Mapping) and each.get("relation") == "next" for each in listed)
 
 
 def _age(born: date, at: date) -> tuple[int, int]:
