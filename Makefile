@@ -12,7 +12,7 @@ help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: .venv/run ## start the service on http://127.0.0.1:8000 and fire one example at it
-	@$(BIN)/ketamine-cds serve --example $(EXAMPLE)
+	@KETAMINE_CDS_SANDBOX=$${KETAMINE_CDS_SANDBOX-loopback} $(BIN)/ketamine-cds serve --example $(EXAMPLE)
 
 test: .venv/dev ## install and run all tests but those whose verdict is a time
 	@$(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist loadfile

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cds_service.commands.refused import Refused
 from cds_service.errors import CdsError
@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     export = actions.add_parser("export", help="print every record as a line of JSON")
     export.add_argument("--since", metavar="DATETIME", help="only what was recorded from then on (ISO 8601)")
 
+    _add_connecting(commands)
     terminology = commands.add_parser("terminology", help="expand or check the value sets on a terminology server")
     actions = terminology.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, says in (
@@ -95,6 +96,51 @@ def parser() -> argparse.ArgumentParser:
         if name == "expand":
             action.add_argument("--into", metavar="DIR", required=True, help="where the ValueSet files are written")
     return top
+
+
+def _add_connecting(commands: Any) -> None:
+    """The commands for whoever connects an EHR."""
+    says = "look at this deployment and say what to change"
+    doctor = commands.add_parser("doctor", help=says, description=f"{says}; exit 0: well, 1: warnings, 2: wrong")
+    doctor.add_argument("--client", metavar="ID", help="only this client of the file of clients")
+    doctor.add_argument(
+        "--patient", metavar="ID", help="a test patient of its FHIR server; by default nobody's chart"
+    )
+    doctor.add_argument("--fhir-token-file", metavar="FILE", help="file with an access token for its FHIR server")
+    doctor.add_argument("--json", action="store_true", help="for machines")
+
+    keys = commands.add_parser("keys", help="make the keys with which a client signs")
+    made = keys.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "new", help="write a private key and its JWK Set into a folder; nothing is overwritten"
+    )
+    made.add_argument("--into", metavar="DIR", required=True, help="folder for both files")
+    made.add_argument("--algorithm", choices=("ES384", "RS384"), default="ES384", help="ES384 by default")
+    made.add_argument("--kid", metavar="NAME", help="the key's id; its thumbprint by default")
+
+    says = "act as the EHR: prefetch from a FHIR server, call a CDS Hooks service, show its cards"
+    simulate = commands.add_parser("simulate", help=says, description=f"{says}; exit as check does")
+    add = simulate.add_argument
+    add("file", nargs="?", metavar="FILE", help="orders as JSON: a resource, a Bundle or a hook request")
+    add("--patient", metavar="ID", help="whose chart; without it the sandbox's patients are listed")
+    add("--order", metavar="TEXT", action="append", help='an order such as "0.6 mg/kg/h IV"; may be given again')
+    hooks = ("order-select", "order-sign", "patient-view")
+    add("--hook", default="order-sign", choices=hooks, help="order-sign by default")
+    add("--service", metavar="URL", help="base URL of the CDS service; that of the settings by default")
+    add("--id", metavar="ID", help="the id of the service, where several have that hook")
+    add("--fhir", metavar="URL", help="base URL of the FHIR server; the sandbox of the service by default")
+    add("--fhir-token-file", metavar="FILE", help="file with an access token for it")
+    add("--encounter", metavar="ID", help="the encounter; by default one that is in progress")
+    add("--no-prefetch", action="store_true", help="send no data: the service fetches what it needs")
+    add("--key", metavar="FILE", help="private key with which calls are signed, as keys new writes it")
+    add("--issuer", metavar="URL", help="iss of the tokens")
+    add("--jku", metavar="URL", help="jku of the tokens")
+    add("--tenant", metavar="ID", help="tenant of the tokens")
+    add("--accept", metavar="N", type=int, help="accept the suggestion of that number, and call again")
+    add("--put", action="store_true", help="write what --accept changes to the FHIR server")
+    add("--override", metavar="N", type=int, help="override the card of that number")
+    add("--reason", metavar="CODE", help="the reason of --override")
+    add("--record", metavar="FILE", help="keep the request for a bug report, without what identifies a patient")
+    add("--json", action="store_true", help="the answer for machines")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,6 +173,18 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands import terminology
 
         return terminology.run(given)
+    if given.command == "doctor":
+        from cds_service.commands import doctor
+
+        return doctor.run(given)
+    if given.command == "keys":
+        from cds_service.commands import keys
+
+        return keys.run(given)
+    if given.command == "simulate":
+        from cds_service.commands import simulate
+
+        return simulate.run(given)
     if given.command == "example":
         from cds_service.commands.examples import example
 

@@ -197,6 +197,12 @@ class Settings:
     )
     tls_certificate: str | None = _setting(None, _file, "certificate chain (PEM), to serve https without a proxy")
     tls_key: str | None = _setting(None, _file, "its private key (PEM)")
+    sandbox: str = _setting(
+        OFF,
+        _one_of(OFF, "loopback", "on"),
+        "on: the service is an EHR with synthetic patients too, open to whoever calls; loopback: where only this "
+        "machine can call",
+    )
     log_level: str = _setting(
         "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
     )
@@ -243,6 +249,11 @@ class Settings:
         return self.is_loopback and (
             self.public_url is None or _is_loopback(urlsplit(self.public_url).hostname or "")
         )
+
+    @property
+    def has_sandbox(self) -> bool:
+        """Whether the service is an EHR with synthetic patients too."""
+        return self.sandbox == "on" or (self.sandbox == "loopback" and self.is_local)
 
     @property
     def authenticates(self) -> bool:

@@ -53,6 +53,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "TLS_CERTIFICATE": (__file__, __file__),
     "TLS_KEY": (__file__, __file__),
     "LOG_LEVEL": ("WARNING", "WARNING"),
+    "SANDBOX": ("loopback", "loopback"),
 }
 DEFAULTS = Settings(
     host="127.0.0.1",
@@ -87,6 +88,7 @@ DEFAULTS = Settings(
     store_key_file=None,
     retention_days=365,
     shadow="off",
+    sandbox="off",
     cors_origins=(),
     rate_limit=None,
     tls_certificate=None,

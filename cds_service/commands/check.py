@@ -15,6 +15,7 @@ from cds_service.advise import explain as explained
 from cds_service.cards.acknowledged import NOTHING, Acknowledged
 from cds_service.cards.model import Card, Response
 from cds_service.cards.texts import visible
+from cds_service.commands import record
 from cds_service.commands.refused import Refused
 from cds_service.deadline import NEVER
 from cds_service.fhir import lenient
@@ -118,7 +119,7 @@ def _prepare(
     knowledge = load(settings.base_url, settings.overlay, settings.valuesets)
     service = service_of(hook or parse(text, "").hook)
     request = parse(text, service.hook, told=hook is not None)
-    return settings, knowledge, request, service.signing, _moment(now)
+    return settings, knowledge, request, service.signing, _moment(record.moment(text) if now is None else now)
 
 
 def service_of(hook: object) -> discovery.Service:

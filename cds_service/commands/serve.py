@@ -18,11 +18,13 @@ from typing import Any
 
 import requests
 
+from cds_service import sandbox
 from cds_service.commands.check import orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
 from cds_service.knowledge import load
+from cds_service.sandbox import written
 from cds_service.settings import Settings
 from cds_service.settings import load as load_settings
 from cds_service.web import at_start, audit, certificates, logs, metrics, tenants, traces
@@ -51,10 +53,12 @@ def serve(example: str | None) -> int:
     print(recorded, file=sys.stderr)
     for line in at_start.lines(admitted):
         print(line, file=sys.stderr)
+    for url in sandbox.servers(settings):
+        print(f"SANDBOX ON: an EHR with synthetic patients, open to whoever calls: {url}", file=sys.stderr)
     logs.to_stderr(settings.log_level)
     shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
     shower.start()
-    with metrics.shared_folder():
+    with metrics.shared_folder(), written.shared_folder():
         run("cds_service.web.wsgi:app", settings, tls, partial(_check, settings))
     # The workers have written their records; shutting down this interpreter would take longer than that.
     sys.stdout.flush()

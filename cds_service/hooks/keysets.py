@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,16 @@ class KeySet:
             found = self._find(kid, algorithm)
         return found
 
+    def usable(self, algorithms: Sequence[str]) -> list[str]:
+        """Read now, for whoever looks at a deployment: the algorithm of each key that could verify a token.
+
+        Raises KeysUnavailable.
+        """
+        keys = _keys(self._read())
+        return [
+            name for key in keys if key.get("kid") for name in algorithms if _fits(key, name) and _is_key(key, name)
+        ]
+
     def _is_older_than(self, seconds: float) -> bool:
         return self._read_at is None or self._clock() - self._read_at > seconds
 
@@ -149,6 +159,14 @@ def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
         and isinstance(operations, list)
         and "verify" in operations
     )
+
+
+def _is_key(key: Mapping[str, Any], algorithm: str) -> bool:
+    try:
+        jwt.PyJWK(dict(key), algorithm)
+    except jwt.PyJWTError:
+        return False
+    return True
 
 
 # Where they come from -------------------------------------------------------------------------------------------

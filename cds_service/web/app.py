@@ -24,6 +24,7 @@ from cds_service.web import (
     openapi,
     overload,
     pages,
+    sandbox,
     security,
     services,
     tenants,
@@ -55,5 +56,6 @@ def create_app(
     feedback.register(app, deployment)
     pages.register(app, deployment)
     fhir.register(app, deployment)
+    sandbox.register(app, deployment)
     openapi.register(app, deployment)
     return app

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from flask import g
 
+from cds_service import sandbox
 from cds_service.cards.texts import ENGLISH
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.client import FhirServers, Limits
@@ -83,7 +84,7 @@ def load(settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime]
     required = settings.authenticates
     entries = clients.load(Path(settings.clients)) if settings.clients else ()
     callers = [entry for entry in entries if bool(entry.issuers) == required]
-    _check(settings, required, callers)
+    check(settings, required, callers)
     if not required and not callers:
         callers = [Client(id=ANONYMOUS, fhir_servers=list(settings.fhir_servers))]
     knowledge_of = _knowledges(settings, knowledge, callers)
@@ -97,7 +98,8 @@ def load(settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime]
     )
 
 
-def _check(settings: Settings, required: bool, callers: Sequence[Client]) -> None:
+def check(settings: Settings, required: bool, callers: Sequence[Client]) -> None:
+    """Whether settings and entries go together. Raises SettingError or ClientsError."""
     if not required:
         return
     if not callers:
@@ -146,7 +148,7 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
         id=entry.id,
         knowledge=knowledge,
         servers=FhirServers(
-            entry.fhir_servers,
+            [*entry.fhir_servers, *sandbox.servers(settings)],
             Limits(
                 deadline=settings.fhir_deadline_ms / 1000,
                 max_bytes=settings.fhir_max_bytes,

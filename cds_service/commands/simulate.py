@@ -1,0 +1,286 @@
+"""The command simulate: act as the EHR towards a CDS Hooks service, from discovery to feedback."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from cds_service.commands import record
+from cds_service.commands.check import table_of
+from cds_service.commands.refused import Refused
+from cds_service.fhir import lenient
+from cds_service.hooks.request import VIEWING
+from cds_service.sandbox import PATH, charts, orders
+from cds_service.sandbox.caller import Failed, Service, Signer, UnusableKey, Web, dicts
+from cds_service.sandbox.records import FhirServer
+from cds_service.settings import SettingError, web_url
+from cds_service.settings import load as load_settings
+
+USER = "Practitioner/simulated"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One call as the EHR prepares it: whose chart, which drafts, and the CDS service."""
+
+    service: Service
+    fhir: FhirServer
+    id: str
+    hook: str
+    templates: Mapping[str, str]
+    context: Mapping[str, Any]
+    drafts: Sequence[Mapping[str, Any]]
+    prefetches: bool
+
+    def request(self) -> tuple[dict[str, Any], list[str]]:
+        """(the hook request, why parts of the prefetch are missing)."""
+        context = dict(self.context)
+        if self.hook != VIEWING:
+            entries = [{"resource": each} for each in self.drafts]
+            context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": entries}
+        if self.hook == "order-select":
+            context["selections"] = [f"{each['resourceType']}/{each.get('id')}" for each in self.drafts]
+        made: dict[str, Any] = {
+            "hook": self.hook,
+            "hookInstance": str(uuid4()),
+            "fhirServer": self.fhir.base,
+            "context": context,
+        }
+        if self.fhir.token:
+            authorization = {"token_type": "Bearer", "expires_in": 300, "scope": "patient/*.read", "subject": USER}
+            made["fhirAuthorization"] = {"access_token": self.fhir.token, **authorization}
+        if not self.prefetches:
+            return made, []
+        made["prefetch"], left_out = self.fhir.prefetch(self.templates, context)
+        return made, left_out
+
+
+def run(given: argparse.Namespace) -> int:
+    """0: no card, 1: cards, 2: a critical one among the cards of the last answer. Raises Refused."""
+    if given.accept is not None and given.override is not None:
+        raise Refused("--accept and --override go one at a time: a card is followed, or it is not")
+    if given.put and given.accept is None:
+        raise Refused("--put writes what --accept changes")
+    try:
+        visit = _visit(given)
+        cards = _called(visit, given)
+        if given.accept is not None:
+            visit = _accept(visit, cards, given.accept, given.put)
+            if visit.drafts or visit.hook == VIEWING:
+                print("\nCalled again with what is left:\n")
+                cards = _called(visit, given, again=True)
+            else:
+                print("\nNo draft is left.")
+                cards = []
+        elif given.override is not None:
+            _override(visit, cards, given.override, given.reason)
+    except (Failed, UnusableKey, orders.UnreadableOrder) as error:
+        raise Refused(str(error)) from error
+    if any(card.get("indicator") == "critical" for card in cards):
+        return 2
+    return 1 if cards else 0
+
+
+# What is called -----------------------------------------------------------------------------------------------------
+
+
+def _visit(given: argparse.Namespace) -> Visit:
+    service, fhir = _servers(given)
+    asked = _service(service.services(), given.hook, given.id)
+    if given.patient is None:
+        raise Refused(f"--patient names whose chart it is; the sandbox has\n{_patients()}")
+    if not fhir.patient(given.patient):
+        raise Refused(f"{fhir.base} has no patient {given.patient}; the sandbox has\n{_patients()}")
+    context: dict[str, Any] = {"userId": USER, "patientId": given.patient}
+    if encounter := given.encounter or fhir.encounter(given.patient):
+        context["encounterId"] = encounter
+    templates = asked.get("prefetch")
+    known = templates if isinstance(templates, dict) else {}
+    return Visit(
+        service=service,
+        fhir=fhir,
+        id=str(asked["id"]),
+        hook=given.hook,
+        templates={key: text for key, text in known.items() if isinstance(text, str)},
+        context=context,
+        drafts=() if given.hook == VIEWING else list(_drafts(given)),
+        prefetches=not given.no_prefetch,
+    )
+
+
+def _servers(given: argparse.Namespace) -> tuple[Service, FhirServer]:
+    try:
+        settings = load_settings()
+        base = web_url(given.service or settings.base_url)
+        fhir = web_url(given.fhir or base + PATH)
+    except (SettingError, ValueError) as error:
+        raise Refused(str(error)) from error
+    if (given.key is None) != (given.issuer is None):
+        raise Refused("--key and --issuer go together: a token says who signed it")
+    signer = Signer.load(given.key, given.issuer, given.jku, given.tenant) if given.key else None
+    web = Web(settings.fhir_ca_bundle)
+    return Service(base, web, signer), FhirServer(fhir, web, _secret(given.fhir_token_file))
+
+
+def _secret(file: str | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return Path(file).read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{file}: cannot be read as an access token") from error
+
+
+def _service(listed: Sequence[Mapping[str, Any]], hook: str, name: str | None) -> Mapping[str, Any]:
+    fitting = [each for each in listed if each.get("hook") == hook and name in (None, each.get("id"))]
+    if len(fitting) != 1:
+        said = ", ".join(f"{each.get('id')} ({each.get('hook')})" for each in listed) or "none"
+        raise Refused(f"{'no' if not fitting else 'more than one'} service for {hook}; --id names one of: {said}")
+    return fitting[0]
+
+
+def _patients() -> str:
+    return "\n".join(f"  {each.id:22} {each.why}" for each in charts.patients())
+
+
+def _drafts(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The orders of the command line and of a file: a resource, a Bundle, or a whole hook request."""
+    if not given.order and given.file is None:
+        raise Refused('an order is needed: --order "0.6 mg/kg/h IV", or a file with one')
+    for number, text in enumerate(given.order or (), 1):
+        yield orders.read(text, given.patient, f"simulated-{uuid4().hex[:12]}-{number}")
+    if given.file is not None:
+        for draft in _in_file(given.file):
+            whose = {"subject": {"reference": f"Patient/{given.patient}"}}
+            yield {"id": f"simulated-{uuid4().hex[:12]}", **draft, **whose}
+
+
+def _in_file(name: str) -> list[dict[str, Any]]:
+    try:
+        content = lenient.untyped(Path(name).read_bytes())
+    except (OSError, *lenient.UNREADABLE) as error:
+        raise Refused(f"{name}: not readable as JSON") from error
+    if isinstance(content, dict) and isinstance(content.get("context"), dict):
+        content = content["context"].get("draftOrders")
+    if isinstance(content, dict) and content.get("resourceType") == "Bundle":
+        found = [each.get("resource") for each in dicts(content.get("entry"))]
+    else:
+        found = [content]
+    drafts = [each for each in found if isinstance(each, dict) and isinstance(each.get("resourceType"), str)]
+    if not drafts:
+        raise Refused(f"{name}: holds no order")
+    return drafts
+
+
+# Cards and what is done with them -----------------------------------------------------------------------------------
+
+
+def _called(visit: Visit, given: argparse.Namespace, again: bool = False) -> list[dict[str, Any]]:
+    """Call the service, show its cards, and keep the request where that is asked for."""
+    request, left_out = visit.request()
+    for line in left_out:
+        print(f"not in the prefetch: {line}")
+    if given.record and not again:
+        record.keep(request, given.record)
+    answer = visit.service.call(visit.id, request)
+    cards = dicts(answer.get("cards"))
+    if given.json:
+        print(lenient.encode(answer).decode())
+        return cards
+    print(_table(answer, cards))
+    _list_choices(cards)
+    return cards
+
+
+def _table(answer: dict[str, Any], cards: Sequence[Mapping[str, Any]]) -> str:
+    try:
+        return table_of(answer)
+    except msgspec.ValidationError:  # another service's cards may lack what ours always have
+        return "\n".join(
+            f"{each.get('indicator')}: {each.get('summary')}\n{each.get('detail', '')}" for each in cards
+        )
+
+
+def _list_choices(cards: Sequence[Mapping[str, Any]]) -> None:
+    """What --accept and --override would take, by number."""
+    if cards:
+        print()
+    for number, (_, suggestion) in enumerate(_suggestions(cards), 1):
+        print(f"--accept {number}: {suggestion.get('label')}")
+    for number, card in enumerate(cards, 1):
+        codes = ", ".join(str(each.get("code")) for each in dicts(card.get("overrideReasons")))
+        print(f"--override {number}: {card.get('summary')}" + (f" (--reason {codes})" if codes else ""))
+
+
+def _suggestions(cards: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """(card, suggestion), in the order in which they are shown."""
+    return [(card, each) for card in cards for each in dicts(card.get("suggestions"))]
+
+
+def _accept(visit: Visit, cards: Sequence[Mapping[str, Any]], number: int, put: bool) -> Visit:
+    """Do what the suggestion says to the drafts, write it where that is asked for, and tell the service."""
+    offered = _suggestions(cards)
+    if not 1 <= number <= len(offered):
+        raise Refused(f"--accept {number}: the cards have {len(offered)} suggestions")
+    card, suggestion = offered[number - 1]
+    drafts = list(visit.drafts)
+    print(f"\nAccepted: {suggestion.get('label')}")
+    for action in dicts(suggestion.get("actions")):
+        drafts = _done(action, drafts)
+        resource = action.get("resource")
+        if put and action.get("type") == "update" and isinstance(resource, dict):
+            status = visit.fhir.put(resource)
+            print(f"  written to {visit.fhir.base}/{resource['resourceType']}/{resource['id']}: {status}")
+        elif put:
+            print(f"  not written: {action.get('type')} of an order is the EHR's own step")
+    entry = {"card": card.get("uuid"), "outcome": "accepted", "acceptedSuggestions": [{"id": suggestion.get("uuid")}]}
+    _tell(visit, entry)
+    return replace(visit, drafts=drafts)
+
+
+def _done(action: Mapping[str, Any], drafts: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The drafts after one action."""
+    print(f"  {action.get('type')}: {action.get('description')}")
+    resource, kind = action.get("resource"), action.get("type")
+    if kind == "create" and isinstance(resource, dict):
+        return [*drafts, {"id": f"simulated-{uuid4().hex[:12]}", **resource}]
+    if kind == "update" and isinstance(resource, dict):
+        return [resource if _is_named(each, resource.get("id")) else each for each in drafts]
+    if kind == "delete":
+        gone = action.get("resourceId") or (resource or {}).get("id")
+        return [each for each in drafts if not _is_named(each, gone)]
+    return drafts
+
+
+def _is_named(draft: Mapping[str, Any], name: Any) -> bool:
+    return isinstance(name, str) and draft.get("id") == name.rpartition("/")[2]
+
+
+def _override(visit: Visit, cards: Sequence[Mapping[str, Any]], number: int, code: str | None) -> None:
+    if not 1 <= number <= len(cards):
+        raise Refused(f"--override {number}: there are {len(cards)} cards")
+    card = cards[number - 1]
+    entry: dict[str, Any] = {"card": card.get("uuid"), "outcome": "overridden"}
+    if code is not None:
+        offered = {str(each.get("code")): each for each in dicts(card.get("overrideReasons"))}
+        if code not in offered:
+            raise Refused(f"--reason {code}: that card offers {', '.join(offered) or 'none'}")
+        reason = {name: offered[code][name] for name in ("code", "system") if name in offered[code]}
+        entry["overrideReason"] = {"reason": reason}
+    print(f"\nOverridden: {card.get('summary')}")
+    _tell(visit, entry)
+
+
+def _tell(visit: Visit, entry: Mapping[str, Any]) -> None:
+    """Feedback may be refused by a service without a store: that is said, and nothing is lost by it."""
+    try:
+        visit.service.tell(visit.id, entry)
+        print("  feedback: taken")
+    except Failed as error:
+        print(f"  feedback: {error}")
