@@ -18,6 +18,8 @@
     ├── Failure                 transport: nothing, or not all, came from a server
     ├── KeysUnavailable         hooks.keysets: a client's keys could not be read
     ├── TxError, TxRefusal      terminology.tx: the terminology server
+    ├── Failed, UnreadableKey   sandbox.caller: acting as an EHR; UnreadableOrder of sandbox.orders likewise
+    ├── NotServed, Full         sandbox.server, sandbox.written: an answer of its FHIR server that is not 200
     └── Refused                 commands.refused: a command was called with something it cannot work with
 
 The commands print the sentence and end with exit code 3; a worker that cannot start logs it; over HTTP only a

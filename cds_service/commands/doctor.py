@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 from cryptography import x509
 
+from cds_service.errors import ConfigurationError
 from cds_service.hooks import clients
 from cds_service.hooks.clients import Client, ClientsError
 from cds_service.knowledge import Knowledge

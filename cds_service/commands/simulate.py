@@ -17,7 +17,7 @@ from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
 from cds_service.hooks.request import VIEWING
 from cds_service.sandbox import PATH, charts, orders
-from cds_service.sandbox.caller import Failed, Service, Signer, UnusableKey, Web, dicts
+from cds_service.sandbox.caller import Failed, Service, Signer, UnreadableKey, Web, dicts
 from cds_service.sandbox.records import FhirServer
 from cds_service.settings import SettingError, web_url
 from cds_service.settings import load as load_settings
@@ -80,7 +80,7 @@ def run(given: argparse.Namespace) -> int:
                 cards = []
         elif given.override is not None:
             _override(visit, cards, given.override, given.reason)
-    except (Failed, UnusableKey, orders.UnreadableOrder) as error:
+    except (Failed, UnreadableKey, orders.UnreadableOrder) as error:
         raise Refused(str(error)) from error
     if any(card.get("indicator") == "critical" for card in cards):
         return 2

@@ -14,6 +14,7 @@ import jwt
 import msgspec
 import requests
 
+from cds_service.errors import CdsError
 from cds_service.fhir import lenient
 
 PATIENCE = 30.0
@@ -23,11 +24,11 @@ _OTHERS = 0o077
 _MOST_BYTES = 32_000_000
 
 
-class Failed(Exception):
+class Failed(CdsError):
     """A server did not do what it was asked; the message says which, and how it answered."""
 
 
-class UnusableKey(Exception):
+class UnreadableKey(CdsError):
     """The private key cannot be used; the message holds nothing of it."""
 
 
@@ -44,21 +45,21 @@ class Signer:
 
     @staticmethod
     def load(file: str, issuer: str, jku: str | None = None, tenant: str | None = None) -> Signer:
-        """The private JWK in a file, as `keys new` writes it. Raises UnusableKey."""
+        """The private JWK in a file, as `keys new` writes it. Raises UnreadableKey."""
         try:
             if Path(file).stat().st_mode & _OTHERS:
-                raise UnusableKey(f"{file}: others than its owner can read it; chmod 600 {file}")
+                raise UnreadableKey(f"{file}: others than its owner can read it; chmod 600 {file}")
             written = msgspec.json.decode(Path(file).read_bytes())
             made = jwt.PyJWK(written)
             kid, algorithm = written["kid"], written["alg"]
         except OSError as error:
-            raise UnusableKey(f"{file}: {error.strerror}") from error
+            raise UnreadableKey(f"{file}: {error.strerror}") from error
         except (msgspec.DecodeError, jwt.PyJWTError, KeyError, TypeError, ValueError):
-            raise UnusableKey(
+            raise UnreadableKey(
                 f"{file}: not a private JWK with kid and alg; ketamine-cds keys new makes one"
             ) from None
         if "d" not in written:
-            raise UnusableKey(f"{file}: a public key; the private one is needed to sign")
+            raise UnreadableKey(f"{file}: a public key; the private one is needed to sign")
         return Signer(made.key, kid, algorithm, issuer, jku, tenant)
 
     def token(self, url: str) -> str:

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from cds_service import units
+from cds_service.errors import CdsError
 from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.protocol.loader import parse_yaml
 from cds_service.sandbox.charts import Resource, coded, quantity
@@ -23,7 +24,7 @@ _EVERY = re.compile(rf"every {_TIME}\b", re.IGNORECASE)
 _FORM = '"DRUG AMOUNT UNIT ROUTE over N min, every N h, for N h, for REASON"; AMOUNT and UNIT are needed'
 
 
-class UnreadableOrder(Exception):
+class UnreadableOrder(CdsError):
     """What was typed is no order; the message says what is not understood and what would be."""
 
 

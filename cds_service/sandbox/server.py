@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 from pydantic import BaseModel, ValidationError
 
+from cds_service.errors import CdsError
 from cds_service.fhir import lenient
 from cds_service.sandbox import charts
 from cds_service.sandbox.charts import WHOSE, Resource
@@ -45,7 +46,7 @@ _WHEN = {
 """What a type may be sorted by, and the elements in which it stands."""
 
 
-class Refused(Exception):
+class NotServed(CdsError):
     """An interaction that is answered with an OperationOutcome: status, issue type, and what to say."""
 
     def __init__(self, status: int, code: str, says: str) -> None:
@@ -77,14 +78,14 @@ class Server:
         }
 
     def read(self, kind: str, name: str) -> Resource:
-        """One resource. Raises Refused."""
+        """One resource. Raises NotServed."""
         found = self._all(_known(kind)).get(name)
         if found is None:
-            raise Refused(404, "not-found", f"there is no {kind} of that id")
+            raise NotServed(404, "not-found", f"there is no {kind} of that id")
         return found
 
     def search(self, kind: str, given: Sequence[tuple[str, str]]) -> Resource:
-        """A page of a searchset. A parameter that is not supported is refused, not passed over. Raises Refused."""
+        """A page of a searchset. A parameter that is not supported is refused, not passed over. Raises NotServed."""
         asked = _Search(_known(kind), given)
         found = asked.sorted([each for each in self._all(kind).values() if asked.matches(each)])
         page = found[asked.offset : asked.offset + asked.count]
@@ -109,18 +110,18 @@ class Server:
         return made
 
     def update(self, kind: str, name: str, body: bytes) -> tuple[Resource, bool]:
-        """(the order as it now stands, whether it is new). Raises Refused where it is not valid R4, or of nobody."""
+        """(the order as it now stands, whether it is new). Raises NotServed if it is not valid R4, or of nobody."""
         if kind != WRITABLE:
-            raise Refused(405, "not-supported", f"only {WRITABLE} can be updated")
+            raise NotServed(405, "not-supported", f"only {WRITABLE} can be updated")
         if not _ID.fullmatch(name):
-            raise Refused(400, "value", "an id has 1 to 64 letters, digits, hyphens and points")
+            raise NotServed(400, "value", "an id has 1 to 64 letters, digits, hyphens and points")
         order = _valid(body)
         if order.get("id") != name:
-            raise Refused(400, "invalid", "the id of the resource is not that of the URL")
+            raise NotServed(400, "invalid", "the id of the resource is not that of the URL")
         subject = order.get("subject") or {}
         patient = str(subject.get("reference", "")).removeprefix(f"{self.base}/")
         if patient.partition("/")[2] not in {each.id for each in charts.patients()}:
-            raise Refused(422, "business-rule", "the subject is no patient of the sandbox")
+            raise NotServed(422, "business-rule", "the subject is no patient of the sandbox")
         order["subject"] = {**subject, "reference": patient}
         is_new = name not in self._all(kind)
         now = self.clock().astimezone(UTC).isoformat(timespec="milliseconds")
@@ -132,7 +133,7 @@ class Server:
         try:
             self.written.put(name, lenient.encode(order))
         except Full as error:
-            raise Refused(422, "too-costly", str(error)) from error
+            raise NotServed(422, "too-costly", str(error)) from error
         return order, is_new
 
     def _all(self, kind: str) -> Mapping[str, Resource]:
@@ -142,7 +143,7 @@ class Server:
 
 def _known(kind: str) -> str:
     if kind not in WHOSE and kind != "Patient":
-        raise Refused(404, "not-supported", f"the sandbox has {', '.join(('Patient', *WHOSE))}")
+        raise NotServed(404, "not-supported", f"the sandbox has {', '.join(('Patient', *WHOSE))}")
     return kind
 
 
@@ -173,21 +174,21 @@ def _parameters(kind: str) -> dict[str, str]:
 
 
 def _valid(body: bytes) -> Resource:
-    """The MedicationRequest in `body`, as it was sent. Raises Refused."""
+    """The MedicationRequest in `body`, as it was sent. Raises NotServed."""
     try:
         order = lenient.untyped(body)
         if not isinstance(order, dict):
-            raise Refused(400, "structure", "the body is not a FHIR resource")
+            raise NotServed(400, "structure", "the body is not a FHIR resource")
         if order.get("resourceType") != WRITABLE:
-            raise Refused(400, "invalid", f"the body is no {WRITABLE}")
+            raise NotServed(400, "invalid", f"the body is no {WRITABLE}")
         if (wrong := _outside(MedicationRequest.model_validate(order))) is not None:
-            raise Refused(422, "code-invalid", f"{wrong}: not one of the codes that R4 has for it")
+            raise NotServed(422, "code-invalid", f"{wrong}: not one of the codes that R4 has for it")
     except ValidationError as error:
         # Where and why, but nothing of what was sent.
         says = "; ".join(f"{_place(each)}: {each['type']}" for each in error.errors()[:5])
-        raise Refused(422, "invalid", says) from None
+        raise NotServed(422, "invalid", says) from None
     except (*lenient.UNREADABLE, KeyError, TypeError) as error:
-        raise Refused(400, "structure", "the body is not a FHIR resource in JSON") from error
+        raise NotServed(400, "structure", "the body is not a FHIR resource in JSON") from error
     return order
 
 
@@ -226,27 +227,27 @@ class _Search:
     def _read(self, name: str, text: str) -> None:
         if name in ("_count", "_offset"):
             if not (text.isascii() and text.isdecimal() and len(text) < 7):
-                raise Refused(400, "value", f"{name} must be a whole number")
+                raise NotServed(400, "value", f"{name} must be a whole number")
             if name == "_offset":
                 self.offset = int(text)
             else:
                 self.count = min(max(int(text), 1), _LARGEST_PAGE)
         elif name == "_sort":
             if self._kind not in _WHEN or text.removeprefix("-") != _WHEN[self._kind][0]:
-                raise Refused(400, "not-supported", f"{self._kind} cannot be sorted by that")
+                raise NotServed(400, "not-supported", f"{self._kind} cannot be sorted by that")
             self._sort = text
         elif name == "_format":
             if "json" not in text:
-                raise Refused(406, "not-supported", "the sandbox speaks JSON")
+                raise NotServed(406, "not-supported", "the sandbox speaks JSON")
         else:
             asked = "patient" if name == "subject" and self._kind in WHOSE else name
             supported = _parameters(self._kind)
             if asked not in supported or supported[asked] == "date":
                 said = ", ".join([each for each, of in supported.items() if of != "date"])
-                raise Refused(400, "not-supported", f"{self._kind} can be searched by {said}, _sort and _count")
+                raise NotServed(400, "not-supported", f"{self._kind} can be searched by {said}, _sort and _count")
             values = text.split(",")
             if len(values) > _MOST_OF_A_LIST:
-                raise Refused(400, "too-costly", f"{asked} has more than {_MOST_OF_A_LIST} values")
+                raise NotServed(400, "too-costly", f"{asked} has more than {_MOST_OF_A_LIST} values")
             self._wanted.append((asked, frozenset(values)))
 
     def matches(self, resource: Resource) -> bool:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 
+from cds_service.errors import CdsError
 from cds_service.fhir import lenient
 from cds_service.sandbox.charts import Resource
 
@@ -16,7 +17,7 @@ FOLDER = "CDS_SANDBOX_FOLDER"
 MOST = 200
 
 
-class Full(Exception):
+class Full(CdsError):
     """The sandbox holds as many written orders as it keeps."""
 
 

@@ -11,7 +11,7 @@ from cds_service import sandbox
 from cds_service.fhir import lenient
 from cds_service.hooks.errors import operation_outcome
 from cds_service.sandbox import PATH
-from cds_service.sandbox.server import MOST_BYTES, Refused, Server
+from cds_service.sandbox.server import MOST_BYTES, Server
 from cds_service.sandbox.written import Written
 from cds_service.web.deployment import Deployment
 from cds_service.web.fhir import FHIR_JSON
@@ -47,19 +47,19 @@ def register(app: Flask, deployment: Deployment) -> None:
         sent.headers["Location"] = f"{server.base}/{kind}/{name}/_history/{order['meta']['versionId']}"
         return sent
 
-    @app.errorhandler(Refused)
-    def refused(error: Refused) -> Response:
+    @app.errorhandler(NotServed)
+    def refused(error: NotServed) -> Response:
         return Response(
             msgspec.json.encode(operation_outcome(error.code, str(error))), error.status, mimetype=FHIR_JSON
         )
 
 
 def _body() -> bytes:
-    """At most so many bytes as an order may have. Raises Refused."""
+    """At most so many bytes as an order may have. Raises NotServed."""
     length = request.content_length
     body: bytes = b"" if length is not None and length > MOST_BYTES else _read(length)
     if not body or len(body) > MOST_BYTES:
-        raise Refused(413 if length or body else 400, "too-long", f"an order of 1 to {MOST_BYTES} bytes is taken")
+        raise NotServed(413 if length or body else 400, "too-long", f"an order of 1 to {MOST_BYTES} bytes is taken")
     return body
 
 

@@ -17,7 +17,7 @@ from cds_service import cli
 from cds_service.commands import doctor
 from cds_service.fhir import lenient
 from cds_service.knowledge import Knowledge
-from cds_service.sandbox.server import Refused, Server
+from cds_service.sandbox.server import Server
 from cds_service.sandbox.written import Written
 from tests.hooks.tokens import Signer, jwks
 from tests.scenarios.build import NOW
@@ -42,7 +42,7 @@ def _fhir_server(change: Callable[[str], Reply | None] = lambda path: None) -> I
             if "/" in kind:
                 return Reply(lenient.encode(sandbox.read(*kind.split("/", 1))))
             return Reply(lenient.encode(sandbox.search(kind, parse_qsl(query))))
-        except Refused as error:
+        except NotServed as error:
             return Reply(b"{}", error.status)
 
     with local_server(script) as server:
