@@ -11,7 +11,7 @@ from cds_service import sandbox
 from cds_service.fhir import lenient
 from cds_service.hooks.errors import operation_outcome
 from cds_service.sandbox import PATH
-from cds_service.sandbox.server import MOST_BYTES, Server
+from cds_service.sandbox.server import MOST_BYTES, NotServed, Server
 from cds_service.sandbox.written import Written
 from cds_service.web.deployment import Deployment
 from cds_service.web.fhir import FHIR_JSON

@@ -17,7 +17,7 @@ from cds_service import cli
 from cds_service.commands import doctor
 from cds_service.fhir import lenient
 from cds_service.knowledge import Knowledge
-from cds_service.sandbox.server import Server
+from cds_service.sandbox.server import NotServed, Server
 from cds_service.sandbox.written import Written
 from tests.hooks.tokens import Signer, jwks
 from tests.scenarios.build import NOW
