@@ -48,6 +48,8 @@ class _Kind(msgspec.Struct, frozen=True):
     """The sets of which a panel should have a component, and has none that is understood."""
     is_header: bool = False
     """It is a panel with no component that is understood: its parts may be other observations."""
+    asked: frozenset[str] = frozenset()
+    """Where no set holds a code and no name is known: the sets that the words beside the code may mean."""
 
 
 def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
@@ -67,7 +69,7 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
             kind = kinds[codes]
         except KeyError:
             kind = kinds[codes] = _kind_of(codes, chart)
-        sets = kind.sets or _complaints_in_words(observation, chart)
+        sets = kind.sets or _complaints_in_words(kind, observation, chart)
         if not sets:
             irrelevant += 1
             continue
@@ -100,7 +102,7 @@ def _kind_of(codes: _Codes, chart: Reading) -> _Kind:
                 indexed.update([(key, coding[1]) for key in keys])
                 coded.append((number, coding, keys))
     if not coded:
-        return _Kind((), _named(codes))
+        return _Kind((), _named(codes), asked=_may_mean(codes[0], chart))
     sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
     return _Kind(coded, sets, *_missed(codes, sets, chart))
 
@@ -280,12 +282,16 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
         yield Symptom(_name(observation), members, when, observation.reference)
 
 
-def _complaints_in_words(observation: resources.Observation, chart: Reading) -> frozenset[str]:
+def _complaints_in_words(kind: _Kind, observation: resources.Observation, chart: Reading) -> frozenset[str]:
     """The sets that an observation may be in by the words beside a code that nobody knows, unless it denies them."""
-    concepts = (observation.code, observation.value_codeable_concept)
-    asked = (chart.placement(each).may_mean for each in concepts if each is not None)
-    sets = frozenset[str]().union(*(sets for sets in asked if sets))
+    sets = kind.asked
+    if observation.value_codeable_concept is not None:
+        sets |= _may_mean(observation.value_codeable_concept, chart)
     return sets if sets and affirmed(observation, chart) is not False else frozenset()
+
+
+def _may_mean(concept: CodeableConcept | None, chart: Reading) -> frozenset[str]:
+    return (chart.placement(concept).may_mean or frozenset()) if concept is not None else frozenset()
 
 
 def affirmed(part: resources.Observation, chart: Reading) -> bool | None:
