@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from itertools import pairwise, zip_longest
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -105,18 +105,25 @@ class Phrases:
                 self._by_word.setdefault(words[0], []).append((words, meaning))
             else:
                 self._by_pair.setdefault((words[0], words[1]), []).append((words, meaning))
+        self._words, self._pairs = frozenset(self._by_word), frozenset(self._by_pair)
+        self._prefixes = frozenset(self._stems)
         unmarked = [_unmarked(words) for of_pair in self._by_pair.values() for words, _ in of_pair]
         self._hints = frozenset(words[:2] for words in unmarked)
-        self._is_marked = any(len(hint) < 2 for hint in self._hints) or not _MARKS.isdisjoint(self._by_word)
+        self._is_marked = any(len(hint) < 2 for hint in self._hints) or not _MARKS.isdisjoint(self._words)
 
     def may_be_in(self, words: Sequence[str]) -> bool:
         """Whether a phrase may be in a text of these words, without the marks between them: in most there is none."""
-        if self._is_marked or not self._by_word.keys().isdisjoint(words):
-            return True
-        if not self._hints.isdisjoint(pairwise(words)):
-            return True
+        return self._is_marked or bool(self._beginning(words, self._hints))
+
+    def _beginning(self, words: Sequence[str], pairs: frozenset[tuple[str, ...]]) -> set[str]:
+        """The words of a text with which a phrase may begin, of one word or with one of `pairs`."""
+        different = set(words)
+        found = {pair[0] for pair in pairs.intersection(set(pairwise(words)))}
+        found.update(self._words & different)
         shortest = self._shortest
-        return not self._stems.keys().isdisjoint([word[:shortest] for word in words])
+        if self._prefixes and not self._prefixes.isdisjoint([word[:shortest] for word in different]):
+            found.update(word for word in different if word[:shortest] in self._prefixes)
+        return found
 
     def at(self, words: Sequence[str], start: int) -> list[tuple[int, str]]:
         """(end, meaning) of each phrase that begins at `start`."""
@@ -133,11 +140,13 @@ class Phrases:
 
     def all(self, words: Sequence[str]) -> list[tuple[int, int, str]]:
         """(start, end, meaning) of each phrase in a text."""
-        by_word, by_pair, stems, shortest = self._by_word, self._by_pair, self._stems, self._shortest
+        beginning = self._beginning(words, self._pairs)
+        if not beginning:
+            return []
         return [
             (start, end, meaning)
-            for start, (word, following) in enumerate(zip_longest(words, words[1:], fillvalue=""))
-            if word in by_word or (word, following) in by_pair or word[:shortest] in stems
+            for start, word in enumerate(words)
+            if word in beginning
             for end, meaning in self.at(words, start)
         ]
 
