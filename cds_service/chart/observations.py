@@ -18,7 +18,7 @@ from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
 from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology import answers as answered
-from cds_service.terminology.drugs import plain, whole_words
+from cds_service.terminology.drugs import plain, telling, whole_words, words_in
 
 _Part = resources.Observation | resources.ObservationComponent
 _Codes = tuple[CodeableConcept | None, ...]
@@ -29,8 +29,13 @@ _TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_t
 _URGENT = frozenset(_TABLE["urgent"])
 _PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
 _PANEL_TITLES = {_PANELS[name]: panel["title"] for name, panel in _TABLE["panel"].items()}
-_NAMED: Sequence[tuple[frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
-    (frozenset(entry["sets"]), whole_words(entry["words"]), whole_words(entry.get("not", ())))
+_NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
+    (
+        frozenset(entry["sets"]),
+        telling(entry["words"]),
+        whole_words(entry["words"]),
+        whole_words(entry.get("not", ())),
+    )
     for entry in _TABLE["named"]
 ]
 _LONGEST_NAME = 200
@@ -195,8 +200,14 @@ def _is_empty_header(observation: resources.Observation, kind: _Kind, chart: Rea
 
 @lru_cache(maxsize=4096)
 def _sets_named(text: str) -> frozenset[str]:
-    words = plain(text)
-    return frozenset(name for sets, yes, no in _NAMED if yes.search(words) and not no.search(words) for name in sets)
+    text = plain(text)
+    words = words_in(text)
+    return frozenset(
+        name
+        for sets, known, yes, no in _NAMED
+        if not known.isdisjoint(words) and yes.search(text) and not no.search(text)
+        for name in sets
+    )
 
 
 def _named(codes: _Codes) -> frozenset[str]:

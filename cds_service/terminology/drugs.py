@@ -39,25 +39,6 @@ def whole_words(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![^\W_])(?:{longest_first or '(?!)'})(?![^\W_])")
 
 
-class _Drug:
-    def __init__(self, entry: dict[str, Any]) -> None:
-        self.name: str = entry["name"]
-        self.sets: tuple[str, ...] = tuple(entry["sets"])
-        self.words = whole_words(entry["names"])
-        self.animal_words = whole_words(entry.get("veterinary", ()))
-
-
-_TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
-_DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
-_LOOK_ALIKE = whole_words(_TABLE["look_alike"]["names"])
-_NAMES = Vocabulary(
-    {entry["name"]: {"en": [*entry["names"], *entry.get("veterinary", ())]} for entry in _TABLE["drug"]}
-)
-DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
-SET_OF = {drug.name: drug.sets[0] for drug in _DRUGS}
-"""The value set that stands for a drug, however it was recognised."""
-
-
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
 _UNSEEN = dict.fromkeys(map(ord, "®™\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 _REWRITTEN = _DASHES | _UNSEEN
@@ -73,12 +54,77 @@ def plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).lower().translate(_REWRITTEN).split())
 
 
+_TOKENS = re.compile(r"[^\W_]+")
+
+
+def words_in(text: str) -> list[str]:
+    """The words of a text between which `whole_words` sees a boundary."""
+    return _TOKENS.findall(text)
+
+
+def telling(names: Iterable[str]) -> frozenset[str]:
+    """Of each name its longest word: a text with none of them has none of the names."""
+    return frozenset(max(words_in(name), key=len) for name in names)
+
+
+class Names:
+    """Names found in a text as `whole_words` finds them, by the word that each begins with: there may be many."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """`names`: each begins with a letter or a digit."""
+        self._by_word: dict[str, list[str]] = {}
+        for name in sorted(set(names), key=len, reverse=True):
+            if first := _TOKENS.match(name):
+                self._by_word.setdefault(first[0], []).append(name)
+            else:
+                raise ValueError(f"the name {name!r} does not begin with a letter or a digit")
+
+    def all(self, text: str) -> list[str]:
+        """Each name in a text that `plain` made, the longest of those that begin at one place."""
+        if self._by_word.keys().isdisjoint(words_in(text)):
+            return []
+        found: list[str] = []
+        end = 0
+        for token in _TOKENS.finditer(text):
+            start = token.start()
+            if start < end:
+                continue
+            for name in self._by_word.get(token[0], ()):
+                if text.startswith(name, start) and not _TOKENS.match(text, start + len(name)):
+                    found.append(name)
+                    end = start + len(name)
+                    break
+        return found
+
+
+class _Drug:
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.name: str = entry["name"]
+        self.sets: tuple[str, ...] = tuple(entry["sets"])
+        self.words = whole_words(entry["names"])
+        self.animal_words = whole_words(entry.get("veterinary", ()))
+
+
+_TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
+_DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
+_LOOK_ALIKE = whole_words(_TABLE["look_alike"]["names"])
+_NAMES = Vocabulary(
+    {entry["name"]: {"en": [*entry["names"], *entry.get("veterinary", ())]} for entry in _TABLE["drug"]}
+)
+_TELLING = telling(name for entry in _TABLE["drug"] for name in (*entry["names"], *entry.get("veterinary", ())))
+DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
+SET_OF = {drug.name: drug.sets[0] for drug in _DRUGS}
+"""The value set that stands for a drug, however it was recognised."""
+
+
 def named(texts: Iterable[str]) -> tuple[set[str], bool]:
     """The drugs that `texts` name as whole words, and whether one is an animal product."""
     drugs: set[str] = set()
     veterinary = False
-    for text in texts:
-        rest = _LOOK_ALIKE.sub(" ", plain(text))
+    for text in map(plain, texts):
+        if _TELLING.isdisjoint(words_in(text)):
+            continue
+        rest = _LOOK_ALIKE.sub(" ", text)
         for drug in _DRUGS:
             rest, count = drug.words.subn(" ", rest)
             rest, animal = drug.animal_words.subn(" ", rest)

@@ -69,7 +69,7 @@ class Medicines:
     def __init__(self, valuesets: ValueSets) -> None:
         self._valuesets = valuesets
         self._names = dict(_names(valuesets))
-        self._name_words = drugs.whole_words(self._names)
+        self._name_words = drugs.Names(self._names)
         self._coded = lru_cache(maxsize=16384)(self._read_coding)
         self._named = lru_cache(maxsize=4096)(self._read_text)
 
@@ -140,7 +140,7 @@ class Medicines:
         return self._named(text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rpartition(" ")[0])
 
     def _read_text(self, text: str) -> _Reading | None:
-        found = list(dict.fromkeys(self._name_words.findall(_LOOK_ALIKE.sub(" ", drugs.plain(text)))))
+        found = list(dict.fromkeys(self._name_words.all(_LOOK_ALIKE.sub(" ", drugs.plain(text)))))
         if not found:
             return None
         members: dict[str, Member] = {}

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -85,51 +87,77 @@ def _unmarked(words: Iterable[str]) -> tuple[str, ...]:
 
 
 class Phrases:
-    """Phrases by their words. One that ends with * stands for all words that begin so."""
+    """Phrases by their first two words. One that ends with * stands for all words that begin so."""
 
     def __init__(self, phrases: Mapping[str, Iterable[str]]) -> None:
         """`phrases`: what a phrase stands for -> its phrases."""
-        self._whole: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._by_pair: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {}
+        self._by_word: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        """Of one word, or with a stem for a second."""
         self._stems: dict[str, list[tuple[str, str]]] = {}
         split = [(words, meaning) for meaning, all_of in phrases.items() for p in all_of for words in _spellings(p)]
         stems = [(words[0], meaning) for words, meaning in split if len(words) == 2 and words[1] == _STEM]
         self._shortest = min((len(stem) for stem, _ in stems), default=0)
-        self._begins_with_mark = any(words[0] in _MARKS for words, _ in split)
         for stem, meaning in dict.fromkeys(stems):
             self._stems.setdefault(stem[: self._shortest], []).append((stem, meaning))
         for words, meaning in dict.fromkeys(split):
-            if not (len(words) == 2 and words[1] == _STEM):
-                self._whole.setdefault(words[0], []).append((words, meaning))
+            if len(words) == 2 and words[1] == _STEM:
+                continue
+            if len(words) == 1 or words[2:] == (_STEM,):
+                self._by_word.setdefault(words[0], []).append((words, meaning))
+            else:
+                self._by_pair.setdefault((words[0], words[1]), []).append((words, meaning))
+        self._words, self._pairs = frozenset(self._by_word), frozenset(self._by_pair)
+        self._prefixes = frozenset(self._stems)
+        unmarked = [_unmarked(words) for of_pair in self._by_pair.values() for words, _ in of_pair]
+        self._hints = frozenset(words[:2] for words in unmarked)
+        self._is_marked = any(len(hint) < 2 for hint in self._hints) or not _MARKS.isdisjoint(self._words)
 
-    def may_begin_with(self, words: Iterable[str]) -> bool:
-        """Whether any of `words` begins a phrase: most texts have none."""
-        if self._begins_with_mark or not self._whole.keys().isdisjoint(words):
-            return True
+    def may_be_in(self, words: Sequence[str]) -> bool:
+        """Whether a phrase may be in a text of these words, without the marks between them: in most there is none."""
+        return self._is_marked or bool(self._beginning(words, self._hints))
+
+    def _beginning(self, words: Sequence[str], pairs: frozenset[tuple[str, ...]]) -> set[str]:
+        """The words of a text with which a phrase may begin, of one word or with one of `pairs`."""
+        different = set(words)
+        found = {pair[0] for pair in pairs.intersection(set(pairwise(words)))}
+        found.update(self._words & different)
         shortest = self._shortest
-        return not self._stems.keys().isdisjoint([word[:shortest] for word in words])
+        if self._prefixes and not self._prefixes.isdisjoint([word[:shortest] for word in different]):
+            found.update(word for word in different if word[:shortest] in self._prefixes)
+        return found
 
     def at(self, words: Sequence[str], start: int) -> list[tuple[int, str]]:
         """(end, meaning) of each phrase that begins at `start`."""
         first = words[start]
-        found = [
-            (start + 1, meaning)
-            for stem, meaning in self._stems.get(first[: self._shortest], ())
-            if first.startswith(stem)
-        ]
-        for phrase, meaning in self._whole.get(first, ()):
+        stems = self._stems.get(first[: self._shortest], ())
+        found = [(start + 1, meaning) for stem, meaning in stems if first.startswith(stem)]
+        phrases = self._by_word.get(first, ())
+        if start + 1 < len(words) and (of_pair := self._by_pair.get((first, words[start + 1]))):
+            phrases = (*phrases, *of_pair)
+        for phrase, meaning in phrases:
             if (end := _follows(words, start, phrase)) is not None:
                 found.append((end, meaning))
         return found
 
     def all(self, words: Sequence[str]) -> list[tuple[int, int, str]]:
         """(start, end, meaning) of each phrase in a text."""
-        stems, whole, shortest = self._stems, self._whole, self._shortest
+        beginning = self._beginning(words, self._pairs)
+        if not beginning:
+            return []
         return [
             (start, end, meaning)
             for start, word in enumerate(words)
-            if word in whole or word[:shortest] in stems
+            if word in beginning
             for end, meaning in self.at(words, start)
         ]
+
+    def ends(self, words: Sequence[str]) -> dict[int, int]:
+        """Where each phrase of a text begins, and where the longest that begins there ends."""
+        found: dict[int, int] = {}
+        for start, end, _ in self.all(words):
+            found[start] = max(end, found.get(start, 0))
+        return found
 
     def longest(self, words: Sequence[str], start: int) -> int:
         """Where the longest phrase ends that begins at `start`; `start` where none does."""
@@ -172,12 +200,11 @@ class Cues:
         if not by_start:
             return set()
         found = {span for span in by_start.items() if self._is_denied_after(words, span[1])}
-        for start in range(len(words)):
-            if (after := self._denies.longest(words, start)) > start:
-                found.update(self._denied_from(words, after, by_start))
+        for after in self._denies.ends(words).values():
+            found.update(self._denied_from(words, after, by_start))
         of_family = self._said_of_family(words)
         found.update(span for span in by_start.items() if span[0] in of_family or self._is_of_family(words, span[1]))
-        return {(start, end) for start, end in spans if any(s <= start and end <= e for s, e in found)}
+        return _within(spans, found)
 
     def _skip(self, phrases: Phrases, words: Sequence[str], at: int, marks: str = "") -> int:
         while at < len(words):
@@ -226,16 +253,20 @@ class Cues:
         return after > at and (after == len(words) or words[after] in _MARKS)
 
     def _said_of_family(self, words: Sequence[str]) -> set[int]:
+        of_family = self._family.ends(words)
+        if not of_family:
+            return set()
+        unless = self._no_family.ends(words)
         found: set[int] = set()
         is_family = False
         at = 0
         while at < len(words):
             if words[at] in _ENDS:
                 is_family = False
-            elif (after := self._no_family.longest(words, at)) > at:
-                at = after
+            elif at in unless:
+                at = unless[at]
                 continue
-            elif self._family.longest(words, at) > at:
+            elif at in of_family:
                 is_family = True
             if is_family:
                 found.add(at)
@@ -248,6 +279,21 @@ class Cues:
         if after == at + marked + 1:
             return marked and (after == len(words) or words[after] in _MARKS)
         return after > at + marked
+
+
+def _within(spans: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of `spans` (start, end) that lie in one of `others`."""
+    starts: list[int] = []
+    furthest: list[int] = []
+    for start, end in sorted(others):
+        starts.append(start)
+        furthest.append(max(end, furthest[-1]) if furthest else end)
+    found = set()
+    for start, end in spans:
+        before = bisect_right(starts, start)
+        if before and end <= furthest[before - 1]:
+            found.add((start, end))
+    return found
 
 
 class Vocabulary:
@@ -284,7 +330,7 @@ class Vocabulary:
         if not words:
             return None
         entire = self._entire.get(tuple(words), ()) if len(words) <= self._longest_entire else ()
-        if not self._phrases.may_begin_with(words):
+        if not self._phrases.may_be_in(words):
             return frozenset(entire)
         parted = _TOKENS.findall(written)
         found = self._phrases.all(parted)
