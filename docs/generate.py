@@ -94,6 +94,8 @@ TESTS_OF_BOUNDS = {
     "SHOWN": "tests/test_bounds.py::test_a_text_is_shown_up_to_so_many_characters_with_its_end",
     "REFERENCE": "tests/test_bounds.py::test_an_id_that_no_patient_has_is_missing",
     "LINES": "tests/test_bounds.py::test_a_section_has_so_many_lines_and_says_how_many_more_there_are",
+    "MEDICATIONS": "tests/test_bounds.py::test_so_many_medicines_of_a_chart_are_fetched_and_the_rest_are_not_known",
+    "REFERENCES": "tests/fhir/test_costs.py::test_of_many_references_the_first_are_read_each_once",
 }
 
 
