@@ -51,6 +51,7 @@ def _change() -> dict[str, Any]:
     _, shapes = msgspec.json.schema_components([model.Change], ref_template="#/$defs/{name}")
     change: dict[str, Any] = shapes["Change"]
     change["properties"]["when"] = _LOGIC
+    del change["properties"]["site"]
     return change
 
 

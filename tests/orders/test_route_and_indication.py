@@ -44,7 +44,7 @@ def test_a_route(concept: CodeableConcept | None, kind: str, unclear: str | None
 def _indication(knowledge: Knowledge, **elements: Any) -> Indication:
     resolve = {"Condition/c1": None}
     return indication.read(
-        order(**elements), knowledge.indications, knowledge.valuesets, lambda r: resolve.get(str(r and r.reference))
+        order(**elements), knowledge.terms, knowledge.valuesets, lambda r: resolve.get(str(r and r.reference))
     )
 
 

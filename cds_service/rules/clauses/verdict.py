@@ -101,6 +101,7 @@ def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
     return NO
 
 
+@evaluates(model.Added)
 @evaluates(model.All)
 def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
     found: dict[int, Verdict] = {}
