@@ -129,9 +129,12 @@ def test_no_disguise_of_an_entry_that_fires_a_rule_leads_to_an_answer_without_a_
 
 def test_an_order_in_disguise_is_never_passed_over(knowledge: Knowledge) -> None:
     """Of a scenario in every file, the order itself: whatever hides its drug, a card says that it was not judged."""
-    for file, scenario in {
-        file: scenario for file, scenario in scenarios() if "order" in scenario and "status" not in scenario["order"]
-    }.items():
+    ordering = {
+        file: scenario
+        for file, scenario in scenarios()
+        if "order" in scenario and "status" not in scenario["order"]  # one that ends is no order
+    }
+    for file, scenario in ordering.items():
         for medication in (
             {"medicationReference": {"reference": "Medication/nowhere"}},
             {"medicationReference": {"identifier": {"value": "7"}}},
