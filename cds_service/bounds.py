@@ -25,6 +25,7 @@ WEIGHTS = 50
 SHOWN = 200
 REFERENCE = 300
 LINES = 30
+FEEDBACK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,12 @@ TABLE = (
         "lines in a section of a card",
         "nobody reads more",
         "the last line says how many more there are",
+    ),
+    Bound(
+        "FEEDBACK",
+        "entries of one request with feedback",
+        "one shift's cards of a ward",
+        "413, and nothing of it is stored; the client sends them in several requests",
     ),
 )
 

@@ -92,6 +92,7 @@ TESTS_OF_BOUNDS = {
     "SHOWN": "tests/test_bounds.py::test_a_text_is_shown_up_to_so_many_characters_with_its_end",
     "REFERENCE": "tests/test_bounds.py::test_an_id_that_no_patient_has_is_missing",
     "LINES": "tests/test_bounds.py::test_a_section_has_so_many_lines_and_says_how_many_more_there_are",
+    "FEEDBACK": "tests/hooks/test_feedback.py::test_one_entry_more_than_the_bound_is_too_large",
 }
 
 
