@@ -205,7 +205,7 @@ def _table(
     yield _row("all", total, [each for floor in floors for each in floor], [])
     ours = [_p99(seen.seconds) for seen, _ in rows]
     theirs = [_p99(floor) for floor in floors]
-    yield f"\np99 of the worst interval is {_unrest(ours):.2f}x that of the median one, the no-op's {_unrest(theirs):.2f}x."
+    yield f"\nWorst p99 of an interval by the median one: {_unrest(ours):.2f}; of the no-op {_unrest(theirs):.2f}."
     kinds = sorted(set(total.errors))
     yield f"\n{'Errors: ' + '; '.join(kinds) if kinds else 'No error.'}"
 
