@@ -38,6 +38,8 @@ NO_OPS = 2
 """Orders of other drugs for each example: most of what an EHR sends is not ketamine."""
 FEEDBACK = 0.2
 """Of the answers with cards those that get feedback."""
+PROBES = 20
+"""Calls a second to a no-op beside: too few to be a load."""
 _PATIENCE = 30.0
 _HEADERS = {"Content-Type": "application/json"}
 
@@ -66,13 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with (
         TemporaryDirectory() as folder,
         servers.service(WORKERS, state_dir=folder, log_level="WARNING") as server,
+        servers.noop(WORKERS) as nothing,
+        ProcessPoolExecutor(1, mp_context=spawn, initializer=client.prepare) as beside,
         ProcessPoolExecutor(CLIENTS, mp_context=spawn, initializer=client.prepare) as clients,
     ):
         _load(server, clients, None, CALIBRATION / 3, CALIBRATION)  # each worker once, before anything counts
         ((fastest, _),) = _load(server, clients, None, CALIBRATION, CALIBRATION)
         maximum = (len(fastest.seconds) + fastest.feedback) / CALIBRATION
-        rows = _load(server, clients, maximum * SHARE, given.minutes * 60, given.interval)
-    text = "\n".join(_table(rows, maximum, given.interval))
+        seconds = given.minutes * 60
+        floor = beside.submit(probe, nothing.port, time.time() + 1, seconds, given.interval)
+        rows = _load(server, clients, maximum * SHARE, seconds, given.interval)
+        floors = floor.result()
+    text = "\n".join(_table(rows, floors, maximum, given.interval))
     print(text)
     if given.out:
         given.out.write_text(f"{text}\n", "utf-8")
@@ -128,6 +135,22 @@ def send(port: int, seed: int, rate: float | None, begin: float, seconds: float,
             number += 1
 
 
+def probe(port: int, begin: float, seconds: float, interval: float) -> list[list[float]]:
+    """Seconds of calls to a no-op, PROBES a second, for each interval: what the machine itself does to an answer."""
+    found: list[list[float]] = [[] for _ in range(_intervals(seconds, interval))]
+    time.sleep(max(0.0, begin - time.time()))
+    start, seen = time.perf_counter(), Seen()
+    with closing(HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)) as connection:
+        for number in range(int(seconds * PROBES)):
+            due = number / PROBES
+            time.sleep(max(0.0, due - (time.perf_counter() - start)))
+            if number % client.RECONNECT_AFTER == 0:
+                connection.close()
+            _post(connection, "/get-json/6000", b"{}", seen)
+            found[min(len(found) - 1, int(due // interval))].append(time.perf_counter() - start - due)
+    return found
+
+
 def _post(connection: HTTPConnection, path: str, body: bytes, seen: Seen) -> dict[str, Any] | None:
     """The answer; None where it is an error, which is then noted."""
     try:
@@ -166,25 +189,41 @@ def _feedback(card: dict[str, Any]) -> bytes:
     return json.dumps({"feedback": [entry]}).encode()
 
 
-def _table(rows: Sequence[tuple[Seen, list[float]]], maximum: float, interval: float) -> Iterator[str]:
+def _table(
+    rows: Sequence[tuple[Seen, list[float]]], floors: Sequence[list[float]], maximum: float, interval: float
+) -> Iterator[str]:
     total = Seen()
     yield f"Maximum {maximum:.0f} requests/s with {CLIENTS} connections; load {maximum * SHARE:.0f}/s.\n"
-    yield f"| from s | calls | feedback | errors | p50 ms | p99 ms | max ms | RSS of {WORKERS} workers MB |"
-    yield "|---:|---:|---:|---:|---:|---:|---:|---|"
-    for number, (seen, memory) in enumerate(rows):
+    yield (
+        "| from s | calls | feedback | errors | p50 ms | p99 ms | max ms | no-op beside: p50 ms | p99 ms "
+        f"| RSS of {WORKERS} workers MB |"
+    )
+    yield "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"
+    for number, ((seen, memory), floor) in enumerate(zip(rows, floors, strict=True)):
         total.add(seen)
-        yield _row(f"{number * interval:.0f}", seen, memory)
-    yield _row("all", total, [])
+        yield _row(f"{number * interval:.0f}", seen, floor, memory)
+    yield _row("all", total, [each for floor in floors for each in floor], [])
+    ours = [_p99(seen.seconds) for seen, _ in rows]
+    theirs = [_p99(floor) for floor in floors]
+    yield f"\nWorst p99 of an interval by the median one: {_unrest(ours):.2f}; of the no-op {_unrest(theirs):.2f}."
     kinds = sorted(set(total.errors))
     yield f"\n{'Errors: ' + '; '.join(kinds) if kinds else 'No error.'}"
 
 
-def _row(name: str, seen: Seen, memory: list[float]) -> str:
-    taken = sorted(1000 * each for each in seen.seconds) or [0.0, 0.0]
-    p99 = statistics.quantiles(taken, n=100)[98] if len(taken) > 1 else taken[0]
-    figures = f"{statistics.median(taken):.2f} | {p99:.2f} | {taken[-1]:.1f}"
+def _p99(seconds: Sequence[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else sum(seconds)
+
+
+def _unrest(intervals: Sequence[float]) -> float:
+    return max(intervals) / (statistics.median(intervals) or 1)
+
+
+def _row(name: str, seen: Seen, floor: Sequence[float], memory: list[float]) -> str:
+    taken, below = seen.seconds or [0.0, 0.0], floor or [0.0, 0.0]
+    figures = f"{1000 * statistics.median(taken):.2f} | {1000 * _p99(taken):.2f} | {1000 * max(taken):.1f}"
+    noop = f"{1000 * statistics.median(below):.2f} | {1000 * _p99(below):.2f}"
     rss = ", ".join(f"{each:.0f}" for each in memory)
-    return f"| {name} | {len(seen.seconds)} | {seen.feedback} | {len(seen.errors)} | {figures} | {rss} |"
+    return f"| {name} | {len(seen.seconds)} | {seen.feedback} | {len(seen.errors)} | {figures} | {noop} | {rss} |"
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ REFERENCE = 300
 LINES = 30
 MEDICATIONS = 64
 REFERENCES = 25
+FEEDBACK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,12 @@ TABLE = (
         "other resources that are fetched one by one because drafts or infusions name them, at one step of a call",
         "an order names one medication",
         "what they are is not known, and a card says so",
+    ),
+    Bound(
+        "FEEDBACK",
+        "entries of one request with feedback",
+        "one shift's cards of a ward",
+        "413, and nothing of it is stored; the client sends them in several requests",
     ),
 )
 

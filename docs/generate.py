@@ -96,6 +96,7 @@ TESTS_OF_BOUNDS = {
     "LINES": "tests/test_bounds.py::test_a_section_has_so_many_lines_and_says_how_many_more_there_are",
     "MEDICATIONS": "tests/test_bounds.py::test_so_many_medicines_of_a_chart_are_fetched_and_the_rest_are_not_known",
     "REFERENCES": "tests/fhir/test_costs.py::test_of_many_references_the_first_are_read_each_once",
+    "FEEDBACK": "tests/hooks/test_feedback.py::test_one_entry_more_than_the_bound_is_too_large",
 }
 
 

@@ -67,7 +67,7 @@ def _kinds() -> Iterator[tuple[str, Callable[[Json], bytes]]]:
     yield "5,000 weights without a date", _weights
     yield READ_TO_THE_END, _medicines
     yield "2,000 drafts of ketamine", _drafts
-    yield "3,000 levels", _levels
+    yield "12,000 levels", _levels
     yield "15 MB of empty entries", _empty
     yield "4 MB of opening brackets", lambda asked: _ENCODER.encode(asked)[:-1] + b',"x":' + b"[" * 4_000_000
 
@@ -141,7 +141,7 @@ def _drafts(asked: Json) -> bytes:
 
 def _levels(asked: Json) -> bytes:
     _order(asked)["extension"] = [_HOLE]
-    deep = b'{"extension":[' * 3_000 + b"]}" * 3_000
+    deep = b'{"extension":[' * 12_000 + b"]}" * 12_000
     return _ENCODER.encode(asked).replace(f'"{_HOLE}"'.encode(), deep)
 
 

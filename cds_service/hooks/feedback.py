@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from cds_service import bounds
 from cds_service.hooks.errors import HookError, Malformed, TooLarge
 
-MOST_ENTRIES = 10_000
 _OUTCOMES = ("accepted", "overridden")
 _REASONS = ("overrideReason", "overrideReasons")
 """As the specification writes it, and as Epic does."""
@@ -63,7 +63,7 @@ class _Refused(Exception):
 def parse(body: bytes, offered: Collection[Reason]) -> tuple[list[Entry], list[Refusal]]:
     """The entries that say something, and why the others do not. `offered`: the reasons that stand on cards.
 
-    Raises Malformed (not JSON, or without an array `feedback`) or TooLarge (more than MOST_ENTRIES).
+    Raises Malformed (not JSON, or without an array `feedback`) or TooLarge (more than bounds.FEEDBACK).
     """
     try:
         # Not msgspec: half a character, as a comment that was cut may end with, would cost all entries.
@@ -77,8 +77,8 @@ def parse(body: bytes, offered: Collection[Reason]) -> tuple[list[Entry], list[R
     listed = content.get("feedback") if isinstance(content, dict) else None
     if not isinstance(listed, list):
         raise Malformed("the body is not an object with an array named feedback")
-    if len(listed) > MOST_ENTRIES:
-        raise TooLarge(f"more than {MOST_ENTRIES} entries; send them in several requests")
+    if len(listed) > bounds.FEEDBACK:
+        raise TooLarge(f"more than {bounds.FEEDBACK} entries; send them in several requests")
     entries: list[Entry] = []
     refusals: list[Refusal] = []
     for number, item in enumerate(listed):

@@ -103,7 +103,8 @@ class SqliteFile:
             with self._locked():
                 if _identity(self.path) != self._opened:
                     return True
-                if len(list(self.path.parent.glob(f"{self.path.name}.broken-*"))) >= _MOST_SET_ASIDE:
+                kept = self.path.parent.glob(f"{self.path.name}.broken-*")
+                if sum(not each.name.endswith(_BESIDE) for each in kept) >= _MOST_SET_ASIDE:
                     log.error("%s; there are %d damaged files beside it already", why, _MOST_SET_ASIDE)
                     return False
                 name = f"{self.path.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"

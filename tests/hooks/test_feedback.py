@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.hooks import feedback
+from cds_service import bounds
 from cds_service.hooks.errors import Malformed, TooLarge
 from cds_service.hooks.feedback import Entry, Refusal, parse
 
@@ -197,10 +197,12 @@ def test_no_entries_are_none() -> None:
     assert _parsed() == ([], [])
 
 
-def test_more_entries_than_can_be_taken_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feedback, "MOST_ENTRIES", 2)
+def test_one_entry_more_than_the_bound_is_too_large() -> None:
+    entry = {"card": CARD, "outcome": "accepted"}
+    entries, refusals = _parsed(*[entry] * bounds.FEEDBACK)
+    assert (len(entries), refusals) == (bounds.FEEDBACK, [])
     with pytest.raises(TooLarge):
-        _parsed({}, {}, {})
+        _parsed(*[entry] * (bounds.FEEDBACK + 1))
 
 
 _JSON = st.recursive(

@@ -117,7 +117,8 @@ def test_files_of_many_damages_do_not_fill_the_disk(tmp_path: Path) -> None:
         guard = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
         used_once(guard)
         guard.close()
-    assert len(list(tmp_path.glob("used.sqlite3.broken-*"))) == 5
+    kept = [each.name for each in tmp_path.glob("used.sqlite3.broken-*")]
+    assert len([each for each in kept if not each.endswith(("-wal", "-shm"))]) == 5, kept
 
 
 def test_files_that_were_open_to_others_are_made_their_owners_alone(tmp_path: Path) -> None:
