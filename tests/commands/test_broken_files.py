@@ -192,7 +192,7 @@ CONTENT = st.one_of(
 )
 
 READERS: dict[str, Callable[[Path], Any]] = {
-    "overlay.yaml": overlay.read,
+    "overlay.yaml": functools.partial(overlay.read, shared={}),
     "clients.yaml": clients.load,
     "clients.toml": clients.load,
     "profile.toml": lambda path: profiles.load(str(path)),

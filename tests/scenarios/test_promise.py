@@ -64,7 +64,7 @@ def test_the_promise_is_looked_at_where_it_could_be_broken(
         for sent in (unread, failed, body):
             asked(sent, knowledge)
     assert (watch.quiet, watch.broken) == (1, [])
-    monkeypatch.setattr("cards.compose.could_not_check.gaps", lambda *_, **__: ([], []))
+    monkeypatch.setattr("cds_service.cards.compose.could_not_check.gaps", lambda *_, **__: ([], []))
     with watching() as watch:
         for sent in (unread, failed, body):
             asked(sent, knowledge)
