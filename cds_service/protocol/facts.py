@@ -20,7 +20,7 @@ _MODELS: dict[str, type[Any]] = {
 }
 _TAGS = {"problem": "condition", "measured": "observation", "complaint": "symptom"}
 """What a pharmacist calls a kind of fact whose tag is a word of FHIR; the others have one word for both."""
-_HEADS = ("sets", "figure")
+HEADS = ("sets", "figure")
 """Fields whose value stands beside the first key; of a kind without one, all its fields stand there."""
 _JOINED = ("any", "all", "not", "unless")
 KINDS = (*_TAGS, *(tag for tag in _MODELS if tag not in (*_TAGS.values(), *_JOINED)))
@@ -91,7 +91,7 @@ class Facts:
             raise ProtocolError(f"{where}: {word} is no kind of fact{hint}")
         kind = kind_of(word)
         rest = {str(key).replace(" ", "_"): value for key, value in list(written.items())[1:]}
-        head = next((field for field in _HEADS if field in kind.__struct_fields__), None)
+        head = next((field for field in HEADS if field in kind.__struct_fields__), None)
         if head is not None:
             fields = {head: looked_for, **rest}
         else:

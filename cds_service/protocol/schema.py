@@ -43,8 +43,9 @@ def of_rule() -> dict[str, Any]:
 
 def _tier() -> dict[str, Any]:
     lines = {severity: {"anyOf": [_LOGIC, {"type": "null"}]} for severity in model.SEVERITIES}
-    limits = {"limits": {"type": "array", "items": {"type": "string"}}}
-    return {"type": "object", "additionalProperties": False, "properties": lines | limits}
+    names = {"type": "array", "items": {"type": "string"}}
+    properties = lines | {"limits": names, "offers": names}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _change() -> dict[str, Any]:
@@ -56,12 +57,12 @@ def _change() -> dict[str, Any]:
 
 
 def _fact(word: str) -> dict[str, Any]:
-    """A fact whose first key is `word`: its value is the sets, or the fields of a kind that reads none."""
+    """A fact whose first key is `word`: its value is the head of the kind, or all the fields of one without."""
     kind = facts.kind_of(word)
-    fields = {field.replace("_", " "): _type(hint) for field, hint in get_type_hints(kind).items() if field != "sets"}
-    if "sets" in kind.__struct_fields__:
-        first: dict[str, Any] = _one_or_more({"type": "string"})
-        properties = {word: first, **fields}
+    fields = {field.replace("_", " "): _type(hint) for field, hint in get_type_hints(kind).items()}
+    head = next((field for field in facts.HEADS if field in fields), None)
+    if head is not None:
+        properties = {word: fields.pop(head), **fields}
     else:
         properties = {word: {"type": "object", "additionalProperties": False, "properties": fields}}
     if kind is model.ConditionIs:
@@ -72,7 +73,7 @@ def _fact(word: str) -> dict[str, Any]:
 def _type(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is list:
         return _one_or_more({"type": "string"})
-    if hint is bool:
+    if hint is bool or bool in get_args(hint):
         return {"type": "boolean"}
     choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
     return {"enum": choices} if choices else {"type": "string"}

@@ -43,9 +43,14 @@ def test_a_route(concept: CodeableConcept | None, kind: str, unclear: str | None
 
 def _indication(knowledge: Knowledge, **elements: Any) -> Indication:
     resolve = {"Condition/c1": None}
+    terms, valuesets = knowledge.terms, knowledge.valuesets
     return indication.read(
-        order(**elements), knowledge.terms, knowledge.valuesets, lambda r: resolve.get(str(r and r.reference))
+        order(**elements), terms.indications, terms.use, valuesets, lambda r: resolve.get(str(r and r.reference))
     )
+
+
+def _uses(found: Indication) -> list[str]:
+    return [use.name for use in found.uses]
 
 
 def _reason(code: str) -> dict[str, Any]:
@@ -55,13 +60,12 @@ def _reason(code: str) -> dict[str, Any]:
 def test_a_coded_reason_is_mapped(knowledge: Knowledge) -> None:
     found = _indication(knowledge, reasonCode=[_reason(PAIN)])
     assert (found.given, found.all, found.assumed) == (True, {"pain"}, False)
-    assert found.is_analgesic
-    assert not found.is_depression
+    assert _uses(found) == ["analgesic"]
 
 
 def test_without_a_reason_pain_is_assumed(knowledge: Knowledge) -> None:
     found = _indication(knowledge)
-    assert (found.given, found.assumed, found.is_analgesic) == (False, True, True)
+    assert (found.given, found.assumed, _uses(found)) == (False, True, ["analgesic"])
 
 
 def test_a_reason_in_words_is_given_and_not_mapped(knowledge: Knowledge) -> None:
@@ -71,9 +75,9 @@ def test_a_reason_in_words_is_given_and_not_mapped(knowledge: Knowledge) -> None
 
 def test_depression_alone_is_not_analgesic_and_beside_pain_it_is_both(knowledge: Knowledge) -> None:
     alone = _indication(knowledge, reasonCode=[_reason(DEPRESSION)])
-    assert (alone.is_depression, alone.is_analgesic) == (True, False)
+    assert _uses(alone) == ["depression"]
     both = _indication(knowledge, reasonCode=[_reason(DEPRESSION), _reason(PAIN)])
-    assert (both.is_depression, both.is_analgesic) == (True, True)
+    assert _uses(both) == ["analgesic", "depression"]
 
 
 def test_a_reason_by_a_reference_that_cannot_be_read_is_kept_in_its_words(knowledge: Knowledge) -> None:

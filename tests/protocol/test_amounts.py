@@ -17,36 +17,35 @@ from tests.scenarios.build import NOW, sent
 OVERLAY = """
     site: Example Hospital
     additions:
-      - owner: P&T committee
-        date: 2026-11-20
-        reason: the house's own limits
-        limits:
-          example-per-hour:
-            title: Highest rate in the house
-            unit: mg/h
-            values: {{2026-11-20: 30}}
-            sources: []
-            status: design
-          example-ideal:
-            title: Highest rate on ideal body weight
-            unit: mg/kg/h
-            values: {{2026-11-20: 0.4}}
-            routes: [intravenous]
-            sources: []
-            status: design
-        rules:
-          - id: example-amount
-            row: 1001
-            category: dose
-            title: Limit of the house
-            judge: {judge}
-            tiers:
-              - name: above
-                severity: warning
-                limits: [example-per-hour]
-                when: {when}
-            suggests: {suggests}
-            status: design
+      - {owner: P&T committee, date: 2026-11-20, reason: "the house's own limits", rules: [example-amount]}
+"""
+RULE = """
+    title: Limit of the house
+    row: 1001
+    category: dose
+    judged by: JUDGE
+    status: design
+
+    limits:
+      example-per-hour:
+        title: Highest rate in the house
+        unit: mg/h
+        values: {2026-11-20: 30}
+        sources: []
+        status: design
+      example-ideal:
+        title: Highest rate on ideal body weight
+        unit: mg/kg/h
+        values: {2026-11-20: 0.4}
+        routes: [intravenous]
+        sources: []
+        status: design
+
+    facts:
+      too much: AMOUNT
+    tiers:
+      above: {warning: LOGIC, limits: [example-per-hour]}
+    offers: OFFERS
 """
 TEXT = """
     ---
@@ -57,16 +56,21 @@ TEXT = """
 
     Ask the pharmacy.
 """
-PER_HOUR = "{fact: amount, figure: mg/h, of: [continuous], together: true, above: [example-per-hour]}"
-IDEAL = "{fact: amount, figure: mg/kg/h, of: [continuous], weight: ideal, above: [example-ideal]}"
+PER_HOUR = "{amount: mg/h, of: continuous, together: true, above: example-per-hour}"
+IDEAL = "{amount: mg/kg/h, of: continuous, weight: ideal, above: example-ideal}"
 
 
-def house(folder: Path, when: str, judge: str = "clauses", suggests: str = "[]") -> Knowledge:
+def house(
+    folder: Path, amount: str, judge: str = "clauses", offers: str = "[]", logic: str = "too much", more: str = ""
+) -> Knowledge:
     """The protocol with one rule of the house."""
-    (folder / "texts").mkdir(exist_ok=True)
-    (folder / "texts" / "example-amount.md").write_text(dedent(TEXT).lstrip(), "utf-8")
+    rule = folder / "rules" / "example-amount"
+    rule.mkdir(parents=True, exist_ok=True)
+    (rule / "card.md").write_text(dedent(TEXT).lstrip(), "utf-8")
+    written = dedent(RULE).replace("JUDGE", judge).replace("AMOUNT", f"{amount}{more}")
+    (rule / "rule.yaml").write_text(written.replace("LOGIC", logic).replace("OFFERS", offers), "utf-8")
     overlay = folder / "overlay.yaml"
-    overlay.write_text(dedent(OVERLAY).format(when=when, judge=judge, suggests=suggests), "utf-8")
+    overlay.write_text(dedent(OVERLAY), "utf-8")
     return load(overlay=str(overlay))
 
 
@@ -106,7 +110,7 @@ def test_a_sum_of_infusions_is_held_against_the_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("when", "judge", "says"),
+    ("amount", "judge", "says"),
     [
         (PER_HOUR.replace("mg/h", "mg/kg/h"), "clauses", "example-per-hour is in mg/h, and the amount in mg/kg/h"),
         (
@@ -115,13 +119,18 @@ def test_a_sum_of_infusions_is_held_against_the_limit(tmp_path: Path) -> None:
             "names the use anlgesic, which does not exist",
         ),
         (PER_HOUR.replace("above", "repeats: true, above"), "clauses", "needs the time within which they start"),
-        (PER_HOUR.replace("above", "at_most"), "clauses", "needs a limit that it is above, at least or below"),
-        (f"{{any: [{PER_HOUR}, {{fact: patient, sex: male}}]}}", "amounts", "may hold without an amount"),
+        (PER_HOUR.replace("above", "at most"), "clauses", "needs a limit that it is above, at least or below"),
     ],
 )
-def test_an_amount_that_cannot_be_compared_stops_the_load(tmp_path: Path, when: str, judge: str, says: str) -> None:
+def test_an_amount_that_cannot_be_compared_stops_the_load(tmp_path: Path, amount: str, judge: str, says: str) -> None:
     with pytest.raises(ProtocolError, match=says):
-        house(tmp_path, when, judge)
+        house(tmp_path, amount, judge)
+
+
+def test_a_tier_of_amounts_that_may_hold_without_one_stops_the_load(tmp_path: Path) -> None:
+    man = "\n  a man: {patient: {sex: male}}"
+    with pytest.raises(ProtocolError, match="may hold without an amount"):
+        house(tmp_path, PER_HOUR, "amounts", logic="too much or a man", more=man)
 
 
 def test_a_judgement_without_its_limits_stops_the_load(tmp_path: Path) -> None:

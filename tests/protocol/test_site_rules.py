@@ -158,15 +158,17 @@ def test_the_example_overlay_is_one_that_can_be_used() -> None:
     assert protocol.rules["example-myasthenia"].site is not None
 
 
+VENTILATED = ("  fast pulse:", "  ventilated: {procedure: ventilated}\n  fast pulse:")
 UNREAD = {"raw": {"procedures": {"resourceType": "OperationOutcome"}}}
 
 
 def _with(overlay: Path, *changes: tuple[str, str]) -> Knowledge:
-    text = overlay.read_text("utf-8")
+    rule = overlay.parent / "rules" / "example-myasthenia" / "rule.yaml"
+    text = rule.read_text("utf-8")
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    overlay.write_text(text, "utf-8")
+    rule.write_text(text, "utf-8")
     return load(overlay=str(overlay))
 
 
@@ -174,9 +176,11 @@ def test_what_would_make_a_finding_worse_and_cannot_be_read_is_not_ruled_out(ove
     """The worse severity where the list failed, one milder where it was not sent; never milder than its own."""
     knowledge = _with(
         overlay,
-        ("because: intensive care", "because: ventilated"),
-        ("- to: info", "- to: critical"),
-        ("{fact: encounter, in: [loc_type/icu]}", "{fact: procedure, in: [ventilated]}"),
+        (
+            "{to: info, when: in intensive care, because: intensive care}",
+            "{to: critical, when: ventilated, because: x}",
+        ),
+        VENTILATED,
     )
     known = "Myasthenia gravis: weakness may be hard to see under ketamine"
     (without,) = told(knowledge, MYASTHENIA)
@@ -186,7 +190,7 @@ def test_what_would_make_a_finding_worse_and_cannot_be_read_is_not_ruled_out(ove
 
 
 def test_what_would_make_a_finding_milder_and_cannot_be_read_changes_nothing(overlay: Path) -> None:
-    knowledge = _with(overlay, ("{fact: encounter, in: [loc_type/icu]}", "{fact: procedure, in: [ventilated]}"))
+    knowledge = _with(overlay, ("when: in intensive care", "when: ventilated"), VENTILATED)
     for patient in (UNREAD, {"missing": ["procedures"]}):
         assert "warning" in {severity for rule, severity, _ in told(knowledge, MYASTHENIA | patient) if "ex" in rule}
 
@@ -195,16 +199,16 @@ def test_a_rule_that_fires_by_any_result_is_not_clear_where_one_is_not_understoo
     """Of what is undated it cannot be told whether it lies in the window; a request without a result is none."""
     knowledge = _with(
         overlay,
+        ("known: {warning: myasthenia}", "known: {warning: any troponin}"),
         (
-            "when: {fact: condition, in: [dx_myasthenia]}",
-            "when: {fact: observation, in: [obs_troponin], any_value: true, within: example-window}",
+            "  fast pulse:",
+            "  any troponin: {measured: obs_troponin, any value: true, within: example-window}\n  fast pulse:",
         ),
         (
-            "      example-pulse-high:",
-            "      example-window: {title: Window, unit: d, values: {2026-11-20: 2}, sources: [], status: design}\n"
-            "      example-pulse-high:",
+            "  example-pulse-high:",
+            "  example-window: {title: Window, unit: d, values: {2026-11-20: 2}, sources: [], status: design}\n"
+            "  example-pulse-high:",
         ),
-        ("limits: [example-pulse-high]", "limits: [example-pulse-high, example-window]"),
     )
     troponin = {"code": "6598-7", "value": "5 ng/L"}
     assert {rule for rule, _, _ in told(knowledge, {"results": [troponin]})} == {"example-myasthenia"}

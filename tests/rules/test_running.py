@@ -9,7 +9,6 @@ import pytest
 
 from cds_service.knowledge import Knowledge
 from cds_service.orders.regimen import Body
-from cds_service.rules.dosing_weight import dosing_weight, steps_at
 from cds_service.rules.lower_rate import lower_rate
 from cds_service.rules.running import PreviousRate, previous_rate
 from cds_service.rules.unit_slip import Slip, slips
@@ -51,8 +50,7 @@ def test_another_drug_is_no_rate_before(knowledge: Knowledge) -> None:
 
 def _slips(knowledge: Knowledge, rate: str, **patient: Any) -> list[Slip]:
     found = case(knowledge, order={"rate": rate}, patient=patient)
-    body = dosing_weight(found).bodies[0]
-    return list(slips(found, steps_at(found, body), body))
+    return list(slips(found, knowledge.protocol.rules["unit-slip-suspected"]))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.scenarios.build import NOW, hook_request, scenarios
 
 def _request(drafts: int) -> dict[str, Any]:
     """A scenario whose patient's blood pressure matters, with its order sent so many times."""
-    body = hook_request(next(s for file, s in scenarios() if file == "blood_pressure"))
+    body = hook_request(next(s for file, s in scenarios() if file == "bp-uncontrolled"))
     (entry,) = body["context"]["draftOrders"]["entry"]
     copies = [copy.deepcopy(entry) for _ in range(drafts)]
     for number, each in enumerate(copies[1:], 1):

@@ -100,7 +100,7 @@ def test_the_store_keeps_which_filter_of_the_site_silenced_a_finding(tmp_path: P
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(
         "site: General Hospital\nfilters: [{rules: [rate-exceeds-protocol-max], to: none, owner: P&T, "
-        "date: 2026-11-20, reason: ICU policy, when: {fact: encounter, in: [loc_type/icu]}}]",
+        "date: 2026-11-20, reason: ICU policy, when: in intensive care}]",
         "utf-8",
     )
     with recording(load(overlay=str(overlay)), tmp_path) as service:
