@@ -176,11 +176,15 @@ def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
 
 def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running]) -> Iterator[str]:
     """Why the rate that is judged may not be the one that runs: it, or another entry of its order, cannot be read."""
+    of_order: dict[str, list[_Running]] = {}
+    for each in in_progress:
+        if each.order is not None:
+            of_order.setdefault(each.order, []).append(each)
     for newest in running:
         if newest.rate is None and newest.says_rate:
             yield f"{newest.says}: its rate cannot be read, and the ordered one was judged"
-        for other in in_progress:
-            if other is newest or other.order is None or other.order != newest.order:
+        for other in of_order.get(newest.order or "", ()):
+            if other is newest:
                 continue
             if other.start is None:
                 yield f"{other.says}: it has no date that can be read"

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -58,7 +59,7 @@ def serve(example: str | None) -> int:
     logs.to_stderr(settings.log_level)
     shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
     shower.start()
-    with metrics.shared_folder(), written.shared_folder():
+    with metrics.shared_folder(), written.shared_folder() if settings.has_sandbox else nullcontext():
         run("cds_service.web.wsgi:app", settings, tls, partial(_check, settings))
     # The workers have written their records; shutting down this interpreter would take longer than that.
     sys.stdout.flush()

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from cds_service.errors import ConfigurationError
+
 WORDS = ("and", "or", "not", "unless")
 _TOKEN = re.compile(r"\s*(?:([()])|\b(and|or|not|unless)\b)\s*")
 
@@ -18,7 +20,7 @@ Raw = dict[str, Any]
 """A clause in the tagged form that the model reads."""
 
 
-class LogicError(ValueError):
+class LogicError(ConfigurationError):
     """A line that cannot be read. The message says what is wrong with it."""
 
 

@@ -87,7 +87,8 @@ def dosing_weight(case: Case) -> DosingWeight:
 
 def _unheld(case: Case, newest: Weight, earlier: Sequence[Weight], said: Sequence[str]) -> tuple[Reason, ...]:
     """Unreadable weights between the newest and the one it is held against, as far back as a change counts."""
-    window = case.book.window("weight-change-month-days", case.now)
+    spans = (span for _, span in case.protocol.conventions.weight_changes)
+    window = max(case.book.window(span, case.now) for span in spans)
     before = earlier[0].when.placed if earlier else None
 
     def counts(when: When) -> bool:

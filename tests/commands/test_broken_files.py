@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import cds_service
 from cds_service import cli, errors, knowledge
-from cds_service.cards import texts
+from cds_service.cards import loading
 from cds_service.commands import serve
 from cds_service.deadline import Late
 from cds_service.errors import CdsError, ConfigurationError
@@ -196,7 +196,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "clients.yaml": clients.load,
     "clients.toml": clients.load,
     "profile.toml": lambda path: profiles.load(str(path)),
-    f"{RULE}.md": lambda path: texts.load([(RULE, ["warning"])], path.parent),
+    f"{RULE}.md": lambda path: loading.load(SHIPPED_PROTOCOL(SHIPPED_SETS()), path.parent),
     "mine.words.yaml": lambda path: vocabulary.read(path.parent, ".words.yaml"),
     "mine.json": lambda path: valuesets.read(path.read_bytes(), path.name),
 }

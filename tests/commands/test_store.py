@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from cds_service.cli import BAD_INPUT, main
+from cds_service.store.migrate import HEAD
 from cds_service.store.store import Store
 from tests.servers.local import unused_port
 from tests.servers.postgres import Postgres, postgres
@@ -60,8 +61,8 @@ def _filled(url: str) -> None:
 def test_migrate_says_what_it_did(url: str, run: Run) -> None:
     status, output, errors = run("migrate")
     assert (status, errors) == (0, "")
-    assert output.endswith(": at 0001, before it was at nothing\n")
-    assert run("migrate")[1].endswith(": at 0001, before it was at 0001\n")
+    assert output.endswith(f": at {HEAD}, before it was at nothing\n")
+    assert run("migrate")[1].endswith(f": at {HEAD}, before it was at {HEAD}\n")
 
 
 def test_export_prints_every_record_as_a_line_of_json(url: str, run: Run) -> None:

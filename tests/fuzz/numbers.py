@@ -85,7 +85,7 @@ def _kind(annotation: Any) -> tuple[Any, bool]:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(inner[0])
-    if origin is list:
+    if origin in (list, tuple):  # a tuple of any length is how a list is read
         return _kind(inner[0])[0], True
     if origin in (Union, UnionType):
         return _kind(next(each for each in inner if each is not type(None)))
