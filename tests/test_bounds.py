@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +22,7 @@ from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
 from tests import hostile
+from tests.fhir.test_costs import Asked
 from tests.hooks.client import client
 from tests.scenarios.build import NOW, hook_request, observation
 
@@ -504,19 +505,6 @@ def test_a_hostile_body_is_answered_at_once_and_in_few_words(name: str, knowledg
         assert SAID in topics or (topics and name == hostile.READ_TO_THE_END)
 
 
-class _Asked:
-    """A FHIR server that has nothing, and keeps what it was asked for."""
-
-    why_not: str | None = None
-
-    def __init__(self) -> None:
-        self.urls: list[str] = []
-
-    def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
-        self.urls += urls.values()
-        return {key: Answer(gap="no") for key in urls}
-
-
 @pytest.mark.parametrize("more", [0, 1])
 def test_so_many_medicines_of_a_chart_are_fetched_and_the_rest_are_not_known(more: int, knowledge: Knowledge) -> None:
     asked = _asked()
@@ -528,7 +516,7 @@ def test_so_many_medicines_of_a_chart_are_fetched_and_the_rest_are_not_known(mor
             "medicationReference": {"reference": f"Medication/{number}"},
         }
         entries.append({"resource": order})
-    server = _Asked()
+    server = Asked()
     answer = advise(parse(_ENCODER.encode(asked), "order-sign"), True, knowledge, server, NOW)
     assert len({url for url in server.urls if url.startswith("Medication/")}) == bounds.MEDICATIONS
     assert _judged(answer)

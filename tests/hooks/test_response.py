@@ -83,8 +83,11 @@ def _nested(depth: int) -> dict[str, Any]:
 def _drafts(request: dict[str, Any]) -> list[dict[str, Any]]:
     """The orders that may be changed: the drafts, or at patient-view the one that is running."""
     bundle = request["context"].get("draftOrders") or request["prefetch"].get("medications") or {}
-    entries = bundle.get("entry", [])
-    return [e["resource"] for e in entries if e["resource"]["resourceType"] == "MedicationRequest"]
+    resources = [entry["resource"] for entry in bundle.get("entry", [])]
+    resources += [
+        inside for each in resources if each["resourceType"] == "RequestGroup" for inside in each["contained"]
+    ]
+    return [each for each in resources if each["resourceType"] == "MedicationRequest"]
 
 
 def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
