@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,12 +15,16 @@ class Late(Exception):
 
 
 class Deadline:
-    """A moment on the monotonic clock (seconds). One belongs to one answer and is passed down with it."""
+    """A moment on the monotonic clock (seconds). One belongs to one answer and is passed down with it.
 
-    __slots__ = ("missed", "until")
+    `pause` is called at each look at it: there a call that takes long lets shorter ones go first.
+    """
 
-    def __init__(self, until: float) -> None:
+    __slots__ = ("missed", "pause", "until")
+
+    def __init__(self, until: float, pause: Callable[[], None] | None = None) -> None:
         self.until = until
+        self.pause = pause
         self.missed: str | None = None
         """The first step that was not done in time; None while nothing was left out."""
 
@@ -39,6 +43,8 @@ class Deadline:
 
     def check(self, step: str) -> None:
         """Raises Late where the time is over. `step` is a word from a closed list: it stands in logs and metrics."""
+        if self.pause is not None:
+            self.pause()
         if time.monotonic() >= self.until:
             self.missed = self.missed or step
             raise Late(step)

@@ -268,7 +268,7 @@ def _could_not_check(
     gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
 ) -> Composed:
     words, shown = setting.texts.words, {id(outcome) for outcome in fired}
-    lines = detail.limited([gap.says for gap in gaps], words)
+    lines = detail.limited(gaps, words, lambda gap: gap.line)
     paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {line}" for line in lines)]
     paragraphs += _evidence(
         [outcome for outcome in fired if outcome.limits], (), setting, setting.book(judged[0] if judged else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cds_service import bounds
 from cds_service.cards import detail
 from cds_service.cards.detail import limited
 from cds_service.cards.texts import Texts, as_markdown, escaped, one_line
@@ -27,6 +28,12 @@ class Gap:
     severity: Severity
     short: str
     says: str
+    is_foreign: bool = False
+    """It repeats what came from outside, and is made safe to show only where it is shown: there may be thousands."""
+
+    @property
+    def line(self) -> str:
+        return escaped(self.says) if self.is_foreign else self.says
 
 
 def gaps(
@@ -83,7 +90,7 @@ def _of_rule(outcome: Outcome, texts: Texts, book: LimitBook) -> Gap:
         f"**{as_markdown(detail.summary(outcome, texts, book))}**",
         detail.body(outcome, texts, book),
     ]
-    lines += limited([escaped(fact.says) for fact in outcome.facts], texts.words)
+    lines += limited([fact.says for fact in outcome.facts], texts.words, escaped)
     return Gap(outcome.severity, text.short, ". ".join(line.rstrip(".") for line in lines if line) + ".")
 
 
@@ -98,7 +105,7 @@ def _of_reason(reason: Reason, outcome: Outcome, texts: Texts, queries: Mapping[
         return _of_list(reason, texts, queries)
     asks = reason.fact == QUESTION and any(tier.severity == "critical" for tier in outcome.rule.tiers)
     short = _cut(reason.short) if reason.short else texts.words.say(f"short-{reason.fact}")
-    return Gap("warning" if reason.urgent or asks else "info", short, escaped(reason.says))
+    return Gap("warning" if reason.urgent or asks else "info", short, reason.says, is_foreign=True)
 
 
 def _of_list(reason: Reason, texts: Texts, queries: Mapping[str, Query]) -> Gap:
@@ -117,7 +124,7 @@ def _cut(entry: str) -> str:
 def summary(found: Sequence[Gap], texts: Texts) -> str:
     """What could not be checked, as much as fits; the worst first."""
     shorts = list(dict.fromkeys(gap.short for gap in found))
-    for count in range(len(shorts), 0, -1):
+    for count in range(min(len(shorts), bounds.LINES), 0, -1):
         listed = ", ".join(shorts[:count])
         more = len(shorts) - count
         line = texts.words.say("could-not-check", what=listed, more=more)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
+from typing import TypeVar
 
 from cds_service import bounds
 from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
@@ -11,6 +12,8 @@ from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.protocol.model import Limit, Protocol
 from cds_service.rules.judged import Note
 from cds_service.rules.outcome import Outcome
+
+T = TypeVar("T")
 
 
 def body(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
@@ -43,7 +46,7 @@ def evidence(
     `names` are those of query keys, as a clinician would say them; `book` holds the limits of the order's drug.
     """
     words = texts.words
-    facts = list(dict.fromkeys(escaped(fact.says) for outcome in outcomes for fact in outcome.facts))
+    facts = list(dict.fromkeys(fact.says for outcome in outcomes for fact in outcome.facts))
     sums = dict.fromkeys(
         escaped(line) for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n") if line
     )
@@ -59,7 +62,7 @@ def evidence(
         if outcome.status == "fired" and (reason.undelivered or reason.kind == "not-placed")
     )
     sections = [
-        _section(words.say("heading-patient"), limited(facts, words)),
+        _section(words.say("heading-patient"), limited(facts, words, escaped)),
         _section(words.say("heading-arithmetic"), limited(list(sums), words)),
         _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
         _section(words.say("heading-notes"), limited([*said, *changed, *unread], words)),
@@ -68,10 +71,11 @@ def evidence(
     return [section for section in sections if section]
 
 
-def limited(lines: Sequence[str], words: Words) -> list[str]:
-    """As many lines as anybody reads, and how many more there are."""
+def limited(lines: Sequence[T], words: Words, written: Callable[[T], str] = str) -> list[str]:
+    """As many lines as anybody reads, each as `written`, and how many more there are."""
     more = len(lines) - bounds.LINES
-    return [*lines[: bounds.LINES], as_markdown(words.say("more-lines", count=more))] if more > 0 else list(lines)
+    rest = [as_markdown(words.say("more-lines", count=more))] if more > 0 else []
+    return [written(line) for line in lines[: bounds.LINES]] + rest
 
 
 def _section(heading: str, lines: Iterable[str] | Mapping[str, object]) -> str:

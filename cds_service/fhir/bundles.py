@@ -66,6 +66,8 @@ _DECODER = msgspec.json.Decoder(_Bundle)
 _QUICK_DECODER = msgspec.json.Decoder(_ReadBundle)
 _RESOURCE = attrgetter("resource")
 _RAW_DECODER = msgspec.json.Decoder(_RawBundle)
+_AT_ONCE = 100_000
+"""Bytes that are read in one go: no other call of the process goes on meanwhile."""
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -123,7 +125,7 @@ def page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Dead
 
 def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Deadline = NEVER) -> Page:
     """As `page`, for those who send nothing back: where all is in order, the items' JSON is left out."""
-    if bounds.holds_too_much(raw):
+    if bounds.holds_too_much(raw) or len(memoryview(raw)) > _AT_ONCE:
         return page(raw, most, deadline=deadline)
     try:
         bundle = _QUICK_DECODER.decode(raw)

@@ -64,7 +64,8 @@ _ANY = msgspec.json.Decoder(float_hook=_number)
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
-_LONG = re.compile(rb"[0-9]{%d}" % (bounds.DIGITS + 1))
+_DIGITS_ALIKE = bytes(ord("0") if ord("0") <= each <= ord("9") else ord(" ") for each in range(256))
+_LONG = b"0" * (bounds.DIGITS + 1)
 _MANY_BYTES = 50_000
 """So many leave room for so many whole numbers of thousands of digits that turning them to text takes long."""
 _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
@@ -128,7 +129,7 @@ def without_depths(raw: bytes) -> bytes:
 
 def untyped(raw: msgspec.Raw | bytes) -> Any:
     """The JSON in `raw` with exact decimals. Raises one of UNREADABLE."""
-    if len(memoryview(raw)) > _MANY_BYTES and _LONG.search(raw):
+    if len(memoryview(raw)) > _MANY_BYTES and _LONG in bytes(raw).translate(_DIGITS_ALIKE):  # quicker than a pattern
         return _with_long_numbers(raw)
     try:
         return _ANY.decode(raw)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service import units
+from cds_service import bounds, units
 from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.resources import MedicationRequest
@@ -50,10 +50,13 @@ def repaired(case: Case, judge: Judge) -> Case | None:
 def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     """The case with its order changed, read again from JSON as it would come back.
 
-    None where that fails, and where the changed order would contradict itself: by floored figures that no longer
-    fit each other, or by what it said before. Raises Late: every offer that has to be tried passes here.
+    None where that fails, where the order is too long to be sent back, and where the changed one would contradict
+    itself: by floored figures that no longer fit each other, or by what it said before. Raises Late: every offer that
+    has to be tried passes here.
     """
     case.deadline.check("offer")
+    if len(memoryview(case.order.draft.item.raw)) > bounds.COPY:
+        return None
     try:
         resource = lenient.untyped(case.order.draft.item.raw)
         make_edits(resource, edits)

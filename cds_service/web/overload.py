@@ -6,6 +6,7 @@ Only calls below /cds-services/ count; health, figures and pages are always answ
 from __future__ import annotations
 
 import threading
+import time
 
 from flask import Flask, g, request
 
@@ -16,6 +17,10 @@ from cds_service.web.deployment import Deployment
 
 TURN_SECONDS = 0.2
 """So long a call whose body is read waits for its turn to be judged."""
+LARGE = 200_000
+"""Bytes from which on a body gives way to those below it. A chart of two weeks in a ward has fewer."""
+GIVEN_SECONDS = 0.1
+"""What a call with a large body gives of its time to ordinary ones, in all: it must be answered too."""
 
 
 class Load:
@@ -28,6 +33,8 @@ class Load:
         self._lock = threading.Lock()
         self._calls = 0
         self._bytes = 0
+        self._ordinary = 0
+        self._quiet = threading.Condition(self._lock)
 
     def begin(self) -> Held:
         """A call. Raises Busy where there are too many, before anything of it is read."""
@@ -60,6 +67,19 @@ class Load:
     def turn_over(self) -> None:
         self._turns.release()
 
+    def count_ordinary(self, more: int) -> None:
+        """So many ordinary calls more, or fewer, are being judged."""
+        with self._lock:
+            self._ordinary += more
+            if not self._ordinary:
+                self._quiet.notify_all()
+
+    def give_way(self, seconds: float) -> None:
+        """Wait until no ordinary call is being judged, at most so long."""
+        if self._ordinary and seconds > 0:
+            with self._quiet:
+                self._quiet.wait_for(lambda: not self._ordinary, seconds)
+
 
 class Held:
     """What one call holds of it, until its end."""
@@ -68,6 +88,12 @@ class Held:
         self._load = load
         self._bytes = 0
         self._has_turn = False
+        self._to_give = GIVEN_SECONDS
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it gives way to others."""
+        return self._bytes >= LARGE
 
     def grow(self, count: int) -> None:
         """`count` bytes more of the body. Raises Busy."""
@@ -76,14 +102,24 @@ class Held:
 
     def turn(self) -> bool:
         """Whether this call may be judged now; it waits for a moment."""
-        self._has_turn = self._has_turn or self._load.turn(TURN_SECONDS)
+        self._has_turn = self._load.turn(TURN_SECONDS)
         if not self._has_turn:
             metrics.shed("turn")
+        elif not self.is_large:
+            self._load.count_ordinary(1)
         return self._has_turn
+
+    def give_way(self) -> None:
+        """Let ordinary calls go first, as long as there is time to give."""
+        began = time.monotonic()
+        self._load.give_way(self._to_give)
+        self._to_give -= time.monotonic() - began
 
     def end(self) -> None:
         if self._has_turn:
             self._load.turn_over()
+            if not self.is_large:
+                self._load.count_ordinary(-1)
         self._load.end(self._bytes)
 
 

@@ -61,9 +61,10 @@ def register(app: Flask, deployment: Deployment) -> None:
         languages = _languages(tenant)
         with deadlines.standing_still():
             body = read_body(deployment.settings.max_body_bytes)
-        deadline = deadlines.current()
-        if not overload.held().turn():
+        held = overload.held()
+        if not held.turn():
             return answer(_busy(service, tenant, body, now, shadow, languages))
+        deadline = deadlines.pausing(held.give_way) if held.is_large else deadlines.current()
         try:
             hook_request = parse(body, service.hook)
             source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline))

@@ -255,3 +255,36 @@ def test_a_busy_service_says_so_within_half_a_second(service: Running) -> None:
             return answer.elapsed.total_seconds()
 
     assert least(taken, 0.5) < 0.5
+
+
+# A large body beside ordinary ones --------------------------------------------------------------------------------
+
+
+def _judging(load: overload.Load, size: int) -> overload.Held:
+    held = load.begin()
+    held.grow(size)
+    assert held.turn()
+    return held
+
+
+def test_a_large_body_waits_while_an_ordinary_order_is_judged_and_not_while_another_large_one_is() -> None:
+    load = overload.Load(Settings())
+    large, other = _judging(load, overload.LARGE), _judging(load, overload.LARGE)
+    assert _seconds(large.give_way) < overload.GIVEN_SECONDS / 2, "nobody to give way to"
+    ordinary = _judging(load, overload.LARGE - 1)
+    assert _seconds(large.give_way) >= overload.GIVEN_SECONDS * 0.9
+    ordinary.end()
+    assert _seconds(other.give_way) < overload.GIVEN_SECONDS / 2
+
+
+def test_what_a_large_body_gives_of_its_time_is_bounded() -> None:
+    """Else it would never be answered beside a steady stream of orders."""
+    load = overload.Load(Settings())
+    large, _ = _judging(load, overload.LARGE), _judging(load, 5_000)
+    assert _seconds(lambda: [large.give_way() for _ in range(1_000)]) < 3 * overload.GIVEN_SECONDS
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.monotonic()
+    call()
+    return time.monotonic() - began

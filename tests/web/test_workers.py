@@ -31,7 +31,7 @@ from tests.web.test_server import JSON, ORDER, PATIENCE, Running, started
 SIGN = "/cds-services/ketamine-order-sign"
 BODY = encoded(hook_request(ORDER))
 LOOK = 0.05
-HUNG_SECONDS = 3
+HUNG_SECONDS = 5
 
 
 def workers(service: Running) -> set[int]:
