@@ -66,7 +66,7 @@ _DECODER = msgspec.json.Decoder(_Bundle)
 _QUICK_DECODER = msgspec.json.Decoder(_ReadBundle)
 _RESOURCE = attrgetter("resource")
 _RAW_DECODER = msgspec.json.Decoder(_RawBundle)
-_AT_ONCE = 100_000
+_AT_ONCE = 250_000
 """Bytes that are read in one go: no other call of the process goes on meanwhile."""
 
 
