@@ -58,7 +58,7 @@ def read_drafts(
 
 
 def ending(request: HookRequest, records: Records, knowledge: Knowledge, deadline: Deadline) -> list[Draft]:
-    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged.
+    """The drafts that end a judged order of this patient: no orders, but how they end one is judged.
 
     Raises Late.
     """

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
+from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.terminology import products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, Product
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
-from cds_service.terminology.valuesets import Member, ValueSets
 from cds_service.terminology.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from cds_service.terminology.valuesets import Member, ValueSets
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which drug a medication is (`ketamine`, `esketamine`), and how that was found out."""
+    """Which judged drug a medication is, and how that was found out."""
 
     drug: str
     by: Literal["code", "name"]
@@ -97,46 +101,113 @@ class Names:
         return found
 
 
+class DrugError(ConfigurationError):
+    """A file of drugs that cannot be used; the service does not start with it."""
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one drug is recognised."""
+
+    sets: list[str]
+    """The value sets that hold its codes; the first stands for it, however it was recognised."""
+    names: list[str]
+    """What stands for it where no code decides: lower case, matched as whole words."""
+    veterinary: list[str] = []
+    """Names of its products for animals."""
+
+
+class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A protocol's drug.yaml: the drugs that it judges, the one that its limits are written for first."""
+
+    drugs: dict[str, Entry]
+    other_sets: list[str] = []
+    """Further value sets that hold these drugs and no others. Elsewhere they are medicines among others, by name
+    too."""
+    look_alike: list[str] = []
+    """Words that look like one of the drugs and are not; each blocks only itself."""
+
+
+def read(folder: Path) -> Family:
+    """The drugs of the protocol in a folder. Raises DrugError."""
+    where = f"{folder.name}/drug.yaml"
+    try:
+        family = msgspec.yaml.decode((folder / "drug.yaml").read_bytes(), type=Family)
+    except (msgspec.MsgspecError, OSError, *UNREADABLE) as error:
+        raise DrugError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
+    if not family.drugs or not all(entry.sets and entry.names for entry in family.drugs.values()):
+        raise DrugError(f"{where}: it needs a drug, and each drug a value set and a name")
+    return family
+
+
 class _Drug:
-    def __init__(self, entry: dict[str, Any]) -> None:
-        self.name: str = entry["name"]
-        self.sets: tuple[str, ...] = tuple(entry["sets"])
-        self.words = whole_words(entry["names"])
-        self.animal_words = whole_words(entry.get("veterinary", ()))
+    def __init__(self, name: str, entry: Entry) -> None:
+        self.name = name
+        self.sets = tuple(entry.sets)
+        self.words = whole_words(entry.names)
+        self.animal_words = whole_words(entry.veterinary)
 
 
-_TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
-_DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
-_LOOK_ALIKE = whole_words(_TABLE["look_alike"]["names"])
-_NAMES = Vocabulary(
-    {entry["name"]: {"en": [*entry["names"], *entry.get("veterinary", ())]} for entry in _TABLE["drug"]}
-)
-_TELLING = telling(name for entry in _TABLE["drug"] for name in (*entry["names"], *entry.get("veterinary", ())))
-DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
-SET_OF = {drug.name: drug.sets[0] for drug in _DRUGS}
-"""The value set that stands for a drug, however it was recognised."""
+class Drugs:
+    """The drugs that are judged, and which of them one protocol judges.
 
+    Names are looked for family by family, in each from the last drug to the first, and a name's words are used up:
+    so "S-ketamine" is never read as racemic. Where several drugs are named or coded, the one found first is judged.
+    """
 
-def named(texts: Iterable[str]) -> tuple[set[str], bool]:
-    """The drugs that `texts` name as whole words, and whether one is an animal product."""
-    drugs: set[str] = set()
-    veterinary = False
-    for text in map(plain, texts):
-        if _TELLING.isdisjoint(words_in(text)):
-            continue
-        rest = _LOOK_ALIKE.sub(" ", text)
-        for drug in _DRUGS:
-            rest, count = drug.words.subn(" ", rest)
-            rest, animal = drug.animal_words.subn(" ", rest)
-            if count or animal:
-                drugs.add(drug.name)
-            veterinary = veterinary or bool(animal)
-    return drugs, veterinary
+    def __init__(self, families: Sequence[Family] = ()) -> None:
+        entries = [(name, entry) for family in families for name, entry in reversed(family.drugs.items())]
+        self._all = tuple(_Drug(name, entry) for name, entry in entries)
+        self._look_alike = whole_words(name for family in families for name in family.look_alike)
+        written = {name: [*entry.names, *entry.veterinary] for name, entry in entries}
+        self._names = Vocabulary({name: {"en": names} for name, names in written.items()})
+        self._telling = telling(name for names in written.values() for name in names)
+        self._family = {name: tuple(family.drugs) for family in families for name in family.drugs}
+        if len(self._family) < len(entries):
+            raise DrugError("two protocols judge one drug")
+        self._sets = {drug.name: drug.sets for drug in self._all}
+        self.sets = tuple(name for drug in self._all for name in drug.sets)
+        """All value sets that hold the codes of a judged drug."""
+        self.own_sets = frozenset((*self.sets, *(name for family in families for name in family.other_sets)))
 
+    def __iter__(self) -> Iterator[_Drug]:
+        return iter(self._all)
 
-def affirmed(texts: Iterable[str]) -> list[str]:
-    """Those of `texts` that do not deny the drug that they name ("no ketamine allergy"), or say it of the family."""
-    return [text for text in texts if not _NAMES.denies(text)]
+    def __contains__(self, name: str) -> bool:
+        return name in self._family
+
+    def set_of(self, drug: str) -> str:
+        """The value set that stands for a drug, however it was recognised."""
+        return self._sets[drug][0]
+
+    def family_sets(self, drug: str) -> tuple[str, ...]:
+        """The value sets of the drugs that the same protocol judges."""
+        return tuple(name for each in reversed(self._family[drug]) for name in self._sets[each])
+
+    def are_one_family(self, drug: str, other: str) -> bool:
+        """Whether one protocol judges both."""
+        return other in self._family[drug]
+
+    def named(self, texts: Iterable[str]) -> tuple[set[str], bool]:
+        """The drugs that `texts` name as whole words, and whether one is an animal product."""
+        drugs: set[str] = set()
+        veterinary = False
+        for text in map(plain, texts):
+            if self._telling.isdisjoint(words_in(text)):
+                continue
+            rest = self._look_alike.sub(" ", text)
+            for drug in self._all:
+                rest, count = drug.words.subn(" ", rest)
+                rest, animal = drug.animal_words.subn(" ", rest)
+                if count or animal:
+                    drugs.add(drug.name)
+                veterinary = veterinary or bool(animal)
+        return drugs, veterinary
+
+    def affirmed(self, texts: Iterable[str]) -> list[str]:
+        """Those of `texts` that do not deny the drug that they name ("no ketamine allergy"), or say it of the
+        family.
+        """
+        return [text for text in texts if not self._names.denies(text)]
 
 
 def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets: ValueSets) -> Identity | None:
@@ -152,7 +223,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     for system, code in codings:
         product = products.find(system, code)
         members = _members_of(system, code, product, valuesets)
-        for drug in _DRUGS:
+        for drug in valuesets.drugs:
             member = next((members[name] for name in drug.sets if name in members), None)
             if member is not None:
                 coded.setdefault(drug.name, []).append((system, code))
@@ -164,8 +235,8 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
         else:
             if canonical_system(system) in DRUG_SYSTEMS:
                 other = code
-    by_name, veterinary = named(texts)
-    found = [drug.name for drug in _DRUGS if drug.name in coded or drug.name in by_name]
+    by_name, veterinary = valuesets.drugs.named(texts)
+    found = [drug.name for drug in valuesets.drugs if drug.name in coded or drug.name in by_name]
     if not found:
         return None
     disagreement = None
@@ -176,7 +247,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     return Identity(
         drug=found[0],
         by="code" if found[0] in coded else "name",
-        veterinary=veterinary or named(displays)[1],
+        veterinary=veterinary or valuesets.drugs.named(displays)[1],
         disagreement=disagreement,
         strengths=tuple(strengths.get(found[0], ())),
         codings=tuple(coded.get(found[0], ())),
