@@ -48,6 +48,8 @@ class Advice:
     """The service itself failed, and the only card says so."""
     language: str = ENGLISH
     """Of the cards."""
+    version: str | None = None
+    """Of the protocols that judged."""
 
 
 def advise(
@@ -95,7 +97,7 @@ def advice(
     version = knowledge.version(each.drug for each in results)
     extension = response.extension(results, version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)
-    return Advice(answer, results, composed, gather.patient_id(request), language=texts.language)
+    return Advice(answer, results, composed, gather.patient_id(request), language=texts.language, version=version)
 
 
 def explain(

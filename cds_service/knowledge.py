@@ -75,14 +75,30 @@ class Knowledge:
 
     @property
     def drugs(self) -> list[str]:
-        """Every drug that is judged, for a sentence."""
+        """Every drug that is judged."""
         return list(self.by_drug)
+
+    @property
+    def families(self) -> list[str]:
+        """The names of the protocols, each that of its family of drugs."""
+        return [part.protocol.id for part in self.parts]
 
     def version(self, drugs: Iterable[str] = ()) -> str:
         """The version of the protocols of these drugs; one that is not the shipped one with its name."""
         judged = {id(self.by_drug[drug]) for drug in drugs}
         shown = [part.protocol for part in self.parts if id(part) in judged] or [self.protocol]
         return ", ".join(each.version if each is self.protocol else f"{each.id} {each.version}" for each in shown)
+
+
+def listed(names: Sequence[str], before_the_last: str = "and") -> str:
+    """`a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} {before_the_last} {last}" if first else last
+
+
+def listed_or(names: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return listed(names, "or")
 
 
 def load(

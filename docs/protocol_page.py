@@ -159,7 +159,7 @@ class _Page:
         return keys.get(observation_set.partition("/")[0], "results")
 
     def _not_judged(self) -> str:
-        sets = not_judged(self.protocol, self.knowledge.valuesets)
+        sets = not_judged([self.protocol], self.knowledge.valuesets)
         asked = (f"{self.knowledge.valuesets[n].title} ({', '.join(map(_link, rules))})" for n, rules in sets.items())
         return f"what rests on a value set without codes, to which a site may add its own: {', '.join(asked)}"
 

@@ -335,10 +335,10 @@ def _has_amount(clause: model.Clause | None) -> bool:
     return isinstance(clause, model.AmountIs)
 
 
-def not_judged(protocol: model.Protocol, valuesets: ValueSets) -> dict[str, list[str]]:
+def not_judged(protocols: Iterable[model.Protocol], valuesets: ValueSets) -> dict[str, list[str]]:
     """Value set without codes -> the rules that name it: what they ask of it is not judged by this software."""
     found: dict[str, list[str]] = {}
-    for rule in protocol.rules.values():
+    for rule in (rule for protocol in protocols for rule in protocol.rules.values()):
         for name in dict.fromkeys(_named_by(rule).valuesets):
             if name in valuesets and valuesets[name].no_codes and not rule.off:
                 found.setdefault(name, []).append(rule.id)

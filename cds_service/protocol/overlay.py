@@ -228,9 +228,7 @@ def load_protocols(path: str | None, valuesets: ValueSets, folders: Sequence[Pat
         for protocol in protocols:
             for name in getattr(protocol, part).keys() - (common if part == "limits" else set()):
                 if of.setdefault(name, protocol.id) != protocol.id:
-                    raise ProtocolError(
-                        f"{protocol.id}: {name} stands in {of[name]} already; give it a name of its own"
-                    )
+                    raise ProtocolError(f"{protocol.id}: {name} is a name of {of[name]} already; choose another")
     if len({protocol.id for protocol in protocols}) < len(protocols):
         raise ProtocolError(f"two protocols are called {others[-1].id}")
     return protocols
