@@ -25,7 +25,7 @@ from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording
 from cds_service.folders import COMMON
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import LimitBook
-from cds_service.protocol.loader import did_you_mean, parse_yaml
+from cds_service.protocol.loader import did_you_mean, limits_read, parse_yaml
 from cds_service.protocol.model import Protocol, Rule
 
 _WORDS = "words"
@@ -124,8 +124,20 @@ def load(
     files = [*_words_of_all(), *_of_rules(protocol), *(_files(extra, known) if extra else ())]
     shelf = _Shelf(protocol, files, spoken)
     english = shelf.texts(shelf.english)
+    _refuse_unnamed(protocol, shelf, english)
     others = sorted({file.language for _, file in files} - {ENGLISH})
     return replace(english, others={code: shelf.texts(_Language(code, shelf.limits), english) for code in others})
+
+
+def _refuse_unnamed(protocol: Protocol, shelf: _Shelf, english: Texts) -> None:
+    """A limit that no rule, no convention and no text names says nothing to anybody. Raises TextError."""
+    texts = [*shelf.models.values(), *english.by_rule.values()]
+    said = [word for text in texts for word in (text.heading, text.body, *text.summaries.values())]
+    said += [*shelf.words.values(), *english.words.entries.values()]
+    named = limits_read(protocol).union(*(word.limits.values() for word in said))
+    for limit in protocol.limits.values():
+        if limit.id not in named and limit.stands_for not in named:
+            raise TextError(f"{protocol.id}: nothing names the limit {limit.id}")
 
 
 def _words_of_all() -> Iterator[tuple[str, _File]]:

@@ -105,7 +105,29 @@ def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
     protocol = convert(_disjoint(head, found), model.Protocol, root.name)
     protocol = with_shown_limits(protocol)
     check(protocol, valuesets)
+    for path in sorted((root / "valuesets").glob("*.json")):
+        if path.stem not in _sets_read(protocol) | valuesets.drugs.own_sets:
+            raise ProtocolError(f"{root.name}: nothing names the value set {path.stem}")
     return protocol
+
+
+def _sets_read(protocol: model.Protocol) -> set[str]:
+    """The value sets that a rule or an indication names."""
+    rules = protocol.rules.values()
+    named = [name for rule in rules for name in (*_named_by(rule).valuesets, *rule.sets.values())]
+    named += [name for indication in protocol.indications.values() for name in indication.sets]
+    named += [protocol.nasal.products, protocol.nasal.route] if protocol.nasal is not None else []
+    return {name.partition("/")[0] for name in named}
+
+
+def limits_read(protocol: model.Protocol) -> set[str]:
+    """The limits that a rule, a use or the conventions name; the words of the cards may name more."""
+    named = {*_named(protocol.conventions), *(use.session for use in protocol.uses.values() if use.session)}
+    for rule in protocol.rules.values():
+        offers = [*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)]
+        named.update(name.removeprefix(kind) for name in offers for kind in model.TO_A_LIMIT if name.startswith(kind))
+        named.update(_named_by(rule).limits, rule.limits.values(), *(tier.limits for tier in rule.tiers))
+    return named
 
 
 def _refuse_strays(root: Path) -> None:

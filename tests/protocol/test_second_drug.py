@@ -183,6 +183,17 @@ def _stray(folder: Path) -> None:
     (folder / "limit.yaml").write_text("a: 1\n")
 
 
+def _unnamed_limit(folder: Path) -> None:
+    spare = 'lidocaine-spare: {title: Spare, unit: "1", values: {2026-11-28: 1}, sources: [], status: design}\n'
+    (folder / "limits.yaml").write_text((folder / "limits.yaml").read_text("utf-8") + spare)
+
+
+def _unnamed_set(folder: Path) -> None:
+    text = (folder / "valuesets" / "dx_heart_block.json").read_text("utf-8")
+    spare = folder / "valuesets" / "dx_spare_of_lidocaine.json"
+    spare.write_text(text.replace("dx_heart_block", "dx_spare_of_lidocaine"))
+
+
 def _shipped_rule(folder: Path) -> None:
     shutil.move(folder / "rules" / "lidocaine-seizure", folder / "rules" / "seizure-disorder")
 
@@ -202,6 +213,12 @@ def _shipped_rule(folder: Path) -> None:
             _replaced("rules/lidocaine-seizure/rule.yaml", "offers: [delete]", "offers: [lower-rate]"),
             "restart_fraction",
         ),
+        (
+            _replaced("limits.yaml", "lidocaine-weights:", "lidocaine-weight:"),
+            "lidocaine-weights, which does not exist",
+        ),
+        (_unnamed_limit, "nothing names the limit lidocaine-spare"),
+        (_unnamed_set, "nothing names the value set dx_spare_of_lidocaine"),
         (_stray, "nothing reads limit.yaml; did you mean limits.yaml?"),
         (_shipped_rule, "seizure-disorder is a name of ketamine already"),
     ],
