@@ -35,6 +35,11 @@ class Identity:
     """mg base per mL, from product codes that fix it."""
     codings: tuple[tuple[str, str], ...] = ()
     """The codings that decided."""
+    asked: str | None = None
+    """Why it may be another drug of the family, for the card."""
+    made_for: frozenset[str] = frozenset()
+    """The ways in which its product is given (`nasal`, `injection`), by product code or brand; empty where neither
+    says one."""
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:
@@ -112,8 +117,22 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The value sets that hold its codes; the first stands for it, however it was recognised."""
     names: list[str]
     """What stands for it where no code decides: lower case, matched as whole words."""
+    brands: dict[str, list[str]] = {}
+    """Names of products that are made for one way of giving alone, by that way as products.csv names it."""
     veterinary: list[str] = []
     """Names of its products for animals."""
+
+    @property
+    def all_names(self) -> list[str]:
+        """Its names and its brands, but for those for animals."""
+        return [*self.names, *(name for names in self.brands.values() for name in names)]
+
+
+class Either(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names under which several drugs were sold: where nothing else says which, the first is judged, and asked."""
+
+    names: list[str]
+    drugs: list[str]
 
 
 class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +142,7 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     other_sets: list[str] = []
     """Further value sets that hold these drugs and no others. Elsewhere they are medicines among others, by name
     too."""
+    either: list[Either] = []
     look_alike: list[str] = []
     """Words that look like one of the drugs and are not; each blocks only itself."""
 
@@ -136,6 +156,9 @@ def read(folder: Path) -> Family:
         raise DrugError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
     if not family.drugs or not all(entry.sets and entry.names for entry in family.drugs.values()):
         raise DrugError(f"{where}: it needs a drug, and each drug a value set and a name")
+    for either in family.either:
+        if len(either.drugs) < 2 or not family.drugs.keys() >= set(either.drugs):
+            raise DrugError(f"{where}: {', '.join(either.names)} must stand for several drugs of this file")
     return family
 
 
@@ -143,8 +166,9 @@ class _Drug:
     def __init__(self, name: str, entry: Entry) -> None:
         self.name = name
         self.sets = tuple(entry.sets)
-        self.words = whole_words(entry.names)
+        self.words = whole_words(entry.all_names)
         self.animal_words = whole_words(entry.veterinary)
+        self.brands = {form: whole_words(names) for form, names in entry.brands.items()}
 
 
 class Drugs:
@@ -158,7 +182,10 @@ class Drugs:
         entries = [(name, entry) for family in families for name, entry in reversed(family.drugs.items())]
         self._all = tuple(_Drug(name, entry) for name, entry in entries)
         self._look_alike = whole_words(name for family in families for name in family.look_alike)
-        written = {name: [*entry.names, *entry.veterinary] for name, entry in entries}
+        either = [each for family in families for each in family.either]
+        self._either = [(whole_words(each.names), each.drugs) for each in either]
+        written = {name: [*entry.all_names, *entry.veterinary] for name, entry in entries}
+        written |= {" or ".join(each.drugs): each.names for each in either}
         self._names = Vocabulary({name: {"en": names} for name, names in written.items()})
         self._telling = telling(name for names in written.values() for name in names)
         self._family = {name: tuple(family.drugs) for family in families for name in family.drugs}
@@ -188,9 +215,18 @@ class Drugs:
         return other in self._family[drug]
 
     def named(self, texts: Iterable[str]) -> tuple[set[str], bool]:
-        """The drugs that `texts` name as whole words, and whether one is an animal product."""
+        """The drugs that `texts` name as whole words, and whether one is an animal product.
+
+        A name that several drugs may have stands for the first of them, where nothing else names one.
+        """
+        drugs, veterinary, either = self.named_or_either(texts)
+        return drugs or {first for first, *_ in either}, veterinary
+
+    def named_or_either(self, texts: Iterable[str]) -> tuple[set[str], bool, list[Sequence[str]]]:
+        """As `named`, with the drugs of each name that several may have, the one first that is judged."""
         drugs: set[str] = set()
         veterinary = False
+        either: list[Sequence[str]] = []
         for text in map(plain, texts):
             if self._telling.isdisjoint(words_in(text)):
                 continue
@@ -201,7 +237,15 @@ class Drugs:
                 if count or animal:
                     drugs.add(drug.name)
                 veterinary = veterinary or bool(animal)
-        return drugs, veterinary
+            either += [names for words, names in self._either if words.search(rest)]
+        return drugs, veterinary, either
+
+    def made_for(self, drug: str, forms: Iterable[str | None], texts: Iterable[str]) -> frozenset[str]:
+        """How a product is given, by the `forms` of its codes and by the brands that its texts name."""
+        words = [plain(text) for text in texts]
+        brands = next(each.brands for each in self._all if each.name == drug)
+        by_brand = (form for form, names in brands.items() if any(map(names.search, words)))
+        return frozenset(form for form in (*forms, *by_brand) if form is not None)
 
     def affirmed(self, texts: Iterable[str]) -> list[str]:
         """Those of `texts` that do not deny the drug that they name ("no ketamine allergy"), or say it of the
@@ -219,6 +263,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     coded: dict[str, list[tuple[str, str]]] = {}
     strengths: dict[str, list[Decimal]] = {}
     displays: list[str] = []
+    forms: dict[str, list[str | None]] = {}
     other: str | None = None
     for system, code in codings:
         product = products.find(system, code)
@@ -228,6 +273,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
             if member is not None:
                 coded.setdefault(drug.name, []).append((system, code))
                 displays.append(member.display)
+                forms.setdefault(drug.name, []).append(product.form if product else None)
                 strength = member.strength or (product.strength if product else None)
                 if strength is not None:
                     strengths.setdefault(drug.name, []).append(strength)
@@ -235,7 +281,11 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
         else:
             if canonical_system(system) in DRUG_SYSTEMS:
                 other = code
-    by_name, veterinary = valuesets.drugs.named(texts)
+    by_name, veterinary, either = valuesets.drugs.named_or_either(texts)
+    asked = None
+    if either and not (coded or by_name):
+        first, *others = either[0]
+        by_name, asked = {first}, f"the name may mean {first} or {', '.join(others)}; judged as {first}"
     found = [drug.name for drug in valuesets.drugs if drug.name in coded or drug.name in by_name]
     if not found:
         return None
@@ -251,6 +301,8 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
         disagreement=disagreement,
         strengths=tuple(strengths.get(found[0], ())),
         codings=tuple(coded.get(found[0], ())),
+        asked=asked,
+        made_for=valuesets.drugs.made_for(found[0], forms.get(found[0], ()), texts),
     )
 
 

@@ -323,6 +323,6 @@ def test_no_code_is_in_the_sets_of_both_drugs(sets: ValueSets) -> None:
 
 def test_the_names_in_the_table_are_written_as_they_are_compared() -> None:
     for drug, entry in FAMILY.drugs.items():
-        for name in [*entry.names, *entry.veterinary]:
+        for name in [*entry.all_names, *entry.veterinary]:
             assert drugs.plain(name) == name
             assert named([name])[0] == {drug}
