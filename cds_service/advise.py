@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -37,7 +37,7 @@ from cds_service.rules.reads import rules_of
 
 @dataclass(frozen=True)
 class Advice:
-    """An answer, and what stands behind it for those who record it; without ketamine there is nothing behind it."""
+    """An answer, and what stands behind it for those who record it; without a judged drug nothing is behind it."""
 
     response: Response
     judged: Sequence[Judged] = ()
@@ -48,6 +48,8 @@ class Advice:
     """The service itself failed, and the only card says so."""
     language: str = ENGLISH
     """Of the cards."""
+    version: str | None = None
+    """Of the protocols that judged."""
 
 
 def advise(
@@ -60,7 +62,7 @@ def advise(
 ) -> Response:
     """The cards for one order-select (`signing` False) or order-sign request, or for a patient-view one.
 
-    Without a ketamine draft, and at patient-view without a running ketamine infusion: no cards. Raises Malformed
+    Without a draft that is judged, and at patient-view without such an infusion that runs: no cards. Raises Malformed
     only then; at patient-view PreconditionFailed where nothing is known of what runs. What is not known by the
     deadline is said: the rules that were reached keep their cards.
     """
@@ -92,9 +94,10 @@ def advice(
         return Advice(response.EMPTY)
     results, notes = line
     composed = compose.compose(results, _setting(request, signing, knowledge, texts, now, sends), notes)
-    extension = response.extension(results, knowledge.protocol.version, knowledge.protocol.site)
+    version = knowledge.version(each.drug for each in results)
+    extension = response.extension(results, version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)
-    return Advice(answer, results, composed, gather.patient_id(request), language=texts.language)
+    return Advice(answer, results, composed, gather.patient_id(request), language=texts.language, version=version)
 
 
 def explain(
@@ -105,7 +108,7 @@ def explain(
     now: datetime,
     acknowledged: Acknowledged = NOTHING,
 ) -> tuple[list[Judged], list[str]]:
-    """Every rule's outcome for each ketamine order, and the notes on what was read."""
+    """Every rule's outcome for each order that is judged, and the notes on what was read."""
     results, notes = _read_and_judge(request, signing, knowledge, source, now, acknowledged, NEVER) or ([], [])
     say = knowledge.texts.words.say
     return results, [say(f"doubt-{n.key}", value=n.value) if isinstance(n, Note) else n for n in notes]
@@ -121,7 +124,7 @@ def _read_and_judge(
     deadline: Deadline,
     sends: frozenset[str] | None = None,
 ) -> tuple[list[Judged], list[str | Note]] | None:
-    """The outcomes and notes; None where no order is, or may be, ketamine.
+    """The outcomes and notes; None where no order is, or may be, of a drug that is judged.
 
     Raises Late where that is not known in time; afterwards each rule says for itself whether it was reached.
     """
@@ -176,7 +179,8 @@ def failure(
 def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge, languages: Sequence[str]) -> Advice:
     """The answer when the deadline was over before an order could be read: no rule was reached."""
     hook = hook_of(signing, request.viewing)
-    rules = [rule for stops in (False, True) for rule in rules_of(knowledge.protocol, hook, stops)]
+    parts = knowledge.parts
+    rules = [rule for p in parts for stops in (False, True) for rule in rules_of(p.protocol, hook, stops)]
     late = failure(knowledge, "late", rules, languages)
     composed = [compose.Composed(card, ()) for card in late.cards]
     return Advice(late, composed=composed, language=knowledge.texts.spoken(languages).language)
@@ -197,7 +201,7 @@ def _judge(
     grouped = drafts.groups(request.drafts)
     orders, ended = (
         [
-            drafts.read(d, grouped, knowledge.terms, records.resolve, knowledge.valuesets, zone)
+            _order(d, grouped, records, knowledge, zone)
             for d in deadline.each(each, "orders")
             if not drafts.is_other_patients(d, records.patient_id)
         ]
@@ -233,6 +237,15 @@ def _judge(
     return results, chart
 
 
+def _order(
+    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo
+) -> KetamineOrder:
+    """The order behind a draft, read as the protocol of its drug says."""
+    assert draft.identity is not None
+    terms = knowledge.by_drug[draft.identity.drug].terms
+    return drafts.read(draft, groups, terms, records.resolve, knowledge.valuesets, zone)
+
+
 def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:
     """As many as are judged, the selected ones first: adding their doses up grows with the square of their number."""
     book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
@@ -257,12 +270,14 @@ def _case(
     knowledge: Knowledge,
     of_patient: Mapping[str, dict[Any, Any]],
 ) -> Case:
+    """The order as its protocol judges it; orders that another one judges are none of its companions."""
+    part = knowledge.by_drug[order.drug]
     return Case(
         order=order,
-        companions=orders,
+        companions=[each for each in orders if knowledge.by_drug[each.drug] is part],
         chart=chart,
-        protocol=knowledge.protocol,
-        limits=knowledge.limits,
+        protocol=part.protocol,
+        limits=part.limits,
         valuesets=knowledge.valuesets,
         signing=signing,
         viewing=viewing,
@@ -282,6 +297,8 @@ def _setting(
         texts=texts,
         protocol=knowledge.protocol,
         limits=knowledge.limits,
+        by_drug={drug: part.limits for drug, part in knowledge.by_drug.items()},
+        evidence=knowledge.evidence,
         override_reasons=knowledge.override_reasons,
         topic_system=TOPIC_SYSTEM,
         source_url=_source_url(knowledge),

@@ -123,7 +123,7 @@ def _invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocati
         client=call.client,
         hook_instance=_uuid(call.hook_instance),
         microseconds=call.microseconds,
-        protocol=call.protocol.version,
+        protocol=advice.version or call.protocol.version,
         site=call.protocol.site,
         patient=digests.digest("patient", advice.patient) if digests and advice.patient else None,
         shadow=call.shadow,

@@ -7,3 +7,5 @@ from pathlib import Path
 CARDS = Path(__file__).resolve().parent.parent / "cards"
 COMMON = CARDS / "common"
 """What all drugs share: words, value sets, vocabularies, facts."""
+KETAMINE = CARDS / "ketamine"
+"""The shipped protocol."""

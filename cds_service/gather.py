@@ -21,7 +21,7 @@ from cds_service.fhir.resources import (
     subject_of,
 )
 from cds_service.hooks.request import HookRequest, is_identifier
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge import Knowledge, listed_or
 from cds_service.orders.draft import Draft, drafts, is_other_patients
 from cds_service.rules.judged import Note
 from cds_service.terminology.drugs import identify
@@ -58,7 +58,7 @@ def read_drafts(
 
 
 def ending(request: HookRequest, records: Records, knowledge: Knowledge, deadline: Deadline) -> list[Draft]:
-    """The drafts that end a ketamine order of this patient: no orders, but how they end one is judged.
+    """The drafts that end a judged order of this patient: no orders, but how they end one is judged.
 
     Raises Late.
     """
@@ -183,27 +183,28 @@ def draft_faults(found: Sequence[Draft], request: HookRequest, records: Records)
 
 
 def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, knowledge: Knowledge) -> list[Note]:
-    """The drafts that are ketamine, or may be, and are not judged. Each is said as a warning."""
+    """The drafts that are of a judged drug, or may be, and are not judged. Each is said as a warning."""
     says = []
+    unknown = f"whether it is {listed_or(knowledge.families)} is not known"
     for draft in found:
         if draft.identity is not None and is_other_patients(draft, records.patient_id):
-            says.append("a ketamine draft names another patient and was not judged")
+            family = knowledge.by_drug[draft.identity.drug].protocol.id
+            says.append(f"a {family} draft names another patient and was not judged")
         elif draft.selected and draft.identity is None and draft.description.to_fetch:
-            says.append(f"a draft order's medication is only referenced and could not be read: {_UNKNOWN}")
+            says.append(f"a draft order's medication is only referenced and could not be read: {unknown}")
         elif draft.selected and draft.identity is None and draft.is_cut:
-            says.append(f"a draft order holds more than is read, {draft.faults[0]}: {_UNKNOWN}")
+            says.append(f"a draft order holds more than is read, {draft.faults[0]}: {unknown}")
         elif draft.selected and draft.is_unknown:
-            says.append(f"a draft order does not say of which medication: {_UNKNOWN}")
+            says.append(f"a draft order does not say of which medication: {unknown}")
     for item in request.drafts:
         kind = item.read.type
         if kind in _UNOPENED and item.read.resource is None:
-            says.append(f"a draft order could not be read: {_UNKNOWN}")
+            says.append(f"a draft order could not be read: {unknown}")
         elif kind in _GIVES and (drug := _given_by(item, records, knowledge)) is not None:
             says.append(f"a {kind} of {drug} among the drafts was not judged: only a MedicationRequest is")
     return [Note("draft", each) for each in dict.fromkeys(says)]
 
 
-_UNKNOWN = "whether it is ketamine is not known"
 _UNOPENED = frozenset({"MedicationRequest", "Bundle", "Parameters"})
 _GIVES = frozenset({"MedicationDispense", "MedicationAdministration"})
 """What may hold the drug among the drafts, and is no order."""

@@ -1,7 +1,8 @@
-"""What is loaded once and shared by all requests: protocol, codes, words, queries."""
+"""What is loaded once and shared by all requests: protocols, codes, words, queries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,58 +11,128 @@ from cds_service.cards import loading, texts
 from cds_service.cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
+from cds_service.folders import KETAMINE
+from cds_service.lazy import cached_property
 from cds_service.orders.indication import Kinds, Use
 from cds_service.orders.terms import Terms
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import Limits
-from cds_service.protocol.model import Protocol
-from cds_service.protocol.overlay import load_with_overlay, texts_beside
+from cds_service.protocol.loader import measured_in
+from cds_service.protocol.model import Evidence, Protocol
+from cds_service.protocol.overlay import load_protocols, texts_beside
 from cds_service.rules import judge
 from cds_service.terminology import valuesets as terminology
 from cds_service.terminology.valuesets import ValueSets
 
 TOPIC_SYSTEM = "https://ketamine-cds.github.io/fhir/CodeSystem/rules"
-_OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One protocol, with what follows from it alone."""
+
+    protocol: Protocol
+    limits: Limits
+    terms: Terms
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """Everything that is loaded once: the protocol, the codes, the words, the queries."""
+    """Everything that is loaded once: the protocols, the codes, the words, the queries."""
 
-    protocol: Protocol
+    parts: tuple[Part, ...]
+    """The shipped protocol first: a site's overlay changes it, and its conventions hold for the service."""
     valuesets: ValueSets
-    limits: Limits
     texts: texts.Texts
     queries: tuple[Query, ...]
-    terms: Terms
     override_reasons: tuple[Coding, ...]
     public_url: str
 
+    @property
+    def protocol(self) -> Protocol:
+        """The shipped one."""
+        return self.parts[0].protocol
+
+    @property
+    def limits(self) -> Limits:
+        """Those of the shipped protocol."""
+        return self.parts[0].limits
+
+    @cached_property
+    def by_drug(self) -> dict[str, Part]:
+        """What judges a drug."""
+        return {drug: part for part in self.parts for drug in part.protocol.drugs}
+
+    @cached_property
+    def by_rule(self) -> dict[str, Part]:
+        """Whose rule it is: an id stands once in all protocols."""
+        return {rule: part for part in self.parts for rule in part.protocol.rules}
+
+    @cached_property
+    def evidence(self) -> dict[str, Evidence]:
+        """That of all protocols."""
+        return {key: entry for part in self.parts for key, entry in part.protocol.evidence.items()}
+
+    @property
+    def drugs(self) -> list[str]:
+        """Every drug that is judged."""
+        return list(self.by_drug)
+
+    @property
+    def families(self) -> list[str]:
+        """The names of the protocols, each that of its family of drugs."""
+        return [part.protocol.id for part in self.parts]
+
+    def version(self, drugs: Iterable[str] = ()) -> str:
+        """The version of the protocols of these drugs; one that is not the shipped one with its name."""
+        judged = {id(self.by_drug[drug]) for drug in drugs}
+        shown = [part.protocol for part in self.parts if id(part) in judged] or [self.protocol]
+        return ", ".join(each.version if each is self.protocol else f"{each.id} {each.version}" for each in shown)
+
+
+def listed(names: Sequence[str], before_the_last: str = "and") -> str:
+    """`a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} {before_the_last} {last}" if first else last
+
+
+def listed_or(names: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return listed(names, "or")
+
 
 def load(
-    public_url: str = "http://127.0.0.1:8000", overlay: str | None = None, site_valuesets: str | None = None
+    public_url: str = "http://127.0.0.1:8000",
+    overlay: str | None = None,
+    site_valuesets: str | None = None,
+    protocols: Sequence[str] = (),
 ) -> Knowledge:
-    """Load and check it all, with a site's overlay file and its directory of value sets.
+    """Load and check it all, with a site's overlay file, its directory of value sets and its own `protocols`.
 
-    Raises ProtocolError, ValueSetError or TextError.
+    Raises DrugError, ProtocolError, ValueSetError or TextError.
     """
-    valuesets = terminology.load(Path(site_valuesets) if site_valuesets else None)
-    protocol = load_with_overlay(overlay, valuesets)
-    judge.check(protocol)
-    limits = Limits(protocol)
+    folders = [Path(folder) for folder in protocols]
+    valuesets = terminology.load(Path(site_valuesets) if site_valuesets else None, (KETAMINE, *folders))
+    loaded = load_protocols(overlay, valuesets, folders)
+    for protocol in loaded:
+        judge.check(protocol)
+    parts = tuple(_part(protocol) for protocol in loaded)
     return Knowledge(
-        protocol=protocol,
+        parts=parts,
         valuesets=valuesets,
-        limits=limits,
-        texts=loading.load(protocol, texts_beside(overlay)),
-        queries=query_list.load(valuesets),
-        terms=_terms(protocol, limits),
+        texts=loading.load_all(loaded, texts_beside(overlay)),
+        queries=query_list.load(valuesets, measured_in(*loaded)),
         override_reasons=tuple(
             Coding(system=system, code=member.code, display=member.display)
             for system, member in valuesets["override_reasons"].members
         ),
         public_url=public_url.rstrip("/"),
     )
+
+
+def _part(protocol: Protocol) -> Part:
+    limits = Limits(protocol)
+    return Part(protocol, limits, _terms(protocol, limits))
 
 
 def _terms(protocol: Protocol, limits: Limits) -> Terms:
@@ -72,13 +143,20 @@ def _terms(protocol: Protocol, limits: Limits) -> Terms:
         for name, known in protocol.indications.items()
     }
     nasal = protocol.nasal
-    return Terms(kinds, default, nasal.drug, nasal.products, _site_products(protocol, limits))
+    return Terms(
+        kinds,
+        default,
+        nasal.drug if nasal else None,
+        nasal.products if nasal else None,
+        _site_products(protocol, limits),
+    )
 
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:
     """mg of base per mL: a strength that is stated as salt is divided by the salt factor, and only that."""
-    factor = limits.book(protocol.drugs[0], protocol.date).number(protocol.conventions.salt_factor)
-    if not factor:
+    named = protocol.conventions.salt_factor
+    factor = limits.book(protocol.drugs[0], protocol.date).number(named) if named else Fraction(0)
+    if not factor and (named or any(product.basis == "salt" for product in protocol.products)):
         raise ProtocolError("salt-factor: strengths are divided by it, so it cannot be 0")
     return {
         (product.system, product.code): Fraction(product.mg_per_ml) / (factor if product.basis == "salt" else 1)

@@ -59,6 +59,13 @@ def _directory(text: str) -> str:
     return text
 
 
+def _directories(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(_directory(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError("directories that exist, separated by commas") from error
+
+
 def _text(text: str) -> str:
     if not text:
         raise ValueError("a text that is not empty")
@@ -158,6 +165,11 @@ class Settings:
         1, _whole(0, 8), "loaded processes that wait to take the place of a worker that is lost"
     )
     overlay: str | None = _setting(None, _text, "site overlay file of the protocol")
+    protocols: tuple[str, ...] = _setting(
+        (),
+        _directories,
+        "folders of the site's own protocols, separated by commas; each is loaded beside the shipped one",
+    )
     valuesets: str | None = _setting(
         None, _directory, "directory of the site's own value sets (FHIR ValueSet as JSON), added to the shipped ones"
     )

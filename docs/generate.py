@@ -16,7 +16,7 @@ from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
-from cds_service.knowledge import load
+from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
 from docs import conformance, coverage_page, protocol_page, sandbox_page
 from supply import licences
@@ -64,7 +64,7 @@ def examples() -> str:
         hook = str(body["hook"])
         answer = advise(parse(lenient.encode(body), hook), hook == "order-sign", knowledge, NoSource(), AS_OF)
         orders = "\n".join(f"    {order}" for order in orders_of(body))
-        cards = "\n".join(f"    {line}".rstrip() for line in table(answer).split("\n"))
+        cards = "\n".join(f"    {line}".rstrip() for line in table(answer, listed_or(knowledge.families)).split("\n"))
         parts.append(f"## {name}\n\n{says}\n\n`{file}` ({hook}):\n\n{orders}\n\nCards:\n\n{cards}\n")
     return "\n".join(parts)
 
@@ -123,6 +123,12 @@ def protocol() -> str:
     return protocol_page.protocol(load(), AS_OF.date())
 
 
+def second_protocol() -> str:
+    """The README of the example of a second protocol."""
+    knowledge = load(protocols=[str(ROOT / SECOND)])
+    return protocol_page.second(knowledge, knowledge.parts[1].protocol, AS_OF.date())
+
+
 def coverage() -> str:
     """docs/coverage.md."""
     return coverage_page.coverage(Covered(load()))
@@ -133,6 +139,7 @@ def rule_schema() -> str:
     return json.dumps(schema.of_rule(), indent=1, ensure_ascii=False) + "\n"
 
 
+SECOND = "examples/protocols/lidocaine"
 PAGES = {
     "cards/rule.schema.json": rule_schema,
     "docs/conformance.md": conformance.page,
@@ -140,6 +147,7 @@ PAGES = {
     "docs/settings.md": settings_page,
     "docs/bounds.md": bounds_page,
     "docs/protocol.md": protocol,
+    f"{SECOND}/README.md": second_protocol,
     coverage_page.PAGE: coverage,
     "docs/licences.md": licences.page,
 }

@@ -9,7 +9,7 @@ from cds_service.cards.wording import wording
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import evidence
 from cds_service.protocol.loader import not_judged
-from cds_service.protocol.model import Limit, Rule
+from cds_service.protocol.model import Limit, Protocol, Rule
 from cds_service.protocol.words import Words
 from cds_service.rules import judge
 
@@ -68,25 +68,35 @@ milder or silent where a fact holds, conditions make a rule fire. The words of a
 
 def protocol(knowledge: Knowledge, day: date) -> str:
     """The page as of `day`, which decides on limits that take effect later."""
-    return "\n".join(_Page(knowledge, day).lines()) + "\n"
+    page = _Page(knowledge, knowledge.protocol, day)
+    return "\n".join([page.introduction(), *page.lines()]) + "\n"
+
+
+def second(knowledge: Knowledge, protocol: Protocol, day: date) -> str:
+    """The page of another protocol: its notes, and then the same as for the shipped one."""
+    head = f"# {protocol.title}\n\nWritten from this folder by `make docs`. {protocol.notes.strip()}\n"
+    return "\n".join([head, *_Page(knowledge, protocol, day).lines()]) + "\n"
 
 
 class _Page:
-    def __init__(self, knowledge: Knowledge, day: date) -> None:
+    def __init__(self, knowledge: Knowledge, protocol: Protocol, day: date) -> None:
         self.knowledge = knowledge
-        self.protocol = knowledge.protocol
+        self.protocol = protocol
         self.day = day
-        self.words = Words(knowledge.protocol, knowledge.valuesets, day)
+        self.words = Words(protocol, knowledge.valuesets, day)
+
+    def introduction(self) -> str:
+        return INTRODUCTION.format(notes=self.protocol.notes.strip(), not_judged=self._not_judged())
 
     def lines(self) -> Iterator[str]:
-        yield INTRODUCTION.format(notes=self.protocol.notes.strip(), not_judged=self._not_judged())
         yield from self._contents()
         yield "## Rules\n"
         for rule in self.protocol.rules.values():
             yield from self._rule(rule)
         yield from self._limits()
-        yield from self._conflicts()
-        yield from self._statements()
+        if self.protocol.statements:
+            yield from self._conflicts()
+            yield from self._statements()
         yield from self._evidence()
 
     def _contents(self) -> Iterator[str]:
@@ -94,7 +104,8 @@ class _Page:
         for rule in self.protocol.rules.values():
             severities = ", ".join(dict.fromkeys(tier.severity for tier in rule.tiers))
             yield f"| {rule.row} | {_link(rule.id)} | {rule.category} | {severities} | {rule.title} |"
-        yield "\nThen [limits](#limits), [conflicts](#conflicts), [statements](#statements), [evidence](#evidence).\n"
+        parts = ("limits", *(("conflicts", "statements") if self.protocol.statements else ()), "evidence")
+        yield f"\nThen {', '.join(_link(part, part) for part in parts)}.\n"
 
     # Rules ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +170,7 @@ class _Page:
         return keys.get(observation_set.partition("/")[0], "results")
 
     def _not_judged(self) -> str:
-        sets = not_judged(self.protocol, self.knowledge.valuesets)
+        sets = not_judged([self.protocol], self.knowledge.valuesets)
         asked = (f"{self.knowledge.valuesets[n].title} ({', '.join(map(_link, rules))})" for n, rules in sets.items())
         return f"what rests on a value set without codes, to which a site may add its own: {', '.join(asked)}"
 

@@ -39,6 +39,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "SPARE_WORKERS": ("8", 8),
     "OVERLAY": ("site.yaml", "site.yaml"),
     "VALUESETS": (str(Path(__file__).parent), str(Path(__file__).parent)),
+    "PROTOCOLS": (f"{Path(__file__).parent}, /,", (str(Path(__file__).parent), "/")),
     "AUTH": ("required", "required"),
     "CLIENTS": (__file__, __file__),
     "CLOCK_SKEW_SECONDS": ("300", 300),

@@ -21,7 +21,7 @@ from cds_service.figures import show
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
 from cds_service.protocol.limits import LimitBook, Limits, as_written
-from cds_service.protocol.model import SEVERITIES, Limit, Protocol, Severity
+from cds_service.protocol.model import SEVERITIES, Evidence, Limit, Protocol, Severity
 from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import Outcome
 
@@ -47,7 +47,12 @@ class Setting:
 
     texts: Texts
     protocol: Protocol
+    """The shipped one, and its `limits`: they hold where there is no order."""
     limits: Limits
+    by_drug: Mapping[str, Limits]
+    """The limits of the protocol that judges a drug."""
+    evidence: Mapping[str, Evidence]
+    """Of all protocols."""
     override_reasons: Sequence[Coding]
     topic_system: str
     source_url: str
@@ -65,7 +70,14 @@ class Setting:
 
     def book(self, judged: Judged | None) -> LimitBook:
         """The limits of an order's drug; of the protocol's first where there is no order."""
-        return self.limits.book(judged.drug if judged else self.protocol.drugs[0], self.now.date())
+        day = self.now.date()
+        if judged is None:
+            return self.limits.book(self.protocol.drugs[0], day)
+        return self.by_drug[judged.drug].book(judged.drug, day)
+
+    def protocol_of(self, judged: Sequence[Judged]) -> Protocol:
+        """What judged the first of these orders."""
+        return self.by_drug[judged[0].drug].protocol if judged else self.protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +242,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
 
 def _evidence(outcomes: Sequence[Outcome], notes: Sequence[Note], setting: Setting, book: LimitBook) -> list[str]:
     names = {key: query.says for key, query in setting.queries.items()}
-    return detail.evidence(outcomes, notes, setting.texts, setting.protocol, setting.now.date(), names, book)
+    return detail.evidence(outcomes, notes, setting.texts, setting.evidence, setting.now.date(), names, book)
 
 
 def _bullets(outcomes: Sequence[Outcome], texts: Texts, book: LimitBook) -> list[str]:
@@ -301,6 +313,7 @@ def _made(
     links: Sequence[Link] = (),
 ) -> Composed:
     order = judged[0].order if judged else ""
+    protocol = setting.protocol_of(judged)
     uuid = uuid5(setting.instance, f"{topic} {order}")
     made = suggestions(proposals, setting.texts.words, uuid, setting.book(judged[0] if judged else None))
     card = Card(
@@ -309,7 +322,7 @@ def _made(
         indicator=severity,
         detail="\n\n".join(paragraph for paragraph in paragraphs if paragraph),
         source=Source(
-            label=f"{setting.protocol.title} {setting.protocol.version}",
+            label=f"{protocol.title} {protocol.version}",
             url=setting.source_url + topic,
             topic=Coding(system=setting.topic_system, code=topic, display=display),
         ),

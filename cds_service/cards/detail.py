@@ -9,7 +9,7 @@ from typing import TypeVar
 from cds_service import bounds
 from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service.protocol.limits import LimitBook, as_written
-from cds_service.protocol.model import Limit, Protocol
+from cds_service.protocol.model import Evidence, Limit
 from cds_service.rules.judged import Note
 from cds_service.rules.outcome import Outcome
 
@@ -36,7 +36,7 @@ def evidence(
     outcomes: Sequence[Outcome],
     notes: Iterable[Note],
     texts: Texts,
-    protocol: Protocol,
+    cited: Mapping[str, Evidence],
     day: date,
     names: Mapping[str, str],
     book: LimitBook,
@@ -66,7 +66,7 @@ def evidence(
         _section(words.say("heading-arithmetic"), limited(list(sums), words)),
         _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
         _section(words.say("heading-notes"), limited([*said, *changed, *unread], words)),
-        _sources(outcomes, texts, protocol),
+        _sources(outcomes, texts, cited),
     ]
     return [section for section in sections if section]
 
@@ -92,11 +92,11 @@ def _limit(limit: Limit, texts: Texts, day: date) -> str:
     return as_markdown(line)
 
 
-def _sources(outcomes: Sequence[Outcome], texts: Texts, protocol: Protocol) -> str:
+def _sources(outcomes: Sequence[Outcome], texts: Texts, cited: Mapping[str, Evidence]) -> str:
     """The citations of the rules, and the statements of the two source documents that they carry."""
     citations = dict.fromkeys(c for outcome in outcomes for c in outcome.rule.citations)
     statements = dict.fromkeys(k for outcome in outcomes for k in outcome.rule.statements)
-    lines = [as_markdown(protocol.evidence[c].citation) for c in citations if c in protocol.evidence]
+    lines = [as_markdown(cited[c].citation) for c in citations if c in cited]
     if statements:
         lines.append(as_markdown(texts.words.say("statements", ids=", ".join(statements))))
     return _section(texts.words.say("heading-sources"), lines)

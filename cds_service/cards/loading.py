@@ -9,7 +9,7 @@ at the bedside.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording
 from cds_service.folders import COMMON
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import LimitBook
-from cds_service.protocol.loader import did_you_mean, parse_yaml
+from cds_service.protocol.loader import did_you_mean, limits_read, parse_yaml
 from cds_service.protocol.model import Protocol, Rule
 
 _WORDS = "words"
@@ -95,18 +95,49 @@ class _File:
             raise TextError(f"{self.shown}: cannot be read as UTF-8") from error
 
 
-def load(protocol: Protocol, extra: Path | None = None) -> Texts:
+def load_all(protocols: Sequence[Protocol], extra: Path | None = None) -> Texts:
+    """The texts of the rules of all protocols as `load` reads them, with the shared words of the first."""
+    rules = [rule for protocol in protocols for rule in protocol.rules]
+    first = load(protocols[0], extra, rules)
+    loaded = [first, *(load(protocol, extra, rules, first) for protocol in protocols[1:])]
+    languages = sorted({code for texts in loaded for code in texts.others})
+
+    def joined(each: Sequence[Texts], language: str) -> Texts:
+        by_rule = {rule: text for texts in each for rule, text in texts.by_rule.items()}
+        return replace(each[0], by_rule=by_rule, language=language, others={})
+
+    others = {code: joined([texts.others.get(code, texts) for texts in loaded], code) for code in languages}
+    return replace(joined(loaded, ENGLISH), others=others)
+
+
+def load(
+    protocol: Protocol, extra: Path | None = None, rules: Collection[str] = (), spoken: Texts | None = None
+) -> Texts:
     """The texts of the rules' folders, and of a site's own where it has one; the site's win.
 
     In another language a rule says what the site's file of that language says, else the site's English one, else the
-    shipped file of that language, else the shipped English one; the shared words likewise, one by one. Raises
+    shipped file of that language, else the shipped English one; the shared words likewise, one by one. `rules` are
+    those of all protocols, of which a site may have texts; the words of `spoken` are taken as they are. Raises
     TextError.
     """
-    files = [*_words_of_all(), *_of_rules(protocol), *(_files(extra, protocol) if extra else ())]
-    shelf = _Shelf(protocol, files)
+    known = rules or protocol.rules
+    files = [*_words_of_all(), *_of_rules(protocol), *(_files(extra, known) if extra else ())]
+    shelf = _Shelf(protocol, files, spoken)
     english = shelf.texts(shelf.english)
+    _refuse_unnamed(protocol, shelf, english)
     others = sorted({file.language for _, file in files} - {ENGLISH})
     return replace(english, others={code: shelf.texts(_Language(code, shelf.limits), english) for code in others})
+
+
+def _refuse_unnamed(protocol: Protocol, shelf: _Shelf, english: Texts) -> None:
+    """A limit that no rule, no convention and no text names says nothing to anybody. Raises TextError."""
+    texts = [*shelf.models.values(), *english.by_rule.values()]
+    said = [word for text in texts for word in (text.heading, text.body, *text.summaries.values())]
+    said += [*shelf.words.values(), *english.words.entries.values()]
+    named = limits_read(protocol).union(*(word.limits.values() for word in said))
+    for limit in protocol.limits.values():
+        if limit.id not in named and limit.stands_for not in named:
+            raise TextError(f"{protocol.id}: nothing names the limit {limit.id}")
 
 
 def _words_of_all() -> Iterator[tuple[str, _File]]:
@@ -128,15 +159,15 @@ def _language(path: Path) -> str:
     return path.name.split(".")[1] if path.name.count(".") > 1 else ENGLISH
 
 
-def _files(folder: Path, protocol: Protocol) -> Iterator[tuple[str, _File]]:
+def _files(folder: Path, rules: Collection[str]) -> Iterator[tuple[str, _File]]:
     """(rule or `words`, file) of a site's folder. Raises TextError for a file that is neither."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith("."):
             continue
         found = _FILE.fullmatch(path.name)
         kind = "yaml" if found and found["name"] == _WORDS else "md"
-        known = [*(f"{rule}.md" for rule in protocol.rules), f"{_WORDS}.yaml"]
-        if found is None or found["kind"] != kind or (kind == "md" and found["name"] not in protocol.rules):
+        known = [*(f"{rule}.md" for rule in rules), f"{_WORDS}.yaml"]
+        if found is None or found["kind"] != kind or (kind == "md" and found["name"] not in rules):
             raise TextError(f"texts/{path.name}: there is no such text{did_you_mean(path.name, known)}")
         yield found["name"], _File(path, found["language"] or ENGLISH, site=True)
 
@@ -144,8 +175,9 @@ def _files(folder: Path, protocol: Protocol) -> Iterator[tuple[str, _File]]:
 class _Shelf:
     """All files, and the shipped English ones read: they say which values each text and each word is filled with."""
 
-    def __init__(self, protocol: Protocol, files: Sequence[tuple[str, _File]]) -> None:
+    def __init__(self, protocol: Protocol, files: Sequence[tuple[str, _File]], spoken: Texts | None = None) -> None:
         self.protocol = protocol
+        self.spoken = spoken
         self.book = LimitBook(protocol, protocol.drugs[0], protocol.date)
         self.limits = {name.replace("-", "_"): name for name in protocol.limits if name in self.book}
         self.english = _Language(ENGLISH, self.limits)
@@ -179,6 +211,9 @@ class _Shelf:
 
     def _add_words(self, reader: _Language) -> None:
         """The words of a language's own files, the site's last; between them the site's English ones."""
+        if self.spoken is not None:
+            reader.entries = dict(self.spoken.spoken([reader.code]).words.entries)
+            return
         own = [file for name, file in self._files if name == _WORDS and file.language in (reader.code, ENGLISH)]
         english = dict(reader.entries)
         for file in sorted(own, key=lambda file: (file.site, file.language == reader.code)):

@@ -94,6 +94,8 @@ class Wording:
             return self.template.render(values)
         filled = dict(values)
         for placeholder, name in self.limits.items():
+            if name not in book:
+                continue  # words that all protocols share may name a limit of one of them
             given = filled.get(placeholder)
             if given is None or given == listed([show(number) for number in book.numbers(name)]):
                 filled[placeholder] = shown(book, name, self.say)

@@ -22,13 +22,13 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     concepts = _concepts(entry)
     codings = [coding for concept in concepts for coding in concept.codes]
     words = [word for concept in concepts for word in concept.words]
-    said = drugs.affirmed(words)
+    said = chart.valuesets.drugs.affirmed(words)
     placed = chart.valuesets.placement(codings, words)
     substances = medicines(chart.valuesets).membership([(codings, said)]).members
     members = {**placed.members, **substances}
     drug = drugs.identify(codings, said, chart.valuesets)
     if drug is not None:
-        in_set = drugs.SET_OF[drug.drug]
+        in_set = chart.valuesets.drugs.set_of(drug.drug)
         members.setdefault(in_set, Member(in_set, "", drug.drug))
     return Allergy(
         name=next((concept.name for concept in concepts if concept.name), "allergy without a name"),

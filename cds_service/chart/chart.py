@@ -32,7 +32,6 @@ from cds_service.fhir.records import Records
 from cds_service.fhir.resources import Quantity
 from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.lazy import cached_property
-from cds_service.terminology.drugs import DRUG_SETS
 from cds_service.terminology.valuesets import Member, Placement, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
@@ -116,7 +115,7 @@ class Chart(Reading):
         if gaps:
             found |= {name for name, key in self._query_of.items() if key in gaps}
         doses = (medicine.given and medicine.identity is not None for medicine in self.medicines)
-        if any(doses) or self.account.open(DRUG_SETS, "medicine"):
+        if any(doses) or self.account.open(self.valuesets.drugs.sets, "medicine"):
             found |= {EXPOSED}
         return found
 

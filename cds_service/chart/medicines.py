@@ -94,7 +94,7 @@ class _Reader:
             says = f"{named} ({state}, {on(medicine.start, self._chart.now)}): {why}"
             sets = None if says_nothing else frozenset(medicine.members)
             if sets is not None and medicine.identity is not None:
-                sets |= frozenset(drugs.DRUG_SETS)
+                sets |= frozenset(self._chart.valuesets.drugs.family_sets(medicine.identity.drug))
             account.leave_open(Unplaced(kind, "medicine", resource.reference, "a medicine", says, sets, when))
 
     def ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:

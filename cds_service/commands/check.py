@@ -25,7 +25,7 @@ from cds_service.gather import read_drafts
 from cds_service.hooks import discovery
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
-from cds_service.knowledge import Knowledge, load
+from cds_service.knowledge import Knowledge, listed_or, load
 from cds_service.orders import dosage, words
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome, gravest
@@ -45,7 +45,7 @@ def check(text: bytes, hook: str | None, now: str | None, as_json: bool, languag
     source = _servers(settings).source(request.fhir_server, request.access_token)
     made = advice(request, signing, knowledge, source, moment, languages=[language] if language else [])
     answer = made.response
-    print(encode(answer).decode() if as_json else table(answer))
+    print(encode(answer).decode() if as_json else table(answer, listed_or(knowledge.families)))
     if not answer.cards and not as_json:
         for line in _judged(made.judged, request, knowledge):
             print(line)
@@ -93,7 +93,7 @@ def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, clien
     for note in notes:
         print(f"note: {visible(note)}")
     if not judged:
-        print("no ketamine or esketamine order is to be judged")
+        print(f"no {listed_or(knowledge.drugs)} order is to be judged")
     return 0
 
 
@@ -116,7 +116,7 @@ def _prepare(
     text: bytes, hook: str | None, now: str | None
 ) -> tuple[Settings, Knowledge, HookRequest, bool, datetime]:
     settings = load_settings()
-    knowledge = load(settings.base_url, settings.overlay, settings.valuesets)
+    knowledge = load(settings.base_url, settings.overlay, settings.valuesets, settings.protocols)
     service = service_of(hook or parse(text, "").hook)
     request = parse(text, service.hook, told=hook is not None)
     return settings, knowledge, request, service.signing, _moment(record.moment(text) if now is None else now)
@@ -166,10 +166,10 @@ def orders_of(body: dict[str, Any]) -> list[str]:
     return lines
 
 
-def table(answer: Response) -> str:
-    """The cards as a person reads them at a terminal."""
+def table(answer: Response, families: str = "judged") -> str:
+    """The cards as a person reads them at a terminal; `families` names what is judged."""
     if not answer.cards:
-        return "No cards: there is no ketamine order, or nothing to say about it."
+        return f"No cards: there is no {families} order, or nothing to say about it."
     return "\n\n".join(_card(card) for card in answer.cards)
 
 

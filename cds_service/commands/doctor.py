@@ -150,14 +150,15 @@ def _tls(settings: Settings) -> Finding:
 
 def _knowledge(settings: Settings) -> Knowledge | Finding:
     try:
-        return load_knowledge(settings.base_url, settings.overlay, settings.valuesets)
+        return load_knowledge(settings.base_url, settings.overlay, settings.valuesets, settings.protocols)
     except ConfigurationError as error:
         return Finding("wrong", "protocol", str(error), "ketamine-cds protocol validate OVERLAY checks it alone")
 
 
 def _protocol(settings: Settings, knowledge: Knowledge) -> Iterator[Finding]:
-    protocol = knowledge.protocol
-    yield Finding("ok", "protocol", f"{protocol.title} {protocol.version}, {len(protocol.rules)} rules")
+    protocols = [part.protocol for part in knowledge.parts]
+    for each in protocols:
+        yield Finding("ok", "protocol", f"{each.title} {each.version}, {len(each.rules)} rules")
     if settings.overlay is None:
         yield Finding(
             "warning", "overlay", "none: the numbers are the shipped ones, which no site has signed off",
@@ -165,7 +166,7 @@ def _protocol(settings: Settings, knowledge: Knowledge) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding("ok", "overlay", Path(settings.overlay).name)
-    for name, rules in not_judged(protocol, knowledge.valuesets).items():
+    for name, rules in not_judged(protocols, knowledge.valuesets).items():
         yield Finding(
             "warning", "value set", f"{name} has no codes; not judged: {', '.join(rules)}",
             f"a FHIR ValueSet named {name} in the folder {PREFIX}VALUESETS",

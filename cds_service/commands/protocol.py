@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 
-from cds_service import knowledge
 from cds_service.commands.refused import Refused
 from cds_service.knowledge import load
 from cds_service.protocol import evidence
@@ -33,21 +31,20 @@ def run(given: argparse.Namespace) -> int:
     if given.action == "validate":
         print(_validated(settings, given.overlay))
         return 0
-    valuesets = terminology.load(Path(settings.valuesets) if settings.valuesets else None)
-    shipped = load_with_overlay(None, valuesets)
-    protocol = knowledge.load(overlay=given.overlay, site_valuesets=settings.valuesets).protocol
+    loaded = load(settings.base_url, given.overlay, settings.valuesets, settings.protocols)
+    protocols, valuesets = [part.protocol for part in loaded.parts], loaded.valuesets
     today = date.today()
     if given.action == "diff":
-        print(
-            "\n".join(_differences(shipped, protocol, today, Words(protocol, valuesets, today)))
-            or "the overlay changes nothing"
-        )
+        shipped = load_with_overlay(None, valuesets)
+        words = Words(loaded.protocol, valuesets, today)
+        print("\n".join(_differences(shipped, loaded.protocol, today, words)) or "the overlay changes nothing")
     elif given.action == "evidence":
-        print(_evidence_as_json(protocol) if given.json else "\n".join(_evidence(protocol)))
+        print(_evidence_as_json(protocols) if given.json else "\n".join(_evidence(protocols)))
     elif given.id is None:
-        print("\n".join([*_rules(protocol), "", *_limits(protocol, today)]))
+        print("\n\n".join("\n".join([*_rules(each), "", *_limits(each, today)]) for each in protocols))
     else:
-        print(_one(protocol, given.id, today, Words(protocol, valuesets, today)))
+        part = next((each for each in protocols if given.id in (*each.rules, *each.limits)), loaded.protocol)
+        print(_one(part, given.id, today, Words(part, valuesets, today)))
     return 0
 
 
@@ -59,7 +56,11 @@ def versions() -> str:
 
 def _validated(settings: Settings, overlay: str | None) -> str:
     """What was loaded: all that the service loads at its start, so that what passes here starts there."""
-    protocol = load(settings.base_url, overlay, settings.valuesets).protocol
+    loaded = load(settings.base_url, overlay, settings.valuesets, settings.protocols)
+    return "\n".join(_counted(part.protocol) for part in loaded.parts)
+
+
+def _counted(protocol: Protocol) -> str:
     site = f" with the overlay of {protocol.site}" if protocol.site else ""
     return f"{protocol.title} {protocol.version}{site}: {len(protocol.rules)} rules, {len(protocol.limits)} limits"
 
@@ -118,9 +119,9 @@ def _rule(rule: Rule, protocol: Protocol, words: Words) -> Iterator[str]:
     yield from _owned(rule.site)
 
 
-def _evidence(protocol: Protocol) -> Iterator[str]:
+def _evidence(protocols: Sequence[Protocol]) -> Iterator[str]:
     """Each citation with what was read of it, and below it what rests on it."""
-    for row in evidence.table(protocol):
+    for row in (row for protocol in protocols for row in evidence.table(protocol)):
         yield f"{row.id:4} {row.grade}, {row.status}"
         yield from _wrapped("", row.citation)
         yield from _wrapped("read: ", row.read)
@@ -129,9 +130,10 @@ def _evidence(protocol: Protocol) -> Iterator[str]:
         yield ""
 
 
-def _evidence_as_json(protocol: Protocol) -> str:
+def _evidence_as_json(protocols: Sequence[Protocol]) -> str:
     """The same rows, as one JSON array."""
-    return msgspec.json.format(msgspec.json.encode(evidence.table(protocol)), indent=2).decode()
+    rows = [row for protocol in protocols for row in evidence.table(protocol)]
+    return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
 
 
 def _wrapped(label: str, text: str) -> list[str]:

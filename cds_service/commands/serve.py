@@ -69,7 +69,8 @@ def serve(example: str | None) -> int:
 
 def _admitted(settings: Settings) -> tenants.Tenants:
     """Who may call, with all that belongs to each. Raises what is wrong with any file that the settings name."""
-    return tenants.load(settings, load(settings.base_url, settings.overlay, settings.valuesets), now)
+    knowledge = load(settings.base_url, settings.overlay, settings.valuesets, settings.protocols)
+    return tenants.load(settings, knowledge, now)
 
 
 def _check(settings: Settings) -> None:

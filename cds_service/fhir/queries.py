@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from cds_service.terminology.valuesets import ValueSets
 
+OTHERS = "results"
+"""The query for observations that no other asks for."""
 _LOINC = "http://loinc.org"
 _SNOMED_CT = "http://snomed.info/sct"
 
@@ -53,11 +55,17 @@ def _asked_for(name: str, valuesets: ValueSets) -> list[str]:
     return valuesets.codes(name, _LOINC) or valuesets.codes(name, _SNOMED_CT)
 
 
-def load(valuesets: ValueSets) -> tuple[Query, ...]:
-    """The list of queries.toml, with the codes of the value sets filled in."""
-    queries = []
-    for entry in _entries():
+def load(valuesets: ValueSets, read: Iterable[str] = ()) -> tuple[Query, ...]:
+    """The list of queries.toml, with the codes of the value sets filled in.
+
+    Observations that are `read` and that no query names are asked for with the results.
+    """
+    queries, entries = [], _entries()
+    named = {name for entry in entries for name in entry.get("sets", ())}
+    for entry in entries:
         sets = tuple(entry.get("sets", ()))
+        if entry["key"] == OTHERS:
+            sets += tuple(name for name in read if name not in named)
         codes = dict.fromkeys(c for name in sets for c in _asked_for(name, valuesets))
         template = entry["template"].replace("{codes}", ",".join(codes))
         words = tuple(entry["words"])

@@ -16,7 +16,7 @@ USAGE = (
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One CDS service: `id` is stable, clients key on it."""
+    """One CDS service: `id` is stable, clients key on it. Title and description name what is loaded."""
 
     id: str
     hook: str
@@ -32,34 +32,38 @@ SERVICES = (
     Service(
         id="ketamine-order-select",
         hook="order-select",
-        title="Ketamine order check (while ordering)",
-        description="Checks selected ketamine and esketamine orders: dose, route, strength, contraindications.",
+        title="{families} order check (while ordering)",
+        description="Checks selected {drugs} orders: dose, route, strength, contraindications.",
     ),
     Service(
         id="ketamine-order-sign",
         hook="order-sign",
-        title="Ketamine order check (before signing)",
-        description="Checks every ketamine and esketamine order that is about to be signed against the protocol.",
+        title="{families} order check (before signing)",
+        description="Checks every {drugs} order that is about to be signed against the protocol.",
     ),
     Service(
         id="ketamine-patient-view",
         hook="patient-view",
-        title="Ketamine infusion check (opening a chart)",
-        description="Looks for harm by a ketamine or esketamine infusion that is running: symptoms and vital signs.",
+        title="{families} infusion check (opening a chart)",
+        description="Looks for harm by {drugs} infusions that are running: symptoms and vital signs.",
     ),
 )
 BY_ID = {service.id: service for service in SERVICES}
 
 
-def discovery(queries: Sequence[Query], version: str) -> dict[str, Any]:
-    """The body of GET /cds-services (CDS Hooks 2.0.1; `version` and `hookVersion` as in 3.0.0-ballot)."""
+def discovery(queries: Sequence[Query], version: str, families: str, drugs: str) -> dict[str, Any]:
+    """The body of GET /cds-services (CDS Hooks 2.0.1; `version` and `hookVersion` as in 3.0.0-ballot).
+
+    `families` and `drugs` are what the protocols judge, as a sentence lists them.
+    """
+    families = families[:1].upper() + families[1:]
     prefetch = {query.key: query.template for query in queries}
     return {
         "services": [
             {
                 "hook": service.hook,
-                "title": service.title,
-                "description": service.description,
+                "title": service.title.format(families=families),
+                "description": service.description.format(drugs=drugs),
                 "id": service.id,
                 "prefetch": prefetch,
                 "usageRequirements": USAGE,

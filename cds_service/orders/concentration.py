@@ -69,7 +69,10 @@ def _from_ingredients(
     total: Fraction | None = None
     problem: str | None = None
     for ingredient in description.ingredients:
-        if drugs.identify(ingredient.codings, ingredient.texts, valuesets) is None or ingredient.strength is None:
+        found = drugs.identify(ingredient.codings, ingredient.texts, valuesets)
+        if found is None or ingredient.strength is None:
+            continue
+        if not valuesets.drugs.are_one_family(found.drug, identity.drug):
             continue
         strength = _ratio(ingredient.strength, description.amount)
         if strength is None:

@@ -1,4 +1,4 @@
-"""The ketamine orders of a request: which drafts they are, what they say, and which belong together."""
+"""The judged orders of a request: which drafts they are, what they say, and which belong together."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NEVER_JUDGED = _ENDING | {"entered-in-error"}
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A MedicationRequest of draftOrders, before it is known whether it is ketamine."""
+    """A MedicationRequest of draftOrders, before it is known whether it is judged."""
 
     request: MedicationRequest
     item: Item
@@ -83,7 +83,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class KetamineOrder:
-    """A draft of ketamine or esketamine, read as far as it can be."""
+    """A draft of a drug that is judged, read as far as it can be."""
 
     draft: Draft
     identity: Identity
@@ -173,7 +173,8 @@ def read(
     request = draft.request
     written = read_steps(request, valuesets, zone)
     kinds = {w.route.kind for w in written}
-    product_is_nasal = valuesets.member(terms.nasal_products, draft.identity.codings) is not None
+    products = terms.nasal_products
+    product_is_nasal = products is not None and valuesets.member(products, draft.identity.codings) is not None
     is_nasal = kinds <= _MAY_BE_NASAL if product_is_nasal else bool(kinds) and kinds <= NASAL
     return KetamineOrder(
         draft=draft,

@@ -15,9 +15,9 @@ class Terms:
 
     indications: Mapping[str, Kinds]
     use: Use
-    nasal_drug: str
-    """The drug that has a labelled nasal product …"""
-    nasal_products: str
+    nasal_drug: str | None
+    """The drug that has a labelled nasal product, if one has …"""
+    nasal_products: str | None
     """… and the value set of such products."""
     site_products: Mapping[tuple[str, str], Fraction]
     """mg of base per mL, by (system, code)."""

@@ -77,11 +77,11 @@ class Limits:
     """The limit books of one protocol."""
 
     def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
+        self.protocol = protocol
         self.book = lru_cache(maxsize=64)(self._book)
 
     def _book(self, drug: str, day: date) -> LimitBook:
-        return LimitBook(self._protocol, drug, day)
+        return LimitBook(self.protocol, drug, day)
 
 
 def as_written(limit: Limit, day: date) -> str:

@@ -14,7 +14,7 @@ import yaml
 from msgspec.structs import replace
 
 from cds_service.errors import UNREADABLE
-from cds_service.folders import CARDS, COMMON
+from cds_service.folders import COMMON, KETAMINE
 from cds_service.protocol import model
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.facts import Facts
@@ -86,28 +86,65 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         raise ProtocolError(f"{where}: {error}") from error
 
 
-def load(valuesets: ValueSets, root: Path = CARDS / "ketamine") -> model.Protocol:
+def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
     """The protocol in the folder `root`, checked. Raises ProtocolError."""
+    _refuse_strays(root)
     head = _mapping(root / "protocol.yaml")
+    own_conventions = head.pop("conventions", None) or {}
     shared = shared_facts(root)
     rules, limits = read_rules(root / "rules", shared, sorted(folders(root / "rules")))
-    protocol = convert(
-        {
-            **head,
-            "limits": _disjoint(_with_ids(_mapping(root / "limits.yaml")), limits),
-            "rules": dict(sorted(rules.items(), key=lambda item: item[1]["row"])),
-            **{part: _mapping(root / f"{part}.yaml") for part in _PARTS},
-            "facts": shared,
-            "folders": [str(root / "rules")],
-        },
-        model.Protocol,
-        root.name,
-    )
+    found = {
+        "drugs": list(_mapping(root / "drug.yaml").get("drugs", {})),
+        "conventions": _disjoint(_mapping(COMMON / "conventions.yaml"), own_conventions),
+        "limits": _disjoint(common_limits(), _disjoint(_with_ids(_mapping(root / "limits.yaml")), limits)),
+        "rules": dict(sorted(rules.items(), key=lambda item: item[1]["row"])),
+        **{part: _mapping(root / f"{part}.yaml") for part in _PARTS},
+        "facts": shared,
+        "folders": [str(root / "rules")],
+    }
+    protocol = convert(_disjoint(head, found), model.Protocol, root.name)
     protocol = with_shown_limits(protocol)
     check(protocol, valuesets)
+    for path in sorted((root / "valuesets").glob("*.json")):
+        if path.stem not in _sets_read(protocol) | valuesets.drugs.own_sets:
+            raise ProtocolError(f"{root.name}: nothing names the value set {path.stem}")
     return protocol
 
 
+def _sets_read(protocol: model.Protocol) -> set[str]:
+    """The value sets that a rule or an indication names."""
+    rules = protocol.rules.values()
+    named = [name for rule in rules for name in (*_named_by(rule).valuesets, *rule.sets.values())]
+    named += [name for indication in protocol.indications.values() for name in indication.sets]
+    named += [protocol.nasal.products, protocol.nasal.route] if protocol.nasal is not None else []
+    return {name.partition("/")[0] for name in named}
+
+
+def limits_read(protocol: model.Protocol) -> set[str]:
+    """The limits that a rule, a use or the conventions name; the words of the cards may name more."""
+    named = {*_named(protocol.conventions), *(use.session for use in protocol.uses.values() if use.session)}
+    for rule in protocol.rules.values():
+        offers = [*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)]
+        named.update(name.removeprefix(kind) for name in offers for kind in model.TO_A_LIMIT if name.startswith(kind))
+        named.update(_named_by(rule).limits, rule.limits.values(), *(tier.limits for tier in rule.tiers))
+    return named
+
+
+def _refuse_strays(root: Path) -> None:
+    """Whatever nothing reads is refused: it would be a change without effect."""
+    files = {"README.md", *(f"{name}.yaml" for name in (*_PARTS, "protocol", "drug", "limits", "facts"))}
+    for path in sorted(root.iterdir()):
+        known = _FOLDERS if path.is_dir() else files
+        if path.name not in known and not path.name.startswith((".", "_")):
+            raise ProtocolError(f"{root.name}: nothing reads {path.name}{did_you_mean(path.name, known)}")
+
+
+def common_limits() -> dict[str, Any]:
+    """The limits of every protocol, as they are written. Raises ProtocolError."""
+    return _with_ids(_mapping(COMMON / "limits.yaml"))
+
+
+_FOLDERS = ("rules", "valuesets", "vocabularies")
 _PARTS = ("indications", "orderables", "statements", "conflicts", "evidence")
 _RULE_FILES = re.compile(r"rule\.yaml|card(\.[a-z]{2,3})?\.md|card\.[a-z]+(\.[a-z]{2,3})?\.md|scenarios\.yaml")
 
@@ -180,7 +217,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     """A YAML file of one mapping; empty where there is none of that name. Raises ProtocolError."""
     where = f"{path.parent.name}/{path.name}"
     if not path.is_file():
-        if path.name in ("rule.yaml", "protocol.yaml"):
+        if path.name in ("rule.yaml", "protocol.yaml", "drug.yaml"):
             raise ProtocolError(f"{where} is missing")
         return {}
     found = parse_yaml(path.read_text("utf-8"), where)
@@ -220,9 +257,13 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     for name, orderable in protocol.orderables.items():
         yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
     yield from _unknown("conventions", "limit", list(_named(protocol.conventions)), protocol.limits)
-    nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
-    yield from _unknown("nasal", "value set", nasal, ())
-    yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
+    yield from _unknown(protocol.id, "drug", [name for name in protocol.drugs if name not in valuesets.drugs], ())
+    if protocol.nasal is not None:
+        nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
+        yield from _unknown("nasal", "value set", nasal, ())
+        yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
+    if not protocol.drugs or not protocol.uses:
+        yield "it needs a drug, and a use that an order is judged as"
     for name, use in protocol.uses.items():
         yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
     for name, indication in protocol.indications.items():
@@ -257,15 +298,18 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     yield from _unknown(rule.id, "conflict", rule.conflicts, protocol.conflicts)
     yield from _unknown(rule.id, "evidence", rule.citations, protocol.evidence)
     suggested = [*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)]
+    named = protocol.conventions
+    if model.LOWER_RATE in suggested and None in (named.restart_fraction, named.restart_most):
+        yield f"{rule.id} offers {model.LOWER_RATE}, and the conventions name no restart_fraction and restart_most"
     known = {*protocol.orderables, *model.OFFERS}
     known.update(kind + name for kind in model.TO_A_LIMIT for name in protocol.limits)
     yield from _unknown(rule.id, "suggestion", suggested, known)
     yield from _unknown(rule.id, "limit", list(rule.limits.values()), protocol.limits)
     yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
-    named = _named_by(rule)
-    limits = [*named.limits, *(name for tier in rule.tiers for name in tier.limits)]
+    by_facts = _named_by(rule)
+    limits = [*by_facts.limits, *(name for tier in rule.tiers for name in tier.limits)]
     yield from _unknown(rule.id, "limit", limits, protocol.limits)
-    yield from _set_faults(rule.id, [*named.valuesets, *rule.sets.values()], valuesets)
+    yield from _set_faults(rule.id, [*by_facts.valuesets, *rule.sets.values()], valuesets)
     clauses = [tier.when for tier in rule.tiers if tier.when is not None] + [change.when for change in rule.changes]
     yield from _clause_faults(rule.id, clauses, protocol)
     for change in rule.changes:
@@ -313,10 +357,10 @@ def _has_amount(clause: model.Clause | None) -> bool:
     return isinstance(clause, model.AmountIs)
 
 
-def not_judged(protocol: model.Protocol, valuesets: ValueSets) -> dict[str, list[str]]:
+def not_judged(protocols: Iterable[model.Protocol], valuesets: ValueSets) -> dict[str, list[str]]:
     """Value set without codes -> the rules that name it: what they ask of it is not judged by this software."""
     found: dict[str, list[str]] = {}
-    for rule in protocol.rules.values():
+    for rule in (rule for protocol in protocols for rule in protocol.rules.values()):
         for name in dict.fromkeys(_named_by(rule).valuesets):
             if name in valuesets and valuesets[name].no_codes and not rule.off:
                 found.setdefault(name, []).append(rule.id)
@@ -337,6 +381,19 @@ def indications_read(protocol: model.Protocol) -> set[str]:
         if isinstance(clause, model.OrderIs)
         for name in (*clause.indication, *clause.context)
     }
+
+
+def measured_in(*protocols: model.Protocol) -> list[str]:
+    """The value sets of observations that a rule of these protocols reads."""
+    clauses = [
+        when
+        for protocol in protocols
+        for rule in protocol.rules.values()
+        for when in (*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))
+        if when is not None
+    ]
+    read = (each.sets for each in each_clause(clauses) if isinstance(each, model.ObservationIs))
+    return sorted({name.partition("/")[0] for sets in read for name in sets})
 
 
 def each_clause(clauses: Iterable[model.Clause]) -> Iterator[model.Clause]:
@@ -378,6 +435,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _named(conventions: Any) -> Iterator[str]:
     """The limits of the conventions, at any depth."""
+    if conventions is None:
+        return
     if isinstance(conventions, str):
         yield conventions
     elif isinstance(conventions, model.Conventions):

@@ -18,7 +18,9 @@ Hook = Literal["order-select", "order-sign", "patient-view"]
 
 KEEP_TO_CAP, LOWER_TO_LIMIT = "keep-to-cap", "lower-to-limit"
 """What was ordered is brought down to the order's own maximum, or to the limit that was passed."""
-OFFERS = ("delete", "lower-rate", "hold", KEEP_TO_CAP, LOWER_TO_LIMIT)
+LOWER_RATE = "lower-rate"
+"""The infusion goes on at a part of its rate, by `restart_fraction` and `restart_most` of the conventions."""
+OFFERS = ("delete", LOWER_RATE, "hold", KEEP_TO_CAP, LOWER_TO_LIMIT)
 """Changes of the order itself that any rule may suggest."""
 STOP_AFTER = "stop-after-"
 """Before the id of a limit: the infusion gets an end."""
@@ -431,7 +433,8 @@ class Conventions(Entry, frozen=True, kw_only=True):
     """… and one that runs this long or longer is continuous."""
     tolerance: str
     """By how much two statements of one dose may differ."""
-    salt_factor: str
+    salt_factor: str | None = None
+    """Without it no product of a site may be labelled as salt."""
     clock_tolerance: str
     orders_at_once: str
     steps_at_once: str
@@ -446,9 +449,9 @@ class Conventions(Entry, frozen=True, kw_only=True):
     ideal_height: str
     ideal_per_cm: str
     ideal_base: dict[str, str]
-    restart_fraction: str
-    restart_most: str
-    """A rate that is lowered after harm stays within this as well."""
+    restart_fraction: str | None = None
+    restart_most: str | None = None
+    """A rate that is lowered after harm stays within this as well. Without both no rule offers a lower rate."""
     pump_steps: list[str]
     """What is offered is floored to the one in its unit."""
     milligrams: str
@@ -533,11 +536,12 @@ class Protocol(Entry, frozen=True, kw_only=True):
     version: str
     date: date
     drugs: list[str]
+    """From its drug.yaml, the one first whose limits apply where a drug has none of its own."""
     notes: str
     uses: dict[str, Use]
     """What an order may be judged as; the first where its reasons do not say."""
     conventions: Conventions
-    nasal: Nasal
+    nasal: Nasal | None = None
     limits: Mapping[str, Limit] = {}
     rules: Mapping[str, Rule] = {}
     indications: Mapping[str, Indication] = {}

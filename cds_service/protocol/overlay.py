@@ -213,6 +213,27 @@ def _rule(rule: Rule, change: RuleChange, where: str) -> Rule:
     return replace(rule, tiers=tiers, off=off, site=change.site)
 
 
+def load_protocols(path: str | None, valuesets: ValueSets, folders: Sequence[Path] = ()) -> tuple[Protocol, ...]:
+    """The shipped protocol with a site's overlay file, and those of the site's own folders.
+
+    An id stands in one of them alone, but for the limits that all share: what the overlay says of these holds for
+    all. Raises ProtocolError.
+    """
+    first, *others = load_with_overlay(path, valuesets), *(loader.load(valuesets, folder) for folder in folders)
+    common = loader.common_limits().keys()
+    shared = {name: first.limits[name] for name in common}
+    protocols = (first, *(replace(each, limits={**each.limits, **shared}) for each in others))
+    for part in ("rules", "limits", "evidence", "statements", "conflicts"):
+        of: dict[str, str] = {}
+        for protocol in protocols:
+            for name in getattr(protocol, part).keys() - (common if part == "limits" else set()):
+                if of.setdefault(name, protocol.id) != protocol.id:
+                    raise ProtocolError(f"{protocol.id}: {name} is a name of {of[name]} already; choose another")
+    if len({protocol.id for protocol in protocols}) < len(protocols):
+        raise ProtocolError(f"two protocols are called {others[-1].id}")
+    return protocols
+
+
 def load_with_overlay(path: str | None, valuesets: ValueSets) -> Protocol:
     """The shipped protocol, with the overlay file of the settings where there is one. Raises ProtocolError."""
     protocol = loader.load(valuesets)

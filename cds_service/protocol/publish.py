@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -55,7 +56,7 @@ def plan_definition(published: Published) -> dict[str, Any]:
     return {
         "resourceType": "PlanDefinition",
         **_head("PlanDefinition", protocol),
-        "name": "KetamineOrderSafety",
+        "name": f"{_name(protocol)}OrderSafety",
         "title": protocol.title,
         "type": _concept(f"{_TERMINOLOGY}/plan-definition-type", "eca-rule"),
         "library": [f"{CANONICAL}/Library/{protocol.id}|{protocol.version}"],
@@ -72,7 +73,7 @@ def library(published: Published) -> dict[str, Any]:
     return {
         "resourceType": "Library",
         **_head("Library", protocol),
-        "name": "KetamineLimits",
+        "name": f"{_name(protocol)}Limits",
         "title": f"{protocol.title}: limits and evidence",
         "type": _concept(f"{_TERMINOLOGY}/library-type", "asset-collection"),
         "relatedArtifact": [
@@ -86,12 +87,14 @@ def library(published: Published) -> dict[str, Any]:
     }
 
 
-def value_sets() -> dict[str, dict[str, Any]]:
-    """The shipped value sets by their id, without the codes that nobody verified: those never decide.
+def value_sets(protocols: Iterable[Protocol]) -> dict[str, dict[str, Any]]:
+    """The shipped value sets and those of the protocols' folders by their id, without the codes that nobody verified:
+    those never decide.
 
     What a site's own directory adds is not published: its expansions may be licensed to the site alone.
     """
-    files = sorted((COMMON / "valuesets").glob("*.json"))
+    folders = [COMMON, *(Path(protocol.folders[0]).parent for protocol in protocols)]
+    files = [file for folder in folders for file in sorted((folder / "valuesets").glob("*.json"))]
     made = (_with_verified_codes(msgspec.json.decode(file.read_bytes())) for file in files)
     return {each["id"]: each for each in made}
 
@@ -110,6 +113,11 @@ def _head(kind: str, protocol: Protocol) -> dict[str, Any]:
         "description": protocol.notes.strip() + site,
         "text": narrative(f"{protocol.title} {protocol.version}.{site} {protocol.notes.strip()}"),
     }
+
+
+def _name(protocol: Protocol) -> str:
+    """Its id as FHIR wants a name for software."""
+    return "".join(part.capitalize() for part in protocol.id.split("-"))
 
 
 def narrative(says: str) -> dict[str, str]:

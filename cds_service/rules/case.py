@@ -16,6 +16,7 @@ from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Conventions
 from cds_service.protocol.limits import LimitBook, Limits
 from cds_service.protocol.model import Hook, Limit, Protocol, Rule
+from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ _NOT_ASKED: Any = object()
 
 @dataclass(frozen=True)
 class Case:
-    """`companions` are all ketamine orders of the request, this one among them."""
+    """`companions` are all orders of the request that its protocol judges, this one among them."""
 
     order: KetamineOrder
     companions: Sequence[KetamineOrder]
@@ -54,6 +55,15 @@ class Case:
     @cached_property
     def now(self) -> datetime:
         return self.chart.now
+
+    def is_ours(self, identity: Identity | None) -> bool:
+        """Whether a medicine is one of the drugs that this order's protocol judges."""
+        return identity is not None and identity.drug in self.protocol.drugs
+
+    @cached_property
+    def drug_sets(self) -> tuple[str, ...]:
+        """The value sets of those drugs."""
+        return self.valuesets.drugs.family_sets(self.order.drug)
 
     @cached_property
     def book(self) -> LimitBook:

@@ -88,7 +88,7 @@ def _active(case: Case) -> Iterator[Fact]:
     own_ids = _own_ids(case.order.request)
     drafted = {_bare(other.reference) for other in case.companions}
     for medicine in case.chart.medicines:
-        if medicine.identity is None or medicine.drafted:
+        if not case.is_ours(medicine.identity) or medicine.drafted:
             continue
         if medicine.given:
             if medicine.status == "in-progress" and _bare(medicine.order) not in own_ids:
@@ -116,12 +116,18 @@ def _same_plan(case: Case, medicine: Medicine) -> bool:
 def _given(case: Case, limits: RuleLimits) -> Iterator[Fact]:
     own_ids = _own_ids(case.order.request)
     for medicine in case.chart.medicines:
-        if not medicine.given or medicine.identity is None or medicine.status != "completed" or medicine.end is None:
+        if not medicine.given or not case.is_ours(medicine.identity):
             continue
-        labelled = case.protocol.nasal
-        nasal = medicine.identity.drug == labelled.drug and (
-            labelled.route in medicine.routes or case.valuesets.member(labelled.products, medicine.identity.codings)
-        )
-        window = limits.window("nasal window" if nasal else "window")
+        if medicine.status != "completed" or medicine.end is None:
+            continue
+        window = limits.window("nasal window" if _is_labelled_nasal(case, medicine) else "window")
         if _bare(medicine.order) not in own_ids and medicine.end.age(case.now) <= window:
             yield Fact(f"{medicine.name} (given, {on(medicine.end, case.now)})", medicine.reference)
+
+
+def _is_labelled_nasal(case: Case, medicine: Medicine) -> bool:
+    labelled, identity = case.protocol.nasal, medicine.identity
+    if labelled is None or identity is None or identity.drug != labelled.drug:
+        return False
+    by_product = case.valuesets.member(labelled.products, identity.codings) is not None
+    return by_product or labelled.route in medicine.routes

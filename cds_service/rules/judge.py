@@ -13,7 +13,7 @@ from cds_service.orders.route import KINDS
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.filters import parted
 from cds_service.protocol.loader import did_you_mean, each_clause
-from cds_service.protocol.model import STOP_AFTER, Clause, OrderIs, Protocol, Rule, SiteChange
+from cds_service.protocol.model import LOWER_RATE, STOP_AFTER, Clause, OrderIs, Protocol, Rule, SiteChange
 from cds_service.rules import (
     adverse_rules,
     data_rules,
@@ -31,7 +31,7 @@ from cds_service.rules.clauses import Verdict, evaluate, evaluate_once
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
-from cds_service.rules.lower_rate import LOWER_RATE, lower_rate
+from cds_service.rules.lower_rate import lower_rate
 from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell, not_in_time
 from cds_service.rules.reads import QueryOf, rules_of
 from cds_service.rules.stop_time import stop_after

@@ -13,9 +13,6 @@ from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weigh
 from cds_service.rules.repair import changed_order, given_by, pump_step, with_edits
 from cds_service.rules.running import PreviousRate, previous_rate
 
-LOWER_RATE = "lower-rate"
-"""What a rule's `suggests` names."""
-
 
 def lower_rate(case: Case, before: Fraction | None = None) -> list[Proposal]:
     """The order with every continuous rate cut (by the protocol's conventions); none where a rate cannot be read.
@@ -26,6 +23,8 @@ def lower_rate(case: Case, before: Fraction | None = None) -> list[Proposal]:
     # When a chart is opened the order has the rate that runs; another infusion of the drug is none of its concern.
     running = None if case.viewing else previous_rate(case, dosing_weight(case).bodies[0])
     named = case.protocol.conventions
+    if named.restart_fraction is None or named.restart_most is None:
+        return []
     edits: list[Edit] = []
     for step in steps_at_dosing_weight(case):
         if step.kind != "continuous":

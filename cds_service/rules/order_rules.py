@@ -96,7 +96,7 @@ def _days_given(case: Case, window: timedelta) -> set[str]:
         medicine.start.latest.astimezone(case.chart.zone).date().isoformat()
         for medicine in case.chart.medicines
         if medicine.given
-        and medicine.identity is not None
+        and case.is_ours(medicine.identity)
         and medicine.status == "completed"
         and medicine.start is not None
         and medicine.start.age(case.now) <= window

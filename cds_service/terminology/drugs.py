@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from importlib import resources
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
+from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.terminology import products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, Product
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
-from cds_service.terminology.valuesets import Member, ValueSets
 from cds_service.terminology.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from cds_service.terminology.valuesets import Member, ValueSets
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which drug a medication is (`ketamine`, `esketamine`), and how that was found out."""
+    """Which judged drug a medication is, and how that was found out."""
 
     drug: str
     by: Literal["code", "name"]
@@ -31,6 +35,11 @@ class Identity:
     """mg base per mL, from product codes that fix it."""
     codings: tuple[tuple[str, str], ...] = ()
     """The codings that decided."""
+    asked: str | None = None
+    """Why it may be another drug of the family, for the card."""
+    made_for: frozenset[str] = frozenset()
+    """The ways in which its product is given (`nasal`, `injection`), by product code or brand; empty where neither
+    says one."""
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:
@@ -97,46 +106,152 @@ class Names:
         return found
 
 
+class DrugError(ConfigurationError):
+    """A file of drugs that cannot be used; the service does not start with it."""
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one drug is recognised."""
+
+    sets: list[str]
+    """The value sets that hold its codes; the first stands for it, however it was recognised."""
+    names: list[str]
+    """What stands for it where no code decides: lower case, matched as whole words."""
+    brands: dict[str, list[str]] = {}
+    """Names of products that are made for one way of giving alone, by that way as products.csv names it."""
+    veterinary: list[str] = []
+    """Names of its products for animals."""
+
+    @property
+    def all_names(self) -> list[str]:
+        """Its names and its brands, but for those for animals."""
+        return [*self.names, *(name for names in self.brands.values() for name in names)]
+
+
+class Either(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names under which several drugs were sold: where nothing else says which, the first is judged, and asked."""
+
+    names: list[str]
+    drugs: list[str]
+
+
+class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A protocol's drug.yaml: the drugs that it judges, the one that its limits are written for first."""
+
+    drugs: dict[str, Entry]
+    other_sets: list[str] = []
+    """Further value sets that hold these drugs and no others. Elsewhere they are medicines among others, by name
+    too."""
+    either: list[Either] = []
+    look_alike: list[str] = []
+    """Words that look like one of the drugs and are not; each blocks only itself."""
+
+
+def read(folder: Path) -> Family:
+    """The drugs of the protocol in a folder. Raises DrugError."""
+    where = f"{folder.name}/drug.yaml"
+    try:
+        family = msgspec.yaml.decode((folder / "drug.yaml").read_bytes(), type=Family)
+    except (msgspec.MsgspecError, OSError, *UNREADABLE) as error:
+        raise DrugError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
+    if not family.drugs or not all(entry.sets and entry.names for entry in family.drugs.values()):
+        raise DrugError(f"{where}: it needs a drug, and each drug a value set and a name")
+    for either in family.either:
+        if len(either.drugs) < 2 or not family.drugs.keys() >= set(either.drugs):
+            raise DrugError(f"{where}: {', '.join(either.names)} must stand for several drugs of this file")
+    return family
+
+
 class _Drug:
-    def __init__(self, entry: dict[str, Any]) -> None:
-        self.name: str = entry["name"]
-        self.sets: tuple[str, ...] = tuple(entry["sets"])
-        self.words = whole_words(entry["names"])
-        self.animal_words = whole_words(entry.get("veterinary", ()))
+    def __init__(self, name: str, entry: Entry) -> None:
+        self.name = name
+        self.sets = tuple(entry.sets)
+        self.words = whole_words(entry.all_names)
+        self.animal_words = whole_words(entry.veterinary)
+        self.brands = {form: whole_words(names) for form, names in entry.brands.items()}
 
 
-_TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
-_DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
-_LOOK_ALIKE = whole_words(_TABLE["look_alike"]["names"])
-_NAMES = Vocabulary(
-    {entry["name"]: {"en": [*entry["names"], *entry.get("veterinary", ())]} for entry in _TABLE["drug"]}
-)
-_TELLING = telling(name for entry in _TABLE["drug"] for name in (*entry["names"], *entry.get("veterinary", ())))
-DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
-SET_OF = {drug.name: drug.sets[0] for drug in _DRUGS}
-"""The value set that stands for a drug, however it was recognised."""
+class Drugs:
+    """The drugs that are judged, and which of them one protocol judges.
 
+    Names are looked for family by family, in each from the last drug to the first, and a name's words are used up:
+    so "S-ketamine" is never read as racemic. Where several drugs are named or coded, the one found first is judged.
+    """
 
-def named(texts: Iterable[str]) -> tuple[set[str], bool]:
-    """The drugs that `texts` name as whole words, and whether one is an animal product."""
-    drugs: set[str] = set()
-    veterinary = False
-    for text in map(plain, texts):
-        if _TELLING.isdisjoint(words_in(text)):
-            continue
-        rest = _LOOK_ALIKE.sub(" ", text)
-        for drug in _DRUGS:
-            rest, count = drug.words.subn(" ", rest)
-            rest, animal = drug.animal_words.subn(" ", rest)
-            if count or animal:
-                drugs.add(drug.name)
-            veterinary = veterinary or bool(animal)
-    return drugs, veterinary
+    def __init__(self, families: Sequence[Family] = ()) -> None:
+        entries = [(name, entry) for family in families for name, entry in reversed(family.drugs.items())]
+        self._all = tuple(_Drug(name, entry) for name, entry in entries)
+        self._look_alike = whole_words(name for family in families for name in family.look_alike)
+        either = [each for family in families for each in family.either]
+        self._either = [(whole_words(each.names), each.drugs) for each in either]
+        written = {name: [*entry.all_names, *entry.veterinary] for name, entry in entries}
+        written |= {" or ".join(each.drugs): each.names for each in either}
+        self._names = Vocabulary({name: {"en": names} for name, names in written.items()})
+        self._telling = telling(name for names in written.values() for name in names)
+        self._family = {name: tuple(family.drugs) for family in families for name in family.drugs}
+        if len(self._family) < len(entries):
+            raise DrugError("two protocols judge one drug")
+        self._sets = {drug.name: drug.sets for drug in self._all}
+        self.sets = tuple(name for drug in self._all for name in drug.sets)
+        """All value sets that hold the codes of a judged drug."""
+        self.own_sets = frozenset((*self.sets, *(name for family in families for name in family.other_sets)))
 
+    def __iter__(self) -> Iterator[_Drug]:
+        return iter(self._all)
 
-def affirmed(texts: Iterable[str]) -> list[str]:
-    """Those of `texts` that do not deny the drug that they name ("no ketamine allergy"), or say it of the family."""
-    return [text for text in texts if not _NAMES.denies(text)]
+    def __contains__(self, name: str) -> bool:
+        return name in self._family
+
+    def set_of(self, drug: str) -> str:
+        """The value set that stands for a drug, however it was recognised."""
+        return self._sets[drug][0]
+
+    def family_sets(self, drug: str) -> tuple[str, ...]:
+        """The value sets of the drugs that the same protocol judges."""
+        return tuple(name for each in reversed(self._family[drug]) for name in self._sets[each])
+
+    def are_one_family(self, drug: str, other: str) -> bool:
+        """Whether one protocol judges both."""
+        return other in self._family[drug]
+
+    def named(self, texts: Iterable[str]) -> tuple[set[str], bool]:
+        """The drugs that `texts` name as whole words, and whether one is an animal product.
+
+        A name that several drugs may have stands for the first of them, where nothing else names one.
+        """
+        drugs, veterinary, either = self.named_or_either(texts)
+        return drugs or {first for first, *_ in either}, veterinary
+
+    def named_or_either(self, texts: Iterable[str]) -> tuple[set[str], bool, list[Sequence[str]]]:
+        """As `named`, with the drugs of each name that several may have, the one first that is judged."""
+        drugs: set[str] = set()
+        veterinary = False
+        either: list[Sequence[str]] = []
+        for text in map(plain, texts):
+            if self._telling.isdisjoint(words_in(text)):
+                continue
+            rest = self._look_alike.sub(" ", text)
+            for drug in self._all:
+                rest, count = drug.words.subn(" ", rest)
+                rest, animal = drug.animal_words.subn(" ", rest)
+                if count or animal:
+                    drugs.add(drug.name)
+                veterinary = veterinary or bool(animal)
+            either += [names for words, names in self._either if words.search(rest)]
+        return drugs, veterinary, either
+
+    def made_for(self, drug: str, forms: Iterable[str | None], texts: Iterable[str]) -> frozenset[str]:
+        """How a product is given, by the `forms` of its codes and by the brands that its texts name."""
+        words = [plain(text) for text in texts]
+        brands = next(each.brands for each in self._all if each.name == drug)
+        by_brand = (form for form, names in brands.items() if any(map(names.search, words)))
+        return frozenset(form for form in (*forms, *by_brand) if form is not None)
+
+    def affirmed(self, texts: Iterable[str]) -> list[str]:
+        """Those of `texts` that do not deny the drug that they name ("no ketamine allergy"), or say it of the
+        family.
+        """
+        return [text for text in texts if not self._names.denies(text)]
 
 
 def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets: ValueSets) -> Identity | None:
@@ -148,15 +263,17 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     coded: dict[str, list[tuple[str, str]]] = {}
     strengths: dict[str, list[Decimal]] = {}
     displays: list[str] = []
+    forms: dict[str, list[str | None]] = {}
     other: str | None = None
     for system, code in codings:
         product = products.find(system, code)
         members = _members_of(system, code, product, valuesets)
-        for drug in _DRUGS:
+        for drug in valuesets.drugs:
             member = next((members[name] for name in drug.sets if name in members), None)
             if member is not None:
                 coded.setdefault(drug.name, []).append((system, code))
                 displays.append(member.display)
+                forms.setdefault(drug.name, []).append(product.form if product else None)
                 strength = member.strength or (product.strength if product else None)
                 if strength is not None:
                     strengths.setdefault(drug.name, []).append(strength)
@@ -164,8 +281,12 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
         else:
             if canonical_system(system) in DRUG_SYSTEMS:
                 other = code
-    by_name, veterinary = named(texts)
-    found = [drug.name for drug in _DRUGS if drug.name in coded or drug.name in by_name]
+    by_name, veterinary, either = valuesets.drugs.named_or_either(texts)
+    asked = None
+    if either and not (coded or by_name):
+        first, *others = either[0]
+        by_name, asked = {first}, f"the name may mean {first} or {', '.join(others)}; judged as {first}"
+    found = [drug.name for drug in valuesets.drugs if drug.name in coded or drug.name in by_name]
     if not found:
         return None
     disagreement = None
@@ -176,10 +297,12 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     return Identity(
         drug=found[0],
         by="code" if found[0] in coded else "name",
-        veterinary=veterinary or named(displays)[1],
+        veterinary=veterinary or valuesets.drugs.named(displays)[1],
         disagreement=disagreement,
         strengths=tuple(strengths.get(found[0], ())),
         codings=tuple(coded.get(found[0], ())),
+        asked=asked,
+        made_for=valuesets.drugs.made_for(found[0], forms.get(found[0], ()), texts),
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Set
 from functools import lru_cache
 
 from cds_service.terminology import products
-from cds_service.terminology.drugs import DRUG_SETS, named
 from cds_service.terminology.products import INGREDIENT_SYSTEM
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical, canonical_system
 from cds_service.terminology.valuesets import ValueSets
@@ -28,7 +27,7 @@ def may_concern(body: bytes, valuesets: ValueSets) -> bool:
     if len(body) > LARGEST:
         return True
     text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), body.decode("utf-8", "replace"))
-    if named([text])[0]:
+    if valuesets.drugs.named([text])[0]:
         return True
     if any('"display"' not in (found[1] or "") for found in _REFERENCE.finditer(text)):
         return True
@@ -39,6 +38,8 @@ def may_concern(body: bytes, valuesets: ValueSets) -> bool:
 @lru_cache(maxsize=64)
 def _codes(valuesets: ValueSets) -> Set[str]:
     """The codes of judged drugs and of products that hold them, in the spelling in which codings are compared."""
-    members = [(canonical_system(s), member.code) for name in DRUG_SETS for s, member in valuesets[name].members]
+    members = [
+        (canonical_system(s), member.code) for name in valuesets.drugs.sets for s, member in valuesets[name].members
+    ]
     ingredients = {code for system, code in members if system == INGREDIENT_SYSTEM}
     return {canonical(system, code)[1] for system, code in members} | products.codes_of(ingredients)

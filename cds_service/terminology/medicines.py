@@ -161,7 +161,7 @@ def medicines(valuesets: ValueSets) -> Medicines:
 def _names(valuesets: ValueSets) -> Iterator[tuple[str, tuple[Coding, ...]]]:
     """Each ingredient name in a display of the drug sets, with the codings that it stands for.
 
-    The judged drugs have names of their own (`drugs.identify`).
+    In sets of their own the judged drugs have names of their own (`drugs.identify`).
     """
     found: dict[str, dict[Coding, None]] = {}
     for in_set in valuesets.names():
@@ -170,7 +170,8 @@ def _names(valuesets: ValueSets) -> Iterator[tuple[str, tuple[Coding, ...]]]:
             continue
         for system, member in members:
             name = _SEMANTIC_TAG.sub("", drugs.plain(member.display))
-            if _is_ingredient_name(name):
+            is_judged = in_set in valuesets.drugs.own_sets and bool(valuesets.drugs.named([name])[0])
+            if _is_ingredient_name(name) and not is_judged:
                 found.setdefault(name, {})[system, member.code] = None
     for name, codings in found.items():
         # A class code of the same name may lie in wider branches; a name says no more than the ingredient's code.
@@ -193,12 +194,7 @@ def _otherwise(name: str) -> Iterator[str]:
 
 
 def _is_ingredient_name(name: str) -> bool:
-    return (
-        _LETTERS.fullmatch(name) is not None
-        and name not in _SOLVENTS
-        and not _PRODUCT_WORDS.search(name)
-        and not drugs.named([name])[0]
-    )
+    return _LETTERS.fullmatch(name) is not None and name not in _SOLVENTS and not _PRODUCT_WORDS.search(name)
 
 
 def _contradiction(coded: Sequence[_Reading], in_text: Sequence[_Reading]) -> str | None:

@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
-from cds_service.folders import COMMON
+from cds_service.folders import COMMON, KETAMINE
+from cds_service.terminology import drugs
+from cds_service.terminology.drugs import Drugs
 from cds_service.terminology.systems import (
     BRANCHED,
     LONGEST_CODE,
@@ -99,9 +101,14 @@ class ValueSets:
     """All sets that are in use, indexed by (system, code)."""
 
     def __init__(
-        self, sets: Iterable[ValueSet], words: Mapping[str, Mapping[str, Iterable[str]]] | None = None
+        self,
+        sets: Iterable[ValueSet],
+        words: Mapping[str, Mapping[str, Iterable[str]]] | None = None,
+        judged: Drugs | None = None,
     ) -> None:
         """`words`: value set -> language -> what clinicians write for it (`vocabulary.read`)."""
+        self.drugs = judged or Drugs()
+        """The drugs that are judged."""
         self._sets = {each.name: each for each in sets}
         self._exact: dict[tuple[str, str], list[Member]] = {}
         self._branches: dict[str, dict[str, list[tuple[str, Member | None]]]] = {}
@@ -321,15 +328,18 @@ def read(text: bytes, where: str) -> ValueSet:
     )
 
 
-def load(site: Path | None = None) -> ValueSets:
-    """The shipped sets, and those of a site's directory: of one name they add up, a new name is a new set.
+def load(site: Path | None = None, protocols: Sequence[Path] = (KETAMINE,)) -> ValueSets:
+    """The shipped sets, those of the protocols' folders and of a site's directory; and the drugs that are judged.
 
-    In a site's directory the words of a set stand in NAME.words.yaml. Raises ValueSetError for an unreadable or empty
-    set, for a site's set that would take codes away, and for a name that is almost that of a shipped one.
+    A protocol's own sets have names of their own. A site's add up with those of the same name; its words of a set
+    stand in NAME.words.yaml. Raises DrugError, and ValueSetError for an unreadable or empty set, for a site's set
+    that would take codes away, and for a name that is almost that of another.
     """
     found = {each.name: each for _, each in _read_all(COMMON / "valuesets")}
     try:
         words = read_words(COMMON / "vocabularies")
+        for folder in protocols:
+            _add_own(folder, found, words)
         if site is not None:
             own = list(_read_all(site))
             names = {each.name for _, each in own}
@@ -342,7 +352,25 @@ def load(site: Path | None = None) -> ValueSets:
                 words[name] = _both(words.get(name, {}), said)
     except VocabularyError as error:
         raise ValueSetError(str(error)) from error
-    return ValueSets(found.values(), words)
+    judged = Drugs([drugs.read(folder) for folder in protocols])
+    for name in judged.sets:
+        if name not in found:
+            raise ValueSetError(f"drug.yaml: there is no value set {name}{_nearest(name, found)}")
+    return ValueSets(found.values(), words, judged)
+
+
+def _add_own(folder: Path, found: dict[str, ValueSet], words: dict[str, dict[str, list[str]]]) -> None:
+    """Add the value sets and vocabularies of a protocol's folder: what others read of theirs stays as it is."""
+    own = list(_read_all(folder / "valuesets")) if (folder / "valuesets").is_dir() else []
+    for where, each in own:
+        if each.name in found:
+            raise ValueSetError(f"{folder.name}/{where}: there is a value set {each.name} already")
+        _check_name(each.name, where, found)
+    said = read_words(folder / "vocabularies") if (folder / "vocabularies").is_dir() else {}
+    for name in said.keys() - {each.name for _, each in own}:
+        raise ValueSetError(f"{folder.name}/{name}.yaml: its folder has no value set of this name")
+    found.update({each.name: each for _, each in own})
+    words.update(said)
 
 
 def _both(shipped: Mapping[str, list[str]], site: Mapping[str, list[str]]) -> dict[str, list[str]]:

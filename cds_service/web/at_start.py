@@ -19,6 +19,6 @@ def lines(tenants: Tenants) -> Iterator[str]:
 
 
 def _not_judged(knowledge: Knowledge) -> str:
-    sets = not_judged(knowledge.protocol, knowledge.valuesets)
+    sets = not_judged([part.protocol for part in knowledge.parts], knowledge.valuesets)
     said = ", ".join(f"{name} ({', '.join(rules)})" for name, rules in sets.items())
     return f"NOT JUDGED, for want of codes that a site may add: {said}" if said else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +17,7 @@ from cds_service.cards.wording import wording
 from cds_service.hooks.errors import operation_outcome
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.protocol import publish
+from cds_service.protocol.model import Protocol
 from cds_service.protocol.words import Words
 from cds_service.web.deployment import Deployment
 
@@ -46,7 +47,7 @@ def register(app: Flask, deployment: Deployment) -> None:
     @app.get("/fhir/ValueSet")
     def search() -> Response:
         wanted = {name: request.args[name] for name in _SEARCHED_BY if name in request.args}
-        return _sent(_searchset(today().value_sets.values(), wanted, base), knowledge.protocol.version)
+        return _sent(_searchset(today().value_sets.values(), wanted, base), knowledge.version(knowledge.drugs))
 
     @app.get("/fhir/")
     @app.get("/fhir/<path:_>")
@@ -58,16 +59,16 @@ class _Written:
     """All resources as of one day, each built and encoded when it is first asked for."""
 
     def __init__(self, knowledge: Knowledge, base: str, day: date) -> None:
-        self.value_sets = publish.value_sets()
-        self._version = knowledge.protocol.version
-        published = _published(knowledge, day)
-        protocol = knowledge.protocol
+        self.value_sets = publish.value_sets(part.protocol for part in knowledge.parts)
+        self._version = knowledge.version(knowledge.drugs)
         self._builders: dict[str, Callable[[], Mapping[str, Any]]] = {
             "metadata": lambda: _capabilities(knowledge, base),
-            f"PlanDefinition/{protocol.id}": lambda: publish.plan_definition(published),
-            f"Library/{protocol.id}": lambda: publish.library(published),
             **{f"ValueSet/{name}": lambda each=each: each for name, each in self.value_sets.items()},  # type: ignore[misc]
         }
+        for part in knowledge.parts:
+            published = _published(knowledge, part.protocol, day)
+            self._builders[f"PlanDefinition/{part.protocol.id}"] = partial(publish.plan_definition, published)
+            self._builders[f"Library/{part.protocol.id}"] = partial(publish.library, published)
         self._encoded = lru_cache(maxsize=None)(lambda name: msgspec.json.encode(self._builders[name]()))
 
     def answer(self, name: str) -> Response:
@@ -76,8 +77,8 @@ class _Written:
         return _sent(self._encoded(name), self._version)
 
 
-def _published(knowledge: Knowledge, day: date) -> publish.Published:
-    protocol, texts = knowledge.protocol, knowledge.texts.by_rule
+def _published(knowledge: Knowledge, protocol: Protocol, day: date) -> publish.Published:
+    texts = knowledge.texts.by_rule
     said = {
         (rule.id, tier.name): wording(rule, tier.name, texts[rule.id], protocol, day)
         for rule in protocol.rules.values()

@@ -30,14 +30,15 @@ def register(app: Flask, deployment: Deployment) -> None:
 
 
 def _page(knowledge: Knowledge, topic: str, deployment: Deployment) -> str:
-    protocol, day = knowledge.protocol, deployment.clock().date()
-    rule = protocol.rules.get(topic)
-    if rule is not None:
+    day, part = deployment.clock().date(), knowledge.by_rule.get(topic)
+    if part is not None:
+        protocol, rule = part.protocol, part.protocol.rules[topic]
         text = knowledge.texts.by_rule[rule.id]
         cards = {tier.name: wording(rule, tier.name, text, protocol, day) for tier in rule.tiers}
         words = Words(protocol, knowledge.valuesets, day)
         return render_template("rule.html", rule=rule, cards=cards, words=words, protocol=protocol)
     if topic not in RESERVED_TOPICS:
         abort(404)
-    shared = [r for r in protocol.rules.values() if topic == FURTHER_WARNINGS or r.card == topic]
-    return render_template("shared.html", topic=topic, rules=shared, protocol=protocol)
+    rules = [rule for part in knowledge.parts for rule in part.protocol.rules.values()]
+    shared = [rule for rule in rules if topic == FURTHER_WARNINGS or rule.card == topic]
+    return render_template("shared.html", topic=topic, rules=shared, protocol=knowledge.protocol)

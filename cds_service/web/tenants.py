@@ -19,7 +19,7 @@ from cds_service.hooks.authentication import Authenticator, Keys
 from cds_service.hooks.clients import Client, ClientsError, RateLimit
 from cds_service.hooks.profiles import Profile, ProfileError
 from cds_service.hooks.replay import SqlReplayGuard
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge import Knowledge, listed
 from cds_service.knowledge import load as load_knowledge
 from cds_service.settings import SettingError, Settings
 from cds_service.store.engines import StoreError
@@ -128,7 +128,8 @@ def _knowledges(settings: Settings, knowledge: Knowledge, callers: Sequence[Clie
             continue
         if names.setdefault(_site(path), path) != path:
             raise ClientsError(f"{path} and {names[_site(path)]}: overlays need different file names")
-        found[path] = load_knowledge(f"{settings.base_url}/sites/{_site(path)}", path, settings.valuesets)
+        base = f"{settings.base_url}/sites/{_site(path)}"
+        found[path] = load_knowledge(base, path, settings.valuesets, settings.protocols)
     return found
 
 
@@ -159,7 +160,11 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
             held=metrics.fhir_thread,
         ),
         profile=profile,
-        discovery=msgspec.json.encode(discovery.discovery(knowledge.queries, knowledge.protocol.version)),
+        discovery=msgspec.json.encode(
+            discovery.discovery(
+                knowledge.queries, knowledge.protocol.version, listed(knowledge.families), listed(knowledge.drugs)
+            )
+        ),
         cors_origins=frozenset(entry.cors_origins) | frozenset(settings.cors_origins),
         bucket=Bucket(limit.per_second, limit.burst) if limit else None,
         sends=None if entry.sends is None else frozenset(entry.sends),

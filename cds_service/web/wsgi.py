@@ -26,7 +26,7 @@ def warm_up(knowledge: Knowledge) -> None:
 _settings = load_settings()
 logs.to_stderr(_settings.log_level)
 certificates.check(_settings)  # else the server itself would only panic
-_knowledge = load(_settings.base_url, _settings.overlay, _settings.valuesets)
+_knowledge = load(_settings.base_url, _settings.overlay, _settings.valuesets, _settings.protocols)
 app = create_app(_settings, _knowledge, recording=open_audit(_settings))
 read_keys(app)
 warm_up(_knowledge)

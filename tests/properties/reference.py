@@ -19,7 +19,9 @@ SEVERITY = {"info": 1, "warning": 2, "critical": 3}
 
 
 def _entries() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = yaml.safe_load((CARDS / "ketamine" / "limits.yaml").read_text("utf-8"))
+    found: dict[str, dict[str, Any]] = {}
+    for owner in ("common", "ketamine"):
+        found |= yaml.safe_load((CARDS / owner / "limits.yaml").read_text("utf-8"))
     for file in (CARDS / "ketamine" / "rules").glob("*/rule.yaml"):
         found |= yaml.safe_load(file.read_text("utf-8")).get("limits", {})
     return found

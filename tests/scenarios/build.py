@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,7 +33,11 @@ ACT_CODE = f"{HL7}v3-ActCode"
 HSLOC = "https://www.cdc.gov/nhsn/cdaportal/terminology/codesystem/hsloc.html"
 
 PARACETAMOL = "161"
-DRUGS = {"ketamine": (RXNORM, "6130", "ketamine"), "esketamine": (RXNORM, "2119365", "esketamine")}
+DRUGS = {
+    "ketamine": (RXNORM, "6130", "ketamine"),
+    "esketamine": (RXNORM, "2119365", "esketamine"),
+    "lidocaine": (RXNORM, "6387", "lidocaine"),
+}
 REASONS = {
     "pain": (SNOMED, "274663001", "Acute pain"),
     "depression": (SNOMED, "370143000", "Major depressive disorder"),
@@ -558,13 +563,17 @@ def scenarios() -> tuple[tuple[str, dict[str, Any]], ...]:
 
     The same objects each time.
     """
-    of_rules = [(path.parent.name, path) for path in sorted(CARDS.glob("*/rules/*/scenarios.yaml"))]
     of_none = [(path.stem, path) for path in sorted(Path(__file__).parent.glob("*.yaml"))]
-    return tuple(
-        (name, scenario)
-        for name, path in (*of_rules, *of_none)
-        for scenario in parse_yaml(path.read_text("utf-8"), name)
-    )
+    return (*(each for folder in sorted(CARDS.iterdir()) for each in of_protocol(folder)), *_in_files(of_none))
+
+
+def of_protocol(folder: Path) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """(rule, scenario): those in the folders of a protocol's rules."""
+    return _in_files((path.parent.name, path) for path in sorted(folder.glob("rules/*/scenarios.yaml")))
+
+
+def _in_files(files: Iterable[tuple[str, Path]]) -> tuple[tuple[str, dict[str, Any]], ...]:
+    return tuple((name, each) for name, path in files for each in parse_yaml(path.read_text("utf-8"), name))
 
 
 def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:

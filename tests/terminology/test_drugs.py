@@ -9,10 +9,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service import folders
 from cds_service.terminology import drugs, valuesets
-from cds_service.terminology.drugs import Identity, identify, named
+from cds_service.terminology.drugs import Drugs, Identity, identify
 from cds_service.terminology.valuesets import ValueSets
 
+FAMILY = drugs.read(folders.KETAMINE)
+named = Drugs([FAMILY]).named
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 NDC = "http://hl7.org/fhir/sid/ndc"
 ATC = "http://www.whocc.no/atc"
@@ -305,13 +308,13 @@ def test_a_name_never_gives_a_strength(sets: ValueSets) -> None:
 
 
 def test_every_set_that_holds_a_judged_drug_is_shipped_and_has_codes(sets: ValueSets) -> None:
-    assert set(drugs.DRUG_SETS) == {"esketamine_drug", "ketamine_drug", "ketamine_ndc"}
-    for name in drugs.DRUG_SETS:
+    assert set(sets.drugs.sets) == {"esketamine_drug", "ketamine_drug", "ketamine_ndc"}
+    for name in sets.drugs.sets:
         assert sets[name].members
 
 
 def test_no_code_is_in_the_sets_of_both_drugs(sets: ValueSets) -> None:
-    for name in drugs.DRUG_SETS:
+    for name in sets.drugs.sets:
         for system, member in sets[name].members:
             identity = identify([(system, member.code)], [], sets)
             assert identity is not None
@@ -319,7 +322,7 @@ def test_no_code_is_in_the_sets_of_both_drugs(sets: ValueSets) -> None:
 
 
 def test_the_names_in_the_table_are_written_as_they_are_compared() -> None:
-    for entry in drugs._TABLE["drug"]:
-        for name in [*entry["names"], *entry.get("veterinary", [])]:
+    for drug, entry in FAMILY.drugs.items():
+        for name in [*entry.all_names, *entry.veterinary]:
             assert drugs.plain(name) == name
-            assert named([name])[0] == {entry["name"]}
+            assert named([name])[0] == {drug}

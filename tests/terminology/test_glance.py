@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.knowledge import Knowledge
-from cds_service.terminology.drugs import DRUG_SETS
 from cds_service.terminology.glance import LARGEST, may_concern
 from tests.scenarios.build import hook_request
 
@@ -41,7 +40,7 @@ def test_a_judged_drug_is_seen_by_name_and_by_code(concept: dict[str, Any], know
 
 
 def test_every_code_of_a_judged_drug_is_seen(knowledge: Knowledge) -> None:
-    members = [(s, m.code) for name in DRUG_SETS for s, m in knowledge.valuesets[name].members]
+    members = [(s, m.code) for name in knowledge.valuesets.drugs.sets for s, m in knowledge.valuesets[name].members]
     assert len(members) > 20
     for system, code in members:
         body = _order(medicationCodeableConcept={"coding": [{"system": system, "code": code}]})

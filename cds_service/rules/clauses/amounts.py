@@ -46,7 +46,8 @@ def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
     try:
         seen = views(case) if clause.weight == "dosing" else views_at(case, _ideal(case))
     except _NoIdealWeight as error:
-        return Verdict(None, reasons=(error.reason,))
+        is_asked = any(_Measure(clause, case, here).is_asked for here in views(case))
+        return Verdict(None, reasons=(error.reason,)) if is_asked else NO
     for here in seen:
         for found in _Measure(clause, case, here).found():
             if isinstance(found, Measured):
@@ -115,6 +116,12 @@ class _Measure:
             everything = [each for each in self.here.all if self._is_of_kind(each.step) and self._is_meant(each.step)]
             for route in by_route(everything):
                 yield from self._running(route) if self.is_rate else self._starting(route)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether any step is, or may be, of those that are meant."""
+        own = (each.step for each in self.here.own)
+        return any((self._is_of_kind(step) or step.kind is None) and self._is_meant(step) for step in own)
 
     # Which steps are meant ------------------------------------------------------------------------------------
 

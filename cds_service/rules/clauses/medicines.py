@@ -22,7 +22,6 @@ from cds_service.rules.clauses.verdict import (
     nothing_found,
 )
 from cds_service.rules.outcome import Reason, not_placed
-from cds_service.terminology.drugs import DRUG_SETS
 
 
 @evaluates(model.MedicineIs)
@@ -152,8 +151,8 @@ def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
 
 @evaluates(model.ExposureIs)
 def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Verdict:
-    ours = [m for m in case.chart.medicines if m.given and m.identity is not None]
-    entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given)
+    ours = [m for m in case.chart.medicines if m.given and case.is_ours(m.identity)]
+    entries = case.chart.account.open(case.drug_sets, "medicine", counts=_is_given)
     if clause.running or clause.running_longer_than is not None:
         running = [m for m in ours if m.status == "in-progress" and _has_run(m, clause, case)]
         if running:
@@ -181,8 +180,8 @@ def unplaced_doses(case: Case, given: bool = False) -> tuple[Reason, ...]:
 
     With `given`, only doses.
     """
-    undated = [m for m in case.chart.medicines if m.given and m.identity is not None and m.end is None]
-    entries = case.chart.account.open(DRUG_SETS, "medicine", counts=_is_given if given else lambda entry: True)
+    undated = [m for m in case.chart.medicines if m.given and case.is_ours(m.identity) and m.end is None]
+    entries = case.chart.account.open(case.drug_sets, "medicine", counts=_is_given if given else lambda entry: True)
     return (
         *left_open(entries),
         *_without_date(m for m in undated if m.status != "in-progress"),
