@@ -98,17 +98,48 @@ def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
         "conventions": _disjoint(_mapping(COMMON / "conventions.yaml"), own_conventions),
         "limits": _disjoint(common_limits(), _disjoint(_with_ids(_mapping(root / "limits.yaml")), limits)),
         "rules": dict(sorted(rules.items(), key=lambda item: item[1]["row"])),
-        **{part: _mapping(root / f"{part}.yaml") for part in _PARTS},
+        **{part: _part(root, part) for part in _PARTS},
         "facts": shared,
         "folders": [str(root / "rules")],
     }
     protocol = convert(_disjoint(head, found), model.Protocol, root.name)
-    protocol = with_shown_limits(protocol)
+    protocol = with_carriers(with_shown_limits(protocol))
     check(protocol, valuesets)
     for path in sorted((root / "valuesets").glob("*.json")):
         if path.stem not in _sets_read(protocol) | valuesets.drugs.own_sets:
             raise ProtocolError(f"{root.name}: nothing names the value set {path.stem}")
     return protocol
+
+
+def with_carriers(protocol: model.Protocol) -> model.Protocol:
+    """The protocol with what carries each statement and each conflict: the rules and limits that name it."""
+    rules: dict[str, list[str]] = {}
+    for rule in protocol.rules.values():
+        for name in (*rule.statements, *rule.conflicts):
+            rules.setdefault(name, []).append(rule.id)
+    limits: dict[str, list[str]] = {}
+    for limit in protocol.limits.values():
+        for name in dict.fromkeys(limit.sources):
+            limits.setdefault(name, []).append(limit.id)
+    return replace(
+        protocol,
+        statements={
+            key: replace(each, rules=rules.get(key, []), limits=limits.get(key, []))
+            for key, each in protocol.statements.items()
+        },
+        conflicts={key: replace(each, rules=rules.get(key, [])) for key, each in protocol.conflicts.items()},
+    )
+
+
+def _part(root: Path, part: str) -> dict[str, Any]:
+    """One of the files of a protocol. What carries a statement or a conflict is derived, never written there."""
+    found = _mapping(root / f"{part}.yaml")
+    if part in _CARRIED:
+        for key, entry in found.items():
+            written = {"rules", "limits"}.intersection(entry if isinstance(entry, dict) else ())
+            if written:
+                raise ProtocolError(f"{part}.yaml: {key}: its {' and '.join(sorted(written))} name it, not it them")
+    return found
 
 
 def _sets_read(protocol: model.Protocol) -> set[str]:
@@ -145,6 +176,7 @@ def common_limits() -> dict[str, Any]:
 
 
 _FOLDERS = ("rules", "valuesets", "vocabularies")
+_CARRIED = ("statements", "conflicts")
 _PARTS = ("indications", "orderables", "statements", "conflicts", "evidence")
 _RULE_FILES = re.compile(r"rule\.yaml|card(\.[a-z]{2,3})?\.md|card\.[a-z]+(\.[a-z]{2,3})?\.md|scenarios\.yaml")
 
@@ -269,11 +301,7 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     for name, indication in protocol.indications.items():
         yield from _unknown(name, "use", [indication.use] if indication.use else [], protocol.uses)
         yield from _set_faults(name, indication.sets, valuesets)
-    for key, conflict in protocol.conflicts.items():
-        yield from _unknown(key, "rule", conflict.rules, protocol.rules)
     for key, statement in protocol.statements.items():
-        yield from _unknown(key, "rule", statement.rules, protocol.rules)
-        yield from _unknown(key, "limit", statement.limits, protocol.limits)
         if not (statement.rules or statement.limits or statement.cards or statement.why_not):
             yield f"{key} is carried by nothing, and no reason is given"
 

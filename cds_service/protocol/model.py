@@ -505,6 +505,7 @@ class Statement(Entry, frozen=True, kw_only=True):
     kind: str
     rules: list[str] = []
     limits: list[str] = []
+    """Both are those that name it (`loader.with_carriers`)."""
     cards: list[str] = []
     why_not: str | None = None
 
@@ -515,6 +516,7 @@ class Conflict(Entry, frozen=True, kw_only=True):
     between: str
     resolution: str
     rules: list[str] = []
+    """Those that name it (`loader.with_carriers`)."""
 
 
 class Evidence(Entry, frozen=True, kw_only=True):

@@ -150,7 +150,7 @@ def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, file: Pa
     )
     loader.check(changed, valuesets)
     _check_order_sets(changed, overlay.order_sets, where)
-    return changed
+    return loader.with_carriers(changed)
 
 
 def _check_order_sets(protocol: Protocol, changes: Sequence[OrderSetChange], where: str) -> None:

@@ -125,8 +125,7 @@ def test_a_misspelt_field_is_refused(
         ("limits.yaml", "R47", "R35", "rate-warn names the source R35"),
         ("limits.yaml", "stands_for: rate-warn", "stands_for: rate", "names the limit rate, which"),
         ("indications.yaml", "ind_pain", "ind_pains", "pain names the value set ind_pains"),
-        ("statements.yaml", "raised-icp", "icp-raised", "K-28 names the rule icp-raised"),
-        ("statements.yaml", "bolus-info", "bolus-imfo", "K-43 names the limit bolus-imfo"),
+        ("statements.yaml", "  kind: unit", "  kind: unit\n  rules: []", "K-05: its rules name it, not it them"),
     ],
 )
 def test_a_name_that_does_not_exist_is_refused(
@@ -192,7 +191,7 @@ def test_every_fault_is_named_at_once(copy: Path, edit: Edit, sets: valuesets.Va
 
 
 def test_a_statement_that_nothing_carries_needs_a_reason(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
-    edit("statements.yaml", "  rules: [migraine-not-recommended]\n", "")
+    edit("rules/migraine-not-recommended/rule.yaml", "[K-34, K-35]", "[K-35]")
     with pytest.raises(ProtocolError, match="K-34 is carried by nothing"):
         load_from(copy, sets)
 
