@@ -93,6 +93,10 @@ class Chart(Reading):
             return {"conditions": "it says that nothing is known", **self._records.gaps}
         return self._records.gaps
 
+    def is_promised(self, key: str) -> bool:
+        """Whether the client's entry says that it sends the list."""
+        return key in self._records.promised
+
     def was_not_sent(self, key: str) -> bool:
         """Whether the list has its gap because the client did not send it and there is nobody to ask."""
         return key in self._records.not_sent

@@ -252,6 +252,8 @@ class MonitoringIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="moni
     """Active or drafted orders for every one of `in`, or procedures for it in progress."""
 
     sets: list[SetName]
+    seen: bool = False
+    """Only whether such orders come here at all: one of `in` does, or the client's entry says that it sends them."""
 
 
 class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount"):

@@ -716,6 +716,7 @@ OWN_SETS = {
     "ae_neuro_deficit",
     "ans_child_pugh_c",
     "ans_severity",
+    "loc_paediatric",
     "no_information",
     "none_known",
     "order_category_home",
