@@ -220,6 +220,8 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     for name, orderable in protocol.orderables.items():
         yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
     yield from _unknown("conventions", "limit", list(_named(protocol.conventions)), protocol.limits)
+    categories = {rule.category for rule in protocol.rules.values()}
+    yield from _unknown("hazards", "rule or category", protocol.hazards, {*protocol.rules, *categories})
     nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
     yield from _unknown("nasal", "value set", nasal, ())
     yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)

@@ -540,6 +540,8 @@ class Protocol(Entry, frozen=True, kw_only=True):
     """What an order may be judged as; the first where its reasons do not say."""
     conventions: Conventions
     nasal: Nasal
+    hazards: list[str] = []
+    """Rules and categories of rules, the greatest hazard first: the order of cards of one severity."""
     limits: Mapping[str, Limit] = {}
     rules: Mapping[str, Rule] = {}
     indications: Mapping[str, Indication] = {}
