@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test timing lint bench docs lock clean soak losses fuzz hostile disguises conformance pin sbom audit
+.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ lint: .venv/dev ## formatting, lint, types, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+burden: .venv/dev ## how often ordinary, right orders are interrupted, as a table (EACH=--each names the orders)
+	@$(BIN)/python -m tests.burden.table $(EACH)
 
 bench: .venv/dev ## compare with a no-op route, in one run
 	$(BIN)/python -m bench.run

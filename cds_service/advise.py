@@ -298,7 +298,6 @@ def _setting(
         protocol=knowledge.protocol,
         limits=knowledge.limits,
         by_drug={drug: part.limits for drug, part in knowledge.by_drug.items()},
-        evidence=knowledge.evidence,
         override_reasons=knowledge.override_reasons,
         topic_system=TOPIC_SYSTEM,
         source_url=_source_url(knowledge),

@@ -94,6 +94,7 @@ def fetch_missing(
     `sends` are the queries that the client is known to send, if any are named: one of them that does not come has
     failed. Any other that does not come, where there is nobody to ask, was not sent.
     """
+    records.promised = sends or frozenset()
     by_key = {query.key: query for query in knowledge.queries}
     urls: dict[str, str] = dict(prefetched.next_links)
     for query in knowledge.queries:

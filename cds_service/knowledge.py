@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from cds_service.cards import loading, texts
-from cds_service.cards.model import Coding
+from cds_service.cards.model import EXTENSION, Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
 from cds_service.folders import KETAMINE
@@ -22,7 +22,7 @@ from cds_service.protocol.model import Evidence, Protocol
 from cds_service.protocol.overlay import load_protocols, texts_beside
 from cds_service.rules import judge
 from cds_service.terminology import valuesets as terminology
-from cds_service.terminology.valuesets import ValueSets
+from cds_service.terminology.valuesets import ValueSet, ValueSets
 
 TOPIC_SYSTEM = "https://ketamine-cds.github.io/fhir/CodeSystem/rules"
 
@@ -46,6 +46,9 @@ class Knowledge:
     texts: texts.Texts
     queries: tuple[Query, ...]
     override_reasons: tuple[Coding, ...]
+    """Those that a card offers."""
+    reasons_taken: frozenset[tuple[str, str]]
+    """(system, code) of all that feedback may give: also the standard ones, which no card offers itself."""
     public_url: str
 
     @property
@@ -122,10 +125,8 @@ def load(
         valuesets=valuesets,
         texts=loading.load_all(loaded, texts_beside(overlay)),
         queries=query_list.load(valuesets, measured_in(*loaded)),
-        override_reasons=tuple(
-            Coding(system=system, code=member.code, display=member.display)
-            for system, member in valuesets["override_reasons"].members
-        ),
+        override_reasons=_override_reasons(valuesets["override_reasons"]),
+        reasons_taken=frozenset((system, m.code) for system, m in valuesets["override_reasons"].members),
         public_url=public_url.rstrip("/"),
     )
 
@@ -133,6 +134,18 @@ def load(
 def _part(protocol: Protocol) -> Part:
     limits = Limits(protocol)
     return Part(protocol, limits, _terms(protocol, limits))
+
+
+def _override_reasons(known: ValueSet) -> tuple[Coding, ...]:
+    """Those that a card offers, each beside its standard code, which is another member of the set."""
+    standard = {member.code: Coding(system=system, code=member.code) for system, member in known.members}
+    beside = [(system, member, standard.get(member.group or "")) for system, member in known.members]
+    offered = [
+        Coding(system=system, code=m.code, display=m.display, extension={EXTENSION: {"standard": code}})
+        for system, m, code in beside
+        if code is not None
+    ]
+    return tuple(offered or (Coding(system=s, code=m.code, display=m.display) for s, m in known.members))
 
 
 def _terms(protocol: Protocol, limits: Limits) -> Terms:

@@ -54,8 +54,18 @@ class Quantity(msgspec.Struct, frozen=True):
         return self.value / self.unit.factor
 
 
+_TABLE = tomllib.loads(resources.files("cds_service").joinpath("units.toml").read_text("utf-8"))
+_SAID: dict[str, str] = _TABLE["said"]
+_ANNOTATION = re.compile(r"\{[^{}]*\}")
+
+
+def said(unit: str) -> str:
+    """A unit as a clinician reads it: `mmHg` for `mm[Hg]`, `/min` for `{beats}/min`, nothing for `{score}`."""
+    return _SAID.get(unit) or _ANNOTATION.sub("", unit)
+
+
 def _load() -> tuple[dict[str, tuple[Unit, ...]], dict[str, str], dict[str, Unit], Writings]:
-    table = tomllib.loads(resources.files("cds_service").joinpath("units.toml").read_text("utf-8"))
+    table = _TABLE
     by_code: dict[str, tuple[Unit, ...]] = {}
     canonical: dict[str, Unit] = {}
     for dimension, units in table["dimensions"].items():

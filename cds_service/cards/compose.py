@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -12,33 +13,21 @@ import msgspec
 
 from cds_service import bounds
 from cds_service.cards import could_not_check, detail
+from cds_service.cards.fitting import bullet, fitted
 from cds_service.cards.model import EXTENSION, Card, Coding, Link, Source
 from cds_service.cards.suggestions import are_alternatives, suggestions
-from cds_service.cards.texts import Text, Texts, as_markdown, one_line, plain
+from cds_service.cards.texts import Text, Texts, Words, as_markdown, one_line, plain
 from cds_service.chart.facts import Weight
 from cds_service.fhir.queries import Query
 from cds_service.figures import show
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
 from cds_service.protocol.limits import LimitBook, Limits, as_written
-from cds_service.protocol.model import SEVERITIES, Evidence, Limit, Protocol, Severity
+from cds_service.protocol.model import SEVERITIES, Limit, Protocol, Severity
 from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import Outcome
 
 FURTHER_WARNINGS = "further-warnings"
-_CATEGORIES = (
-    "dose",
-    "concentration",
-    "allergy",
-    "duplicate",
-    "contraindication",
-    "interaction",
-    "adverse-event",
-    "route",
-    "frequency",
-    "population",
-)
-"""The order of cards of one severity; other categories follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +40,6 @@ class Setting:
     limits: Limits
     by_drug: Mapping[str, Limits]
     """The limits of the protocol that judges a drug."""
-    evidence: Mapping[str, Evidence]
-    """Of all protocols."""
     override_reasons: Sequence[Coding]
     topic_system: str
     source_url: str
@@ -106,12 +93,6 @@ class Finding:
     def pairs(self) -> tuple[tuple[Judged, Outcome], ...]:
         return tuple((each, outcome) for each in self.judged for outcome in self.outcomes)
 
-    @property
-    def rank(self) -> tuple[int, int]:
-        category = self.leading.rule.category
-        known = _CATEGORIES.index(category) if category in _CATEGORIES else len(_CATEGORIES)
-        return SEVERITIES.index(self.severity), known
-
 
 @dataclass(frozen=True, slots=True)
 class Composed:
@@ -131,7 +112,7 @@ def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str | No
     gaps, unchecked = could_not_check.gaps(
         judged, setting.texts, setting.queries, notes, setting.book, setting.not_sent
     )
-    findings = sorted(_findings(judged), key=lambda finding: finding.rank)
+    findings = sorted(_findings(judged), key=lambda finding: _rank(finding, setting.protocol_of(finding.judged)))
     critical = [f for f in findings if f.severity == "critical"]
     warnings = [f for f in findings if f.severity == "warning"]
     info = [f for f in findings if f.severity == "info"]
@@ -188,7 +169,7 @@ def not_checked_at_all(
             url=source_url + could_not_check.TOPIC,
             topic=Coding(system=topic_system, code=could_not_check.TOPIC, display=words.say("title-could-not-check")),
         ),
-        override_reasons=list(override_reasons),
+        override_reasons=_reasons(override_reasons, words),
         extension={EXTENSION: {"rules": [], "limits": []}},
     )
 
@@ -212,25 +193,30 @@ def _findings(judged: Sequence[Judged]) -> list[Finding]:
     return findings
 
 
+def _rank(finding: Finding, protocol: Protocol) -> tuple[int, int]:
+    """Worst first, and of one severity the greater hazard; what the protocol does not rank comes last."""
+    hazards, rule = protocol.hazards, finding.leading.rule
+    place = next((hazards.index(name) for name in (rule.id, rule.category) if name in hazards), len(hazards))
+    return SEVERITIES.index(finding.severity), place
+
+
 def _severity(outcome: Outcome) -> int:
     return SEVERITIES.index(outcome.severity) if outcome.severity else len(SEVERITIES)
 
 
 def _card(finding: Finding, setting: Setting) -> Composed:
     leading, texts, book = finding.leading, setting.texts, setting.book(finding.judged[0])
-    paragraphs = [detail.body(leading, texts, book)]
-    if len(finding.outcomes) > 1:
-        paragraphs.append("\n".join(f"- {texts_line}" for texts_line in _bullets(finding.outcomes[1:], texts, book)))
     notes: list[Note] = list(dict.fromkeys(note for each in finding.judged for note in each.notes))
     if leading.rule.card != "dose":
         notes = [note for note in notes if note.key == "by-name"]
-    paragraphs += _evidence(finding.outcomes, notes, setting, book)
+    names = {key: query.says for key, query in setting.queries.items()}
+    lines = detail.lines(finding.outcomes, notes, texts, setting.now.date(), names, book)
     return _made(
         setting,
         topic=leading.rule.id,
         display=texts.by_rule[leading.rule.id].title(book),
         summary=detail.summary(leading, texts, book),
-        paragraphs=paragraphs,
+        text=fitted(lines, partial(_rest, texts.words)),
         severity=finding.severity,
         outcomes=finding.outcomes,
         judged=finding.judged,
@@ -240,34 +226,31 @@ def _card(finding: Finding, setting: Setting) -> Composed:
     )
 
 
-def _evidence(outcomes: Sequence[Outcome], notes: Sequence[Note], setting: Setting, book: LimitBook) -> list[str]:
-    names = {key: query.says for key, query in setting.queries.items()}
-    return detail.evidence(outcomes, notes, setting.texts, setting.evidence, setting.now.date(), names, book)
-
-
-def _bullets(outcomes: Sequence[Outcome], texts: Texts, book: LimitBook) -> list[str]:
-    return [f"**{as_markdown(detail.summary(o, texts, book))}.** {detail.body(o, texts, book)}" for o in outcomes]
+def _rest(words: Words, names: Sequence[str], more: int) -> str:
+    """What did not fit, by name; one list, whatever the language."""
+    return as_markdown(words.say("also", names=", ".join(names), more=more))
 
 
 def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Composed:
     """Warnings beyond the room there is: one card that names every rule it stands for."""
     outcomes = tuple(outcome for finding in collapsed for outcome in finding.outcomes)
-    lines = [
-        f"- {line}"
-        for finding in collapsed
-        for line in _bullets(finding.outcomes, setting.texts, setting.book(finding.judged[0]))
-    ]
     judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
-    paragraphs = ["\n".join(lines)]
-    paragraphs += _evidence(outcomes, (), setting, setting.book(judged[0]))
-    words = setting.texts.words
-    shorts = ", ".join(setting.texts.by_rule[finding.leading.rule.id].short for finding in collapsed)
+    texts, words = setting.texts, setting.texts.words
+    lines = [
+        bullet(as_markdown(_said(finding, outcome, setting)), place, texts.by_rule[outcome.rule.id].short)
+        for place, finding in enumerate(collapsed)
+        for outcome in finding.outcomes
+    ]
+    shorts = [texts.by_rule[finding.leading.rule.id].short for finding in collapsed]
+    worst = _said(collapsed[0], collapsed[0].leading, setting)
+    named = [", ".join([first, *shorts[1:]]) for first in (worst, shorts[0])]
+    said = [words.say("further", count=len(collapsed), what=each) for each in named]
     return _made(
         setting,
         topic=FURTHER_WARNINGS,
         display=words.say("title-further"),
-        summary=one_line(words.say("further", count=len(collapsed), what=shorts)),
-        paragraphs=paragraphs,
+        summary=next((each for each in said if each == one_line(each)), one_line(said[-1])),
+        text=fitted(lines, partial(_rest, words)),
         severity=severity,
         outcomes=outcomes,
         judged=judged,
@@ -276,21 +259,20 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
     )
 
 
+def _said(finding: Finding, outcome: Outcome, setting: Setting) -> str:
+    return detail.summary(outcome, setting.texts, setting.book(finding.judged[0]))
+
+
 def _could_not_check(
     gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
 ) -> Composed:
     words, shown = setting.texts.words, {id(outcome) for outcome in fired}
-    lines = detail.limited(gaps, words, lambda gap: gap.line)
-    paragraphs = [words.say("could-not-check-body"), "\n".join(f"- {line}" for line in lines)]
-    paragraphs += _evidence(
-        [outcome for outcome in fired if outcome.limits], (), setting, setting.book(judged[0] if judged else None)
-    )
     return _made(
         setting,
         topic=could_not_check.TOPIC,
         display=words.say("title-could-not-check"),
         summary=could_not_check.summary(gaps, setting.texts),
-        paragraphs=paragraphs,
+        text=fitted(could_not_check.lines(gaps, words), partial(_rest, words)),
         severity=gaps[0].severity,
         outcomes=tuple(fired),
         judged=tuple(judged),
@@ -304,7 +286,7 @@ def _made(
     topic: str,
     display: str,
     summary: str,
-    paragraphs: Sequence[str],
+    text: str,
     severity: Severity,
     outcomes: Sequence[Outcome],
     judged: Sequence[Judged],
@@ -312,15 +294,15 @@ def _made(
     proposals: Sequence[Proposal],
     links: Sequence[Link] = (),
 ) -> Composed:
-    order = judged[0].order if judged else ""
+    order, words = judged[0].order if judged else "", setting.texts.words
     protocol = setting.protocol_of(judged)
     uuid = uuid5(setting.instance, f"{topic} {order}")
-    made = suggestions(proposals, setting.texts.words, uuid, setting.book(judged[0] if judged else None))
+    made = suggestions(proposals, words, uuid, setting.book(judged[0] if judged else None))
     card = Card(
         uuid=str(uuid),
         summary=summary,
         indicator=severity,
-        detail="\n\n".join(paragraph for paragraph in paragraphs if paragraph),
+        detail=text,
         source=Source(
             label=f"{protocol.title} {protocol.version}",
             url=setting.source_url + topic,
@@ -328,11 +310,17 @@ def _made(
         ),
         suggestions=made or None,
         selection_behavior=("at-most-one" if are_alternatives(made) else "any") if made else None,
-        override_reasons=list(setting.override_reasons) if severity != "info" else None,
-        links=list(links) or None,
+        override_reasons=_reasons(setting.override_reasons, words) if severity != "info" else None,
+        links=[*links, Link(label=words.say("link-page"), url=setting.source_url + topic, type="absolute")],
         extension={EXTENSION: _extension(outcomes, judged, setting)},
     )
     return Composed(card, stands_for)
+
+
+def _reasons(offered: Sequence[Coding], words: Words) -> list[Coding]:
+    """In the language of the card, where it has words of its own for them."""
+    said = [(each, words.fixed.get(f"override-{each.code}", each.display)) for each in offered]
+    return [msgspec.structs.replace(each, display=display) for each, display in said]
 
 
 def _links(text: Text) -> list[Link]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from cds_service import bounds
 from cds_service.cards import detail
-from cds_service.cards.detail import limited
-from cds_service.cards.texts import Texts, as_markdown, escaped, one_line
+from cds_service.cards.fitting import MOST_WORDS, Line, bullet, sentences
+from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service.fhir.queries import Query
 from cds_service.protocol.limits import LimitBook
 from cds_service.protocol.model import SEVERITIES, Severity
@@ -28,6 +27,10 @@ class Gap:
     severity: Severity
     short: str
     says: str
+    facts: Sequence[str] = ()
+    """What was found; it stands behind what is said, as far as it fits."""
+    advice: str = ""
+    """What to do; it stands there where there is room."""
     is_foreign: bool = False
     """It repeats what came from outside, and is made safe to show only where it is shown: there may be thousands."""
 
@@ -69,12 +72,8 @@ def gaps(
         found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), as_markdown(says)))
     found |= {f"{fact} {says}": gap for (fact, says), gap in asked.items()}
     said = {reason for outcome in fired for reason in outcome.reasons}
-    lists = dict.fromkeys(r for each in judged for r in each.undelivered if r not in said)
-    found |= {f"{r.fact} {r.says}": _of_list(r, texts, queries) for r in lists if _is_own_line(r, queries)}
-    rest = [queries[r.fact].says for r in lists if not _is_own_line(r, queries)]
-    if rest and not_sent:
-        says = texts.words.say("not-sent", names=", ".join(rest))
-        found[says] = Gap("info", texts.words.say("short-not-sent"), as_markdown(says))
+    undelivered = dict.fromkeys(r for each in judged for r in each.undelivered)
+    found |= _of_lists(undelivered, [r for r in undelivered if r not in said], texts, queries, not_sent)
     for note in notes:
         if isinstance(note, Note):
             continue
@@ -83,15 +82,46 @@ def gaps(
     return ordered, fired
 
 
+def _of_lists(
+    undelivered: Collection[Reason],
+    to_say: Sequence[Reason],
+    texts: Texts,
+    queries: Mapping[str, Query],
+    not_sent: bool,
+) -> dict[str, Gap]:
+    """The lists that did not come: one line where none did, else one for all that did not come for one reason."""
+    words, missing = texts.words, {reason.fact for reason in undelivered}
+    if all(key in missing for key, query in queries.items() if query.is_search):
+        says = words.say("nothing-read", why=next(iter(undelivered)).says)
+        return {says: Gap("warning", words.say("short-nothing-read"), as_markdown(says))}
+    found: dict[str, Gap] = {}
+    own = [reason for reason in to_say if _is_own_line(reason, queries)]
+    for why in dict.fromkeys(reason.says for reason in own):
+        names = ", ".join(queries[reason.fact].says for reason in own if reason.says == why)
+        found[f"{names} {why}"] = Gap("warning", names, as_markdown(words.say("missing-data", name=names, why=why)))
+    rest = [queries[reason.fact].says for reason in to_say if not _is_own_line(reason, queries)]
+    if rest and not_sent:
+        says = words.say("not-sent", names=", ".join(rest))
+        found[says] = Gap("info", words.say("short-not-sent"), as_markdown(says))
+    return found
+
+
 def _of_rule(outcome: Outcome, texts: Texts, book: LimitBook) -> Gap:
     text = texts.by_rule[outcome.rule.id]
     assert outcome.severity is not None
-    lines = [
-        f"**{as_markdown(detail.summary(outcome, texts, book))}**",
-        detail.body(outcome, texts, book),
-    ]
-    lines += limited([fact.says for fact in outcome.facts], texts.words, escaped)
-    return Gap(outcome.severity, text.short, ". ".join(line.rstrip(".") for line in lines if line) + ".")
+    says = as_markdown(detail.summary(outcome, texts, book))
+    found = [escaped(fact.says) for fact in outcome.facts[:MOST_WORDS]]
+    return Gap(outcome.severity, text.short, says, found, detail.body(outcome, texts, book))
+
+
+def lines(found: Sequence[Gap], words: Words) -> list[Line]:
+    """What the card may say, the worst first: what is missing, then what was found of it, then what to do."""
+    said = [Line(words.say("could-not-check-body"), len(found), "body")]
+    for place, gap in enumerate(found):
+        said.append(bullet(gap.line if place < MOST_WORDS else "", place, gap.short))
+        said += [Line(f"- {each}", len(found) + 1, "list") for each in gap.facts]
+        said += [Line(f"- {each}", len(found) + 2, "list") for each in sentences(gap.advice)]
+    return said
 
 
 def _is_own_line(reason: Reason, queries: Mapping[str, Query]) -> bool:
@@ -124,7 +154,7 @@ def _cut(entry: str) -> str:
 def summary(found: Sequence[Gap], texts: Texts) -> str:
     """What could not be checked, as much as fits; the worst first."""
     shorts = list(dict.fromkeys(gap.short for gap in found))
-    for count in range(min(len(shorts), bounds.LINES), 0, -1):
+    for count in range(min(len(shorts), MOST_WORDS), 0, -1):
         listed = ", ".join(shorts[:count])
         more = len(shorts) - count
         line = texts.words.say("could-not-check", what=listed, more=more)

@@ -1,19 +1,25 @@
-"""The body of a card: what the rule says, the patient's figures, the arithmetic, the limit and its sources."""
+"""The body of a card: what the rule says, the arithmetic, what was found, and how the order was read; never too long.
+
+Limits, sources, statements and their status stand on the page of the rule, to which the card links.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import TypeVar
+from itertools import islice
 
-from cds_service import bounds
-from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
+from cds_service.cards.fitting import MOST_WORDS, Line, bullet, sentences
+from cds_service.cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.protocol.limits import LimitBook, as_written
-from cds_service.protocol.model import Evidence, Limit
+from cds_service.protocol.model import Limit
 from cds_service.rules.judged import Note
 from cds_service.rules.outcome import Outcome
+from cds_service.units import said as unit_said
 
-T = TypeVar("T")
+_FIRST, _NAMED, _FOUND, _READ, _MORE, _REST = range(6)
+"""What is kept where not all fits: the first sentence, what else fired, the figures, how the order was read, further
+facts, further sentences."""
 
 
 def body(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
@@ -32,71 +38,67 @@ def summary(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
     return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values, book)
 
 
-def evidence(
+def lines(
     outcomes: Sequence[Outcome],
     notes: Iterable[Note],
     texts: Texts,
-    cited: Mapping[str, Evidence],
+    day: date,
+    names: Mapping[str, str],
+    book: LimitBook,
+) -> list[Line]:
+    """All that a card can say of the outcomes that share it, the leading one first.
+
+    `names` are those of query keys, as a clinician would say them; `book` holds the limits of the order's drug.
+    """
+    leading, *others = outcomes
+    first, *rest = sentences(body(leading, texts, book)) or [""]
+    said = [Line(first, _FIRST, "body"), *(Line(each, _REST, "body") for each in rest)]
+    said += [bullet(as_markdown(summary(o, texts, book)), _NAMED, texts.by_rule[o.rule.id].short) for o in others]
+    said += [Line(each, _FOUND, "sums") for each in sums(outcomes)]
+    said += [Line(each, _MORE if place else _FOUND, "facts") for place, each in enumerate(facts(outcomes))]
+    said += [Line(each, _READ, "notes") for each in _readings(outcomes, notes, texts, day, names, book)]
+    return [line for line in said if line.text]
+
+
+def facts(outcomes: Iterable[Outcome]) -> list[str]:
+    """Those that may fit, each once."""
+    found = dict.fromkeys(fact.says for outcome in outcomes for fact in outcome.facts)
+    return [escaped(says) for says in islice(found, MOST_WORDS)]
+
+
+def sums(outcomes: Iterable[Outcome]) -> list[str]:
+    written = (line for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n"))
+    return list(dict.fromkeys(escaped(line) for line in written if line))
+
+
+def _readings(
+    outcomes: Sequence[Outcome],
+    notes: Iterable[Note],
+    texts: Texts,
     day: date,
     names: Mapping[str, str],
     book: LimitBook,
 ) -> list[str]:
-    """The sections that every card has, as Markdown paragraphs. Sections without content are left out.
-
-    `names` are those of query keys, as a clinician would say them; `book` holds the limits of the order's drug.
-    """
+    """How the order was read, why a severity is another one, what could not be read, and which limits a site set."""
     words = texts.words
-    facts = list(dict.fromkeys(fact.says for outcome in outcomes for fact in outcome.facts))
-    sums = dict.fromkeys(
-        escaped(line) for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n") if line
-    )
-    limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits}
+    fired = [outcome for outcome in outcomes if outcome.status == "fired"]
+    limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits if limit.site is not None}
     said = [as_markdown(words.say(f"note-{note.key}", book, value=note.value)) for note in notes]
-    changed = dict.fromkeys(
-        as_markdown(words.say("changed", because=o.because)) for o in outcomes if o.status == "fired" and o.because
-    )
-    unread = dict.fromkeys(
+    said += [
         escaped(words.say("exception-unread", name=names.get(reason.fact, reason.fact), why=reason.says))
-        for outcome in outcomes
+        for outcome in fired
         for reason in outcome.exceptions
-        if outcome.status == "fired" and (reason.undelivered or reason.kind == "not-placed")
-    )
-    sections = [
-        _section(words.say("heading-patient"), limited(facts, words, escaped)),
-        _section(words.say("heading-arithmetic"), limited(list(sums), words)),
-        _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
-        _section(words.say("heading-notes"), limited([*said, *changed, *unread], words)),
-        _sources(outcomes, texts, cited),
+        if reason.undelivered or reason.kind == "not-placed"
     ]
-    return [section for section in sections if section]
+    said += [as_markdown(words.say("changed", because=o.because)) for o in fired if o.because]
+    said += [_site_limit(limit, texts, day) for limit in limits.values()]
+    return list(dict.fromkeys(said))
 
 
-def limited(lines: Sequence[T], words: Words, written: Callable[[T], str] = str) -> list[str]:
-    """As many lines as anybody reads, each as `written`, and how many more there are."""
-    more = len(lines) - bounds.LINES
-    rest = [as_markdown(words.say("more-lines", count=more))] if more > 0 else []
-    return [written(line) for line in lines[: bounds.LINES]] + rest
-
-
-def _section(heading: str, lines: Iterable[str] | Mapping[str, object]) -> str:
-    listed = [f"- {line}" for line in lines]
-    return "\n".join([f"**{heading}**", "", *listed]) if listed else ""
-
-
-def _limit(limit: Limit, texts: Texts, day: date) -> str:
-    unit = "" if limit.unit in ("1", "{score}") else limit.unit
-    value = as_written(limit, day)
-    line = texts.words.say("limit", title=limit.title, value=value, unit=unit, status=limit.status)
-    if limit.site is not None:
-        line = f"{line}; {texts.words.say('limit-site', owner=limit.site.owner, date=str(limit.site.date))}"
-    return as_markdown(line)
-
-
-def _sources(outcomes: Sequence[Outcome], texts: Texts, cited: Mapping[str, Evidence]) -> str:
-    """The citations of the rules, and the statements of the two source documents that they carry."""
-    citations = dict.fromkeys(c for outcome in outcomes for c in outcome.rule.citations)
-    statements = dict.fromkeys(k for outcome in outcomes for k in outcome.rule.statements)
-    lines = [as_markdown(cited[c].citation) for c in citations if c in cited]
-    if statements:
-        lines.append(as_markdown(texts.words.say("statements", ids=", ".join(statements))))
-    return _section(texts.words.say("heading-sources"), lines)
+def _site_limit(limit: Limit, texts: Texts, day: date) -> str:
+    assert limit.site is not None
+    value = f"{as_written(limit, day)} {unit_said(limit.unit)}".strip()
+    says = texts.words.say(
+        "limit-site", title=limit.title, value=value, owner=limit.site.owner, date=str(limit.site.date)
+    )
+    return as_markdown(says)

@@ -30,8 +30,8 @@ from cds_service.protocol.model import Protocol, Rule
 
 _WORDS = "words"
 _FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(?:\.(?P<language>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?\.(?P<kind>md|yaml)")
-_OPEN = re.compile(r"(?:number|fraction|fraction-of|times|period|a-period)-\d+(?:/\d+)?")
-"""Words that filters look up; a language has as many of them as it needs."""
+_OPEN = re.compile(r"(?:number|fraction|fraction-of|times|period|a-period)-\d+(?:/\d+)?|override-[a-z-]+")
+"""Words that filters look up, and other languages' words for reasons; a language has as many of them as it needs."""
 _WITH_LIMITS = ("label-", "description-", "note-")
 """Shared words that are said of one order, so that they may name a limit of its drug."""
 _ALWAYS = frozenset({"tier", "ordered"})

@@ -19,6 +19,7 @@ class Coding(Part, frozen=True, kw_only=True):
     system: str
     code: str
     display: str | None = None
+    extension: Mapping[str, Any] | None = None
 
 
 class Source(Part, frozen=True, kw_only=True):

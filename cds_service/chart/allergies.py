@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cds_service.chart.facts import Allergy
+from cds_service.chart.facts import Allergy, name_of
 from cds_service.chart.reading import Reading
 from cds_service.fhir.resources import AllergyIntolerance, CodeableConcept
 from cds_service.terminology import drugs
@@ -31,7 +31,7 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
         in_set = chart.valuesets.drugs.set_of(drug.drug)
         members.setdefault(in_set, Member(in_set, "", drug.drug))
     return Allergy(
-        name=next((concept.name for concept in concepts if concept.name), "allergy without a name"),
+        name=next(iter(words), None) or name_of(next(iter(concepts), None), members, "allergy without a name"),
         members=members,
         intolerance=(entry.type or "").strip().lower() == "intolerance",
         reference=entry.reference,

@@ -19,6 +19,7 @@ from cds_service.chart.facts import (
     Problem,
     Symptom,
     Weight,
+    name_of,
     on,
     value_of,
 )
@@ -91,6 +92,10 @@ class Chart(Reading):
         if not self.problems and any(self.says_unknown(c.code) for c in self._records.of(resources.Condition)):
             return {"conditions": "it says that nothing is known", **self._records.gaps}
         return self._records.gaps
+
+    def is_promised(self, key: str) -> bool:
+        """Whether the client's entry says that it sends the list."""
+        return key in self._records.promised
 
     def was_not_sent(self, key: str) -> bool:
         """Whether the list has its gap because the client did not send it and there is nobody to ask."""
@@ -235,7 +240,7 @@ class Chart(Reading):
         )
         onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
         when = self.when(onset) or self.when(condition.recorded_date)
-        name = (condition.code.name if condition.code else None) or "problem without a name"
+        name = name_of(condition.code, placed.members, "problem without a name")
         if self._is_open(condition, name, placed, when):
             return None
         self.account.placed["Condition"] += 1
@@ -328,8 +333,8 @@ class Chart(Reading):
         if status in _NOT_PERFORMED:
             self.account.irrelevant["Procedure"] += 1
             return None
-        name = (procedure.code.name if procedure.code else None) or "procedure"
         placed, when = self.placement(procedure.code), self._performed(procedure)
+        name = name_of(procedure.code, placed.members, "procedure")
         why = "whether it was done is not clear from its status" if procedure.status and status is None else None
         if self._is_open(procedure, name, placed, when, why):
             return None
@@ -443,7 +448,8 @@ def written(quantity: Quantity | None) -> str:
     """A quantity as it was written, for a card."""
     if quantity is None or quantity.value is None:
         return "no value"
-    return f"{quantity.comparator or ''}{quantity.value} {quantity.unit_text or '(no unit)'}"
+    unit = units.said(quantity.unit_text) if quantity.unit_text else "(no unit)"
+    return f"{quantity.comparator or ''}{quantity.value} {unit}".rstrip()
 
 
 def _weight(measurement: Measurement, basis: str, is_preliminary: bool) -> Weight:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
@@ -9,10 +10,12 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
+from cds_service import units
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description
 from cds_service.fhir.resources import (
     AdministrationDosage,
+    CodeableConcept,
     Dosage,
     Observation,
     ObservationComponent,
@@ -32,6 +35,24 @@ class Fact(msgspec.Struct, frozen=True):
     reference: str | None = None
     figure: str | None = None
     """The measured number alone, for a summary."""
+
+
+_KIND_OF_TERM = re.compile(r" \([a-z/ ]+\)$")
+"""What SNOMED CT writes behind a term: (disorder), (procedure)."""
+
+
+def in_words_of(members: Members) -> str | None:
+    """What the value sets that hold a code call it."""
+    found = next((member.display for member in members.values() if member.display), None)
+    return _KIND_OF_TERM.sub("", found) if found else None
+
+
+def name_of(concept: CodeableConcept | None, members: Members, otherwise: str) -> str:
+    """What an entry is, for a card: its own words, else those of its value sets; a bare code only where nobody knows
+    it."""
+    if concept is None:
+        return otherwise
+    return next(iter(concept.words), None) or in_words_of(members) or concept.name or otherwise
 
 
 class Measurement(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +117,8 @@ def value_of(part: Observation | ObservationComponent) -> str | None:
     """The value of a reading as it was written, for a card; None where it has none."""
     quantity = part.value_quantity
     if quantity is not None and quantity.value is not None:
-        return f"{quantity.comparator or ''}{quantity.value} {quantity.unit_text or '(no unit)'}"
+        unit = units.said(quantity.unit_text) if quantity.unit_text else "(no unit)"
+        return f"{quantity.comparator or ''}{quantity.value} {unit}".rstrip()
     if part.value_integer is not None:
         return str(part.value_integer)
     if words := words_of(part):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cds_service.chart.account import Unplaced
-from cds_service.chart.facts import Medicine, on
+from cds_service.chart.facts import Medicine, in_words_of, on
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.dates import When
@@ -151,7 +151,7 @@ class _Reader:
         membership = self._medicines.membership([whole, *((i.codings, i.texts) for i in description.ingredients)])
         identity = drugs.identify(description.all_codings, description.all_texts, self._chart.valuesets)
         return Medicine(
-            name=description.name,
+            name=next(iter(description.all_texts), None) or in_words_of(membership.members) or description.name,
             description=description,
             members=membership.members,
             by_name=membership.by_name,

@@ -11,7 +11,17 @@ from importlib import resources as files
 import msgspec
 
 from cds_service.chart.account import Unplaced, in_words
-from cds_service.chart.facts import Measurement, Members, Problem, Symptom, on, value_of, words_of
+from cds_service.chart.facts import (
+    Measurement,
+    Members,
+    Problem,
+    Symptom,
+    in_words_of,
+    name_of,
+    on,
+    value_of,
+    words_of,
+)
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.dates import When
@@ -167,6 +177,12 @@ def _unplaced(
     )
 
 
+def panel_of(sets: Iterable[str]) -> tuple[str, Sequence[str]] | None:
+    """(title, sets of its parts in their order) of the panel of which a reading in these sets is a part."""
+    found = (panel for panel in _TABLE["panel"].values() if not set(panel["sets"]).isdisjoint(sets))
+    return next(((panel["title"], panel["sets"]) for panel in found), None)
+
+
 def is_urgent(sets: Iterable[str]) -> bool:
     """Whether the clinician is warned of a reading of these sets that is not understood."""
     return not _URGENT.isdisjoint(sets)
@@ -290,7 +306,8 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
         _leave_open(chart, _KIND, name, says, observation.reference, said, when)
     members = {**by_value, **(said if is_affirmed else {})}
     if members:
-        yield Symptom(_name(observation), members, when, observation.reference)
+        name = _name(observation, in_words_of(members) or "a reading")
+        yield Symptom(name, members, when, observation.reference)
 
 
 def _complaints_in_words(kind: _Kind, observation: resources.Observation, chart: Reading) -> frozenset[str]:
@@ -334,7 +351,7 @@ def _happened(event: resources.AdverseEvent, chart: Reading) -> Iterator[Symptom
     members = chart.members_of(event.event)
     if status in ("entered-in-error", "potential") or not members:
         return
-    name = (event.event.name if event.event else None) or "adverse event"
+    name = name_of(event.event, members, "adverse event")
     when = chart.when(event.date) or chart.when(event.recorded_date)
     why = resources.changed_meaning(event)
     if why is None and when is None:

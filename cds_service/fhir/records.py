@@ -86,6 +86,8 @@ class Records:
     patient_id: str
     gaps: dict[str, str] = field(default_factory=dict)
     not_sent: set[str] = field(default_factory=set)
+    promised: frozenset[str] = frozenset()
+    """The query keys that the client's entry says it sends."""
     notes: list[str] = field(default_factory=list)
     """For the card: dropped and unreadable resources, without their content."""
     _by_type: dict[type[Resource], list[Resource]] = field(default_factory=dict)

@@ -29,6 +29,8 @@ class Concentration:
     problem: str | None = None
     diluted: bool = False
     """One of the ingredients is a diluent."""
+    mixed: bool = False
+    """Computed from the mg and the mL of a whole bag or syringe, not stated in 1 mL."""
 
 
 def read(
@@ -45,9 +47,9 @@ def read(
     diluted = any(
         valuesets.member("rx_diluents", ingredient.codings) is not None for ingredient in description.ingredients
     )
-    by_ingredient, problem = _from_ingredients(description, identity, valuesets)
+    by_ingredient, problem, mixed = _from_ingredients(description, identity, valuesets)
     if by_ingredient is not None:
-        return Concentration(by_ingredient, "ingredient", diluted=diluted)
+        return Concentration(by_ingredient, "ingredient", diluted=diluted, mixed=mixed)
     for coding in description.all_codings:
         if site_products and coding in site_products:
             return Concentration(site_products[coding], "site", diluted=diluted)
@@ -64,10 +66,14 @@ def read(
 
 def _from_ingredients(
     description: Description, identity: Identity, valuesets: ValueSets
-) -> tuple[Fraction | None, str | None]:
-    """The sum of the drug's own ingredients. A strength per vial or bag needs the volume of the medication."""
+) -> tuple[Fraction | None, str | None, bool]:
+    """The sum of the drug's own ingredients, and whether it is that of a whole bag, mg by mL.
+
+    A strength per vial or bag needs the volume of the medication.
+    """
     total: Fraction | None = None
     problem: str | None = None
+    mixed = True
     for ingredient in description.ingredients:
         found = drugs.identify(ingredient.codings, ingredient.texts, valuesets)
         if found is None or ingredient.strength is None:
@@ -79,7 +85,8 @@ def _from_ingredients(
             problem = "its strength cannot be read"
         else:
             total = (total or Fraction(0)) + strength
-    return (None, problem) if problem else (total, None)
+            mixed = mixed and _is_whole(ingredient.strength, description.amount)
+    return (None, problem, False) if problem else (total, None, mixed)
 
 
 def _ratio(strength: Ratio, amount: Ratio | None) -> Fraction | None:
@@ -90,6 +97,14 @@ def _ratio(strength: Ratio, amount: Ratio | None) -> Fraction | None:
     if volume is None and amount is not None and _is_container(strength.denominator):
         volume = _quantity(amount.numerator, "volume")
     return mass / volume if volume else None
+
+
+def _is_whole(strength: Ratio, amount: Ratio | None) -> bool:
+    """Whether it is stated in another volume than 1 mL: in that of the bag, or per bag of a known volume."""
+    volume = _quantity(strength.denominator, "volume")
+    if volume is None and amount is not None and _is_container(strength.denominator):
+        volume = _quantity(amount.numerator, "volume")
+    return volume not in (None, 1)
 
 
 def _is_container(quantity: Quantity | None) -> bool:

@@ -296,6 +296,8 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
         yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
     if not protocol.drugs or not protocol.uses:
         yield "it needs a drug, and a use that an order is judged as"
+    categories = {rule.category for rule in protocol.rules.values()}
+    yield from _unknown("hazards", "rule or category", protocol.hazards, {*protocol.rules, *categories})
     for name, use in protocol.uses.items():
         yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
     for name, indication in protocol.indications.items():

@@ -254,6 +254,8 @@ class MonitoringIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="moni
     """Active or drafted orders for every one of `in`, or procedures for it in progress."""
 
     sets: list[SetName]
+    seen: bool = False
+    """Only whether such orders come here at all: one of `in` does, or the client's entry says that it sends them."""
 
 
 class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount"):
@@ -544,6 +546,8 @@ class Protocol(Entry, frozen=True, kw_only=True):
     """What an order may be judged as; the first where its reasons do not say."""
     conventions: Conventions
     nasal: Nasal | None = None
+    hazards: list[str] = []
+    """Rules and categories of rules, the greatest hazard first: the order of cards of one severity."""
     limits: Mapping[str, Limit] = {}
     rules: Mapping[str, Rule] = {}
     indications: Mapping[str, Indication] = {}

@@ -72,6 +72,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "procedure.unless_later": "unless followed by {value}",
     "allergy.kind": {"any": "", "allergy": "(as an allergy)", "intolerance": "(as an intolerance)"},
     "allergy.asks": "({value} cannot be told)",
+    "monitoring.seen": "or for any of them, or the client is known to send such orders",
     "order.indication": "for {value}",
     "order.analgesic": "judged as an analgesic",
     "order.context": "from an order set of the kind “{value}”",

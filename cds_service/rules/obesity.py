@@ -32,7 +32,8 @@ def judge(case: Case, rule: Rule) -> Found:
         return [], []
     seen = views_at(case, [Body.of(actual)])
     amounts = [amount for here in seen for amount in _above_on_ideal(case, limits, here, actual, ideal.kg)]
-    return [Finding(rule.id, rule.tiers[0].name, amount) for amount in amounts], []
+    tier_of: dict[str | None, str] = {limit: tier.name for tier in rule.tiers for limit in tier.limits}
+    return [Finding(rule.id, tier_of[amount.limit], amount) for amount in amounts], []
 
 
 def _above_on_ideal(

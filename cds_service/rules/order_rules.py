@@ -186,9 +186,13 @@ def _other_products(case: Case, rule: Rule) -> Iterator[Proposal]:
             yield from edited_order(case, "product", [SetProduct(codings, product.title)], label=product.label)
 
 
-@asks(limits=("in use", "undiluted"))
+@asks(limits=("in use", "undiluted", "salt", "rounding"))
 def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
-    """A dose in mL whose strength is not known, or is none that is in use."""
+    """A dose in mL whose strength is not known, or is none that is in use.
+
+    What a pharmacy mixed, so many mg in so many mL, is in use as it stands, up to the strongest product; but not
+    where it is a listed strength times the salt factor, which is salt stated as base.
+    """
     order, strength = case.order, case.order.concentration
     if order.labelled_nasal:
         return clear(rule, order.reference, NASAL), []
@@ -198,7 +202,13 @@ def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposa
         return fired(case, rule, "missing", why=strength.problem or "no strength is given"), []
     limits = RuleLimits(case, rule)
     known = limits.numbers("in use")
-    if strength.mg_per_ml in (*known, limits.number("undiluted")):
+    strongest = limits.number("undiluted")
+    if strength.mg_per_ml in (*known, strongest):
+        return clear(rule, order.reference), []
+    as_salt = [each * limits.number("salt") for each in known]
+    rounding = limits.number("rounding") / 100
+    is_salt = any(abs(strength.mg_per_ml - each) <= each * rounding for each in as_salt)
+    if strength.mixed and strength.mg_per_ml <= strongest and not is_salt:
         return clear(rule, order.reference), []
     return fired(case, rule, "unusual", figure=show(strength.mg_per_ml, *known)), []
 

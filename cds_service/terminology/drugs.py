@@ -258,7 +258,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     """The drug of a medication, from its and its ingredients' (system, code) codings and its texts; or None.
 
     Any coding of a drug decides. Otherwise a name does, even beside a coding of another drug, which is then
-    reported.
+    reported. A coding that is merely unknown contradicts nothing.
     """
     coded: dict[str, list[tuple[str, str]]] = {}
     strengths: dict[str, list[Decimal]] = {}
@@ -279,7 +279,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
                     strengths.setdefault(drug.name, []).append(strength)
                 break
         else:
-            if canonical_system(system) in DRUG_SYSTEMS:
+            if canonical_system(system) in DRUG_SYSTEMS and (members or product is not None):
                 other = code
     by_name, veterinary, either = valuesets.drugs.named_or_either(texts)
     asked = None

@@ -32,8 +32,8 @@ def register(app: Flask, deployment: Deployment) -> None:
     def feedback(service_id: str) -> Response:
         if service_id not in discovery.BY_ID:
             raise UnknownService(f"there is no service of that id; known are {', '.join(discovery.BY_ID)}")
-        offered = [(each.system, each.code) for each in tenants.current().knowledge.override_reasons]
-        entries, refusals = hook_feedback.parse(read_body(deployment.settings.max_body_bytes), offered)
+        taken = tenants.current().knowledge.reasons_taken
+        entries, refusals = hook_feedback.parse(read_body(deployment.settings.max_body_bytes), taken)
         if entries and store is None:
             raise NotStored("this service has no store and takes no feedback")
         if entries and store is not None:

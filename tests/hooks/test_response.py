@@ -321,12 +321,19 @@ def test_what_is_to_be_created_is_for_the_patient_and_the_encounter(service: Ser
 # What every card has -----------------------------------------------------------------------------------------------
 
 
-def test_override_reasons_are_those_of_the_value_set(service: Service, knowledge: Knowledge) -> None:
+def test_override_reasons_are_six_clinical_ones_each_beside_its_standard_code(
+    service: Service, knowledge: Knowledge
+) -> None:
     (found, *_) = service.call(hook_request({"order": {"rate": "1.2 mg/kg/h"}}))["cards"]
-    known = {(reason.system, reason.code) for reason in knowledge.override_reasons}
-    assert {(reason["system"], reason["code"]) for reason in found["overrideReasons"]} == known
-    systems = {reason["system"] for reason in found["overrideReasons"]}
-    assert "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes" in systems
+    assert [reason["display"] for reason in found["overrideReasons"]] == [
+        "A specialist advised it", "Tolerated before", "The patient is in a monitored setting", "It is an emergency",
+        "The data are wrong", "I will monitor for it",
+    ]  # fmt: skip
+    for reason in found["overrideReasons"]:
+        assert reason["system"] == "https://ketamine-cds.github.io/fhir/CodeSystem/override-reasons"
+        standard = reason["extension"][EXTENSION]["standard"]
+        assert standard["system"] == "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
+        assert {(each["system"], each["code"]) for each in (reason, standard)} <= knowledge.reasons_taken
 
 
 def test_the_topic_is_the_leading_rule_and_the_source_its_page(service: Service, knowledge: Knowledge) -> None:

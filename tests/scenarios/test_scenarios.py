@@ -18,6 +18,8 @@ EXPECTATIONS = {
     "critical", "warning", "info", "nothing", "offers", "offers nothing", "summary", "could not tell", "suppressed",
     "clear", "hidden", "says", "does not say", "does not offer", "regimen", "cards", "indicators",
 }  # fmt: skip
+MOST_WORDS, MOST_CHARACTERS, MOST_REASONS = 60, 400, 6
+"""Of every card: what is read in three seconds."""
 STATUSES = {"could not tell": "could-not-tell", "suppressed": "suppressed", "hidden": "fired", "clear": "clear"}
 """How an outcome that stands on no card is named. `hidden`: it fired, and order-sign keeps it back."""
 
@@ -36,6 +38,10 @@ def check(scenario: dict[str, Any], made: Advice) -> None:
     assert not unknown, f"a scenario expects no {unknown}"
     answer = made.response
     encode(answer)
+    for card in answer.cards:
+        assert len((card.detail or "").split()) <= MOST_WORDS, card.detail
+        assert len(card.detail or "") <= MOST_CHARACTERS, card.detail
+        assert len(card.override_reasons or ()) <= MOST_REASONS
     told = _told(answer.cards)
     if expect == "nothing":
         assert told == {}

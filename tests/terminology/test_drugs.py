@@ -268,6 +268,12 @@ def test_a_code_of_another_drug_does_not_outweigh_the_name_and_is_reported(sets:
     assert identity.disagreement == "the name says ketamine, the code 8782 does not"
 
 
+def test_a_code_of_a_drug_system_that_is_merely_unknown_is_no_disagreement(sets: ValueSets) -> None:
+    identity = identify([("http://hl7.org/fhir/sid/ndc", "72266-0241-10")], ["ketamine 50 mg/mL"], sets)
+    assert identity is not None
+    assert identity.disagreement is None
+
+
 def test_a_local_code_that_says_nothing_about_the_drug_is_no_disagreement(sets: ValueSets) -> None:
     identity = identify([(LOCAL, "8782")], ["ketamine 50 mg/mL"], sets)
     assert identity is not None

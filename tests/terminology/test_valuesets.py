@@ -716,6 +716,7 @@ OWN_SETS = {
     "ae_neuro_deficit",
     "ans_child_pugh_c",
     "ans_severity",
+    "loc_paediatric",
     "no_information",
     "none_known",
     "order_category_home",
@@ -731,6 +732,17 @@ OWN_GROUPS = {
     "rx_nmda_antagonists",
 }
 OWN_CODES = {
+    *(
+        ("override_reasons", "https://ketamine-cds.github.io/fhir/CodeSystem/override-reasons", code, "code")
+        for code in (
+            "specialist-advised",
+            "tolerated-before",
+            "monitored-setting",
+            "emergency",
+            "data-wrong",
+            "will-monitor",
+        )
+    ),
     ("dx_cystitis_gu", ICD_10_CM, "N30.0", "branch"),
     ("dx_cystitis_gu", ICD_10_CM, "N30.4", "branch"),
     *(

@@ -12,9 +12,10 @@ from typing import Literal
 import msgspec
 
 from cds_service import units
+from cds_service.chart import observations
 from cds_service.chart.account import in_words
 from cds_service.chart.chart import written
-from cds_service.chart.facts import Fact, Measurement, on, value_of
+from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
@@ -240,9 +241,45 @@ def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
 
 def _measured(m: Measurement, case: Case) -> Verdict:
     """It holds, by this measurement."""
-    figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
-    fact = Fact(f"{m.name}: {_value(m, case)} ({on(m.when, case.now)})", m.reference, figure)
-    return Verdict(True, facts=(fact,))
+    title, figure = _whole(m, case)
+    if figure is None:
+        title = _name(m, case)
+        figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
+        said = _value(m, case)
+    else:
+        unit = m.quantity.unit_text if m.quantity else None
+        said = f"{figure} {units.said(unit)}" if unit else figure
+    return Verdict(True, facts=(Fact(f"{title} {said} ({on(m.when, case.now)})", m.reference, figure),))
+
+
+def _whole(m: Measurement, case: Case) -> tuple[str, str | None]:
+    """(title, figures) of the panel of which this is a part, as 150/102; no figures where a part is missing."""
+    panel = observations.panel_of(case.valuesets.members_of(*m.code))
+    if panel is None or m.quantity is None:
+        return "", None
+    title, sets = panel
+    figures: list[str] = []
+    for name in sets:
+        parts = [other for other in case.chart.measurements(name) if _is_beside(other, m)]
+        values = {str(each.quantity.value) for each in parts if each.quantity and not each.quantity.comparator}
+        if len(values) != 1:
+            return title, None
+        figures += values
+    return title, "/".join(figures)
+
+
+def _is_beside(other: Measurement, m: Measurement) -> bool:
+    """Whether both were read at once: in one observation, or at one moment in one unit."""
+    if other.quantity is None or m.quantity is None or other.quantity.value is None:
+        return False
+    at_once = other.reference == m.reference or (not m.when.is_coarse and other.when.placed == m.when.placed)
+    return at_once and other.quantity.unit_text == m.quantity.unit_text
+
+
+def _name(m: Measurement, case: Case) -> str:
+    """What was measured, in words: a bare code says nothing to a clinician."""
+    words = next(iter(m.part.code.words if m.part.code else ()), None)
+    return words or in_words_of(case.valuesets.members_of(*m.code)) or m.name
 
 
 def _value(m: Measurement, case: Case) -> str:

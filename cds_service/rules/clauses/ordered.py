@@ -168,6 +168,9 @@ def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Ver
 @evaluates(model.MonitoringIs)
 def _(clause: model.MonitoringIs, case: Case, since: datetime | None = None) -> Verdict:
     ordered = [*case.chart.ordered_services(), *(act.members for act in case.chart.acts if act.in_progress)]
-    if all(any(in_sets(members, [name]) for members in ordered) for name in clause.sets):
+    enough = any if clause.seen else all
+    if enough(any(in_sets(members, [name]) for members in ordered) for name in clause.sets):
+        return Verdict(True)
+    if clause.seen and case.chart.is_promised("serviceRequests"):
         return Verdict(True)
     return not_found(case, "serviceRequests")  # an order is what is asked for; a procedure under way is enough

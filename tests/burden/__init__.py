@@ -1,0 +1,1 @@
+"""How often ordinary, right orders are interrupted."""
