@@ -224,7 +224,9 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     yield from _unknown("nasal", "value set", nasal, ())
     yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
     for name, use in protocol.uses.items():
-        yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
+        usual = msgspec.structs.astuple(use.usual) if use.usual else ()
+        named = [*([use.session] if use.session else []), *usual]
+        yield from _unknown(name, "limit", named, protocol.limits)
     for name, indication in protocol.indications.items():
         yield from _unknown(name, "use", [indication.use] if indication.use else [], protocol.uses)
         yield from _set_faults(name, indication.sets, valuesets)
