@@ -31,7 +31,7 @@ from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, hook_of
-from cds_service.rules.judged import Judged, Note, judged
+from cds_service.rules.judged import Judged, Note, judged, with_offers
 from cds_service.rules.reads import rules_of
 
 
@@ -152,7 +152,7 @@ def _read_and_judge(
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
         knowledge.protocol.conventions.quiet_hours, now
     )
-    results = quiet.quieted(results, records.patient_id, acknowledged, window, now)
+    results = [with_offers(each) for each in quiet.quieted(results, records.patient_id, acknowledged, window, now)]
     notes: list[str | Note] = [*doubts]
     if not (mine or doubts or request.drafts_cut):
         return results, notes  # an order that only ends needs nothing that could not be read

@@ -37,7 +37,8 @@ def read_drafts(
     records = Records(patient_id(request))
     records.add(Page(tuple(item for item in request.drafts if item.read.type in ("Medication", "Condition"))))
     for item in request.drafts:
-        records.keep_order(item)
+        if not item.is_contained:  # a change of it could not be sent back
+            records.keep_order(item)
 
     def read() -> list[Draft]:
         return drafts(request.drafts, request.selections, records.resolve, knowledge.valuesets, deadline=deadline)

@@ -12,9 +12,9 @@ from cds_service.protocol.limits import LimitBook
 
 
 def suggestions(proposals: Iterable[Proposal], words: Words, card_uuid: UUID, book: LimitBook) -> list[Suggestion]:
-    """Each different proposal once, in order."""
+    """Each different proposal once: another dose first, the removal of an order last."""
     made: list[Suggestion] = []
-    for number, proposal in enumerate(_different(proposals)):
+    for number, proposal in enumerate(sorted(_different(proposals), key=lambda proposal: proposal.place)):
         label = words.say(f"label-{proposal.kind}", book, **proposal.values)
         description = words.say(f"description-{proposal.kind}", book, **proposal.values)
         actions = [

@@ -70,12 +70,21 @@ _AT_ONCE = 250_000
 """Bytes that are read in one go: no other call of the process goes on meanwhile."""
 
 
+CONTAINED = "#"
+"""The full URL of a resource that is contained in another one, and has none of its own."""
+
+
 class Item(msgspec.Struct, frozen=True, gc=False):
     """One resource of a page, as far as it could be read, with its JSON for those who must send it back."""
 
     read: lenient.Read
     raw: msgspec.Raw | bytes
     full_url: str | None = None
+
+    @property
+    def is_contained(self) -> bool:
+        """Whether nobody can address it: it lives in another resource."""
+        return self.full_url == CONTAINED
 
     @property
     def resource(self) -> Resource | None:

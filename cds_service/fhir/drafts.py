@@ -109,7 +109,8 @@ def _contained(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
     beside = [each for each in orders if each.get("resourceType") != "MedicationRequest"]
     for order in orders:
         if order.get("resourceType") == "MedicationRequest":
-            yield {"resource": order if "contained" in order or not beside else order | {"contained": beside}}
+            whole = order if "contained" in order or not beside else order | {"contained": beside}
+            yield {"resource": whole, "fullUrl": bundles.CONTAINED}
 
 
 def _as_r4(order: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Draft:
         return self.stands_for or self.request.reference
 
     @property
+    def may_be_changed(self) -> bool:
+        """Whether an update or a deletion could say which order it means."""
+        return not self.item.is_contained
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """The parts that could not be read."""
         more = ("the medication may have more codings or ingredients than were read",)

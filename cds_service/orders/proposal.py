@@ -13,7 +13,7 @@ from typing import Any, Literal, assert_never
 from cds_service import bounds
 from cds_service.orders import often
 from cds_service.orders.dosage import Amount, Path
-from cds_service.orders.text import states_an_amount
+from cds_service.orders.text import maxima, states_an_amount
 
 ActionType = Literal["create", "update", "delete"]
 _RELATIVE = re.compile(r"[A-Za-z]+/[^\s/?#]+")
@@ -36,12 +36,24 @@ class Proposal:
     actions: tuple[Action, ...]
     values: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def place(self) -> int:
+        """Where it stands among the suggestions of a card: another dose first, the removal of an order last."""
+        return 0 if self.kind in DOSE_CHANGES else 2 if self.kind == REMOVAL else 1
+
+
+CHANGE, CEILING, USUAL, UNIT = "change", "ceiling", "usual", "unit"
+"""Another dose: the only one that is offered; or the highest that may be, beside the usual start or the unit that the
+number fits."""
+DOSE_CHANGES = (CHANGE, CEILING, USUAL, UNIT)
+REMOVAL = "delete"
+
 
 def deletion(reference: str, name: str) -> list[Proposal]:
     """Offer to remove an order; nothing if the client could not find it by its id."""
     if not _RELATIVE.fullmatch(reference) or not reference.isprintable() or len(reference) > bounds.REFERENCE:
         return []
-    return [Proposal("delete", (Action("delete", resource_id=reference),), {"order": name})]
+    return [Proposal(REMOVAL, (Action("delete", resource_id=reference),), {"order": name})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +202,8 @@ def _drop_words(dosage: dict[str, Any]) -> None:
 
 
 def _states_a_dose(text: str) -> bool:
-    return states_an_amount(text) or often.interval(text) is not None
+    """Whether a text would contradict other figures. A maximum without an amount would not."""
+    return states_an_amount(text) or (often.interval(text) is not None and not maxima(text))
 
 
 def _tells_a_dose(concept: Any) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -75,6 +76,15 @@ class Step(msgspec.Struct, frozen=True):
     def is_push(self) -> bool:
         """The method or route says so; a stated duration counts where it is compared."""
         return self.written.push
+
+
+FIGURES: Mapping[str, Callable[[Step], Fraction | None]] = {
+    "mg": attrgetter("mg"),
+    "mg/kg": attrgetter("mg_per_kg"),
+    "mg/h": attrgetter("mg_per_hour"),
+    "mg/kg/h": attrgetter("mg_per_kg_per_hour"),
+}
+"""What a step comes to, by its unit."""
 
 
 class Reading(msgspec.Struct, frozen=True):

@@ -41,6 +41,8 @@ _WITHIN = re.compile(
     rf"|(?:of\s+)?{_one_of(_WORDS['diluents'])}\b)",
     re.IGNORECASE,
 )
+_CLAUSES = re.compile(r"[;\n]|[.,](?!\d)")
+_MAXIMUM = re.compile(rf"(?<![^\W_]){_one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
 _DILUTED = re.compile(rf"(?:{_one_of(_WORDS['within'])}|{_one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
 
@@ -84,6 +86,12 @@ def read(text: str | None, alone: bool = True) -> Spoken:
 def states_an_amount(text: str) -> bool:
     said = read(text)
     return bool(said.doses or said.rates)
+
+
+def maxima(text: str) -> tuple[str, ...]:
+    """The clauses of a text that state a maximum and no amount, as `max 2 doses per hour`: they hold for any dose."""
+    clauses = [clause.strip(" .") for clause in _CLAUSES.split(text)]
+    return tuple(clause for clause in clauses if _MAXIMUM.search(clause) and not states_an_amount(clause))
 
 
 def _unit(spelling: str) -> units.Unit | None:

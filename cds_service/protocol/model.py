@@ -288,6 +288,8 @@ class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount")
     at_least: list[LimitName] = []
     below: list[LimitName] = []
     at_most: list[LimitName] = []
+    part: LimitName | None = None
+    """Only this part of each limit counts, as half of it."""
     push: Literal["timed", "untimed", "any"] = "timed"
     """Of a time: which pushes count as no time at all; `timed`: none, a push has the time that is stated."""
     unstated: bool = False
@@ -405,6 +407,17 @@ class Rule(
         return next(tier for tier in self.tiers if tier.name == name)
 
 
+class Usual(Entry, frozen=True, kw_only=True):
+    """How a use is usually started, by the names of limits: offered beside the highest dose that may be given."""
+
+    beyond: str
+    """A dose more than so many times its limit is far above."""
+    rate: str
+    dose: str
+    minutes: str
+    """Over which the dose is given."""
+
+
 class Use(Entry, frozen=True, kw_only=True):
     """What an order may be judged as."""
 
@@ -414,6 +427,7 @@ class Use(Entry, frozen=True, kw_only=True):
     """A finite dose up to this is a session, which has limits of its own; a longer one is judged by its rate."""
     volume_is_dose: bool = False
     """A volume beside a rate is the dose, not the bag."""
+    usual: Usual | None = None
 
 
 class Nasal(Entry, frozen=True, kw_only=True):

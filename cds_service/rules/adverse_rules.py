@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from fractions import Fraction
 
+from msgspec.structs import replace
+
 from cds_service.chart.facts import Fact, Medicine, on
-from cds_service.fhir import lenient, outgoing
+from cds_service.fhir import lenient
 from cds_service.fhir.dates import When
 from cds_service.figures import show
 from cds_service.orders import words
@@ -25,7 +27,7 @@ from cds_service.rules.lower_rate import lower_rate
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, not_placed, undelivered
 from cds_service.rules.reads import asks
-from cds_service.rules.repair import given_by, pump_step
+from cds_service.rules.repair import given_by, pump_step, sendable
 from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, is_given_by
 
 _PAUSED = frozenset({"stopped", "on-hold"})
@@ -119,14 +121,18 @@ def _restarted(
     rates = [step.mg_per_kg_per_hour for step in infusions]
     known = [rate for rate in rates if rate is not None]
     values = {"figure": words.regimen(case.order.written)}
-    offers = lower_rate(case, _per_kg(before, infusions))
-    if any(each is not None and each >= 1 for each in times):
-        return fired(case, rule, "not-lower", *facts, **values), offers
-    if any(rate > limits.number("highest rate") for rate in known):
-        return fired(case, rule, "above-maximum", *facts, **values), offers
+    tier = None
     minutes = _minutes_of_pause(case, infusions, pause)
-    if minutes is not None and minutes < min(limits.numbers("pause")):
-        return fired(case, rule, "too-early", *facts, minutes=show(minutes), **values), offers
+    if any(each is not None and each >= 1 for each in times):
+        tier = "not-lower"
+    elif any(rate > limits.number("highest rate") for rate in known):
+        tier = "above-maximum"
+    elif minutes is not None and minutes < min(limits.numbers("pause")):
+        tier = "too-early"
+        values["minutes"] = show(minutes)
+    if tier is not None:
+        ceilings = lower_rate(case, _per_kg(before, infusions))
+        return replace(fired(case, rule, tier, *facts, **values), ceilings=ceilings), []
     if None in times or None in rates:
         return could_not_tell(rule, case.order.reference, _not_compared(pause, before, case)), []
     return clear(rule, case.order.reference), []
@@ -241,6 +247,6 @@ def _step_down(limits: RuleLimits, infusions: Sequence[Step], per_kg: Fraction) 
         return []  # the order's JSON is too broken to be edited
     resource["status"] = "active"
     resource.pop("statusReason", None)
-    valid = outgoing.medication_request(resource, case.chart.patient_id, case.now)
+    valid = sendable(case, resource)
     values = {"hours": show(hours), "order": case.order.name}
     return [Proposal("taper", (Action("update", resource=valid),), values)] if valid else []

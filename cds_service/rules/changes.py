@@ -37,7 +37,9 @@ class Changed(msgspec.Struct, frozen=True):
             filtered=self.filtered,
         )
         if self.severity is None:
-            return msgspec.structs.replace(changed, status="suppressed", proposals=())
+            return msgspec.structs.replace(
+                changed, status="suppressed", proposals=(), ceilings=(), edits=(), removes=False
+            )
         return changed
 
 

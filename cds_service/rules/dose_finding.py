@@ -35,6 +35,8 @@ class Measured(msgspec.Struct, frozen=True):
     """The weights at which it was found."""
     use: str = ""
     """What the order was judged as."""
+    most: Fraction | None = None
+    """The number that it is past, where that is a part of the limit."""
 
     @property
     def step(self) -> Step:

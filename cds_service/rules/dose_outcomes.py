@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cds_service.chart.facts import Fact, on
-from cds_service.deadline import Late
 from cds_service.figures import show
 from cds_service.orders import words
-from cds_service.orders.proposal import Action, Proposal, SetAmount, deletion
+from cds_service.orders.proposal import REMOVAL
 from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule, Severity
 from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
@@ -17,10 +16,9 @@ from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.changes import Changed, changed_severity
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, worst
-from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight, steps_at_dosing_weight
+from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.reads import asks
-from cds_service.rules.repair import changed_order, edits_for, repaired, with_edits
 from cds_service.rules.unit_slip import Slip
 
 _OBJECTIONABLE: tuple[Severity, ...] = ("critical", "warning")
@@ -113,31 +111,26 @@ def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
         return [clear(rule, order, "labelled nasal esketamine is not judged by these limits") for rule in rules]
     result = verdict(case)
     missing = unread_dose(case)
-    try:
-        proposals = _proposals(case, result)
-    except Late:
-        proposals = {}  # what could not be tried is not offered
     judged: list[Outcome] = []
     for rule in rules:
         held = result.found.get(rule.id)
-        slip = _slip(case, rule)
-        if slip is not None:
-            judged.append(_slip_outcome(case, rule, slip))
+        found = slip(case, rule)
+        if found is not None:
+            judged.append(_slip_outcome(case, rule, found))
         elif held is not None:
-            judged.append(_fired(case, rule, held, result, proposals))
+            judged.append(_fired(case, rule, held, result))
         else:
             reasons = [*result.doubts.get(rule.id, ()), *((missing,) if missing is not None else ())]
             judged.append(could_not_tell(rule, order, *reasons) if reasons else clear(rule, order))
     return judged
 
 
-def _slip(case: Case, rule: Rule) -> Slip | None:
+def slip(case: Case, rule: Rule) -> Slip | None:
+    """The first number that fits another unit, for the rule that asks for such."""
     return next(unit_slip.slips(case, rule), None) if rule.judge == UNIT_SLIP else None
 
 
-def _fired(
-    case: Case, rule: Rule, finding: Finding, result: DoseVerdict, proposals: dict[str, list[Proposal]]
-) -> Outcome:
+def _fired(case: Case, rule: Rule, finding: Finding, result: DoseVerdict) -> Outcome:
     outcome = Outcome(
         rule=rule,
         status="fired",
@@ -146,7 +139,7 @@ def _fired(
         facts=weight_facts(case, result.weight),
         values=_values(case, rule.tier(finding.tier).limits, finding.amount),
         limits=tuple(case.limit(name) for name in rule.tier(finding.tier).shown),
-        proposals=tuple(proposals.get(rule.id, ())),
+        removes=REMOVAL in (*rule.tier(finding.tier).suggests, *rule.suggests),
         figure=finding.amount.figure,
         lower_is_worse=finding.amount.unit == MINUTES,
     )
@@ -222,12 +215,11 @@ def _slip_outcome(case: Case, rule: Rule, slip: Slip) -> Outcome:
         facts=(slip.fact,) if slip.fact else (),
         values=values,
         limits=tuple(case.limit(name) for name in rule.tier(slip.tier).shown),
-        proposals=_candidate(case, slip),
     )
     return changed_severity(rule, slip.tier, case).of(outcome)
 
 
-# Proposals --------------------------------------------------------------------------------------------------
+# What an offer must end --------------------------------------------------------------------------------------
 
 
 @once
@@ -236,93 +228,11 @@ def _changed(case: Case, rule_id: str, tier: str) -> Changed:
 
 
 @once
-def _objections(case: Case) -> Sequence[Finding]:
-    """The findings that a repair must remove, worst first."""
+def objectionable(case: Case) -> Sequence[Finding]:
+    """The findings that interrupt, worst first: none of them is left by what is offered."""
     found: list[tuple[int, Finding]] = []
     for rule_id, finding in verdict(case).found.items():
         severity = _changed(case, rule_id, finding.tier).severity
         if severity in _OBJECTIONABLE:
             found.append((_OBJECTIONABLE.index(severity), finding))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
-
-
-def _proposals(case: Case, result: DoseVerdict) -> dict[str, list[Proposal]]:
-    """By rule: a repair of all that is objectionable, else of one finding, else deletion; then candidates."""
-    proposals: dict[str, list[Proposal]] = {}
-    objections = _objections(case)
-    base: Case | None = case
-    if objections:
-        base = repaired(case, _objections)
-        whole = _change(case, base) if base is not None else None
-        for finding in objections:
-            change = whole or _one_repair(case, finding)
-            proposals[finding.rule] = [change] if change else deletion(case.order.reference, case.order.name)
-    informing = [rule for rule, finding in result.found.items() if finding not in objections]
-    if base is not None and informing:
-        proposals |= _gentler(case, base, informing)
-    return proposals
-
-
-def _gentler(case: Case, base: Case, informing: Sequence[str]) -> dict[str, list[Proposal]]:
-    """For the rules that only inform: what ends them as well, on the order as it was repaired."""
-    found = verdict(base).found
-    changes = {rule: _change(case, _without(base, found[rule])) for rule in informing if rule in found}
-    return {rule: [change] for rule, change in changes.items() if change is not None}
-
-
-def _one_repair(case: Case, finding: Finding) -> Proposal | None:
-    """A change that clears one finding, where not all can be."""
-    return _change(case, _without(case, finding))
-
-
-def _without(case: Case, finding: Finding) -> Case | None:
-    """The case without one finding; None where that cannot be, would bring another objection, or leaves too much.
-
-    Only amounts within the limits are offered, on every weight (4a).
-    """
-    edits = edits_for(case, finding)
-    after = with_edits(case, edits) if edits else None
-    if after is None:
-        return None
-    before = {(each.rule, each.tier) for each in _objections(case)}
-    left = verdict(after).found
-    objections = _objections(after)
-    too_much = any(each.amount.unit.startswith("mg/kg") and each.amount.how != "cap" for each in objections)
-    new = {(each.rule, each.tier) for each in objections} - before
-    return None if finding.rule in left or too_much or new else after
-
-
-def _candidate(case: Case, slip: Slip) -> tuple[Proposal, ...]:
-    """The same number in the unit that it fits, if that lies within the limits and could be tried in time."""
-    if slip.meant is None or slip.step.contradictions:
-        return ()
-    edit = SetAmount(slip.step.written.index, slip.amount, slip.amount.written, slip.meant)
-    try:
-        after = with_edits(case, [edit])
-        change = None if after is None or _objections(after) else _change(case, after)
-    except Late:
-        return ()
-    return (change,) if change is not None else ()
-
-
-def _change(case: Case, after: Case | None) -> Proposal | None:
-    """The update that turns the case's order into the changed one; None where it cannot be sent as valid R4."""
-    if after is None or after.order is case.order:
-        return None
-    valid = changed_order(case, after)
-    if valid is None:
-        return None
-    to = words.regimen(after.order.written)
-    values = {"to": to, "from": words.regimen(case.order.written), "equivalent": equivalent(after)}
-    return Proposal("change", (Action("update", resource=valid),), values)
-
-
-def equivalent(case: Case) -> str:
-    """mg or mg/h of each step, for a pump that wants them; empty where all are written so, or one is not known."""
-    steps = steps_at_dosing_weight(case)
-    written = [step.dose or step.rate for step in steps]
-    if all(given is None or (given.unit in ("mg", "mg/h") and given.shape != "ratio") for given in written):
-        return ""
-    figures = [(step.mg, "mg") if step.finite else (step.mg_per_hour, "mg/h") for step in steps]
-    known = [f"{show(figure)} {unit}" for figure, unit in figures if figure is not None]
-    return ", then ".join(known) if len(known) == len(figures) else ""

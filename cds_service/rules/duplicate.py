@@ -9,7 +9,7 @@ from cds_service.fhir.resources import MedicationRequest
 from cds_service.orders import dosage
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.instructions import regimen
-from cds_service.orders.proposal import Proposal, deletion
+from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Body, Kind, Reading
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
@@ -29,7 +29,7 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
     active = [*_drafts(case), *_active(case)]
     if active:
-        return fired(case, rule, "active", *active), deletion(case.order.reference, case.order.name)
+        return fired(case, rule, "active", *active), []
     given = list(_given(case, RuleLimits(case, rule)))
     if given:
         return fired(case, rule, "given", *given), []

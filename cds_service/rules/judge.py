@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
 from cds_service.deadline import Late
 from cds_service.fhir import outgoing
-from cds_service.orders.proposal import Action, Proposal, deletion
+from cds_service.orders.proposal import REMOVAL, Action, Proposal
 from cds_service.orders.route import KINDS
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.filters import parted
 from cds_service.protocol.loader import did_you_mean, each_clause
-from cds_service.protocol.model import LOWER_RATE, STOP_AFTER, Clause, OrderIs, Protocol, Rule, SiteChange
+from cds_service.protocol.model import (
+    LOWER_RATE,
+    LOWER_TO_LIMIT,
+    STOP_AFTER,
+    Clause,
+    OrderIs,
+    Protocol,
+    Rule,
+    SiteChange,
+    Tier,
+)
 from cds_service.rules import (
     adverse_rules,
     data_rules,
@@ -30,10 +41,12 @@ from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate, evaluate_once
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.clauses.verdict import reasons_of
+from cds_service.rules.dose_finding import Measured
 from cds_service.rules.hold import HOLD, hold
 from cds_service.rules.lower_rate import lower_rate
 from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell, not_in_time
 from cds_service.rules.reads import QueryOf, rules_of
+from cds_service.rules.repair import ceilings_of
 from cds_service.rules.stop_time import stop_after
 
 Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
@@ -112,8 +125,10 @@ def _by_code(case: Case, rule: Rule) -> Outcome:
     outcome, proposals = result if isinstance(result, tuple) else (result, [])
     if outcome.status != "fired" or outcome.tier is None:
         return outcome
-    offers = Offers(lambda: (*outcome.proposals, *proposals, *_suggested(case, rule, proposals)))
-    return changed_severity(rule, outcome.tier, case).of(replace(outcome, proposals=offers))
+    tier = rule.tier(outcome.tier)
+    offers = Offers(lambda: (*outcome.proposals, *proposals, *_suggested(case, rule, tier)))
+    asking = _asking(case, rule, replace(outcome, proposals=offers), ())
+    return changed_severity(rule, outcome.tier, case).of(asking)
 
 
 def by_clauses(case: Case, rule: Rule) -> Outcome:
@@ -137,8 +152,9 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             return replace(silent, filtered=changed.filtered)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
-        offers = Offers(lambda: _suggested(case, rule, []))
-        return changed.of(replace(outcome, reasons=reasons_of(unknown), proposals=offers, condition=condition))
+        offers = Offers(partial(_suggested, case, rule, tier))
+        outcome = replace(outcome, reasons=reasons_of(unknown), proposals=offers, condition=condition)
+        return changed.of(_asking(case, rule, outcome, verdict.amounts))
     if unknown:
         return could_not_tell(rule, order, *reasons_of(unknown))
     return clear(rule, order)
@@ -182,30 +198,33 @@ def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
     for name in outcome.rule.yields_to:
         other = by_id.get(name)
         if other is not None and other.status == "fired":
-            return replace(
-                outcome,
-                status="suppressed",
-                severity=None,
-                because=f"{other.rule.title} stands in its place",
-                proposals=(),
-            )
+            return outcome.suppressed(f"{other.rule.title} stands in its place")
     return outcome
 
 
-def _suggested(case: Case, rule: Rule, already: Sequence[Proposal]) -> list[Proposal]:
-    """What a rule's `suggests` names. Products and reasons are made by their rules."""
+def _asking(case: Case, rule: Rule, outcome: Outcome, amounts: Sequence[Measured]) -> Outcome:
+    """An outcome with what its rule asks of the dose: another one, or none. `amounts` are past its limits."""
+    assert outcome.tier is not None
+    ceilings = list(outcome.ceilings)
+    removes = outcome.removes
+    for name in (*rule.tier(outcome.tier).suggests, *rule.suggests):
+        if name == LOWER_RATE:
+            ceilings += lower_rate(case)
+        elif name == LOWER_TO_LIMIT:
+            ceilings += ceilings_of(case, amounts)
+        removes = removes or name == REMOVAL or (name == HOLD and not case.viewing)
+    return replace(outcome, ceilings=tuple(ceilings), removes=removes)
+
+
+def _suggested(case: Case, rule: Rule, tier: Tier) -> list[Proposal]:
+    """What a tier and its rule suggest beside another dose. Products and reasons are made by their rules."""
     proposals: list[Proposal] = []
-    for name in rule.suggests:
-        if name == "delete":
-            if not any(p.kind == "delete" for p in already):
-                proposals += deletion(case.order.reference, case.order.name)
-        elif name == LOWER_RATE:
-            proposals += lower_rate(case)
-        elif name == HOLD:
+    for name in (*tier.suggests, *rule.suggests):
+        if name == HOLD:
             proposals += hold(case)
         elif name.startswith(STOP_AFTER):
             proposals += stop_after(case, name.removeprefix(STOP_AFTER))
-        else:
+        elif name in case.protocol.orderables:
             proposals += _services(case, name)
     return proposals
 

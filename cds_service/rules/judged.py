@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from cds_service.chart.facts import Weight, on
 from cds_service.deadline import Late
 from cds_service.fhir.resources import changed_meaning
 from cds_service.orders import words
 from cds_service.orders.exposure import Exposure, exposure
+from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
+from cds_service.protocol.model import SEVERITIES
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at_dosing_weight
 from cds_service.rules.judge import judge, read_in
-from cds_service.rules.outcome import Outcome, Reason, undelivered
+from cds_service.rules.offers import asks, order_offers
+from cds_service.rules.outcome import Offers, Outcome, Reason, undelivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Judged:
     """Notes that stand among what could not be checked."""
     undelivered: tuple[Reason, ...] = ()
     """The lists that a rule of this order reads and that did not come whole, whether or not it mattered here."""
+    offers: Iterable[Proposal] = ()
+    """Other doses of the order, and its removal: what is offered once for all of its rules."""
 
 
 def judged(case: Case) -> Judged:
@@ -62,7 +69,25 @@ def judged(case: Case) -> Judged:
         doubts=(*_left_out(outcomes), *_doubts(case, weight)),
         # An order that only ends is told nothing but how it ends.
         undelivered=() if case.stopping else undelivered(case.chart, *sorted(read_in(case))),
+        offers=Offers(lambda: order_offers(case, outcomes)),
     )
+
+
+def with_offers(each: Judged) -> Judged:
+    """The order with what it is offered on the first of its findings that asks for it: worst, of the dose, then as
+    the catalogue has them.
+    """
+    asking = [outcome for outcome in each.outcomes if asks(outcome)]
+    if not asking:
+        return each
+    first = min(asking, key=lambda outcome: (_grade(outcome), outcome.rule.card != "dose"))
+    own = first.proposals
+    carrying = msgspec.structs.replace(first, proposals=Offers(lambda: (*each.offers, *own)))
+    return replace(each, outcomes=tuple(carrying if outcome is first else outcome for outcome in each.outcomes))
+
+
+def _grade(outcome: Outcome) -> int:
+    return SEVERITIES.index(outcome.severity) if outcome.severity is not None else len(SEVERITIES)
 
 
 def _weighed(case: Case) -> tuple[DosingWeight | None, tuple[Step, ...]]:

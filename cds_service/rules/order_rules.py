@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from fractions import Fraction
 
+from msgspec.structs import replace
+
 from cds_service.chart.facts import Fact
 from cds_service.figures import show
 from cds_service.orders import words
@@ -70,7 +72,7 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         offered = int(limits.number("offered"))
         edits: list[Edit] = [SetRepeat(index, offered, 1, "wk") for index in too_often]
         outcome = fired(case, rule, "planned", figure=show(max(too_often.values()), most), limit=show(most))
-        return outcome, edited_order(case, "change", edits)
+        return replace(outcome, edits=tuple(edits)), []
     days = _days_given(case, limits.window("window"))
     if len(days) > most:
         facts = [Fact(f"given on {', '.join(sorted(days))}")]

@@ -13,8 +13,9 @@ from cds_service.chart.chart import Chart
 from cds_service.chart.facts import Fact
 from cds_service.deadline import Late
 from cds_service.lazy import cached_property
-from cds_service.orders.proposal import Proposal
+from cds_service.orders.proposal import Edit, Proposal
 from cds_service.protocol.model import Limit, Rule, Severity, SiteChange
+from cds_service.rules.ceiling import Ceiling
 
 Status = Literal["fired", "clear", "could-not-tell", "suppressed"]
 
@@ -104,12 +105,32 @@ class Outcome(msgspec.Struct, frozen=True):
     condition: SiteChange | None = None
     """The site's condition by which alone it fired: the rule's own words do not say what was found."""
     proposals: Iterable[Proposal] = ()
+    """What it offers for itself; another dose and the removal of the order are offered once for all its rules."""
+    ceilings: tuple[Ceiling, ...] = ()
+    """What every dose that is offered must stay within because of it."""
+    edits: tuple[Edit, ...] = ()
+    """What every changed order must have because of it."""
+    removes: bool = False
+    """It asks for the order to be taken out."""
     figure: Fraction | None = None
     """The figure that passed a limit, in the rule's unit, where there is one."""
     lower_is_worse: bool = False
     """`figure` is a time that is too short."""
     overridden: datetime | None = None
     """When a clinician overrode the same finding with a reason, which is why it is quiet, or only informs."""
+
+    def suppressed(self, because: str | None = None) -> Outcome:
+        """The same without any voice: it offers and asks nothing."""
+        return msgspec.structs.replace(
+            self,
+            status="suppressed",
+            severity=None,
+            because=because or self.because,
+            proposals=(),
+            ceilings=(),
+            edits=(),
+            removes=False,
+        )
 
     @property
     def is_late(self) -> bool:

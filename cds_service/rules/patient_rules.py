@@ -9,17 +9,17 @@ from msgspec.structs import replace
 
 from cds_service.chart.facts import Fact
 from cds_service.figures import show
-from cds_service.orders.proposal import Edit, Proposal, SetAmount, floored
+from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
+from cds_service.rules.ceiling import Ceiling
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.clauses.verdict import NO
 from cds_service.rules.dosing_weight import steps_at_every_weight
-from cds_service.rules.order_rules import edited_order, fired
+from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
-from cds_service.rules.repair import given_by, pump_step
 
 
 def _no_age(case: Case, rule: Rule) -> Outcome:
@@ -55,7 +55,7 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         _, name, figure = max(high, key=lambda found: found[2] - case.number(found[1]))
         limit, unit = case.number(name), case.limit(name).unit
         values = {"figure": f"{show(figure, limit)} {unit}", "limit": f"{show(limit)} {unit}"}
-        return fired(case, rule, "high-dose", age=age, **values), _lower(case, high)
+        return replace(fired(case, rule, "high-dose", age=age, **values), ceilings=_ceilings(case, high)), []
     delirium = rule.tier("delirium").when
     verdict = evaluate(delirium, case) if delirium is not None else NO
     if verdict.holds:
@@ -71,20 +71,8 @@ def _high(limits: RuleLimits, step: Step) -> tuple[Step, str, Fraction] | None:
     return None
 
 
-def _lower(case: Case, high: Sequence[tuple[Step, str, Fraction]]) -> list[Proposal]:
-    """The doses that are not high for an older adult; not for depression, where no lower one is studied."""
-    if case.order.indication.in_sessions or any(step.spoken for step, _, _ in high):
-        return []
-    factors: dict[int, Fraction] = {}
-    for step, name, figure in high:
-        factor = case.number(name) / figure
-        factors[step.written.index] = min(factor, factors.get(step.written.index, factor))
-    edits: list[Edit] = []
-    for step in {step.written.index: step for step, _, _ in high}.values():
-        for amount in given_by(step):
-            size = pump_step(case, amount)
-            value = floored(amount.written * factors[step.written.index], size) if size else None
-            if not value:
-                return []
-            edits.append(SetAmount(step.written.index, amount, value))
-    return edited_order(case, "change", edits) if edits else []
+def _ceilings(case: Case, high: Sequence[tuple[Step, str, Fraction]]) -> tuple[Ceiling, ...]:
+    """What is not high for an older adult. For depression no lower dose is asked for: too little is known of them."""
+    asks = not case.order.indication.in_sessions
+    found = {(step.written.index, case.limit(name).unit, case.number(name)) for step, name, _ in high}
+    return tuple(Ceiling(*each, asks) for each in sorted(found))

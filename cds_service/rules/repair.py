@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,32 +15,49 @@ from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.lazy import kept
-from cds_service.orders import words
+from cds_service.orders import text, words
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import read_steps
 from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
-from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
+from cds_service.orders.regimen import FIGURES, MINUTES_PER_HOUR, Step, mass
 from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO, Protocol
 from cds_service.rules.case import Case
-from cds_service.rules.dose_finding import Finding, Measured
+from cds_service.rules.ceiling import Ceiling
+from cds_service.rules.dose_finding import MINUTES, Finding, Measured
 from cds_service.rules.dosing_weight import reading, steps_at_every_weight
 
-MAX_ROUNDS = 6
+MAX_ROUNDS = 8
 """A repair that needs more rounds than this is not offered."""
-
-Judge = Callable[[Case], Sequence[Finding]]
-"""The dosing findings of a case that a repair must remove, worst first."""
+ALL = Fraction(1)
 
 
-def repaired(case: Case, judge: Judge) -> Case | None:
-    """The case after edits that leave no finding, or None where no edits do that."""
+class Objection(msgspec.Struct, frozen=True):
+    """What speaks against a dose, the edits that end it, and how many times its limit the dose is."""
+
+    edits: tuple[Edit, ...] = ()
+    times: Fraction = ALL
+
+    @property
+    def kept(self) -> Fraction:
+        """The part of the dose that the edits leave."""
+        parts = [e.written / e.amount.written for e in self.edits if isinstance(e, SetAmount) and e.amount.written]
+        return min([ALL, *parts])
+
+
+Object = Callable[[Case], Sequence[Objection]]
+"""All that speaks against a case's dose and that a repair must end."""
+
+
+def repaired(case: Case, objections: Object) -> Case | None:
+    """The case after the mildest edits that leave no objection, or None where no edits do that."""
     for _ in range(MAX_ROUNDS):
-        left = judge(case)
+        left = objections(case)
         if not left:
             return case
-        edits = next((edits for finding in left if (edits := edits_for(case, finding))), None)
-        changed = with_edits(case, edits) if edits else None
+        mildest = sorted((each for each in left if each.edits), key=lambda each: -each.kept)
+        tried = (with_edits(case, each.edits) for each in mildest)
+        changed = next((each for each in tried if each is not None), None)
         if changed is None:
             return None
         case = changed
@@ -84,18 +101,52 @@ def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
     instructions = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, dict)]
     for before, now, instruction in zip(case.order.written, after.order.written, instructions, strict=False):
         if before.text and "text" not in instruction:
-            instruction["text"] = words.dosage(now)
+            instruction["text"] = "; ".join((words.dosage(now), *text.maxima(before.text)))
+    return sendable(case, resource)
+
+
+def sendable(case: Case, resource: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The order as valid R4, where a client could say which one it is."""
+    if not case.order.draft.may_be_changed:
+        return None
     return outgoing.medication_request(resource, case.chart.patient_id, case.now)
+
+
+def objection(case: Case, finding: Finding) -> Objection:
+    """What a finding of the dose rules speaks against, and what its tier or its rule offers against it."""
+    amount, times = finding.amount, ALL
+    if amount.figure and amount.unit != MINUTES and amount.how != "cap":
+        lowest = min(filter(None, _lowest_of(case, finding)), default=amount.figure)
+        times = amount.figure / lowest
+    return Objection(tuple(edits_for(case, finding) or ()), times)
+
+
+def _lowest_of(case: Case, finding: Finding) -> Iterator[Fraction]:
+    """The limit that was passed, and those that the dose would be brought down to."""
+    rule = case.protocol.rules[finding.rule]
+    if finding.amount.limit is not None:
+        yield case.number(finding.amount.limit)
+    for name in (*rule.tier(finding.tier).suggests, *rule.suggests):
+        target = name.removeprefix(LOWER_TO)
+        if name.startswith(LOWER_TO) and name != LOWER_TO_LIMIT and case.limit(target).unit == finding.amount.unit:
+            yield case.number(target)
 
 
 def edits_for(case: Case, finding: Finding) -> list[Edit] | None:
     """What brings one finding within its limit, by what its tier or its rule suggests; None where nothing does."""
     step = finding.amount.step
-    if finding.amount.how in ("sum", "repeats") or step.spoken or step.contradictions:
+    if step.spoken or step.contradictions:
         return None
     rule = case.protocol.rules[finding.rule]
     tried = (_suggested(case, finding.amount, name) for name in (*rule.tier(finding.tier).suggests, *rule.suggests))
     return next((edits for edits in tried if edits), None)
+
+
+def edits_within(case: Case, step: Step, part: Fraction) -> list[Edit] | None:
+    """What leaves no more than a part of a step; None where nothing does."""
+    if step.spoken or step.contradictions:
+        return None
+    return _amounts(case, step, given_by(step), part)
 
 
 def _suggested(case: Case, amount: Measured, name: str) -> list[Edit] | None:
@@ -106,22 +157,26 @@ def _suggested(case: Case, amount: Measured, name: str) -> list[Edit] | None:
     if name.startswith(LOWER_TO):
         return _lowered(case, amount, name.removeprefix(LOWER_TO))
     if name.startswith(SLOW_TO):
-        return _slower(case, amount.step, case.number(name.removeprefix(SLOW_TO)))
+        return slower(case, amount.step, case.number(name.removeprefix(SLOW_TO)))
     if name.startswith(CAP_TO):
-        return _capped(case, amount.step, case.number(name.removeprefix(CAP_TO)))
+        return _capped(case, amount, case.number(name.removeprefix(CAP_TO)))
     return None
 
 
 def _lowered(case: Case, amount: Measured, limit: str) -> list[Edit] | None:
     """The written figures brought down in proportion, so that the time stays as it is; of a range without an upper
-    end, the rate.
+    end, the rate. All parts of a sum come down alike.
     """
-    step = amount.step
+    step, routes = amount.step, case.limit(limit).routes
+    if routes and step.route.kind not in routes:
+        return None
     if amount.figure:
-        return _amounts(case, step, given_by(step), case.number(limit) / amount.figure)
+        part = part_left(case, amount, case.number(limit))
+        parts = [edits_within(case, own, part) for own in own_steps(case, amount)] if part is not None else []
+        return [edit for edits in parts for edit in edits or ()] if parts and all(parts) else None
     if step.rate is None or not step.rate.open_ended or not step.mg_per_kg_per_hour:
         return None
-    return _amounts(case, step, [step.rate], case.number(limit) / step.mg_per_kg_per_hour)
+    return _amounts(case, step, [step.rate], case.number(limit) / step.mg_per_kg_per_hour, may_rise=True)
 
 
 def given_by(step: Step) -> list[Amount]:
@@ -134,7 +189,51 @@ def given_by(step: Step) -> list[Amount]:
     return [step.rate] if is_container else [step.dose, step.rate]
 
 
-def _amounts(case: Case, step: Step, amounts: Sequence[Amount], factor: Fraction) -> list[Edit] | None:
+def ceilings_of(case: Case, amounts: Sequence[Measured]) -> tuple[Ceiling, ...]:
+    """What amounts that are past their limits leave of the order's own parts."""
+    found: dict[tuple[int, str], Fraction] = {}
+    for amount in amounts:
+        if amount.most is None:
+            continue
+        part = part_left(case, amount, amount.most)
+        for step in own_steps(case, amount):
+            figure = FIGURES[amount.unit](step)
+            if part is not None and figure is not None:
+                key, most = (step.written.index, amount.unit), figure * part
+                found[key] = min(most, found.get(key, most))
+    return tuple(Ceiling(index, unit, most) for (index, unit), most in found.items())
+
+
+def own_steps(case: Case, amount: Measured) -> list[Step]:
+    """The steps of an amount that are the order's own; a sum may hold others of its group."""
+    return [step for step in amount.steps if any(step.written is own for own in case.order.written)]
+
+
+def part_left(case: Case, amount: Measured, most: Fraction) -> Fraction | None:
+    """What part of each of its own steps may stay, so that the amount comes down to `most`.
+
+    All own steps of a sum come down alike, and bear what the steps of other orders are too much. None where nothing
+    may stay, or that cannot be told.
+    """
+    if not amount.figure:
+        return None
+    own = own_steps(case, amount)
+    if len(own) == len(amount.steps):
+        return most / amount.figure
+    figures = [FIGURES[amount.unit](step) for step in own]
+    known = [figure for figure in figures if figure is not None]
+    if not known or len(known) < len(figures):
+        return None
+    part = 1 - (amount.figure - most) / sum(known)
+    return part if part > 0 else None
+
+
+def _amounts(
+    case: Case, step: Step, amounts: Sequence[Amount], factor: Fraction, may_rise: bool = False
+) -> list[Edit] | None:
+    """Amounts times a factor, floored to the step of the pump. Only a range that was open may get a higher end."""
+    if factor >= 1 and not may_rise:
+        return None
     edits: list[Edit] = []
     for amount in amounts:
         size = pump_step(case, amount)
@@ -165,7 +264,7 @@ def _measure(unit: str) -> tuple[str, Fraction]:
     return found.dimension, found.factor
 
 
-def _slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
+def slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
     """The same dose over a longer time: by its duration, by its rate, or by both."""
     set_minutes = SetMinutes(step.written.index, minutes, was_push=step.is_push)
     if step.rate is None or not step.finite:
@@ -179,14 +278,21 @@ def _slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
     return slower_rate if timed_by_rate else [*slower_rate, set_minutes]
 
 
-def _capped(case: Case, step: Step, hour: Fraction) -> list[Edit] | None:
-    """A maximum that keeps the worst hour to so many mg/kg."""
-    kg = _kg(step)
+def _capped(case: Case, amount: Measured, hour: Fraction) -> list[Edit] | None:
+    """A maximum that keeps the worst hour to so many mg/kg. It never allows more than that hour comes to without it,
+    nor than a maximum that is written.
+    """
+    step = amount.step
+    kg, cap = _kg(step), step.written.cap
     if kg is None:
         return None
-    times = 1 if step.written.cap is None else math.ceil(MINUTES_PER_HOUR / step.written.cap.minutes)
-    mg = floored(hour * kg / times, case.number(case.protocol.conventions.milligrams))
-    return [SetCap(step.written.index, mg, keeps_period=step.written.cap is not None)] if mg > 0 else None
+    most = hour if amount.figure is None else min(hour, amount.figure)
+    times = 1 if cap is None else math.ceil(MINUTES_PER_HOUR / cap.minutes)
+    mg = floored(most * kg / times, case.number(case.protocol.conventions.milligrams))
+    written, _ = mass(cap.amount, reading(case, case.order, amount.body)) if cap is not None else (None, None)
+    if mg <= 0 or (cap is not None and (written is None or mg >= written)):
+        return None
+    return [SetCap(step.written.index, mg, keeps_period=cap is not None)]
 
 
 def _within_cap(case: Case, amount: Measured) -> list[Edit] | None:

@@ -9,7 +9,7 @@ import pytest
 from cds_service.knowledge import Knowledge
 from cds_service.rules.duplicate import judge
 from cds_service.rules.outcome import Outcome
-from tests.rules.build import case, cases
+from tests.rules.build import case, cases, outcome
 
 RULE = "duplicate-ketamine-esketamine"
 RATE = {"rate": "0.2 mg/kg/h"}
@@ -60,7 +60,7 @@ def test_a_bolus_beside_an_infusion_is_one_plan_and_two_infusions_are_not(knowle
     assert status(RATE, RATE) == ["fired", "fired"]
 
 
-def test_what_fires_offers_to_remove_the_draft(knowledge: Knowledge) -> None:
-    found = case(knowledge, order=RATE, patient={"medicines": [{"drug": "ketamine", "rate": "10 mg/h"}]})
-    (proposal,) = judge(found, knowledge.protocol.rules[RULE])[1]
-    assert [action.resource_id for action in proposal.actions] == ["MedicationRequest/o1"]
+def test_what_fires_asks_for_the_draft_to_be_removed(knowledge: Knowledge) -> None:
+    found = outcome(knowledge, RULE, order=RATE, patient={"medicines": [{"drug": "ketamine", "rate": "10 mg/h"}]})
+    assert (found.status, found.removes) == ("fired", True)
+    assert [action.resource_id for offer in found.proposals for action in offer.actions] == ["MedicationRequest/o1"]

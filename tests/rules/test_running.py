@@ -75,39 +75,31 @@ def test_a_step_down_from_the_rate_that_runs_is_meant(knowledge: Knowledge) -> N
     assert _slips(knowledge, "0.2 ug/kg/min", running="0.2 mg/kg/h") == []
 
 
-def _lower(knowledge: Knowledge, rate: str, before: Fraction | None = None, **patient: Any) -> dict[str, Any] | None:
-    proposals = lower_rate(case(knowledge, order={"rate": rate}, patient=patient), before)
-    if not proposals:
-        return None
-    (action,) = proposals[0].actions
-    assert action.resource is not None
-    found: dict[str, Any] = action.resource["dosageInstruction"][0]["doseAndRate"][0]["rateQuantity"]
-    return found
+def _most(knowledge: Knowledge, rate: str, before: Fraction | None = None) -> Fraction:
+    """The most that the one rate of an order may be, in mg/kg/h."""
+    (ceiling,) = lower_rate(case(knowledge, order={"rate": rate}), before)
+    assert ceiling.unit == "mg/kg/h"
+    return ceiling.most
 
 
-def test_a_lower_rate_is_a_fraction_of_the_order_in_its_own_unit(knowledge: Knowledge) -> None:
+def test_a_lower_rate_is_a_fraction_of_the_order(knowledge: Knowledge) -> None:
     fraction = knowledge.limits.book("ketamine", knowledge.protocol.date).number("restart-fraction")
-    found = _lower(knowledge, "0.4 mg/kg/h")
-    assert found is not None
-    assert found["unit"] == "mg/kg/h"
-    assert 0 < Fraction(str(found["value"])) <= Fraction("0.4") * fraction
+    assert _most(knowledge, "0.4 mg/kg/h") == Fraction("0.4") * fraction
 
 
 def test_a_lower_rate_is_never_above_the_one_at_which_the_protocol_warns(knowledge: Knowledge) -> None:
     warns = knowledge.limits.book("ketamine", knowledge.protocol.date).number("rate-warn")
-    found = _lower(knowledge, "5 mg/kg/h")
-    assert found is not None
-    assert Fraction(str(found["value"])) <= warns
+    assert _most(knowledge, "5 mg/kg/h") == warns
 
 
 def test_a_lower_rate_is_taken_of_the_rate_that_did_harm(knowledge: Knowledge) -> None:
-    of_itself, of_less = _lower(knowledge, "0.4 mg/kg/h"), _lower(knowledge, "0.4 mg/kg/h", Fraction("0.2"))
-    assert of_itself is not None
-    assert of_less is not None
-    assert of_less["value"] < of_itself["value"]
+    assert _most(knowledge, "0.4 mg/kg/h", Fraction("0.2")) == _most(knowledge, "0.2 mg/kg/h")
 
 
-def test_an_order_that_is_low_already_and_one_in_words_get_no_lower_rate(knowledge: Knowledge) -> None:
-    assert _lower(knowledge, "0.05 mg/kg/h", Fraction("0.4")) is None
-    in_words = case(knowledge, order={"raw": {"dosageInstruction": [{"text": "ketamine 0.4 mg/kg/h"}]}})
-    assert lower_rate(in_words) == []
+def test_of_a_rate_that_cannot_be_told_nothing_may_stay(knowledge: Knowledge) -> None:
+    (ceiling,) = lower_rate(case(knowledge, order={"rate": "20 mg/h"}, patient={"weight": "none"}))
+    assert ceiling.most == 0
+
+
+def test_a_dose_that_is_given_once_has_no_lower_rate(knowledge: Knowledge) -> None:
+    assert lower_rate(case(knowledge, order={"dose": "20 mg"})) == ()

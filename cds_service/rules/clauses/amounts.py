@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
-from operator import attrgetter, ge, gt, le, lt
+from operator import ge, gt, le, lt
 
 from cds_service.chart.facts import Fact
 from cds_service.figures import show
-from cds_service.orders.regimen import Body, Step
+from cds_service.orders.regimen import FIGURES, Body, Step
 from cds_service.protocol.model import AmountIs
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import NO, Verdict, evaluates
@@ -28,13 +28,6 @@ from cds_service.rules.dose_finding import (
 from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import Placed, by_route, doses_within, running_together, starting_within, total
-
-_FIGURES: Mapping[str, Callable[[Step], Fraction | None]] = {
-    "mg": attrgetter("mg"),
-    "mg/kg": attrgetter("mg_per_kg"),
-    "mg/h": attrgetter("mg_per_hour"),
-    "mg/kg/h": attrgetter("mg_per_kg_per_hour"),
-}
 
 
 @evaluates(AmountIs)
@@ -160,12 +153,12 @@ class _Measure:
                 yield from self._held(self._figure(step), (step,), "step")
 
     def _figure(self, step: Step) -> Fraction | None:
-        return _FIGURES[self.clause.figure](step)
+        return FIGURES[self.clause.figure](step)
 
     def _repeated(self, step: Step) -> Iterator[Measured | Reason]:
         """Scheduled doses that start within an hour, summed, as a rate."""
         doses = doses_within(step, self._span())
-        dose = _FIGURES[self.clause.figure.removesuffix("/h")](step)
+        dose = FIGURES[self.clause.figure.removesuffix("/h")](step)
         if step.finite and doses > 1 and dose is not None:
             yield from self._held(dose * doses, (step,), "repeats")
         elif step.written.repeat.unreadable and step.finite:
@@ -209,7 +202,8 @@ class _Measure:
             yield why_unknown(steps[0], self.case)
         elif self._is_past(figure, steps[0]):
             limit = self._limit(self.named, steps[0])
-            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use.name)
+            most = self._number(limit) if limit is not None else None
+            yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use.name, most)
         elif self._may_rise(figure, steps[0]) and (reason := may_clear(steps[0], self.case)):
             yield reason
 
@@ -218,14 +212,19 @@ class _Measure:
             (self.clause.above, gt), (self.clause.at_least, ge), (self.clause.below, lt), (self.clause.at_most, le)
         ):  # fmt: skip
             name = self._limit(names, step)
-            if name is not None and not holds(figure, self.case.number(name)):
+            if name is not None and not holds(figure, self._number(name)):
                 return False
         return True
+
+    def _number(self, limit: str) -> Fraction:
+        """A limit, or the part of it that counts here."""
+        part = self.clause.part
+        return self.case.number(limit) * (self.case.number(part) if part is not None else 1)
 
     def _may_rise(self, figure: Fraction, step: Step) -> bool:
         """Whether a figure that may be higher than it is written could still come to the limit."""
         name = self._limit(self.clause.doubt_up_to or self.named, step)
-        return name is not None and figure <= self.case.number(name)
+        return name is not None and figure <= self._number(name)
 
     def _time(self, step: Step) -> Iterator[Measured | Reason]:
         is_stated = step.finite and (step.minutes is not None or step.is_push)

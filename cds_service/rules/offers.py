@@ -1,0 +1,200 @@
+"""What is offered for one order over all of its rules: a dose within every limit that fired, and last its removal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import partial
+
+from cds_service.figures import show
+from cds_service.orders import words
+from cds_service.orders.exposure import no_higher
+from cds_service.orders.proposal import (
+    CEILING,
+    CHANGE,
+    UNIT,
+    USUAL,
+    Action,
+    Edit,
+    Proposal,
+    SetAmount,
+    deletion,
+)
+from cds_service.orders.regimen import FIGURES, Step
+from cds_service.protocol.model import Usual
+from cds_service.rules import dose_outcomes
+from cds_service.rules.case import Case
+from cds_service.rules.ceiling import Ceiling
+from cds_service.rules.dose_outcomes import objectionable, verdict
+from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
+from cds_service.rules.outcome import Outcome
+from cds_service.rules.repair import (
+    Object,
+    Objection,
+    changed_order,
+    edits_for,
+    edits_within,
+    objection,
+    repaired,
+    slower,
+    with_edits,
+)
+
+
+def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
+    """Other doses for the order, and its removal where a rule asks for that or no dose ends what interrupts.
+
+    Nothing but the removal is offered where a critical finding asks for it that no other dose would end. Raises Late.
+    """
+    if not case.order.draft.may_be_changed:
+        return
+    fired = [outcome for outcome in outcomes if outcome.status == "fired"]
+    changes = [] if any(map(_forbids, fired)) else _changes(case, fired)
+    yield from changes
+    if any(outcome.removes for outcome in fired) or (objectionable(case) and not changes):
+        yield from deletion(case.order.reference, case.order.name)
+
+
+def asks(outcome: Outcome) -> bool:
+    """Whether an outcome asks for another dose, or for the order to be taken out."""
+    if outcome.status != "fired":
+        return False
+    of_dose = dose_outcomes.is_of_dose(outcome.rule) or any(ceiling.asks for ceiling in outcome.ceilings)
+    return of_dose or bool(outcome.edits) or outcome.removes
+
+
+def _forbids(outcome: Outcome) -> bool:
+    """Whether no dose is right, as with an allergy."""
+    return outcome.removes and outcome.severity == "critical" and not dose_outcomes.is_of_dose(outcome.rule)
+
+
+# Doses --------------------------------------------------------------------------------------------------------
+
+
+def _changes(case: Case, fired: Sequence[Outcome]) -> list[Proposal]:
+    """The dose that ends all that fired; beside one that is far too high also the likely unit, or the usual start."""
+    if not any(map(asks, fired)):
+        return []
+    objections = partial(_objections, ceilings=[ceiling for outcome in fired for ceiling in outcome.ceilings])
+    edits = [edit for outcome in fired for edit in outcome.edits]
+    start = with_edits(case, edits) if edits else case
+    whole = repaired(start, objections) if start is not None else None
+    if whole is not None:
+        whole = _without_informing(whole, fired, objections)
+    found = [(UNIT, _in_likely_unit(case))]
+    if found[0][1] is None and whole is not None:
+        found = [(USUAL, _usual_start(whole, max((each.times for each in objections(case)), default=Fraction(0))))]
+    others = [made for kind, after in found if (made := _change(case, after, kind, objections)) is not None]
+    first = _change(case, whole, CEILING if others else CHANGE, objections)
+    return [first, *others] if first is not None else others
+
+
+def _objections(case: Case, ceilings: Sequence[Ceiling]) -> list[Objection]:
+    """All that a dose on offer must end: what interrupts of the dose, and what it is above that other rules allow."""
+    found = [objection(case, finding) for finding in objectionable(case)]
+    for step in steps_at_every_weight(case) if ceilings else ():
+        for ceiling in ceilings:
+            part = ceiling.left_of(step)
+            if part is not None:
+                found.append(
+                    Objection(tuple(edits_within(case, step, part) or ()), 1 / part if part else Fraction(0))
+                )
+    return found
+
+
+def _without_informing(base: Case, fired: Sequence[Outcome], objections: Object) -> Case:
+    """The case without the findings of the dose that only inform, as far as they can be ended too."""
+    for outcome in fired:
+        finding = verdict(base).found.get(outcome.rule.id) if outcome.severity == "info" else None
+        edits = edits_for(base, finding) if finding is not None else None
+        after = with_edits(base, edits) if edits else None
+        if after is not None and not objections(after) and outcome.rule.id not in verdict(after).found:
+            base = after
+    return base
+
+
+def _in_likely_unit(case: Case) -> Case | None:
+    """The same number in the unit that it fits."""
+    found = (slip for rule in case.protocol.rules.values() if (slip := dose_outcomes.slip(case, rule)) is not None)
+    for slip in found:
+        if slip.meant is not None and not slip.step.contradictions:
+            amount = slip.amount
+            return with_edits(case, [SetAmount(slip.step.written.index, amount, amount.written, slip.meant)])
+    return None
+
+
+def _usual_start(case: Case, times: Fraction) -> Case | None:
+    """The case at the usual start of what it is judged as, where the dose is far above a limit."""
+    uses = [case.protocol.uses[use.name].usual for use in case.order.indication.uses]
+    if len(uses) != 1 or uses[0] is None or times <= case.number(uses[0].beyond):
+        return None
+    edits = [edit for step in steps_at_dosing_weight(case) for edit in _to_usual(case, step, uses[0])]
+    return with_edits(case, edits) if edits else None
+
+
+def _to_usual(case: Case, step: Step, usual: Usual) -> list[Edit]:
+    """What brings a step to its usual start: the rate, or the dose over its usual time."""
+    name = usual.rate if step.kind == "continuous" else usual.dose
+    limit = case.limit(name)
+    figure = FIGURES[limit.unit](step)
+    if not figure or (limit.routes and step.route.kind not in limit.routes):
+        return []
+    edits = edits_within(case, step, case.number(name) / figure) or []
+    minutes = case.number(usual.minutes)
+    if step.kind != "continuous" and step.rate is None and (step.minutes is None or step.minutes < minutes):
+        edits += slower(case, step, minutes) or []
+    return edits
+
+
+# As suggestions -------------------------------------------------------------------------------------------------
+
+
+def _change(case: Case, after: Case | None, kind: str, objections: Object) -> Proposal | None:
+    """The update that turns the case's order into the changed one.
+
+    None where it leaves an objection, allows more than was ordered, or cannot be sent as valid R4.
+    """
+    if after is None or after.order is case.order or objections(after) or _allows_more(case, after):
+        return None
+    valid = changed_order(case, after)
+    if valid is None:
+        return None
+    values = {
+        "to": words.regimen(after.order.written),
+        "from": words.regimen(case.order.written),
+        "equivalent": equivalent(after),
+    }
+    return Proposal(kind, (Action("update", resource=valid),), values)
+
+
+def _allows_more(case: Case, after: Case) -> bool:
+    """Whether a part of the order comes to more than it did."""
+    before, now = steps_at_every_weight(case), steps_at_every_weight(after)
+    return len(before) != len(now) or any(map(_is_more, before, now))
+
+
+def _is_more(old: Step, new: Step) -> bool:
+    if any(amount is not None and amount.open_ended for amount in (old.dose, old.rate)):
+        return False  # it had no upper end
+    alike = [figure for unit, figure in FIGURES.items() if unit.endswith("/h") is not old.finite]
+    return any(not no_higher(figure(new), figure(old)) for figure in alike)
+
+
+def equivalent(case: Case) -> str:
+    """mg/h of each rate and mg of each dose, for a pump that wants them; empty where all are written so already, or
+    one is not known.
+    """
+    steps = steps_at_dosing_weight(case)
+    written = [step.dose or step.rate for step in steps]
+    if all(given is None or (given.unit in ("mg", "mg/h") and given.shape != "ratio") for given in written):
+        return ""
+    figures = [
+        (step.mg, "mg") if step.finite and not _is_rate_alone(step) else (step.mg_per_hour, "mg/h") for step in steps
+    ]
+    known = [f"{show(figure)} {unit}" for figure, unit in figures if figure is not None]
+    return ", then ".join(known) if len(known) == len(figures) else ""
+
+
+def _is_rate_alone(step: Step) -> bool:
+    """Whether what is given is written as a rate; the volume beside it is the bag."""
+    return step.rate is not None and (step.dose is None or step.dose.dimension == "volume")
