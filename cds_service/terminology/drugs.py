@@ -31,6 +31,11 @@ class Identity:
     """mg base per mL, from product codes that fix it."""
     codings: tuple[tuple[str, str], ...] = ()
     """The codings that decided."""
+    asked: str | None = None
+    """Why it may be another drug of the family, for the card."""
+    made_for: frozenset[str] = frozenset()
+    """The ways in which its product is given (`nasal`, `injection`), by product code or brand; empty where neither
+    says one."""
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:
@@ -97,30 +102,61 @@ class Names:
         return found
 
 
+def names_of(entry: Mapping[str, Any]) -> list[str]:
+    """All names of an entry of drugs.toml, its brands among them."""
+    return [name for key in ("names", *_FORMS) for name in entry.get(key, ())]
+
+
 class _Drug:
     def __init__(self, entry: dict[str, Any]) -> None:
         self.name: str = entry["name"]
         self.sets: tuple[str, ...] = tuple(entry["sets"])
-        self.words = whole_words(entry["names"])
+        self.words = whole_words(names_of(entry))
         self.animal_words = whole_words(entry.get("veterinary", ()))
+        self.brands = {form: whole_words(entry[form]) for form in _FORMS if form in entry}
 
 
+class _Either:
+    """A name under which two drugs were sold; the first of them is judged."""
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.words = whole_words(entry["names"])
+        self.first, *self.others = entry["drugs"]
+
+
+_FORMS = ("nasal", "injection")
+"""As products.csv names them."""
 _TABLE = tomllib.loads(resources.files(__package__).joinpath("drugs.toml").read_text("utf-8"))
 _DRUGS = tuple(_Drug(entry) for entry in _TABLE["drug"])
+_EITHER = tuple(_Either(entry) for entry in _TABLE["either"])
 _LOOK_ALIKE = whole_words(_TABLE["look_alike"]["names"])
 _NAMES = Vocabulary(
-    {entry["name"]: {"en": [*entry["names"], *entry.get("veterinary", ())]} for entry in _TABLE["drug"]}
+    {entry["name"]: {"en": [*names_of(entry), *entry.get("veterinary", ())]} for entry in _TABLE["drug"]}
+    | {name: {"en": [name]} for entry in _TABLE["either"] for name in entry["names"]}
 )
-_TELLING = telling(name for entry in _TABLE["drug"] for name in (*entry["names"], *entry.get("veterinary", ())))
+_TELLING = telling(
+    name
+    for entry in (*_TABLE["drug"], *_TABLE["either"])
+    for name in (*names_of(entry), *entry.get("veterinary", ()))
+)
 DRUG_SETS = tuple(name for drug in _DRUGS for name in drug.sets)
 SET_OF = {drug.name: drug.sets[0] for drug in _DRUGS}
 """The value set that stands for a drug, however it was recognised."""
 
 
 def named(texts: Iterable[str]) -> tuple[set[str], bool]:
-    """The drugs that `texts` name as whole words, and whether one is an animal product."""
+    """The drugs that `texts` name as whole words, and whether one is an animal product.
+
+    A name that either of two drugs may have stands for the first of them, where nothing else names one.
+    """
+    drugs, veterinary, either = _named(texts)
+    return drugs or {each.first for each in either}, veterinary
+
+
+def _named(texts: Iterable[str]) -> tuple[set[str], bool, list[_Either]]:
     drugs: set[str] = set()
     veterinary = False
+    either: list[_Either] = []
     for text in map(plain, texts):
         if _TELLING.isdisjoint(words_in(text)):
             continue
@@ -131,7 +167,16 @@ def named(texts: Iterable[str]) -> tuple[set[str], bool]:
             if count or animal:
                 drugs.add(drug.name)
             veterinary = veterinary or bool(animal)
-    return drugs, veterinary
+        either += [each for each in _EITHER if each.words.search(rest)]
+    return drugs, veterinary, either
+
+
+def _made_for(drug: str, forms: Iterable[str | None], texts: Iterable[str]) -> frozenset[str]:
+    """By the forms of its product codes and by the brands that its texts name."""
+    brands = next(each.brands for each in _DRUGS if each.name == drug)
+    words = [plain(text) for text in texts]
+    named_forms = (form for form, pattern in brands.items() if any(map(pattern.search, words)))
+    return frozenset(form for form in (*forms, *named_forms) if form is not None)
 
 
 def affirmed(texts: Iterable[str]) -> list[str]:
@@ -148,6 +193,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     coded: dict[str, list[tuple[str, str]]] = {}
     strengths: dict[str, list[Decimal]] = {}
     displays: list[str] = []
+    forms: dict[str, list[str | None]] = {}
     other: str | None = None
     for system, code in codings:
         product = products.find(system, code)
@@ -157,6 +203,7 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
             if member is not None:
                 coded.setdefault(drug.name, []).append((system, code))
                 displays.append(member.display)
+                forms.setdefault(drug.name, []).append(product.form if product else None)
                 strength = member.strength or (product.strength if product else None)
                 if strength is not None:
                     strengths.setdefault(drug.name, []).append(strength)
@@ -164,7 +211,11 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
         else:
             if canonical_system(system) in DRUG_SYSTEMS:
                 other = code
-    by_name, veterinary = named(texts)
+    by_name, veterinary, either = _named(texts)
+    asked = None
+    if either and not (coded or by_name):
+        by_name = {either[0].first}
+        asked = f"the name may mean {either[0].first} or {', '.join(either[0].others)}; judged as {either[0].first}"
     found = [drug.name for drug in _DRUGS if drug.name in coded or drug.name in by_name]
     if not found:
         return None
@@ -180,6 +231,8 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
         disagreement=disagreement,
         strengths=tuple(strengths.get(found[0], ())),
         codings=tuple(coded.get(found[0], ())),
+        asked=asked,
+        made_for=_made_for(found[0], forms.get(found[0], ()), texts),
     )
 
 
