@@ -216,7 +216,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
     return _made(
         setting,
         topic=leading.rule.id,
-        display=texts.by_rule[leading.rule.id].title(book),
+        display=texts.of(leading.rule.id, book.drug).title(book),
         summary=detail.summary(leading, texts, book),
         paragraphs=paragraphs,
         severity=finding.severity,
@@ -224,7 +224,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
         judged=finding.judged,
         stands_for=finding.pairs,
         proposals=finding.proposals,
-        links=_links(texts.by_rule[leading.rule.id]),
+        links=_links(texts.of(leading.rule.id, book.drug)),
     )
 
 
@@ -249,7 +249,7 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
     paragraphs = ["\n".join(lines)]
     paragraphs += _evidence(outcomes, (), setting, setting.book(judged[0]))
     words = setting.texts.words
-    shorts = ", ".join(setting.texts.by_rule[finding.leading.rule.id].short for finding in collapsed)
+    shorts = ", ".join(setting.texts.of(f.leading.rule.id, f.judged[0].drug).short for f in collapsed)
     return _made(
         setting,
         topic=FURTHER_WARNINGS,

@@ -77,7 +77,7 @@ def gaps(
 
 
 def _of_rule(outcome: Outcome, texts: Texts, book: LimitBook) -> Gap:
-    text = texts.by_rule[outcome.rule.id]
+    text = texts.of(outcome.rule.id, book.drug)
     assert outcome.severity is not None
     lines = [
         f"**{as_markdown(detail.summary(outcome, texts, book))}**",

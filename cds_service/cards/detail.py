@@ -19,14 +19,14 @@ def body(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
         site = outcome.condition
         says = texts.words.say("condition-body", reason=site.reason, owner=site.owner, date=str(site.date))
         return as_markdown(says)
-    return texts.by_rule[outcome.rule.id].detail(outcome.tier, outcome.values, book)
+    return texts.of(outcome.rule.id, book.drug).detail(outcome.tier, outcome.values, book)
 
 
 def summary(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
     if outcome.condition is not None:
-        title = texts.by_rule[outcome.rule.id].title(book)
+        title = texts.of(outcome.rule.id, book.drug).title(book)
         return one_line(texts.words.say("condition-summary", title=title, reason=outcome.condition.reason))
-    return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values, book)
+    return texts.of(outcome.rule.id, book.drug).summary(outcome.tier, outcome.values, book)
 
 
 def evidence(
@@ -63,7 +63,7 @@ def evidence(
         _section(words.say("heading-arithmetic"), limited(list(sums), words)),
         _section(words.say("heading-limits"), [_limit(limit, texts, day) for limit in limits.values()]),
         _section(words.say("heading-notes"), limited([*said, *changed, *unread], words)),
-        _sources(outcomes, texts, protocol),
+        _sources(outcomes, texts, protocol, book.drug),
     ]
     return [section for section in sections if section]
 
@@ -88,11 +88,19 @@ def _limit(limit: Limit, texts: Texts, day: date) -> str:
     return as_markdown(line)
 
 
-def _sources(outcomes: Sequence[Outcome], texts: Texts, protocol: Protocol) -> str:
-    """The citations of the rules, and the statements of the two source documents that they carry."""
-    citations = dict.fromkeys(c for outcome in outcomes for c in outcome.rule.citations)
-    statements = dict.fromkeys(k for outcome in outcomes for k in outcome.rule.statements)
-    lines = [as_markdown(protocol.evidence[c].citation) for c in citations if c in protocol.evidence]
+def _sources(outcomes: Sequence[Outcome], texts: Texts, protocol: Protocol, drug: str) -> str:
+    """The citations of the rules, and the statements of the two source documents that they carry.
+
+    On the card of a drug stands nothing that is about another one: the source documents are about the first.
+    """
+    rules = dict.fromkeys(outcome.rule.id for outcome in outcomes)
+    citations = dict.fromkeys(
+        c for rule in rules for c in texts.of(rule, drug).citations or protocol.rules[rule].citations
+    )
+    is_first = drug == protocol.drugs[0]
+    statements = dict.fromkeys(k for outcome in outcomes for k in outcome.rule.statements) if is_first else {}
+    cited = [protocol.evidence[c] for c in citations if c in protocol.evidence]
+    lines = [as_markdown(each.citation) for each in cited if each.drug in (None, drug) or is_first]
     if statements:
         lines.append(as_markdown(texts.words.say("statements", ids=", ".join(statements))))
     return _section(texts.words.say("heading-sources"), lines)

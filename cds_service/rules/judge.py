@@ -8,17 +8,18 @@ from msgspec.structs import replace
 
 from cds_service.deadline import Late
 from cds_service.fhir import outgoing
-from cds_service.orders.proposal import Action, Proposal, deletion
+from cds_service.orders.proposal import Action, Edit, Proposal, SetRepeat, deletion
 from cds_service.orders.route import KINDS
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.filters import parted
 from cds_service.protocol.loader import did_you_mean, each_clause
-from cds_service.protocol.model import STOP_AFTER, Clause, OrderIs, Protocol, Rule, SiteChange
+from cds_service.protocol.model import REPEAT_TO, STOP_AFTER, Clause, OrderIs, Protocol, Rule, SiteChange
 from cds_service.rules import (
     adverse_rules,
     data_rules,
     dose_outcomes,
     duplicate,
+    family,
     midazolam,
     order_rules,
     patient_rules,
@@ -28,6 +29,7 @@ from cds_service.rules import (
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate, evaluate_once
+from cds_service.rules.clauses.ordered import planned_per_week
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.hold import HOLD, hold
@@ -61,7 +63,12 @@ JUDGEMENTS: dict[str, Judgement] = {
 
 
 def check(protocol: Protocol) -> None:
-    """Every rule is judged by something that gets the limits it asks for; its routes exist. Raises ProtocolError."""
+    """Every rule is judged by something that gets the limits it asks for, of the order's drug; its routes exist.
+
+    Raises ProtocolError.
+    """
+    for lack in family.lacking(protocol):
+        raise ProtocolError(f"{protocol.id}: {lack}")
     for rule in protocol.rules.values():
         if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
@@ -73,7 +80,7 @@ def check(protocol: Protocol) -> None:
                 raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
         clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
         for clause in each_clause(clauses):
-            for name in clause.route if isinstance(clause, OrderIs) else ():
+            for name in (*clause.route, *clause.route_other_than) if isinstance(clause, OrderIs) else ():
                 if name not in KINDS:
                     raise ProtocolError(f"{rule.id}: there is no route {name}{did_you_mean(name, KINDS)}")
 
@@ -112,7 +119,7 @@ def _by_code(case: Case, rule: Rule) -> Outcome:
     outcome, proposals = result if isinstance(result, tuple) else (result, [])
     if outcome.status != "fired" or outcome.tier is None:
         return outcome
-    offers = Offers(lambda: (*outcome.proposals, *proposals, *_suggested(case, rule, proposals)))
+    offers = Offers(lambda: (*outcome.proposals, *proposals, *_suggested(case, rule.suggests, proposals)))
     return changed_severity(rule, outcome.tier, case).of(replace(outcome, proposals=offers))
 
 
@@ -137,7 +144,8 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             return replace(silent, filtered=changed.filtered)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
-        offers = Offers(lambda: _suggested(case, rule, []))
+        names = (*tier.suggests, *rule.suggests)
+        offers = Offers(lambda: _suggested(case, names, []))
         return changed.of(replace(outcome, reasons=reasons_of(unknown), proposals=offers, condition=condition))
     if unknown:
         return could_not_tell(rule, order, *reasons_of(unknown))
@@ -192,10 +200,10 @@ def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
     return outcome
 
 
-def _suggested(case: Case, rule: Rule, already: Sequence[Proposal]) -> list[Proposal]:
-    """What a rule's `suggests` names. Products and reasons are made by their rules."""
+def _suggested(case: Case, names: Sequence[str], already: Sequence[Proposal]) -> list[Proposal]:
+    """What a tier and its rule offer. Products and reasons are made by their rules."""
     proposals: list[Proposal] = []
-    for name in rule.suggests:
+    for name in names:
         if name == "delete":
             if not any(p.kind == "delete" for p in already):
                 proposals += deletion(case.order.reference, case.order.name)
@@ -203,11 +211,23 @@ def _suggested(case: Case, rule: Rule, already: Sequence[Proposal]) -> list[Prop
             proposals += lower_rate(case)
         elif name == HOLD:
             proposals += hold(case)
+        elif name.startswith(REPEAT_TO):
+            proposals += _repeated(case, name.removeprefix(REPEAT_TO))
         elif name.startswith(STOP_AFTER):
             proposals += stop_after(case, name.removeprefix(STOP_AFTER))
         else:
             proposals += _services(case, name)
     return proposals
+
+
+def _repeated(case: Case, limit: str) -> list[Proposal]:
+    """As often in a week as a limit says; not where the dose itself is objected to, which is mended first."""
+    most = case.number(limit)
+    too_often = [w.index for w in case.order.written if (each := planned_per_week(w)) is not None and each > most]
+    if dose_outcomes.objects(case):
+        return []
+    edits: list[Edit] = [SetRepeat(index, int(most), 1, "wk") for index in too_often]
+    return order_rules.edited_order(case, "change", edits) if edits else []
 
 
 def _services(case: Case, name: str) -> list[Proposal]:
