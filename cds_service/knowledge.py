@@ -11,7 +11,7 @@ from cds_service.cards.model import Coding
 from cds_service.fhir import queries as query_list
 from cds_service.fhir.queries import Query
 from cds_service.orders.indication import Kinds, Use
-from cds_service.orders.terms import Terms
+from cds_service.orders.terms import Nasal, Terms
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import Limits
 from cds_service.protocol.model import Protocol
@@ -71,8 +71,11 @@ def _terms(protocol: Protocol, limits: Limits) -> Terms:
         name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default)
         for name, known in protocol.indications.items()
     }
-    nasal = protocol.nasal
-    return Terms(kinds, default, nasal.drug, nasal.products, _site_products(protocol, limits))
+    labelled = protocol.nasal
+    book = limits.book(labelled.drug, protocol.date)
+    mg_in = {book.limit(name).unit.removeprefix("mg/"): book.number(name) for name in labelled.counted}
+    nasal = Nasal(labelled.drug, labelled.products, book.number(labelled.strength), mg_in)
+    return Terms(kinds, default, nasal, _site_products(protocol, limits))
 
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:

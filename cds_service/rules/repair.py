@@ -18,7 +18,7 @@ from cds_service.lazy import kept
 from cds_service.orders import words
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import read_steps
-from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
+from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO, Protocol
@@ -63,7 +63,7 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     read = lenient.decode(raw)
     if not isinstance(read.resource, MedicationRequest):
         return None
-    written = read_steps(read.resource, case.valuesets, case.chart.zone)
+    written = read_steps(read.resource, case.valuesets, case.chart.zone, counted=bool(case.order.mg_in))
     draft = dataclasses.replace(case.order.draft, request=read.resource, item=Item(read, raw))
     order = dataclasses.replace(case.order, draft=draft, written=written)
     companions = [order if other is case.order else other for other in case.companions]
@@ -115,6 +115,8 @@ def _lowered(case: Case, amount: Measured, limit: str) -> list[Edit] | None:
     """
     step = amount.step
     if amount.figure:
+        if amount.figure < case.number(limit):
+            return None  # a repair never raises what was ordered
         return _amounts(case, step, given_by(step), case.number(limit) / amount.figure)
     if step.rate is None or not step.rate.open_ended or not step.mg_per_kg_per_hour:
         return None
@@ -158,7 +160,7 @@ def _steps_of_pumps(protocol: Protocol) -> dict[tuple[str, Fraction], str]:
 
 def _measure(unit: str) -> tuple[str, Fraction]:
     """The dimension of a unit, and its factor."""
-    found = units.find(unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
+    found = units.find(unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS, *COUNT_DIMENSIONS)
     return found.dimension, found.factor
 
 
