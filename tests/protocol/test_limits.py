@@ -54,7 +54,6 @@ DOSE: dict[str, tuple[Numbers, str]] = {
     "slip-number-low": (["0.05", "0.99"], "1"),
     "slip-ratio-minute": (["15", "18"], "1"),
     "slip-ratio-hour": (["55", "65"], "1"),
-    "esketamine-factor": ("2", "1"),
 }
 
 CONVENTIONS: dict[str, tuple[Numbers, str]] = {
