@@ -73,7 +73,7 @@ def _terms(protocol: Protocol, limits: Limits) -> Terms:
     }
     labelled = protocol.nasal
     book = limits.book(labelled.drug, protocol.date)
-    mg_in = {book.limit(name).unit.removeprefix("mg/"): book.number(name) for name in labelled.counted}
+    mg_in = {unit: book.number(name) for unit, name in labelled.counted.items()}
     nasal = Nasal(labelled.drug, labelled.products, book.number(labelled.strength), mg_in)
     return Terms(kinds, default, nasal, _site_products(protocol, limits))
 

@@ -223,6 +223,8 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
     yield from _unknown("nasal", "value set", nasal, ())
     yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
+    of_nasal = [protocol.nasal.strength, *protocol.nasal.counted.values()]
+    yield from _unknown("nasal", "limit", of_nasal, protocol.limits)
     for name, use in protocol.uses.items():
         yield from _unknown(name, "limit", [use.session] if use.session else [], protocol.limits)
     for name, indication in protocol.indications.items():

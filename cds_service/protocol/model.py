@@ -443,8 +443,8 @@ class Nasal(Entry, frozen=True, kw_only=True):
     """The value set of the route, as what was given is charted."""
     strength: LimitName
     """In mg/mL."""
-    counted: list[LimitName] = []
-    """mg in one of what it is counted in, such as a device: limits in `mg/{device}`."""
+    counted: dict[str, LimitName] = {}
+    """A unit that it is counted in, such as a device -> the limit that says how many mg are in one."""
 
 
 class Conventions(Entry, frozen=True, kw_only=True):
