@@ -14,7 +14,7 @@ from cds_service.fhir.queries import Query
 from cds_service.folders import KETAMINE
 from cds_service.lazy import cached_property
 from cds_service.orders.indication import Kinds, Use
-from cds_service.orders.terms import Terms
+from cds_service.orders.terms import Nasal, Terms
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import Limits
 from cds_service.protocol.loader import measured_in
@@ -155,14 +155,13 @@ def _terms(protocol: Protocol, limits: Limits) -> Terms:
         name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default)
         for name, known in protocol.indications.items()
     }
-    nasal = protocol.nasal
-    return Terms(
-        kinds,
-        default,
-        nasal.drug if nasal else None,
-        nasal.products if nasal else None,
-        _site_products(protocol, limits),
-    )
+    labelled = protocol.nasal
+    nasal = None
+    if labelled is not None:
+        book = limits.book(labelled.drug, protocol.date)
+        mg_in = {unit: book.number(name) for unit, name in labelled.counted.items()}
+        nasal = Nasal(labelled.drug, labelled.products, book.number(labelled.strength), mg_in)
+    return Terms(kinds, default, nasal, _site_products(protocol, limits))
 
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:

@@ -132,6 +132,11 @@ def dimensions_of(text: str) -> tuple[str, ...]:
     return tuple(unit.dimension for unit in _written(text))
 
 
+def writings_of(*dimensions: str) -> tuple[str, ...]:
+    """The codes and aliases of the dimensions' units."""
+    return tuple(text for text in (*_UNITS, *ALIASES) if is_of(text, *dimensions))
+
+
 def is_of(text: str, *dimensions: str) -> bool:
     """Whether `text` is a unit of one of the dimensions."""
     try:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service import units
+from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS
 from cds_service.units import CANONICAL, DIMENSIONS, Unit, UnknownUnit, UnreadableNumber
 
 TABLE = [unit for entries in units._UNITS.values() for unit in entries]
@@ -88,8 +89,8 @@ def test_no_two_dimensions_share_a_unit_but_those_that_are_named_in_every_look_u
     }
 
 
-OWN_DIMENSIONS = {"thyrotropin"}
-"""Added since: hyperthyroid-untreated has a limit for TSH."""
+OWN_DIMENSIONS = {"thyrotropin", *COUNT_DIMENSIONS}
+"""Added since: hyperthyroid-untreated has a limit for TSH, and the nasal product is counted."""
 OWN_ALIASES = {"mIU/L": "m[IU]/L", "uIU/mL": "u[IU]/mL", "gamma": "ug/kg/min", "γ": "ug/kg/min"}
 
 
@@ -112,7 +113,15 @@ def test_every_alias_of_the_source_is_read(source: dict[str, Any]) -> None:
     wanted = source["aliases"]
     assert {text: units.find(text).code for text in wanted} == wanted
     assert not wanted.keys() & OWN_ALIASES.keys()
-    assert {k: v for k, v in units.ALIASES.items() if k not in wanted} == OWN_ALIASES
+    own = {k: v for k, v in units.ALIASES.items() if k not in wanted and not units.is_of(k, *COUNT_DIMENSIONS)}
+    assert own == OWN_ALIASES
+
+
+@pytest.mark.parametrize(("written", "unit"), [("devices", "{device}"), ("Geräte", "{device}"), ("{actuat}", "{spray}"),
+                                               ("puffs", "{spray}"), ("Sprühstöße", "{spray}")])  # fmt: skip
+def test_devices_and_sprays_are_counted_however_they_are_called(written: str, unit: str) -> None:
+    assert units.find(written).code == unit
+    assert not units.is_of(written, *DOSE_DIMENSIONS), "a count is no amount by itself"
 
 
 def test_everything_that_the_source_refuses_is_refused(source: dict[str, Any]) -> None:

@@ -214,7 +214,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
     return _made(
         setting,
         topic=leading.rule.id,
-        display=texts.by_rule[leading.rule.id].title(book),
+        display=texts.of(leading.rule.id, book.drug).title(book),
         summary=detail.summary(leading, texts, book),
         text=fitted(lines, partial(_rest, texts.words)),
         severity=finding.severity,
@@ -222,7 +222,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
         judged=finding.judged,
         stands_for=finding.pairs,
         proposals=finding.proposals,
-        links=_links(texts.by_rule[leading.rule.id]),
+        links=_links(texts.of(leading.rule.id, book.drug)),
     )
 
 
@@ -237,11 +237,15 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
     judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
     texts, words = setting.texts, setting.texts.words
     lines = [
-        bullet(as_markdown(_said(finding, outcome, setting)), place, texts.by_rule[outcome.rule.id].short)
+        bullet(
+            as_markdown(_said(finding, outcome, setting)),
+            place,
+            texts.of(outcome.rule.id, finding.judged[0].drug).short,
+        )
         for place, finding in enumerate(collapsed)
         for outcome in finding.outcomes
     ]
-    shorts = [texts.by_rule[finding.leading.rule.id].short for finding in collapsed]
+    shorts = [texts.of(finding.leading.rule.id, finding.judged[0].drug).short for finding in collapsed]
     worst = _said(collapsed[0], collapsed[0].leading, setting)
     named = [", ".join([first, *shorts[1:]]) for first in (worst, shorts[0])]
     said = [words.say("further", count=len(collapsed), what=each) for each in named]

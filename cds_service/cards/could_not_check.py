@@ -107,7 +107,7 @@ def _of_lists(
 
 
 def _of_rule(outcome: Outcome, texts: Texts, book: LimitBook) -> Gap:
-    text = texts.by_rule[outcome.rule.id]
+    text = texts.of(outcome.rule.id, book.drug)
     assert outcome.severity is not None
     says = as_markdown(detail.summary(outcome, texts, book))
     found = [escaped(fact.says) for fact in outcome.facts[:MOST_WORDS]]

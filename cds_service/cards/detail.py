@@ -28,14 +28,14 @@ def body(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
         site = outcome.condition
         says = texts.words.say("condition-body", reason=site.reason, owner=site.owner, date=str(site.date))
         return as_markdown(says)
-    return texts.by_rule[outcome.rule.id].detail(outcome.tier, outcome.values, book)
+    return texts.of(outcome.rule.id, book.drug).detail(outcome.tier, outcome.values, book)
 
 
 def summary(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
     if outcome.condition is not None:
-        title = texts.by_rule[outcome.rule.id].title(book)
+        title = texts.of(outcome.rule.id, book.drug).title(book)
         return one_line(texts.words.say("condition-summary", title=title, reason=outcome.condition.reason))
-    return texts.by_rule[outcome.rule.id].summary(outcome.tier, outcome.values, book)
+    return texts.of(outcome.rule.id, book.drug).summary(outcome.tier, outcome.values, book)
 
 
 def lines(
@@ -53,7 +53,9 @@ def lines(
     leading, *others = outcomes
     first, *rest = sentences(body(leading, texts, book)) or [""]
     said = [Line(first, _FIRST, "body"), *(Line(each, _REST, "body") for each in rest)]
-    said += [bullet(as_markdown(summary(o, texts, book)), _NAMED, texts.by_rule[o.rule.id].short) for o in others]
+    said += [
+        bullet(as_markdown(summary(o, texts, book)), _NAMED, texts.of(o.rule.id, book.drug).short) for o in others
+    ]
     said += [Line(each, _FOUND, "sums") for each in sums(outcomes)]
     said += [Line(each, _MORE if place else _FOUND, "facts") for place, each in enumerate(facts(outcomes))]
     said += [Line(each, _READ, "notes") for each in _readings(outcomes, notes, texts, day, names, book)]

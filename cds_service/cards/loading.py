@@ -1,8 +1,9 @@
 """Reads the card texts: the shipped ones, a site's own and those of other languages, each checked before it is used.
 
-A rule's text is `card.md` or `card.LANGUAGE.md` in its folder, the words of all are `words.yaml` or
-`words.LANGUAGE.yaml` in cards/common. A site's own folder `texts` holds `RULE.md`, `RULE.LANGUAGE.md` and words in
-place of them. Whatever is misspelt, holds a number of its own or cannot be filled is refused, so that no card fails
+A rule's text is `card.md` or `card.LANGUAGE.md` in its folder, and `card.DRUG.md` what it says of one drug instead;
+of what such a file leaves out (title, summaries of tiers) the text of all drugs is said. The words of all are
+`words.yaml` or `words.LANGUAGE.yaml` in cards/common. A site's own folder `texts` holds `RULE.md`, `RULE.LANGUAGE.md`
+and words in place of them. Whatever is misspelt, holds a number of its own or cannot be filled is refused, so that no card fails
 at the bedside.
 """
 
@@ -29,6 +30,7 @@ from cds_service.protocol.loader import did_you_mean, limits_read, parse_yaml
 from cds_service.protocol.model import Protocol, Rule
 
 _WORDS = "words"
+_LONGEST_LANGUAGE = 3
 _FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(?:\.(?P<language>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?\.(?P<kind>md|yaml)")
 _OPEN = re.compile(r"(?:number|fraction|fraction-of|times|period|a-period)-\d+(?:/\d+)?|override-[a-z-]+")
 """Words that filters look up, and other languages' words for reasons; a language has as many of them as it needs."""
@@ -83,6 +85,8 @@ class _File:
     path: Path
     language: str
     site: bool
+    drug: str | None = None
+    """The drug of which alone it is said."""
 
     @property
     def shown(self) -> str:
@@ -142,7 +146,7 @@ def _refuse_unnamed(protocol: Protocol, shelf: _Shelf, english: Texts) -> None:
 
 def _words_of_all() -> Iterator[tuple[str, _File]]:
     for path in sorted(COMMON.glob(f"{_WORDS}*.yaml")):
-        yield _WORDS, _File(path, _language(path), site=False)
+        yield _WORDS, _File(path, (*path.name.split(".")[1:-1], ENGLISH)[0], site=False)
 
 
 def _of_rules(protocol: Protocol) -> Iterator[tuple[str, _File]]:
@@ -151,12 +155,11 @@ def _of_rules(protocol: Protocol) -> Iterator[tuple[str, _File]]:
     for rule in protocol.rules.values():
         for folder in map(Path, protocol.folders):
             for path in sorted((folder / rule.id).glob("card*.md")):
-                yield rule.id, _File(path, _language(path), site=folder != shipped)
-
-
-def _language(path: Path) -> str:
-    """`card.md` is English, `card.de.md` German."""
-    return path.name.split(".")[1] if path.name.count(".") > 1 else ENGLISH
+                parts = path.name.split(".")[1:-1]
+                drug = parts.pop(0) if parts and parts[0] in protocol.drugs else None
+                if len(parts) > 1 or any(len(part) > _LONGEST_LANGUAGE for part in parts):
+                    raise TextError(f"{rule.id}: {path.name} names no drug of the protocol and no language")
+                yield rule.id, _File(path, parts[0] if parts else ENGLISH, folder != shipped, drug)
 
 
 def _files(folder: Path, rules: Collection[str]) -> Iterator[tuple[str, _File]]:
@@ -178,11 +181,13 @@ class _Shelf:
     def __init__(self, protocol: Protocol, files: Sequence[tuple[str, _File]], spoken: Texts | None = None) -> None:
         self.protocol = protocol
         self.spoken = spoken
-        self.book = LimitBook(protocol, protocol.drugs[0], protocol.date)
+        self.books = {drug: LimitBook(protocol, drug, protocol.date) for drug in protocol.drugs}
+        self.book = self.books[protocol.drugs[0]]
         self.limits = {name.replace("-", "_"): name for name in protocol.limits if name in self.book}
         self.english = _Language(ENGLISH, self.limits)
-        self._files = files
-        shipped = {name: file for name, file in files if not file.site and file.language == ENGLISH}
+        self._files = [(name, file) for name, file in files if file.drug is None]
+        self._of_drugs = [(name, file) for name, file in files if file.drug is not None]
+        shipped = {name: file for name, file in self._files if not file.site and file.language == ENGLISH}
         words = shipped.pop(_WORDS)
         self.english.entries = {
             key: _compiled(self.english, words, key, word) for key, word in _entries(words).items()
@@ -207,7 +212,25 @@ class _Shelf:
                 by_rule[rule.id] = english.by_rule[rule.id]
             else:
                 raise TextError(f"the rule {rule.id} has no card text card.md")
-        return Texts(by_rule, Words(reader.entries, reader.fixed()), reader.code)
+        by_drug = self._by_drug(reader, by_rule, english)
+        return Texts(by_rule, Words(reader.entries, reader.fixed()), reader.code, by_drug)
+
+    def _by_drug(
+        self, reader: _Language, by_rule: Mapping[str, Text], english: Texts | None
+    ) -> dict[tuple[str, str], Text]:
+        """The texts of one drug alone; a site's text of all drugs stands before a shipped one of a drug."""
+        found: dict[tuple[str, str], Text] = {} if english is None else dict(english.by_drug)
+        sites = {name for name, file in self._files if file.site}
+        for name, file in self._of_drugs:
+            if file.language != reader.code or file.drug is None or (name in sites and not file.site):
+                continue
+            text = _read(name, file, reader, by_rule[name])
+            unknown = [each for each in text.citations if each not in self.protocol.evidence]
+            if unknown:
+                raise TextError(f"{file.shown}: there is no evidence {unknown[0]}")
+            rule, book = self.protocol.rules[name], self.books[file.drug]
+            found[name, file.drug] = _checked(rule, text, self.models.get(name), self, file, book)
+        return found
 
     def _add_words(self, reader: _Language) -> None:
         """The words of a language's own files, the site's last; between them the site's English ones."""
@@ -253,7 +276,9 @@ def _chosen(files: Iterable[_File], code: str) -> _File | None:
 # A rule's text ---------------------------------------------------------------------------------------------------
 
 
-def _checked(rule: Rule, text: Text, model: Text | None, shelf: _Shelf, file: _File) -> Text:
+def _checked(
+    rule: Rule, text: Text, model: Text | None, shelf: _Shelf, file: _File, book: LimitBook | None = None
+) -> Text:
     """The text, with a summary for each tier and filled once for each. Raises TextError.
 
     What a rule fills in is what the shipped English text of it (`model`) reads, and by clauses always `found`.
@@ -269,7 +294,7 @@ def _checked(rule: Rule, text: Text, model: Text | None, shelf: _Shelf, file: _F
     for tier in rule.tiers:
         for how in _ways(text, tier.name):
             given = {**dict.fromkeys(filled, _SAMPLE), "tier": tier.name, **({"how": how} if how else {})}
-            _try(text, model, given, shelf.book, file)
+            _try(text, model, given, book or shelf.book, file)
     return text
 
 
@@ -320,23 +345,31 @@ def _named(text: Text) -> set[str]:
     return {name for wording in (text.heading, text.body, *text.summaries.values()) for name in wording.names}
 
 
-def _read(rule: str, file: _File, reader: _Language) -> Text:
-    """A text file: front matter with title and summary, and the body. Raises TextError."""
+def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -> Text:
+    """A text file: front matter with title and summary, and the body; what it leaves out, `base` says.
+
+    Raises TextError.
+    """
     try:
         post = frontmatter.loads(file.read())
         head: Mapping[str, Any] = post.metadata
-        summary = head["summary"]
+        summary = head["summary"] if base is None else head.get("summary", {})
         summaries = summary if isinstance(summary, dict) else {"": summary}
+        title = head["title"] if base is None else head.get("title")
         text = Text(
             rule=rule,
-            heading=reader.wording(reader.plain, head["title"]),
-            short=head.get("short", head["title"].lower()),
-            summaries={tier: reader.wording(reader.plain, words) for tier, words in summaries.items()},
+            heading=base.heading if base and title is None else reader.wording(reader.plain, str(title)),
+            short=base.short if base and title is None else head.get("short", str(title).lower()),
+            summaries={
+                **(base.summaries if base else {}),
+                **{tier: reader.wording(reader.plain, words) for tier, words in summaries.items()},
+            },
             body=reader.wording(reader.detail, post.content),
             links=tuple((link["label"], link["url"]) for link in head.get("links", ())),
+            citations=tuple(head.get("evidence", ())),
         )
         literals = reader.literals()
-        written = [head["title"], text.short, *summaries.values(), post.content]
+        written = [title or "", text.short, *summaries.values(), post.content]
         numbers = [number for each in written for number in literals.found(each)]
     except KeyError as error:
         raise TextError(f"{file.shown}: has no {error.args[0]}") from error

@@ -113,6 +113,8 @@ class Text:
     summaries: Mapping[str, Wording]
     body: Wording
     links: tuple[tuple[str, str], ...] = ()
+    citations: tuple[str, ...] = ()
+    """Its own sources, in place of the rule's."""
 
     def title(self, book: LimitBook) -> str:
         return self.heading.fill({}, book)
@@ -150,10 +152,17 @@ class Texts:
     """The words of one language, and those of the others."""
 
     by_rule: Mapping[str, Text]
+    """What is said of every drug that has no text of its own."""
     words: Words
     language: str = ENGLISH
+    by_drug: Mapping[tuple[str, str], Text] = field(default_factory=dict)
+    """By rule and drug."""
     others: Mapping[str, Texts] = field(default_factory=dict)
     """By language: what a file of another language says instead."""
+
+    def of(self, rule: str, drug: str) -> Text:
+        """The text of a rule for an order of a drug."""
+        return self.by_drug.get((rule, drug)) or self.by_rule[rule]
 
     def spoken(self, wanted: Iterable[str]) -> Texts:
         """The texts of the first language that there is: `de-CH` finds `de`. English where there is none."""

@@ -23,7 +23,7 @@ from cds_service.fhir.resources import (
 )
 from cds_service.orders import measure, often, text, timing
 from cds_service.orders import route as routes
-from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
+from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.route import Route
 from cds_service.orders.text import AMOUNT, NOTHING, Spoken
 from cds_service.orders.timing import Problem, Repeat
@@ -45,7 +45,8 @@ Path = tuple[str | int, ...]
 class Amount:
     """A dose or a rate. The upper bound is judged; with only a lower one the order is open upwards.
 
-    `value` and `low` are in the dimension's canonical unit (mg, mg/kg, mL, mg/h, mg/kg/h, mL/h, mL/kg/h).
+    `value` and `low` are in the dimension's canonical unit (mg, mg/kg, mL, mg/h, mg/kg/h, mL/h, mL/kg/h); a count
+    is a number of `unit`.
     """
 
     dimension: str
@@ -110,6 +111,7 @@ class _Refused(Exception):
 @dataclass(slots=True)
 class _Reader:
     may_be_zero: bool = False
+    counts: tuple[str, ...] = ()
     problems: list[Problem] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
 
@@ -139,12 +141,19 @@ class _Reader:
         raise _Refused
 
 
-def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: Sequence[str] = ()) -> Written:
-    """The dosage as written, with the order's `notes` beside it.
+def read(
+    dosage: Dosage,
+    index: int,
+    valuesets: ValueSets,
+    zone: tzinfo,
+    notes: Sequence[str] = (),
+    counted: bool = False,
+) -> Written:
+    """The dosage as written, with the order's `notes` beside it; `counted`: of a product of which one is an amount.
 
     Never raises: what cannot be read is in `problems`, what it says in two ways in `contradictions`.
     """
-    reader = _Reader()
+    reader = _Reader(counts=COUNT_DIMENSIONS if counted else ())
     dose, rate, container, rate_refused = _doses_and_rates(list(_entries(dosage)), reader)
     words = _words(dosage, notes, reader)
     in_words = (often.of_doses(each, AMOUNT) for each in words)
@@ -171,7 +180,7 @@ def read(dosage: Dosage, index: int, valuesets: ValueSets, zone: tzinfo, notes: 
         push=route.push or valuesets.member("method_bolus", method) is not None,
         titrate=any(_TITRATION.search(each) for each in words),
         text=dosage.text,
-        said=text.read("; ".join(words), alone=not (dose or rate)),
+        said=text.read("; ".join(words), alone=not (dose or rate), counted=counted),
         at_most=_at_most(dosage.max_dose_per_administration, reader),
         problems=(*reader.problems, *times.problems),
         rate_refused=rate_refused,
@@ -249,7 +258,7 @@ def _doses_and_rates(
         rates = _each(of_types, _rates, reader)
         refused = not rates and len(reader.problems) > before
         rates += tuple(amount for amount in doses if amount.dimension in RATE_DIMENSIONS)
-        doses = tuple(amount for amount in doses if amount.dimension in DOSE_DIMENSIONS)
+        doses = tuple(amount for amount in doses if amount.dimension not in RATE_DIMENSIONS)
         container = any(_is_container(entry.given.dose_quantity) for entry in of_types)
         if container and not (doses or rates or refused):
             reader.problems.append(Problem("doseQuantity", "a container says no amount"))
@@ -277,7 +286,7 @@ def _is_container(given: Quantity | None) -> bool:
 def _doses(entry: _Entry, reader: _Reader) -> list[Amount]:
     """The doses of an entry, including a rate that was written in the place of a dose."""
     given, where = entry.given, _dotted(entry.path)
-    dimensions = (*DOSE_DIMENSIONS, *RATE_DIMENSIONS)
+    dimensions = (*DOSE_DIMENSIONS, *RATE_DIMENSIONS, *reader.counts)
     found = _range(given.dose_range, where + "doseRange", dimensions, (*entry.path, "doseRange"), reader)
     if not _is_container(given.dose_quantity):
         read_here = reader.quantities(given.dose_quantity, where + "doseQuantity", dimensions)
@@ -359,7 +368,7 @@ def _cap(given: Ratio | None, reader: _Reader) -> Cap | None:
         return None
     where = "maxDosePerPeriod"
     try:
-        numerator = reader.largest(given.numerator, f"{where}.numerator", DOSE_DIMENSIONS)
+        numerator = reader.largest(given.numerator, f"{where}.numerator", (*DOSE_DIMENSIONS, *reader.counts))
         denominator = reader.largest(given.denominator, f"{where}.denominator", ("time",))
         if numerator is None or denominator is None:
             reader.refuse(where, "it is not an amount in a time")
@@ -371,7 +380,7 @@ def _cap(given: Ratio | None, reader: _Reader) -> Cap | None:
 def _at_most(given: Quantity | None, reader: _Reader) -> Amount | None:
     where = "maxDosePerAdministration"
     try:
-        quantity = reader.largest(given, where, DOSE_DIMENSIONS)
+        quantity = reader.largest(given, where, (*DOSE_DIMENSIONS, *reader.counts))
     except _Refused:
         return None
     return _amount(quantity, (where,)) if quantity else None

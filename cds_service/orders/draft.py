@@ -26,16 +26,15 @@ from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
 from cds_service.orders.indication import Indication
-from cds_service.orders.route import UNSTATED
-from cds_service.orders.terms import Terms
+from cds_service.orders.route import kinds_named
+from cds_service.orders.terms import Nasal, Terms
 from cds_service.orders.text import states_an_amount
 from cds_service.orders.timing import Problem
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
 
-NASAL = frozenset({"nasal"})
-_MAY_BE_NASAL = NASAL | {UNSTATED}
+_NASAL = frozenset({"nasal"})
 _ENDING = frozenset({"cancelled", "stopped", "completed"})
 MOST_STEPS = 25
 """Of one order: the work of adding doses up grows with the square of their number."""
@@ -98,6 +97,9 @@ class KetamineOrder:
     group: str | None
     faults: tuple[str, ...]
     labelled_nasal: bool
+    """Whether it is the labelled nasal product, by whatever route it is to be given."""
+    mg_in: Mapping[str, Fraction]
+    """mg in one of what the product is counted in; empty where it is not."""
 
     @property
     def request(self) -> MedicationRequest:
@@ -177,30 +179,65 @@ def read(
     assert draft.identity is not None
     request = draft.request
     written = read_steps(request, valuesets, zone)
-    kinds = {w.route.kind for w in written}
-    products = terms.nasal_products
-    product_is_nasal = products is not None and valuesets.member(products, draft.identity.codings) is not None
-    is_nasal = kinds <= _MAY_BE_NASAL if product_is_nasal else bool(kinds) and kinds <= NASAL
+    purpose = indication.read(request, terms.indications, terms.use, valuesets, resolve)
+    strength = concentration.read(draft.description, draft.identity, valuesets, terms.site_products)
+    is_nasal = terms.nasal is not None and _is_labelled(draft, written, purpose, strength, terms.nasal, valuesets)
+    labelled = terms.nasal if is_nasal else None
+    if labelled is not None:
+        written = read_steps(request, valuesets, zone, counted=True)
+        if strength.mg_per_ml is None or strength.by == "name":
+            strength = replace(strength, mg_per_ml=labelled.mg_per_ml, by="code", problem=None)
     return KetamineOrder(
         draft=draft,
         identity=draft.identity,
-        indication=indication.read(request, terms.indications, terms.use, valuesets, resolve),
-        concentration=concentration.read(draft.description, draft.identity, valuesets, terms.site_products),
+        indication=purpose,
+        concentration=strength,
         written=written,
         group=groups.get(_identifier(draft.reference)) or _group_of(request),
         faults=draft.faults,
-        labelled_nasal=draft.identity.drug == terms.nasal_drug and is_nasal,
+        labelled_nasal=labelled is not None,
+        mg_in=labelled.mg_in if labelled is not None else {},
     )
 
 
-def read_steps(request: MedicationRequest, valuesets: ValueSets, zone: tzinfo) -> tuple[Written, ...]:
+def _is_labelled(
+    draft: Draft,
+    written: Sequence[Written],
+    purpose: Indication,
+    strength: Concentration,
+    nasal: Nasal,
+    valuesets: ValueSets,
+) -> bool:
+    """Whether an order is the labelled nasal product: by its code, brand or words, or else as the drug by the nose.
+
+    The drug by the nose is another product where it is an injection by its code, brand or strength, and where all
+    reasons are known and none is one that the product is labelled for.
+    """
+    identity = draft.identity
+    if identity is None or identity.drug != nasal.drug:
+        return False
+    routes_named = frozenset[str]().union(*map(kinds_named, draft.description.all_texts))
+    if valuesets.member(nasal.products, identity.codings) or "nasal" in identity.made_for or routes_named == _NASAL:
+        return True
+    kinds = {each.route.kind for each in written}
+    is_by_nose = bool(kinds) and all(each.route.kind == "nasal" or each.route.named == _NASAL for each in written)
+    is_other = bool(identity.made_for) or strength.mg_per_ml not in (None, nasal.mg_per_ml)
+    is_for_other = bool(purpose.mapped) and not purpose.unmapped and not purpose.in_sessions
+    return is_by_nose and not (is_other or is_for_other)
+
+
+def read_steps(
+    request: MedicationRequest, valuesets: ValueSets, zone: tzinfo, counted: bool = False
+) -> tuple[Written, ...]:
     """The dosage instructions as written; of very many the first, and the last of those says so."""
     given = request.dosage_instruction
     notes = [note.text for note in request.note if note.text]
     if not given and any(states_an_amount(note) for note in notes):
         given = (Dosage(text="; ".join(notes)),)
         notes = []
-    written = tuple(dosage.read(d, i, valuesets, zone, () if i else notes) for i, d in enumerate(given[:MOST_STEPS]))
+    written = tuple(
+        dosage.read(d, i, valuesets, zone, () if i else notes, counted) for i, d in enumerate(given[:MOST_STEPS])
+    )
     if len(given) <= MOST_STEPS:
         return written
     problem = Problem("dosageInstruction", f"only the first {MOST_STEPS} of {len(given)} steps were read")

@@ -11,6 +11,8 @@ from cds_service.fhir.resources import Quantity
 from cds_service.units import Unit
 
 DOSE_DIMENSIONS = ("mass", "mass_per_bodymass", "volume")
+COUNT_DIMENSIONS = tuple(dimension for dimension in units.DIMENSIONS if dimension.startswith("count"))
+"""Of a product of which the protocol says how much is in one."""
 RATE_DIMENSIONS = ("mass_per_time", "mass_per_bodymass_time", "volume_per_time", "volume_per_bodymass_time")
 _UCUM = ("http://unitsofmeasure.org", "https://unitsofmeasure.org", "urn:oid:2.16.840.1.113883.6.8")
 _CONTAINERS = frozenset(

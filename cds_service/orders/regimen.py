@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from cds_service import units
 from cds_service.orders.dosage import Amount, Written
+from cds_service.orders.measure import COUNT_DIMENSIONS
 from cds_service.orders.route import Route
 
 Kind = Literal["bolus", "short", "continuous"]
@@ -95,6 +96,8 @@ class Reading(msgspec.Struct, frozen=True):
     conventions: Conventions
     container_is_dose: bool = False
     """Depression: a volume beside a rate is the dose (over dose / rate), not the bag."""
+    mg_in: Mapping[str, Fraction] = {}
+    """mg in one of each unit that the product is counted in."""
 
 
 def mass(amount: Amount, reading: Reading) -> tuple[Fraction | None, Fraction | None]:
@@ -105,6 +108,10 @@ def mass(amount: Amount, reading: Reading) -> tuple[Fraction | None, Fraction | 
         if reading.mg_per_ml is None:
             return None, None
         value = value * reading.mg_per_ml
+    elif amount.dimension in COUNT_DIMENSIONS:
+        if amount.unit not in reading.mg_in:
+            return None, None
+        value = value * reading.mg_in[amount.unit]
     if "bodymass" in amount.dimension:
         mg = value * given_by if given_by is not None else None
         if given_by == judged_by or mg is None or judged_by is None:

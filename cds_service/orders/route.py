@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from cds_service.fhir.resources import CodeableConcept
@@ -24,6 +24,8 @@ class Route:
     push: bool = False
     """The route's code itself says bolus or push."""
     given: str | None = None
+    named: frozenset[str] = frozenset()
+    """All kinds that its codes and its words name."""
 
 
 _ROUTES = {
@@ -49,23 +51,25 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
     unknown_code = False
     for system, code in concept.codes:
         members = valuesets.members_of(system, code)
-        named = {name for name, (sets, _) in _ROUTES.items() if any(s in members for s in sets)}
-        kinds |= named
-        unknown_code = unknown_code or not named
+        coded = {name for name, (sets, _) in _ROUTES.items() if any(s in members for s in sets)}
+        kinds |= coded
+        unknown_code = unknown_code or not coded
     given = concept.name
+    named = frozenset(kinds.union(*map(kinds_named, concept.words)))
     if not kinds:
         if unknown_code and not concept.words:
             return Route("other", given=given)
-        return _by_words(concept, unknown_code)
+        return replace(_by_words(concept, unknown_code), named=named)
     if len(kinds) > 1:
-        return Route(UNSTATED, f"its codes name two routes ({', '.join(sorted(kinds))})", given=given)
+        return Route(UNSTATED, f"its codes name two routes ({', '.join(sorted(kinds))})", given=given, named=named)
     (kind,) = kinds
     for words in concept.words:
         against = kinds_named(words)
         if against and kind not in against:
-            return Route(UNSTATED, f"its code says {kind}, its words say {', '.join(sorted(against))}", given=given)
+            says = f"its code says {kind}, its words say {', '.join(sorted(against))}"
+            return Route(UNSTATED, says, given=given, named=named)
     push = valuesets.member("route_iv/push", concept.codes) is not None
-    return Route(kind, push=push, given=given)
+    return Route(kind, push=push, given=given, named=named)
 
 
 def _by_words(concept: CodeableConcept, unknown_code: bool) -> Route:

@@ -10,14 +10,24 @@ from cds_service.orders.indication import Kinds, Use
 
 
 @dataclass(frozen=True, slots=True)
+class Nasal:
+    """The labelled nasal product of one drug."""
+
+    drug: str
+    products: str
+    """The value set of its codes."""
+    mg_per_ml: Fraction
+    mg_in: Mapping[str, Fraction]
+    """mg in one of each unit that it is counted in."""
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """`indications` by name; `use` is what an order is judged as where its reasons do not say."""
 
     indications: Mapping[str, Kinds]
     use: Use
-    nasal_drug: str | None
-    """The drug that has a labelled nasal product, if one has …"""
-    nasal_products: str | None
-    """… and the value set of such products."""
+    nasal: Nasal | None
+    """The labelled nasal product of one of the drugs, where one has such a product."""
     site_products: Mapping[tuple[str, str], Fraction]
     """mg of base per mL, by (system, code)."""

@@ -11,7 +11,7 @@ from importlib import resources
 import msgspec
 
 from cds_service import units
-from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
+from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.units import Quantity
 
 _WORDS = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))["words"]
@@ -28,6 +28,7 @@ _UNIT = units.WRITINGS.pattern(
 )
 AMOUNT = re.compile(rf"{_NUMBER}\s*({_UNIT})")
 """A number and what may be a unit of dose, of rate or of strength."""
+_COUNTED = re.compile(rf"(?<![\d.,])(\d{{1,3}})\s*({_one_of(units.writings_of(*COUNT_DIMENSIONS))})(?![^\W_])")
 _LENGTH = _one_of(text for part in ("s", "min", "h", "d") for text in units.WRITINGS.spellings(part))
 _TIME = rf"\s+{_NUMBER}\s*({_LENGTH})(?![^\W_])"
 _OVER = re.compile(rf"\b{_one_of(_WORDS['over'])}{_TIME}", re.IGNORECASE)
@@ -65,10 +66,11 @@ def _number(text: str) -> Fraction:
     return Fraction(f"0{text}" if text.startswith(".") else text)
 
 
-def read(text: str | None, alone: bool = True) -> Spoken:
+def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     """Every dose and rate with a unit of the closed table. Of a range the number before the unit, its upper end.
 
-    Not `alone` but beside a structured dose, what a bag or a vial holds is no dose.
+    Not `alone` but beside a structured dose, what a bag or a vial holds is no dose. `counted`: so many devices are
+    one too.
     """
     if not text:
         return NOTHING
@@ -80,6 +82,8 @@ def read(text: str | None, alone: bool = True) -> Spoken:
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
         (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
+    if counted:
+        doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
     return Spoken(tuple(doses), tuple(rates), _minutes(text))
 
 

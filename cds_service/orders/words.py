@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from cds_service.figures import show
 from cds_service.orders.dosage import Amount, Written
+from cds_service.orders.measure import COUNT_DIMENSIONS
 
 
 def amount(given: Amount) -> str:
@@ -18,6 +19,8 @@ def amount(given: Amount) -> str:
         text = f"from {text}"
     if given.per_minutes is not None:
         return f"{text} {given.unit} per {duration(given.per_minutes)}"
+    if given.dimension in COUNT_DIMENSIONS:
+        return f"{text} {given.unit.strip('{}')}{'' if given.written == 1 else 's'}"
     return f"{text} {given.unit}"
 
 
@@ -28,6 +31,19 @@ def duration(minutes: Fraction) -> str:
         if long_enough and minutes % length == 0:
             return f"{show(minutes / length)} {unit}"
     return f"{show(minutes)} min"
+
+
+_DAY, _WEEK = 1440, 10080
+
+
+def often(interval: Fraction) -> str:
+    """`every 8 h`, `every 2 d`; of whole doses a week that fall on no whole days, `2 times a week`."""
+    per_week = _WEEK / interval
+    if interval == _WEEK:
+        return "once a week"
+    if interval > _DAY and interval % _DAY and per_week.denominator == 1:
+        return f"{show(per_week)} times a week"
+    return f"every {duration(interval)}"
 
 
 def dosage(written: Written) -> str:
@@ -46,7 +62,7 @@ def dosage(written: Written) -> str:
     if written.repeat.in_a_week is not None:
         parts.append(f"{show(written.repeat.in_a_week)} times a week")
     elif written.repeat.interval is not None:
-        parts.append(f"every {duration(written.repeat.interval)}")
+        parts.append(often(written.repeat.interval))
     if written.as_needed:
         parts.append("as needed")
     if written.cap is not None:

@@ -16,6 +16,7 @@ class LimitBook:
     """Limits by id. A drug with a limit of its own gets that one under the general id."""
 
     def __init__(self, protocol: Protocol, drug: str, day: date) -> None:
+        self.drug = drug
         self._limits: dict[str, Limit] = {}
         self._values: dict[str, tuple[Fraction, ...]] = {}
         for name, limit in protocol.limits.items():

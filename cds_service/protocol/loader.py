@@ -294,6 +294,8 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
         nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
         yield from _unknown("nasal", "value set", nasal, ())
         yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
+        of_nasal = [protocol.nasal.strength, *protocol.nasal.counted.values()]
+        yield from _unknown("nasal", "limit", of_nasal, protocol.limits)
     if not protocol.drugs or not protocol.uses:
         yield "it needs a drug, and a use that an order is judged as"
     categories = {rule.category for rule in protocol.rules.values()}
@@ -356,13 +358,15 @@ def _amount_faults(rule: model.Rule, protocol: model.Protocol) -> Iterator[str]:
     """An amount is compared with limits in its own unit, for uses that there are."""
     for amount in _amounts_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes]):
         yield from _unknown(rule.id, "use", amount.use, protocol.uses)
-        compared = [*amount.above, *amount.at_least, *amount.below, *amount.at_most, *amount.doubt_up_to]
+        compared = [
+            *amount.above, *amount.at_least, *amount.below, *amount.at_most, *amount.other_than, *amount.doubt_up_to
+        ]  # fmt: skip
         for name in compared:
             unit = protocol.limits[name].unit if name in protocol.limits else amount.figure
             if unit != amount.figure:
                 yield f"{rule.id}: {name} is in {unit}, and the amount in {amount.figure}"
-        if not (amount.above or amount.at_least or amount.below):
-            yield f"{rule.id}: an amount needs a limit that it is above, at least or below"
+        if not (amount.above or amount.at_least or amount.below or amount.other_than):
+            yield f"{rule.id}: an amount needs a limit that it is above, at least, below or other than"
         starts_together = amount.together and not amount.figure.endswith("/h")
         if (amount.repeats or starts_together) and amount.within is None:
             yield f"{rule.id}: an amount of doses that are added up needs the time within which they start"

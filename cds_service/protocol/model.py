@@ -25,9 +25,11 @@ OFFERS = ("delete", LOWER_RATE, "hold", KEEP_TO_CAP, LOWER_TO_LIMIT)
 STOP_AFTER = "stop-after-"
 """Before the id of a limit: the infusion gets an end."""
 LOWER_TO, SLOW_TO, CAP_TO = "lower-to-", "slow-to-", "cap-to-"
+REPEAT_TO = "repeat-to-"
+"""Before the id of a limit: it is given so many times a week."""
 """Before the id of a limit: what was ordered is brought down to it, given over it, or gets a maximum that keeps the
 worst hour to it. All are tried on the order, so that no other rule of the dose objects."""
-TO_A_LIMIT = (STOP_AFTER, LOWER_TO, SLOW_TO, CAP_TO)
+TO_A_LIMIT = (STOP_AFTER, LOWER_TO, SLOW_TO, CAP_TO, REPEAT_TO)
 
 LimitName = Annotated[str, msgspec.Meta(extra={"names": "limit"})]
 """The id of a limit; what names one says so by its type, so that nothing keeps a list of such fields."""
@@ -169,6 +171,10 @@ class MedicineIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="medici
     """Only when the order's reason is in one of these sets."""
     given: bool = False
     """Only what was given or is running."""
+    in_chart: bool = False
+    """Not what is only drafted in this session."""
+    longer_ago: LimitName | None = None
+    """What was given, and that longer ago than this."""
     at_least: LimitName | None = None
     """So many different ones."""
     only: list[SetName] = []
@@ -246,6 +252,12 @@ class OrderIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="order"):
     """A continuous infusion with an end that lies further off."""
     without_end: bool = False
     """A continuous infusion without an end."""
+    labelled: bool = False
+    """The labelled nasal product, by whatever route."""
+    route_other_than: list[str] = []
+    """Its code or its words name a route that is none of these."""
+    per_week_above: LimitName | None = None
+    """So many doses in seven days are planned, and more."""
     cut_by: LimitName | None = None
     """Its rate is below the running one by at least so many per cent."""
 
@@ -271,6 +283,11 @@ class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount")
     """Kinds of steps; without it, all."""
     use: list[str] = []
     """What the order is judged as; without it, anything."""
+    labelled: bool = False
+    """Of the labelled nasal product, of which no other amount is asked. What follows in sequence is another session.
+    """
+    first: bool = False
+    """Only of what the order begins with, not of a later sequence."""
     session: bool | None = None
     """Only (or all but) finite doses that are no longer than a session of their use."""
     pushed: bool = False
@@ -288,6 +305,8 @@ class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount")
     at_least: list[LimitName] = []
     below: list[LimitName] = []
     at_most: list[LimitName] = []
+    other_than: list[LimitName] = []
+    """None of these."""
     part: LimitName | None = None
     """Only this part of each limit counts, as half of it."""
     push: Literal["timed", "untimed", "any"] = "timed"
@@ -356,6 +375,7 @@ class Rule(
         "cannot_see": "cannot see",
         "limits": "with limits",
         "sets": "with sets",
+        "other_drug": "other drug",
     }.get,
 ):
     """One rule of the catalogue, as its folder's rule.yaml has it."""
@@ -398,6 +418,8 @@ class Rule(
     """Where it is judged."""
     judges: Literal["order", "stop"] = "order"
     """What it judges: an order, or the end of one (a draft that is stopped, cancelled or completed)."""
+    other_drug: bool = False
+    """Its limits are amounts of another medicine than the one that is ordered."""
     cannot_see: list[str] = []
     """In words, what might speak against the finding and is not looked for: the clinician's to weigh, or a site's."""
     site: SiteChange | None = None
@@ -431,13 +453,17 @@ class Use(Entry, frozen=True, kw_only=True):
 
 
 class Nasal(Entry, frozen=True, kw_only=True):
-    """The drug of the family that has a labelled nasal product, which the limits do not judge."""
+    """The drug of the family that has a labelled nasal product, which has rules of its own (`labelled` facts)."""
 
     drug: str
     products: str
     """A value set."""
     route: str
     """The value set of the route, as what was given is charted."""
+    strength: LimitName
+    """In mg/mL."""
+    counted: dict[str, LimitName] = {}
+    """A unit that it is counted in, such as a device -> the limit that says how many mg are in one."""
 
 
 class Conventions(Entry, frozen=True, kw_only=True):
@@ -542,6 +568,8 @@ class Evidence(Entry, frozen=True, kw_only=True):
     status: EvidenceStatus
     """How far what the protocol takes from it is verified."""
     url: str | None = None
+    drug: str | None = None
+    """The one drug that it is about; no card of another drug of the family shows it."""
     read: str
     """What was read of it, and how far it is verified."""
 

@@ -58,6 +58,8 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "medicine.at_least": "({value} different ones or more)",
     "medicine.only": "and all of them in {value}",
     "medicine.single_dose": "as one dose",
+    "medicine.in_chart": "in the chart, not only drafted",
+    "medicine.longer_ago": "given longer ago than {value}",
     "medicine.started_within": "started within {value}",
     "medicine.routes": "by {value}",
     "medicine.reasons": "ordered for {value}",
@@ -88,9 +90,14 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "order.finite_at_most": "for finite doses of at most {value}",
     "order.planned_longer_than": "a continuous infusion planned for more than {value}",
     "order.without_end": "a continuous infusion without an end",
+    "order.labelled": "of the labelled nasal product",
+    "order.route_other_than": "by another route than {value}",
+    "order.per_week_above": "for more than {value}",
     "order.cut_by": "at least {value} below the running rate",
     "amount.of": "of a {value}",
+    "amount.labelled": "of the labelled nasal product",
     "amount.use": "judged as {value}",
+    "amount.first": "with which the order begins",
     "amount.session": {True: "no longer than a session", False: "but for sessions"},
     "amount.pushed": "by push",
     "amount.dose_at_least": "of a dose of {value} or more",
@@ -106,6 +113,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "below": "below {value}",
     "at_most": "at most {value}",
     "at_least": "at least {value}",
+    "other_than": "other than {value}",
 }
 """What a field adds, by `fact.field` or, for all facts, by field."""
 
@@ -121,6 +129,7 @@ _OFFERS_TO_A_LIMIT = {
     model.LOWER_TO: "Change to at most {}",
     model.SLOW_TO: "Give over {}",
     model.CAP_TO: "Add a maximum of {} in an hour",
+    model.REPEAT_TO: "Give {}",
 }
 _KINDS = {"bolus": "bolus", "short": "short infusion", "continuous": "continuous infusion"}
 _FIGURES = {
@@ -136,7 +145,7 @@ _WHICH = {"newest": "newest ", "newest-of-each-code": "newest of each kind of ",
 _ALWAYS_SAID = frozenset({"condition.status"})
 """Qualifiers that are said even where they have their default."""
 _SAID_LAST = ("within", "repeats", "unless_later", "asks", "doubt_up_to")
-_COMPARISONS = ("above", "below", "at_most", "at_least")
+_COMPARISONS = ("above", "below", "at_most", "at_least", "other_than")
 
 
 _JOINED = {model.Any: "any of", model.All: "all of", model.Not: "none of", model.Unless: "unless"}
@@ -257,7 +266,7 @@ class Words:
             return _joined([self._protocol.indications[name].title for name in value], "or")
         if field == "of":
             return _joined([_KINDS[name] for name in value], "or")
-        if field in ("route", "use"):
+        if field in ("route", "route_other_than", "use"):
             return _joined(value, "or")
         return _joined([self.limit(name) for name in value], "or", ", ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 from cds_service.figures import show
@@ -12,7 +13,12 @@ from cds_service.rules.dose_finding import Measured
 
 
 def lines(amount: Measured, mg_per_ml: Fraction | None) -> list[str]:
-    """`35 mL/h x 2 mg/mL = 70 mg/h`, `70 mg/h / 70 kg = 1 mg/kg/h`, and what was added up."""
+    """`35 mL/h x 2 mg/mL = 70 mg/h`, `70 mg/h / 70 kg = 1 mg/kg/h`, and what was added up.
+
+    Of an amount in mg, whatever the weight is: `3 devices = 84 mg`, `2 doses x 56 mg = 112 mg`.
+    """
+    if amount.unit == "mg":
+        return list(dict.fromkeys(_in_mg(amount, mg_per_ml)))
     written = [line for step in amount.steps for line in _step(step, amount.body, mg_per_ml)]
     if amount.how in ("sum", "repeats") and amount.figure is not None:
         parts = [_per_kg(step) for step in amount.steps]
@@ -25,6 +31,20 @@ def lines(amount: Measured, mg_per_ml: Fraction | None) -> list[str]:
             total = " + ".join(show(part) for part in parts if part is not None)
             written.append(f"{total} together = {show(amount.figure)} {amount.unit}")
     return list(dict.fromkeys(written))
+
+
+def _in_mg(amount: Measured, mg_per_ml: Fraction | None) -> Iterator[str]:
+    for step in amount.steps:
+        if step.dose is not None and step.mg is not None and step.dose.unit != "mg":
+            times = f" x {show(mg_per_ml)} mg/mL" if step.dose.dimension == "volume" and mg_per_ml is not None else ""
+            yield f"{words.amount(step.dose)}{times} = {show(step.mg)} mg"
+    parts = [step.mg for step in amount.steps if step.mg]
+    if amount.how != "sum" or amount.figure is None:
+        return
+    if len(parts) == 1:
+        yield f"{show(amount.figure / parts[0])} doses x {show(parts[0])} mg = {show(amount.figure)} mg"
+    else:
+        yield f"{' + '.join(map(show, parts))} mg together = {show(amount.figure)} mg"
 
 
 def _per_kg(step: Step) -> Fraction | None:

@@ -6,7 +6,7 @@ from cds_service.chart.facts import Fact
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import steps_at_dosing_weight
-from cds_service.rules.order_rules import NASAL, fired
+from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 
@@ -15,8 +15,6 @@ from cds_service.rules.reads import asks
 def unreadable_dose(case: Case, rule: Rule) -> Outcome:
     """Words alone, an unknown unit, a contradiction; at order-sign also no dose at all. Never a guess."""
     order = case.order
-    if order.labelled_nasal:
-        return clear(rule, order.reference, NASAL)
     steps = steps_at_dosing_weight(case)
     said = [s for step in steps for s in step.contradictions]
     said += [s for written in order.written if not written.has_amount for s in written.contradictions]

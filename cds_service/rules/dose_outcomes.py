@@ -10,7 +10,8 @@ from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.proposal import REMOVAL
 from cds_service.protocol.limits import listed
-from cds_service.protocol.model import Rule, Severity
+from cds_service.protocol.loader import each_clause
+from cds_service.protocol.model import AmountIs, Rule, Severity
 from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
 from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.changes import Changed, changed_severity
@@ -21,6 +22,7 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.reads import asks
 from cds_service.rules.unit_slip import Slip
 
+NOT_OF_LABEL = "the labelled nasal product has rules of its own"
 _OBJECTIONABLE: tuple[Severity, ...] = ("critical", "warning")
 
 
@@ -68,6 +70,8 @@ def verdict(case: Case) -> DoseVerdict:
     doubts: dict[str, list[Reason]] = {}
     place: dict[str, tuple[int, int]] = {}
     for rule in _rules(case):
+        if case.order.labelled_nasal and not _is_of_label(rule):
+            continue
         findings, doubts[rule.id] = JUDGEMENTS[rule.judge](case, rule)
         every += findings
         if (held := worst(findings, rule)) is not None:
@@ -108,7 +112,11 @@ def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
     """One outcome for each of the dose rules."""
     order = case.order.reference
     if case.order.labelled_nasal:
-        return [clear(rule, order, "labelled nasal esketamine is not judged by these limits") for rule in rules]
+        own = [rule for rule in rules if _is_of_label(rule)]
+        others = [clear(rule, order, NOT_OF_LABEL) for rule in rules if rule not in own]
+        rules = own
+    else:
+        others = []
     result = verdict(case)
     missing = unread_dose(case)
     judged: list[Outcome] = []
@@ -122,7 +130,13 @@ def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
         else:
             reasons = [*result.doubts.get(rule.id, ()), *((missing,) if missing is not None else ())]
             judged.append(could_not_tell(rule, order, *reasons) if reasons else clear(rule, order))
-    return judged
+    return judged + others
+
+
+def _is_of_label(rule: Rule) -> bool:
+    """Whether it asks for an amount of the labelled nasal product."""
+    clauses = each_clause([tier.when for tier in rule.tiers if tier.when is not None])
+    return any(isinstance(clause, AmountIs) and clause.labelled for clause in clauses)
 
 
 def slip(case: Case, rule: Rule) -> Slip | None:
@@ -136,7 +150,7 @@ def _fired(case: Case, rule: Rule, finding: Finding, result: DoseVerdict) -> Out
         status="fired",
         order=case.order.reference,
         tier=finding.tier,
-        facts=weight_facts(case, result.weight),
+        facts=() if case.order.labelled_nasal else weight_facts(case, result.weight),
         values=_values(case, rule.tier(finding.tier).limits, finding.amount),
         limits=tuple(case.limit(name) for name in rule.tier(finding.tier).shown),
         removes=REMOVAL in (*rule.tier(finding.tier).suggests, *rule.suggests),

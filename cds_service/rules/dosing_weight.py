@@ -192,7 +192,7 @@ def _height(case: Case) -> Fraction | None:
 
 
 def reading(case: Case, order: KetamineOrder, body: Body, container_is_dose: bool = False) -> Reading:
-    return Reading(body, order.concentration.mg_per_ml, case.conventions, container_is_dose)
+    return Reading(body, order.concentration.mg_per_ml, case.conventions, container_is_dose, order.mg_in)
 
 
 def steps_at_dosing_weight(case: Case) -> tuple[Step, ...]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from cds_service.deadline import Late
 from cds_service.fhir import outgoing
-from cds_service.orders.proposal import REMOVAL, Action, Proposal
+from cds_service.orders.proposal import REMOVAL, Action, Edit, Proposal, SetRepeat
 from cds_service.orders.route import KINDS
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.filters import parted
@@ -17,6 +17,7 @@ from cds_service.protocol.loader import did_you_mean, each_clause
 from cds_service.protocol.model import (
     LOWER_RATE,
     LOWER_TO_LIMIT,
+    REPEAT_TO,
     STOP_AFTER,
     Clause,
     OrderIs,
@@ -30,6 +31,7 @@ from cds_service.rules import (
     data_rules,
     dose_outcomes,
     duplicate,
+    family,
     midazolam,
     order_rules,
     patient_rules,
@@ -39,6 +41,7 @@ from cds_service.rules import (
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate, evaluate_once
+from cds_service.rules.clauses.ordered import planned_per_week
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.dose_finding import Measured
@@ -74,7 +77,12 @@ JUDGEMENTS: dict[str, Judgement] = {
 
 
 def check(protocol: Protocol) -> None:
-    """Every rule is judged by something that gets the limits it asks for; its routes exist. Raises ProtocolError."""
+    """Every rule is judged by something that gets the limits it asks for, of the order's drug; its routes exist.
+
+    Raises ProtocolError.
+    """
+    for lack in family.lacking(protocol):
+        raise ProtocolError(f"{protocol.id}: {lack}")
     for rule in protocol.rules.values():
         if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
@@ -86,7 +94,7 @@ def check(protocol: Protocol) -> None:
                 raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
         clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
         for clause in each_clause(clauses):
-            for name in clause.route if isinstance(clause, OrderIs) else ():
+            for name in (*clause.route, *clause.route_other_than) if isinstance(clause, OrderIs) else ():
                 if name not in KINDS:
                     raise ProtocolError(f"{rule.id}: there is no route {name}{did_you_mean(name, KINDS)}")
 
@@ -222,11 +230,23 @@ def _suggested(case: Case, rule: Rule, tier: Tier) -> list[Proposal]:
     for name in (*tier.suggests, *rule.suggests):
         if name == HOLD:
             proposals += hold(case)
+        elif name.startswith(REPEAT_TO):
+            proposals += _repeated(case, name.removeprefix(REPEAT_TO))
         elif name.startswith(STOP_AFTER):
             proposals += stop_after(case, name.removeprefix(STOP_AFTER))
         elif name in case.protocol.orderables:
             proposals += _services(case, name)
     return proposals
+
+
+def _repeated(case: Case, limit: str) -> list[Proposal]:
+    """As often in a week as a limit says; not where the dose itself is objected to, which is mended first."""
+    most = case.number(limit)
+    too_often = [w.index for w in case.order.written if (each := planned_per_week(w)) is not None and each > most]
+    if dose_outcomes.objectionable(case):
+        return []
+    edits: list[Edit] = [SetRepeat(index, int(most), 1, "wk") for index in too_often]
+    return order_rules.edited_order(case, "change", edits) if edits else []
 
 
 def _services(case: Case, name: str) -> list[Proposal]:

@@ -111,7 +111,7 @@ def _notes(case: Case, weighed: DosingWeight | None) -> Sequence[Note]:
     notes: list[Note] = []
     if order.identity.by == "name":
         notes.append(Note("by-name", order.name))
-    if order.drug != case.protocol.drugs[0]:
+    if order.drug != case.protocol.drugs[0] and not order.labelled_nasal:
         notes.append(Note("own-limits", order.drug))
     if order.indication.assumed and not order.indication.given:
         notes.append(Note("no-indication"))
@@ -135,6 +135,8 @@ def _doubts(case: Case, weight: DosingWeight | None) -> Sequence[Note]:
         doubts.append(Note("changed-order", changed))
     if order.identity.disagreement is not None:
         doubts.append(Note("disagreement", order.identity.disagreement))
+    if order.identity.asked is not None:
+        doubts.append(Note("which-drug", order.identity.asked))
     if order.identity.veterinary:
         doubts.append(Note("veterinary", order.name))
     if weight is not None and weight.newest is not None and not order.labelled_nasal:

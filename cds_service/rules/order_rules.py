@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from fractions import Fraction
 
 from msgspec.structs import replace
 
@@ -17,6 +16,7 @@ from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
+from cds_service.rules.clauses.ordered import planned_per_week
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
@@ -62,11 +62,13 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
 def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference
+    if case.order.labelled_nasal:
+        return clear(rule, order, NASAL), []
     if not case.order.indication.in_sessions:
         return clear(rule, order, "the order is not for depression"), []
     limits = RuleLimits(case, rule)
     most = limits.number("most")
-    planned = {w.index: _planned_per_week(w) for w in case.order.written}
+    planned = {w.index: planned_per_week(w) for w in case.order.written}
     too_often = {index: per_week for index, per_week in planned.items() if per_week is not None and per_week > most}
     if too_often:
         offered = int(limits.number("offered"))
@@ -83,14 +85,6 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     reasons += undelivered(case.chart, "administrations")
     reasons += unplaced_doses(case, given=True)
     return (could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)), []
-
-
-def _planned_per_week(written: Written) -> Fraction | None:
-    """Doses in seven days; a dose that is given once, or only so many times, counts as so many."""
-    per_week, count = written.repeat.per_week, written.repeat.count
-    if per_week is None:
-        return None
-    return min(per_week, Fraction(count)) if count else per_week
 
 
 def _days_given(case: Case, window: timedelta) -> set[str]:

@@ -18,7 +18,7 @@ from cds_service.lazy import kept
 from cds_service.orders import text, words
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import read_steps
-from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
+from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import FIGURES, MINUTES_PER_HOUR, Step, mass
 from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO, Protocol
@@ -83,7 +83,7 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     read = lenient.decode(raw)
     if not isinstance(read.resource, MedicationRequest):
         return None
-    written = read_steps(read.resource, case.valuesets, case.chart.zone)
+    written = read_steps(read.resource, case.valuesets, case.chart.zone, counted=bool(case.order.mg_in))
     draft = dataclasses.replace(case.order.draft, request=read.resource, item=Item(read, raw))
     order = dataclasses.replace(case.order, draft=draft, written=written)
     companions = [order if other is case.order else other for other in case.companions]
@@ -260,7 +260,7 @@ def _steps_of_pumps(protocol: Protocol) -> dict[tuple[str, Fraction], str]:
 
 def _measure(unit: str) -> tuple[str, Fraction]:
     """The dimension of a unit, and its factor."""
-    found = units.find(unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS)
+    found = units.find(unit, *DOSE_DIMENSIONS, *RATE_DIMENSIONS, *COUNT_DIMENSIONS)
     return found.dimension, found.factor
 
 

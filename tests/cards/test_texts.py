@@ -282,7 +282,7 @@ def test_the_words_of_a_rule_follow_the_limit_of_the_site_and_a_source_keeps_its
 def test_words_name_the_limits_of_the_drug_that_is_ordered(knowledge: Knowledge) -> None:
     text = said(knowledge, {"drug": "esketamine", "rate": "0.3 mg/kg/h"})
     assert "The protocol warns above 0.25 mg/kg/h" in text
-    assert "half of the racemic mg/kg figures" in text
+    assert "limits of its own apply, never those of racemic ketamine" in text
 
 
 def test_the_label_of_a_step_down_follows_its_limit(tmp_path: Path) -> None:

@@ -41,6 +41,24 @@ RULE = """
         sources: []
         status: design
 
+      esketamine-example-per-hour:
+        title: Highest rate in the house (esketamine)
+        unit: mg/h
+        values: {2026-11-20: 15}
+        drug: esketamine
+        stands_for: example-per-hour
+        sources: []
+        status: design
+      esketamine-example-ideal:
+        title: Highest rate on ideal body weight (esketamine)
+        unit: mg/kg/h
+        values: {2026-11-20: 0.2}
+        drug: esketamine
+        stands_for: example-ideal
+        routes: [intravenous]
+        sources: []
+        status: design
+
     facts:
       too much: AMOUNT
     tiers:
@@ -98,6 +116,22 @@ def test_an_ideal_weight_is_the_basis_where_the_amount_says_so(tmp_path: Path) -
     assert ended(knowledge, {"rate": "0.9 mg/kg/h", "route": "oral"}, **heavy).status == "clear"
 
 
+def test_each_drug_of_the_family_is_held_against_its_own_limit_of_the_house(tmp_path: Path) -> None:
+    knowledge = house(tmp_path, PER_HOUR)
+    assert ended(knowledge, {"rate": "16 mg/h", "drug": "esketamine"}).facts[0].says == "16 mg/h"
+    assert ended(knowledge, {"rate": "16 mg/h"}).status == "clear"
+
+
+def test_a_limit_of_the_house_for_one_drug_alone_stops_the_load(tmp_path: Path) -> None:
+    house(tmp_path, PER_HOUR)
+    rule = tmp_path / "rules" / "example-amount" / "rule.yaml"
+    text = rule.read_text("utf-8")
+    begin, end = text.index("  esketamine-example-per-hour:"), text.index("  esketamine-example-ideal:")
+    rule.write_text(text[:begin] + text[end:], "utf-8")
+    with pytest.raises(ProtocolError, match="example-per-hour is read for esketamine, which has none of its own"):
+        load(overlay=str(tmp_path / "overlay.yaml"))
+
+
 def test_a_rule_of_amounts_is_repaired_to_the_limit_it_names(tmp_path: Path) -> None:
     knowledge = house(tmp_path, PER_HOUR, "amounts", "[lower-to-example-per-hour]")
     (offer,) = ended(knowledge, {"rate": "33 mg/h"}).proposals
@@ -119,7 +153,11 @@ def test_a_sum_of_infusions_is_held_against_the_limit(tmp_path: Path) -> None:
             "names the use anlgesic, which does not exist",
         ),
         (PER_HOUR.replace("above", "repeats: true, above"), "clauses", "needs the time within which they start"),
-        (PER_HOUR.replace("above", "at most"), "clauses", "needs a limit that it is above, at least or below"),
+        (
+            PER_HOUR.replace("above", "at most"),
+            "clauses",
+            "needs a limit that it is above, at least, below or other than",
+        ),
     ],
 )
 def test_an_amount_that_cannot_be_compared_stops_the_load(tmp_path: Path, amount: str, judge: str, says: str) -> None:

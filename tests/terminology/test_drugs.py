@@ -49,6 +49,8 @@ def test_every_known_name_names_its_drug(aliases: dict[str, list[str]]) -> None:
         assert named([name]) == ({"ketamine"}, True), name
     for name in aliases["not_ketamine"]:
         assert named([name]) == (set(), False), name
+    for name in aliases["either"]:
+        assert named([name]) == ({"esketamine"}, False), name
 
 
 KETAMINE_TEXTS = [
@@ -68,7 +70,6 @@ KETAMINE_TEXTS = [
     "Ketamin-ratiopharm",
     "Ketamin Inresa 250 mg",
     "Ketaminhydrochlorid 50 mg/ml",
-    "Ketanest 50",
     "Calypsol",
     "cetamina",
     "clorhidrato de ketamina",
@@ -208,6 +209,52 @@ def test_ketamine_is_found_wherever_it_stands_in_a_text(
 ) -> None:
     name = "KETAMINE" if capital else "ketamine"
     assert named([separator.join([*before, name, *after])])[0] == {"ketamine"}
+
+
+# Names that either of two drugs may have
+
+
+@pytest.mark.parametrize("text", ["Ketanest", "KETANEST 25", "Ketanest 50 mg/ml", "Inj. Ketanest"])
+def test_a_name_of_either_drug_is_judged_as_the_first_and_asked(sets: ValueSets, text: str) -> None:
+    identity = identify([], [text], sets)
+    assert identity is not None
+    assert (identity.drug, identity.disagreement) == ("esketamine", None)
+    assert identity.asked == "the name may mean esketamine or ketamine; judged as esketamine"
+
+
+@pytest.mark.parametrize(
+    ("codings", "texts", "drug"),
+    [
+        ([KETAMINE], ["Ketanest"], "ketamine"),
+        ([], ["Ketanest (ketamine)"], "ketamine"),
+        ([(RXNORM, "2119365")], ["Ketanest"], "esketamine"),
+        ([], ["Ketanest", "Ketanest S"], "esketamine"),
+    ],
+)
+def test_where_something_else_says_which_drug_it_is_nothing_is_asked(
+    sets: ValueSets, codings: list[tuple[str, str]], texts: list[str], drug: str
+) -> None:
+    identity = identify(codings, texts, sets)
+    assert identity is not None
+    assert (identity.drug, identity.asked) == (drug, None)
+
+
+@pytest.mark.parametrize(
+    ("codings", "texts", "made_for"),
+    [
+        ([], ["Spravato 28 mg"], {"nasal"}),
+        ([(RXNORM, "2119387")], [], {"nasal"}),
+        ([], ["Ketanest® S 25 mg/ml"], {"injection"}),
+        ([], ["Vesierra"], {"injection"}),
+        ([(RXNORM, "2119365")], ["esketamine"], set()),
+    ],
+)
+def test_a_product_code_or_a_brand_says_how_it_is_given(
+    sets: ValueSets, codings: list[tuple[str, str]], texts: list[str], made_for: set[str]
+) -> None:
+    identity = identify(codings, texts, sets)
+    assert identity is not None
+    assert identity.made_for == made_for
 
 
 # Codes, and codes beside names

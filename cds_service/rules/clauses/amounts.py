@@ -32,7 +32,7 @@ from cds_service.rules.together import Placed, by_route, doses_within, running_t
 
 @evaluates(AmountIs)
 def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
-    if case.order.labelled_nasal:
+    if case.order.labelled_nasal is not clause.labelled:
         return NO
     passed: list[Measured] = []
     doubts: list[Reason] = []
@@ -89,6 +89,7 @@ class _Measure:
         self.clause, self.case, self.here = clause, case, here
         self.is_rate = clause.figure.endswith("/h")
         self.named = (clause.below if clause.figure == MINUTES else ()) or clause.above or clause.at_least
+        self.named = self.named or clause.other_than
 
     def found(self) -> Iterator[Measured | Reason]:
         """The amounts that are past their limit, and why others cannot be told."""
@@ -108,7 +109,8 @@ class _Measure:
         if self.clause.together and (self.clause.repeats or len(self.here.all) > 1):
             everything = [each for each in self.here.all if self._is_of_kind(each.step) and self._is_meant(each.step)]
             for route in by_route(everything):
-                yield from self._running(route) if self.is_rate else self._starting(route)
+                for given in self._sessions(route) if self.clause.labelled else (route,):
+                    yield from self._running(given) if self.is_rate else self._starting(given)
 
     @property
     def is_asked(self) -> bool:
@@ -124,7 +126,17 @@ class _Measure:
             return False
         if clause.session is not None and is_session(step, self.here.use, self.case) is not clause.session:
             return False
+        if clause.first and self._follows(step):
+            return False
         return not clause.pushed or self._is_push(step)
+
+    def _follows(self, step: Step) -> bool:
+        """Whether another part of the order comes before it in sequence."""
+        return (step.written.sequence or 0) > min(each.step.written.sequence or 0 for each in self.here.own)
+
+    def _sessions(self, steps: Sequence[Placed]) -> Iterator[list[Placed]]:
+        for sequence in dict.fromkeys(each.step.written.sequence for each in steps):
+            yield [each for each in steps if each.step.written.sequence == sequence]
 
     def _is_push(self, step: Step) -> bool:
         """Method or route say push, or the stated time is no longer than a bolus."""
@@ -214,7 +226,7 @@ class _Measure:
             name = self._limit(names, step)
             if name is not None and not holds(figure, self._number(name)):
                 return False
-        return True
+        return figure not in map(self.case.number, self.clause.other_than)
 
     def _number(self, limit: str) -> Fraction:
         """A limit, or the part of it that counts here."""

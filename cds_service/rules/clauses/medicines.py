@@ -116,6 +116,8 @@ def _medicine_matches(medicine: Medicine, clause: model.MedicineIs, case: Case) 
         return medicine.given and medicine.status == "in-progress"
     if (clause.given and not medicine.given) or not _is_such(medicine, clause):
         return False
+    if clause.longer_ago is not None and not _is_longer_ago(medicine, clause.longer_ago, case):
+        return False
     if clause.started_within is not None:
         window = case.book.window(clause.started_within, case.now)
         return medicine.start is not None and medicine.start.age(case.now) <= window
@@ -126,8 +128,15 @@ def _medicine_matches(medicine: Medicine, clause: model.MedicineIs, case: Case) 
     return True
 
 
+def _is_longer_ago(medicine: Medicine, limit: str, case: Case) -> bool:
+    window = case.book.window(limit, case.now)
+    return medicine.given and medicine.start is not None and medicine.start.age(case.now) > window
+
+
 def _is_such(medicine: Medicine, clause: model.MedicineIs) -> bool:
-    """By the route and the reason that are asked for."""
+    """By the route and the reason that are asked for, and whether a draft counts."""
+    if clause.in_chart and medicine.drafted:
+        return False
     if clause.routes and not medicine.routes.intersection(clause.routes):
         return False
     return not clause.reasons or in_sets(medicine.reasons, clause.reasons)

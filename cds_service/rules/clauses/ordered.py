@@ -8,6 +8,8 @@ from fractions import Fraction
 
 from cds_service.chart.facts import Fact
 from cds_service.figures import show
+from cds_service.orders.dosage import Written
+from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Step
 from cds_service.protocol import model
 from cds_service.rules.case import Case
@@ -66,6 +68,10 @@ def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdi
         return NO
     if clause.route and not {w.route.kind for w in order.written}.intersection(clause.route):
         return NO
+    if clause.labelled and not order.labelled_nasal:
+        return NO
+    if clause.route_other_than and not _named_routes(order).difference(clause.route_other_than):
+        return NO
     if clause.repeated and not _is_repeated(case):
         return NO
     verdicts = [judged for judged in _of_steps(clause, case) if judged is not None]
@@ -86,6 +92,8 @@ def _of_steps(clause: model.OrderIs, case: Case) -> Iterator[Verdict | None]:
         yield _planned_longer_than(case, clause.planned_longer_than)
     if clause.without_end:
         yield Verdict(any(_has_no_end(step, case) for step in _continuous(case)))
+    if clause.per_week_above is not None:
+        yield _per_week_above(case, clause.per_week_above)
     if clause.cut_by is not None:
         yield _cut_by(case, clause.cut_by)
 
@@ -96,6 +104,30 @@ def _continuous(case: Case) -> list[Step]:
 
 def _is_repeated(case: Case) -> bool:
     return any(w.repeat.interval is not None and w.repeat.count != 1 for w in case.order.written)
+
+
+def _named_routes(order: KetamineOrder) -> set[str]:
+    """The routes of its instructions, and those that words or a second code name beside them."""
+    return {kind for written in order.written for kind in (written.route.kind, *written.route.named)}
+
+
+def _per_week_above(case: Case, limit: str) -> Verdict:
+    most = case.number(limit)
+    planned = [each for written in case.order.written if (each := planned_per_week(written)) is not None]
+    if any(each > most for each in planned):
+        figure = show(max(planned), most)
+        return Verdict(True, (Fact(f"{figure} doses a week are planned", case.order.reference, figure),))
+    if any(written.repeat.unreadable for written in case.order.written):
+        return unknown("dose", "how often it is given cannot be read", "not-placed")
+    return NO
+
+
+def planned_per_week(written: Written) -> Fraction | None:
+    """Doses in seven days; a dose that is given once, or only so many times, counts as so many."""
+    per_week, count = written.repeat.per_week, written.repeat.count
+    if per_week is None:
+        return None
+    return min(per_week, Fraction(count)) if count else per_week
 
 
 def _finite_at_most(case: Case, limit: str) -> Verdict:
