@@ -264,6 +264,7 @@ def _case(
         protocol=knowledge.protocol,
         limits=knowledge.limits,
         valuesets=knowledge.valuesets,
+        terms=knowledge.terms,
         signing=signing,
         viewing=viewing,
         _of_patient=of_patient[order.drug],

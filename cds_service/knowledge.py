@@ -19,6 +19,7 @@ from cds_service.protocol.overlay import load_with_overlay, texts_beside
 from cds_service.rules import judge
 from cds_service.terminology import valuesets as terminology
 from cds_service.terminology.valuesets import ValueSets
+from cds_service.terminology.vocabulary import Vocabulary
 
 TOPIC_SYSTEM = "https://ketamine-cds.github.io/fhir/CodeSystem/rules"
 _OVERRIDE_SYSTEM = "http://terminology.hl7.org/CodeSystem/non-adherence-reason-codes"
@@ -68,11 +69,12 @@ def _terms(protocol: Protocol, limits: Limits) -> Terms:
     uses = {name: Use(name, use.alone, use.session, use.volume_is_dose) for name, use in protocol.uses.items()}
     default = next(iter(uses.values()))
     kinds = {
-        name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default)
+        name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default, known.usual_rate)
         for name, known in protocol.indications.items()
     }
     nasal = protocol.nasal
-    return Terms(kinds, default, nasal.drug, nasal.products, _site_products(protocol, limits))
+    words = Vocabulary({name: known.words for name, known in protocol.indications.items() if known.words})
+    return Terms(kinds, words, default, nasal.drug, nasal.products, _site_products(protocol, limits))
 
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:

@@ -25,7 +25,7 @@ from cds_service.lazy import cached_property
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
-from cds_service.orders.indication import Indication
+from cds_service.orders.indication import MOST_STEPS, Indication
 from cds_service.orders.route import UNSTATED
 from cds_service.orders.terms import Terms
 from cds_service.orders.text import states_an_amount
@@ -37,8 +37,6 @@ from cds_service.terminology.valuesets import ValueSets
 NASAL = frozenset({"nasal"})
 _MAY_BE_NASAL = NASAL | {UNSTATED}
 _ENDING = frozenset({"cancelled", "stopped", "completed"})
-MOST_STEPS = 25
-"""Of one order: the work of adding doses up grows with the square of their number."""
 _NEVER_JUDGED = _ENDING | {"entered-in-error"}
 
 
@@ -178,7 +176,7 @@ def read(
     return KetamineOrder(
         draft=draft,
         identity=draft.identity,
-        indication=indication.read(request, terms.indications, terms.use, valuesets, resolve),
+        indication=indication.read(request, terms.indications, terms.use, terms.words, valuesets, resolve),
         concentration=concentration.read(draft.description, draft.identity, valuesets, terms.site_products),
         written=written,
         group=groups.get(_identifier(draft.reference)) or _group_of(request),

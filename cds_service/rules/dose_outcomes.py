@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cds_service.chart.facts import Fact, on
 from cds_service.deadline import Late
 from cds_service.figures import show
 from cds_service.orders import words
+from cds_service.orders.indication import Use
 from cds_service.orders.proposal import Action, Proposal, SetAmount, deletion
+from cds_service.orders.regimen import Body
 from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule, Severity
 from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
@@ -165,6 +167,7 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str
         "ordered": words.regimen(case.order.written),
         "arithmetic": "\n".join(lines),
         "how": amount.how,
+        "judged_as": case.protocol.uses[amount.use].title if amount.use else "",
         "unit": amount.unit,
         "count": str(len(amount.steps)),
     }
@@ -244,6 +247,26 @@ def _objections(case: Case) -> Sequence[Finding]:
         if severity in _OBJECTIONABLE:
             found.append((_OBJECTIONABLE.index(severity), finding))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
+
+
+def passed_at(case: Case, body: Body) -> str | None:
+    """The limit of a critical finding of the dose if the patient had these weights; None where there is none."""
+    for finding in _objections(replace(case, body=body)):
+        if _changed(case, finding.rule, finding.tier).severity == "critical" and finding.amount.limit is not None:
+            return finding.amount.limit
+    return None
+
+
+def severity_as(case: Case, use: Use) -> Severity | None:
+    """The worst objection of the rules of the dose if the order were for this use; None where they have none."""
+    is_default = use.name == next(iter(case.protocol.uses))
+    named = () if is_default else (use,)
+    indication = replace(case.order.indication, uses=(use,), named=named, is_default=is_default)
+    order = replace(case.order, indication=indication)
+    companions = [order if other is case.order else other for other in case.companions]
+    after = replace(case, order=order, companions=companions)
+    objections = _objections(after)
+    return _changed(after, objections[0].rule, objections[0].tier).severity if objections else None
 
 
 def _proposals(case: Case, result: DoseVerdict) -> dict[str, list[Proposal]]:

@@ -1,4 +1,4 @@
-"""Rows 13 and 18-22: how often, what for, in which strength and by which route."""
+"""Rows 13 and 20-22: how often, in which strength and by which route."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from cds_service.chart.facts import Fact
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.dosage import Written
-from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetReason, SetRepeat
+from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetRepeat
 from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
-from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
+from cds_service.rules.dosing_weight import steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, with_edits
@@ -101,53 +101,6 @@ def _days_given(case: Case, window: timedelta) -> set[str]:
         and medicine.start is not None
         and medicine.start.age(case.now) <= window
     }
-
-
-# Rows 18 and 19 -------------------------------------------------------------------------------------------------
-
-
-@asks()
-def procedural(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
-    if not case.order.indication.alone:
-        return clear(rule, case.order.reference), []
-    return fired(case, rule, rule.tiers[0].name), []
-
-
-@asks("bodySize", "patient", limits=("above", "up to", "shortest", "longest"))
-def indication_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
-    """Nothing says what the order is for; it matters most where the verdict would change."""
-    if case.order.indication.given:
-        return clear(rule, case.order.reference), []
-    tier = (
-        "verdict-depends"
-        if not case.order.labelled_nasal and _verdict_depends(case, RuleLimits(case, rule))
-        else "none"
-    )
-    choices = [case.protocol.orderables[name] for name in rule.suggests if name in case.protocol.orderables]
-    proposals = [
-        proposal
-        for choice in choices
-        for proposal in edited_order(
-            case,
-            "indication",
-            [SetReason([(c.system, c.code, c.display) for c in choice.codings], choice.title)],
-            label=choice.label,
-        )
-    ]
-    return fired(case, rule, tier), proposals
-
-
-def _verdict_depends(case: Case, limits: RuleLimits) -> bool:
-    low, high = limits.number("above"), limits.number("up to")
-    shortest, longest = limits.number("shortest"), limits.number("longest")
-    return any(
-        step.finite
-        and step.mg_per_kg is not None
-        and step.minutes is not None
-        and low < step.mg_per_kg <= high
-        and shortest <= step.minutes < longest
-        for step in steps_at_every_weight(case)
-    )
 
 
 # Rows 20 and 21 -------------------------------------------------------------------------------------------------

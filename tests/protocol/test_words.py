@@ -28,7 +28,9 @@ SAMPLES: dict[str, Any] = {
         "amount": (["bolus"], ["short"]),
     },
     "use": (["analgesic"], ["depression"]),
+    "judged_as": (["analgesic"], ["depression"]),
     "context": (["obstetric"], ["pain", "depression"]),
+    "only_indication": (["pain"], ["depression"]),
     "indication": (["pain"], ["depression"]),
     "route": (["oral"], ["nasal", "oral"]),
     "unless_later": {

@@ -52,6 +52,10 @@ def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdi
     order = case.order
     if clause.indication and not order.indication.all.intersection(clause.indication):
         return NO
+    if clause.only_indication and not order.indication.is_only(clause.only_indication):
+        return NO
+    if clause.judged_as and not {use.name for use in order.indication.uses}.intersection(clause.judged_as):
+        return NO
     if clause.analgesic and not order.indication.is_default:
         return NO
     if clause.context and not order.indication.contexts.intersection(clause.context):
