@@ -250,9 +250,10 @@ def _objections(case: Case) -> Sequence[Finding]:
 
 
 def passed_at(case: Case, body: Body) -> str | None:
-    """The limit of a critical finding of the dose if the patient had these weights; None where there is none."""
+    """The limit (mg/kg, mg/kg/h) that is critically passed if the patient had these weights; None where none is."""
     for finding in _objections(replace(case, body=body)):
-        if _changed(case, finding.rule, finding.tier).severity == "critical" and finding.amount.limit is not None:
+        is_critical = _changed(case, finding.rule, finding.tier).severity == "critical"
+        if is_critical and finding.amount.unit.startswith("mg/kg") and finding.amount.limit is not None:
             return finding.amount.limit
     return None
 

@@ -169,13 +169,17 @@ _NEVER = ("intrathecal-epidural-perineural", "intra-arterial")
 _IN_PROTOCOL = ("intravenous", "intraosseous")
 
 
-@asks("bodySize", "patient")
+@asks("bodySize", "patient", limits=("strength",))
 def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A route that the protocol's limits do not cover, or one that cannot be read."""
     order = case.order
     if order.labelled_nasal:
         return clear(rule, order.reference, NASAL), []
+    strong = RuleLimits(case, rule)
+    limited = {name for limit in case.protocol.limits.values() for name in limit.routes}
+    mg_per_ml, most = order.concentration.mg_per_ml, strong.number("strength")
     tiers: dict[str, tuple[str, str]] = {}
+    figures: dict[str, str] = {}
     kinds = {step.written.index: step.kind for step in steps_at_dosing_weight(case)}
     for written in order.written:
         given = written.route
@@ -186,10 +190,14 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         elif given.kind == "subcutaneous":
             injected = kinds.get(written.index) in ("bolus", "short")
             tiers.setdefault("subcutaneous-injection" if injected else "subcutaneous-infusion", (given.kind, ""))
+        elif given.kind in strong.limit("strength").routes and mg_per_ml is not None and mg_per_ml > most:
+            figures = {"figure": show(mg_per_ml, most), "limit": show(most)}
+            tiers.setdefault("topical-strong", (given.kind, ""))
         elif given.kind not in (*_IN_PROTOCOL, "unstated"):
-            tiers.setdefault("other", (given.given or given.kind, ""))
+            is_judged = given.kind in limited and kinds.get(written.index) != "continuous"
+            tiers.setdefault("own-limits" if is_judged else "other", (given.given or given.kind, ""))
     for tier in rule.tiers:
         if tier.name in tiers:
             given_as, why = tiers[tier.name]
-            return fired(case, rule, tier.name, route=given_as, why=why), []
+            return fired(case, rule, tier.name, route=given_as, why=why, **figures), []
     return clear(rule, order.reference), []

@@ -88,7 +88,8 @@ def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
 def edits_for(case: Case, finding: Finding) -> list[Edit] | None:
     """What brings one finding within its limit, by what its tier or its rule suggests; None where nothing does."""
     step = finding.amount.step
-    if finding.amount.how in ("sum", "repeats") or step.spoken or step.contradictions:
+    is_of_several = finding.amount.how == "repeats" or (finding.amount.how == "sum" and len(finding.amount.steps) > 1)
+    if is_of_several or step.spoken or step.contradictions:
         return None
     rule = case.protocol.rules[finding.rule]
     tried = (_suggested(case, finding.amount, name) for name in (*rule.tier(finding.tier).suggests, *rule.suggests))
