@@ -279,6 +279,7 @@ def _case(
         protocol=part.protocol,
         limits=part.limits,
         valuesets=knowledge.valuesets,
+        terms=part.terms,
         signing=signing,
         viewing=viewing,
         _of_patient=of_patient[order.drug],

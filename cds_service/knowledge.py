@@ -23,6 +23,7 @@ from cds_service.protocol.overlay import load_protocols, texts_beside
 from cds_service.rules import judge
 from cds_service.terminology import valuesets as terminology
 from cds_service.terminology.valuesets import ValueSet, ValueSets
+from cds_service.terminology.vocabulary import Vocabulary
 
 TOPIC_SYSTEM = "https://ketamine-cds.github.io/fhir/CodeSystem/rules"
 
@@ -152,7 +153,7 @@ def _terms(protocol: Protocol, limits: Limits) -> Terms:
     uses = {name: Use(name, use.alone, use.session, use.volume_is_dose) for name, use in protocol.uses.items()}
     default = next(iter(uses.values()))
     kinds = {
-        name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default)
+        name: Kinds(known.sets, known.order_sets, uses[known.use] if known.use else default, known.usual_rate)
         for name, known in protocol.indications.items()
     }
     labelled = protocol.nasal
@@ -161,7 +162,8 @@ def _terms(protocol: Protocol, limits: Limits) -> Terms:
         book = limits.book(labelled.drug, protocol.date)
         mg_in = {unit: book.number(name) for unit, name in labelled.counted.items()}
         nasal = Nasal(labelled.drug, labelled.products, book.number(labelled.strength), mg_in)
-    return Terms(kinds, default, nasal, _site_products(protocol, limits))
+    words = Vocabulary({name: known.words for name, known in protocol.indications.items() if known.words})
+    return Terms(kinds, words, default, nasal, _site_products(protocol, limits))
 
 
 def _site_products(protocol: Protocol, limits: Limits) -> dict[tuple[str, str], Fraction]:

@@ -25,7 +25,7 @@ from cds_service.lazy import cached_property
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
-from cds_service.orders.indication import Indication
+from cds_service.orders.indication import MOST_STEPS, Indication
 from cds_service.orders.route import kinds_named
 from cds_service.orders.terms import Nasal, Terms
 from cds_service.orders.text import states_an_amount
@@ -36,8 +36,6 @@ from cds_service.terminology.valuesets import ValueSets
 
 _NASAL = frozenset({"nasal"})
 _ENDING = frozenset({"cancelled", "stopped", "completed"})
-MOST_STEPS = 25
-"""Of one order: the work of adding doses up grows with the square of their number."""
 _NEVER_JUDGED = _ENDING | {"entered-in-error"}
 
 
@@ -179,7 +177,7 @@ def read(
     assert draft.identity is not None
     request = draft.request
     written = read_steps(request, valuesets, zone)
-    purpose = indication.read(request, terms.indications, terms.use, valuesets, resolve)
+    purpose = indication.read(request, terms.indications, terms.use, terms.words, valuesets, resolve)
     strength = concentration.read(draft.description, draft.identity, valuesets, terms.site_products)
     is_nasal = terms.nasal is not None and _is_labelled(draft, written, purpose, strength, terms.nasal, valuesets)
     labelled = terms.nasal if is_nasal else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cds_service.fhir.resources import (
@@ -14,11 +14,19 @@ from cds_service.fhir.resources import (
 )
 from cds_service.lazy import cached_property
 from cds_service.terminology.valuesets import ValueSets
+from cds_service.terminology.vocabulary import Vocabulary
+
+MOST_STEPS = 25
+"""Of one order: the work of adding doses up grows with the square of their number."""
+_LONGEST_TEXT = 2_000
+"""Characters of a note or an instruction that are looked through for a reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What an order is judged as: `alone` as nothing else; `session` is the limit (min) of its own finite doses."""
+    """What an order is judged as: `alone` as such uses and nothing else; `session` is the limit (min) of its own
+    finite doses.
+    """
 
     name: str
     alone: bool = False
@@ -28,11 +36,15 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """The value sets and order sets that stand for one indication, and its use; the protocol says which."""
+    """The value sets and order sets that stand for one indication, and its use; the protocol says which.
+
+    `usual_rate` is the limit up to which a rate occurs there.
+    """
 
     sets: Sequence[str]
     order_sets: Sequence[str]
     use: Use
+    usual_rate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,10 @@ class Indication:
     mapped: tuple[frozenset[str], ...] = ()
     unmapped: tuple[str, ...] = ()
     """Reasons in none of the sets, in their own words."""
+    in_words: frozenset[str] = frozenset()
+    """The indications that words alone name, where no code does."""
+    said: str = ""
+    """Those words."""
     contexts: frozenset[str] = frozenset()
     """Indications that the order's order set stands for."""
     named: tuple[Use, ...] = ()
@@ -58,8 +74,13 @@ class Indication:
 
     @cached_property
     def alone(self) -> bool:
-        """Judged as one use and nothing else: the order set says so, or every mapped reason does."""
+        """Judged by none of the limits of pain or depression: the order set says so, or every mapped reason does."""
         return any(use.alone for use in self.uses)
+
+    def is_only(self, indications: Collection[str]) -> bool:
+        """Whether every reason that is known, and its order set if it has one, is one of these indications."""
+        known = [*self.mapped, *([self.contexts] if self.contexts else [])]
+        return bool(known) and not self.unmapped and all(kinds.intersection(indications) for kinds in known)
 
     @cached_property
     def in_sessions(self) -> bool:
@@ -82,10 +103,11 @@ def _uses(
     use_of = {name: known.use for name, known in indications.items()}
     found = {use_of[name] for name in contexts.union(*mapped)} - {default}
     named = tuple(dict.fromkeys(use for use in use_of.values() if use in found))
-    for use in named:
-        own = {name for name, of in use_of.items() if of == use}
-        if use.alone and (own & contexts or (mapped and all(kinds <= own for kinds in mapped))):
-            return named, (use,), False
+    alone = {name for name, use in use_of.items() if use.alone}
+    if alone & contexts:
+        return named, tuple(use for use in named if use in {use_of[name] for name in alone & contexts}), False
+    if mapped and all(kinds <= alone for kinds in mapped):
+        return named, named, False
     beside = tuple(use for use in named if not use.alone)
     of_others = {name for name, use in use_of.items() if use in beside}
     if not beside or any(kinds - of_others for kinds in (*mapped, contexts)):
@@ -93,16 +115,34 @@ def _uses(
     return named, beside, False
 
 
+def _instructions(order: MedicationRequest) -> Iterator[str]:
+    """What is written beside the dose, each text once and none of an unreasonable length."""
+    texts = [note.text for note in order.note]
+    for dosage in order.dosage_instruction[:MOST_STEPS]:
+        given = (dosage.additional_instruction, dosage.as_needed_codeable_concept)
+        concepts = [*given[0], *([given[1]] if given[1] is not None else [])]
+        texts += [dosage.text, dosage.patient_instruction, *(each for concept in concepts for each in concept.words)]
+    for text in dict.fromkeys(texts):
+        if text:
+            yield text[:_LONGEST_TEXT]
+
+
 def read(
     order: MedicationRequest,
     indications: Mapping[str, Kinds],
     default: Use,
+    words: Vocabulary,
     valuesets: ValueSets,
     resolve: Callable[[Reference | None], Resource | None],
 ) -> Indication:
-    """The indication of an order from reasonCode, reasonReference and the order set it came from."""
+    """The indication of an order from reasonCode, reasonReference and the order set it came from.
+
+    A reason that no code tells is taken by its words, and an order without a reason by those of its instructions and
+    notes; `in_words` says so.
+    """
     mapped: list[frozenset[str]] = []
     unmapped: list[str] = []
+    spoken: dict[str, frozenset[str]] = {}
     concepts: list[CodeableConcept] = [c for c in order.reason_code if c.codes or c.words]
     for reference in order.reason_reference:
         reason = resolve(reference)
@@ -117,17 +157,26 @@ def read(
             for name, known in indications.items()
             if any(valuesets.member(value_set, codes) for value_set in known.sets)
         )
+        if not kinds:
+            kinds = frozenset[str]().union(*(words.asking(each) or () for each in concept.words))
+            if kinds:
+                spoken[concept.name or ""] = kinds
         if kinds:
             mapped.append(kinds)
         else:
             unmapped.append(concept.name or "a reason without words")
     order_sets = {*order.instantiates_canonical, *order.instantiates_uri}
     contexts = frozenset(name for name, known in indications.items() if order_sets.intersection(known.order_sets))
+    if not (concepts or contexts):
+        spoken = {text: asked for text in _instructions(order) if (asked := words.asking(text))}
+        mapped += spoken.values()
     named, uses, is_default = _uses(mapped, contexts, indications, default)
     return Indication(
         given=bool(concepts or contexts),
         mapped=tuple(mapped),
         unmapped=tuple(unmapped),
+        in_words=frozenset[str]().union(*spoken.values()),
+        said="; ".join(spoken),
         contexts=contexts,
         named=named,
         uses=uses,

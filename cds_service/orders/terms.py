@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cds_service.orders.indication import Kinds, Use
+from cds_service.terminology.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Terms:
     """`indications` by name; `use` is what an order is judged as where its reasons do not say."""
 
     indications: Mapping[str, Kinds]
+    words: Vocabulary
+    """What clinicians write for them where there is no code."""
     use: Use
     nasal: Nasal | None
     """The labelled nasal product of one of the drugs, where one has such a product."""

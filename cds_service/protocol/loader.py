@@ -279,6 +279,7 @@ def check(protocol: model.Protocol, valuesets: ValueSets) -> None:
 def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     for limit in protocol.limits.values():
         yield from _limit_faults(limit)
+        yield from _unknown(limit.id, "use", limit.uses, protocol.uses)
         yield from _unknown(
             limit.id, "source", limit.sources, [*protocol.statements, *protocol.conflicts, *protocol.evidence]
         )
@@ -305,6 +306,7 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
         yield from _unknown(name, "limit", named, protocol.limits)
     for name, indication in protocol.indications.items():
         yield from _unknown(name, "use", [indication.use] if indication.use else [], protocol.uses)
+        yield from _unknown(name, "limit", [indication.usual_rate] if indication.usual_rate else [], protocol.limits)
         yield from _set_faults(name, indication.sets, valuesets)
     for key, statement in protocol.statements.items():
         if not (statement.rules or statement.limits or statement.cards or statement.why_not):
@@ -414,7 +416,7 @@ def indications_read(protocol: model.Protocol) -> set[str]:
         name
         for clause in each_clause(clauses)
         if isinstance(clause, model.OrderIs)
-        for name in (*clause.indication, *clause.context)
+        for name in (*clause.indication, *clause.only_indication, *clause.context)
     }
 
 
@@ -444,7 +446,9 @@ def _clause_faults(owner: str, clauses: Iterable[model.Clause], protocol: model.
     """Clauses that can never hold, or always do: an unknown indication, or nothing that is asked."""
     for clause in each_clause(clauses):
         if isinstance(clause, model.OrderIs):
-            yield from _unknown(owner, "indication", [*clause.indication, *clause.context], protocol.indications)
+            indications = [*clause.indication, *clause.only_indication, *clause.context]
+            yield from _unknown(owner, "indication", indications, protocol.indications)
+            yield from _unknown(owner, "use", clause.judged_as, protocol.uses)
         fact = clause.__struct_config__.tag
         if isinstance(clause, model.OrderIs | model.PatientIs | model.ExposureIs) and clause == type(clause)():
             yield f"{owner}: a clause {{fact: {fact}}} that asks nothing"

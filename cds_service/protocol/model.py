@@ -64,6 +64,8 @@ class Limit(Entry, frozen=True, kw_only=True):
     status: EvidenceStatus
     indication: str | None = None
     routes: list[str] = []
+    uses: list[str] = []
+    """What the order is judged as, where it applies; without it, anything."""
     drug: str | None = None
     stands_for: str | None = None
     """The limit whose place this one takes for `drug`."""
@@ -229,6 +231,10 @@ class OrderIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="order"):
     indication: list[str] = []
     analgesic: bool = False
     """Judged as an analgesic: every indication but depression, none and unknown ones too, outside procedures."""
+    only_indication: list[str] = []
+    """Every reason that is known is one of these indications, and so is its order set."""
+    judged_as: list[str] = []
+    """Judged as one of these uses."""
     context: list[str] = []
     ingredient: list[SetName] = []
     reason: list[SetName] = []
@@ -273,9 +279,9 @@ class MonitoringIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="moni
 class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount"):
     """An amount of what is ordered, at every weight that may be the patient's, compared with a limit for its route.
 
-    Where several limits are named, the one counts that applies to the route of the step; a step by a route that
-    none of them applies to is not meant. What cannot be computed leaves it untold, and so does a dose in words alone
-    that passes: words only raise.
+    Where several limits are named, the one counts that applies to the route of the step and to what the order is
+    judged as; a step that none of them applies to is not meant. What cannot be computed leaves it untold, and so does
+    a dose in words alone that passes: words only raise.
     """
 
     figure: Literal["mg", "mg/kg", "mg/h", "mg/kg/h", "min"]
@@ -294,7 +300,10 @@ class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount")
     """Only pushes: said so, or stated to take no longer than a bolus."""
     dose_at_least: LimitName | None = None
     """Only steps of at least this dose (mg/kg)."""
-    weight: Literal["dosing", "ideal"] = "dosing"
+    route: list[str] = []
+    """Only steps by one of these routes."""
+    weight: Literal["dosing", "ideal", "none"] = "dosing"
+    """`none`: only where no weight can be used."""
     together: bool = False
     """Also what is given together by one route: infusions that can run at the same time, doses that start
     `within`."""
@@ -443,8 +452,10 @@ class Usual(Entry, frozen=True, kw_only=True):
 class Use(Entry, frozen=True, kw_only=True):
     """What an order may be judged as."""
 
+    title: str
+    """As cards name it."""
     alone: bool = False
-    """As nothing else, where the order set says so or every reason that is known does."""
+    """As this and other such uses alone, where the order set says so or every reason that is known does."""
     session: str | None = None
     """A finite dose up to this is a session, which has limits of its own; a longer one is judged by its rate."""
     volume_is_dose: bool = False
@@ -505,9 +516,13 @@ class Indication(Entry, frozen=True, kw_only=True):
 
     title: str
     sets: list[str]
+    words: dict[str, list[str]] = {}
+    """What clinicians write for it, by language; under `not`, what looks like it. Read where no code says more."""
     order_sets: list[str] = []
     use: str | None = None
     """What the order is then judged as, by its name in `Protocol.uses`; without it, as the first of them."""
+    usual_rate: str | None = None
+    """The limit up to which a rate occurs there, so that its number is no slip of units."""
 
 
 class OrderableCoding(Entry, frozen=True, kw_only=True):

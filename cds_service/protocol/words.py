@@ -76,6 +76,8 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "allergy.asks": "({value} cannot be told)",
     "monitoring.seen": "or for any of them, or the client is known to send such orders",
     "order.indication": "for {value}",
+    "order.only_indication": "for {value} and nothing else",
+    "order.judged_as": "judged as {value}",
     "order.analgesic": "judged as an analgesic",
     "order.context": "from an order set of the kind “{value}”",
     "order.ingredient": "of a product with {value}",
@@ -101,7 +103,8 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "amount.session": {True: "no longer than a session", False: "but for sessions"},
     "amount.pushed": "by push",
     "amount.dose_at_least": "of a dose of {value} or more",
-    "amount.weight": {"dosing": "", "ideal": "on ideal body weight"},
+    "amount.route": "by the route {value}",
+    "amount.weight": {"dosing": "", "ideal": "on ideal body weight", "none": "without a usable weight"},
     "amount.together": "alone or together",
     "amount.within": "with what starts within {value}",
     "amount.repeats": "its repeats added up",
@@ -262,11 +265,13 @@ class Words:
             return self.sets(value)
         if field == "unless_later":
             return _joined([self._part(part) for part in value], "and")
-        if field in ("indication", "context"):
+        if field in ("indication", "only_indication", "context"):
             return _joined([self._protocol.indications[name].title for name in value], "or")
         if field == "of":
             return _joined([_KINDS[name] for name in value], "or")
-        if field in ("route", "route_other_than", "use"):
+        if field in ("use", "judged_as"):
+            return _joined([self._protocol.uses[name].title for name in value], "or")
+        if field in ("route", "route_other_than"):
             return _joined(value, "or")
         return _joined([self.limit(name) for name in value], "or", ", ")
 

@@ -13,7 +13,8 @@ from cds_service.chart.chart import Chart
 from cds_service.deadline import Deadline
 from cds_service.lazy import cached_property
 from cds_service.orders.draft import KetamineOrder
-from cds_service.orders.regimen import Conventions
+from cds_service.orders.regimen import Body, Conventions
+from cds_service.orders.terms import Terms
 from cds_service.protocol.limits import LimitBook, Limits
 from cds_service.protocol.model import Hook, Limit, Protocol, Rule
 from cds_service.terminology.drugs import Identity
@@ -34,12 +35,15 @@ class Case:
     protocol: Protocol
     limits: Limits
     valuesets: ValueSets
+    terms: Terms
     signing: bool
     """order-sign: the order must be complete. At order-select a dose may still be missing."""
     viewing: bool = False
     """patient-view: the order is the one that is running."""
     stopping: bool = False
     """The order is a draft that ends one."""
+    body: Body | None = None
+    """Judged at these weights in place of the patient's."""
     _once: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_patient: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """All orders of a drug share it, and so do changed copies of a case."""

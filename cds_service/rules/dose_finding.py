@@ -77,7 +77,7 @@ def is_session(step: Step, use: Use, case: Case) -> bool:
 @once
 def views(case: Case) -> tuple[View, ...]:
     """The order at every weight that may be the patient's, for each of its uses. Raises Late."""
-    return views_at(case, dosing_weight(case).bodies)
+    return views_at(case, dosing_weight(case).bodies if case.body is None else [case.body])
 
 
 def views_at(case: Case, bodies: Sequence[Body]) -> tuple[View, ...]:

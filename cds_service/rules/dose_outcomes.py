@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cds_service.chart.facts import Fact, on
 from cds_service.figures import show
 from cds_service.orders import words
+from cds_service.orders.indication import Use
 from cds_service.orders.proposal import REMOVAL
+from cds_service.orders.regimen import Body
 from cds_service.protocol.limits import listed
 from cds_service.protocol.loader import each_clause
 from cds_service.protocol.model import AmountIs, Rule, Severity
@@ -172,6 +174,7 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str
         "ordered": words.regimen(case.order.written),
         "arithmetic": "\n".join(lines),
         "how": amount.how,
+        "judged_as": case.protocol.uses[amount.use].title if amount.use else "",
         "unit": amount.unit,
         "count": str(len(amount.steps)),
     }
@@ -250,3 +253,24 @@ def objectionable(case: Case) -> Sequence[Finding]:
         if severity in _OBJECTIONABLE:
             found.append((_OBJECTIONABLE.index(severity), finding))
     return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
+
+
+def passed_at(case: Case, body: Body) -> str | None:
+    """The limit (mg/kg, mg/kg/h) that is critically passed if the patient had these weights; None where none is."""
+    for finding in objectionable(replace(case, body=body)):
+        is_critical = _changed(case, finding.rule, finding.tier).severity == "critical"
+        if is_critical and finding.amount.unit.startswith("mg/kg") and finding.amount.limit is not None:
+            return finding.amount.limit
+    return None
+
+
+def severity_as(case: Case, use: Use) -> Severity | None:
+    """The worst objection of the rules of the dose if the order were for this use; None where they have none."""
+    is_default = use.name == next(iter(case.protocol.uses))
+    named = () if is_default else (use,)
+    indication = replace(case.order.indication, uses=(use,), named=named, is_default=is_default)
+    order = replace(case.order, indication=indication)
+    companions = [order if other is case.order else other for other in case.companions]
+    after = replace(case, order=order, companions=companions)
+    objections = objectionable(after)
+    return _changed(after, objections[0].rule, objections[0].tier).severity if objections else None

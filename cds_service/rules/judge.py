@@ -36,6 +36,7 @@ from cds_service.rules import (
     order_rules,
     patient_rules,
     reads,
+    reason,
     weight_rules,
 )
 from cds_service.rules.case import Case
@@ -56,8 +57,7 @@ Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
 
 JUDGEMENTS: dict[str, Judgement] = {
     "frequency": order_rules.frequency,
-    "one-use-alone": order_rules.procedural,
-    "indication": order_rules.indication_missing,
+    "indication": reason.judge,
     "undiluted": order_rules.undiluted,
     "concentration": order_rules.concentration_missing,
     "route": order_rules.route,

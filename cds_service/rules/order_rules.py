@@ -1,4 +1,4 @@
-"""Rows 13 and 18-22: how often, what for, in which strength and by which route."""
+"""Rows 13 and 20-22: how often, in which strength and by which route."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cds_service.chart.facts import Fact
 from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.orders.dosage import Written
-from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetReason, SetRepeat
+from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetRepeat
 from cds_service.protocol.limits import listed
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.clauses.ordered import planned_per_week
-from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
+from cds_service.rules.dosing_weight import steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, with_edits
@@ -99,53 +99,6 @@ def _days_given(case: Case, window: timedelta) -> set[str]:
     }
 
 
-# Rows 18 and 19 -------------------------------------------------------------------------------------------------
-
-
-@asks()
-def procedural(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
-    if not case.order.indication.alone:
-        return clear(rule, case.order.reference), []
-    return fired(case, rule, rule.tiers[0].name), []
-
-
-@asks("bodySize", "patient", limits=("above", "up to", "shortest", "longest"))
-def indication_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
-    """Nothing says what the order is for; it matters most where the verdict would change."""
-    if case.order.indication.given:
-        return clear(rule, case.order.reference), []
-    tier = (
-        "verdict-depends"
-        if not case.order.labelled_nasal and _verdict_depends(case, RuleLimits(case, rule))
-        else "none"
-    )
-    choices = [case.protocol.orderables[name] for name in rule.suggests if name in case.protocol.orderables]
-    proposals = [
-        proposal
-        for choice in choices
-        for proposal in edited_order(
-            case,
-            "indication",
-            [SetReason([(c.system, c.code, c.display) for c in choice.codings], choice.title)],
-            label=choice.label,
-        )
-    ]
-    return fired(case, rule, tier), proposals
-
-
-def _verdict_depends(case: Case, limits: RuleLimits) -> bool:
-    low, high = limits.number("above"), limits.number("up to")
-    shortest, longest = limits.number("shortest"), limits.number("longest")
-    return any(
-        step.finite
-        and step.mg_per_kg is not None
-        and step.minutes is not None
-        and low < step.mg_per_kg <= high
-        and shortest <= step.minutes < longest
-        for step in steps_at_every_weight(case)
-    )
-
-
 # Rows 20 and 21 -------------------------------------------------------------------------------------------------
 
 
@@ -222,13 +175,17 @@ _NEVER = ("intrathecal-epidural-perineural", "intra-arterial")
 _IN_PROTOCOL = ("intravenous", "intraosseous")
 
 
-@asks("bodySize", "patient")
+@asks("bodySize", "patient", limits=("strength",))
 def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A route that the protocol's limits do not cover, or one that cannot be read."""
     order = case.order
     if order.labelled_nasal:
         return clear(rule, order.reference, NASAL), []
+    strong = RuleLimits(case, rule)
+    limited = {name for limit in case.protocol.limits.values() for name in limit.routes}
+    mg_per_ml, most = order.concentration.mg_per_ml, strong.number("strength")
     tiers: dict[str, tuple[str, str]] = {}
+    figures: dict[str, str] = {}
     kinds = {step.written.index: step.kind for step in steps_at_dosing_weight(case)}
     for written in order.written:
         given = written.route
@@ -239,10 +196,14 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         elif given.kind == "subcutaneous":
             injected = kinds.get(written.index) in ("bolus", "short")
             tiers.setdefault("subcutaneous-injection" if injected else "subcutaneous-infusion", (given.kind, ""))
+        elif given.kind in strong.limit("strength").routes and mg_per_ml is not None and mg_per_ml > most:
+            figures = {"figure": show(mg_per_ml, most), "limit": show(most)}
+            tiers.setdefault("topical-strong", (given.kind, ""))
         elif given.kind not in (*_IN_PROTOCOL, "unstated"):
-            tiers.setdefault("other", (given.given or given.kind, ""))
+            is_judged = given.kind in limited and kinds.get(written.index) != "continuous"
+            tiers.setdefault("own-limits" if is_judged else "other", (given.given or given.kind, ""))
     for tier in rule.tiers:
         if tier.name in tiers:
             given_as, why = tiers[tier.name]
-            return fired(case, rule, tier.name, route=given_as, why=why), []
+            return fired(case, rule, tier.name, route=given_as, why=why, **figures), []
     return clear(rule, order.reference), []

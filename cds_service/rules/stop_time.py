@@ -10,9 +10,13 @@ from cds_service.rules.order_rules import edited_order
 
 
 def stop_after(case: Case, limit: str) -> list[Proposal]:
-    """The order with an end at so many hours. None where a finite dose would then run at another rate."""
+    """The order with an end at so many hours. None where a finite dose would then run at another rate, and none of
+    several infusions that follow each other: an end of each would not end them all.
+    """
     infusions = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
     if not infusions or any(step.dose is not None or step.written.minutes is not None for step in infusions):
+        return []
+    if len({(step.written.sequence, step.written.start) for step in infusions}) > 1:
         return []
     hours = case.number(limit)
     edits: list[Edit] = [SetEnd(step.written.index, hours) for step in infusions]

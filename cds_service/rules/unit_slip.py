@@ -21,6 +21,16 @@ _SAME_AS_MG_PER_KG_PER_H = ("mg/kg/h", "mg/(kg.h)", "mg.kg-1.h-1")
 _IN_MICROGRAMS = ("ug/kg/min", "ug/(kg.min)", "ug/kg/h")
 
 
+def _usual_rate(case: Case, limits: RuleLimits) -> Fraction:
+    """The rate (mg/kg/h) up to which a number is right for what the order is for: of several reasons, the least."""
+    indication, known = case.order.indication, case.terms.indications
+    reasons = [*indication.mapped, *([indication.contexts] if indication.contexts else [])]
+    if indication.unmapped or not reasons:
+        reasons.append(frozenset())
+    names = [[known[name].usual_rate or limits.id("rate above") for name in kinds] for kinds in reasons]
+    return min(max(map(case.number, each or [limits.id("rate above")])) for each in names)
+
+
 @dataclass(frozen=True, slots=True)
 class Slip:
     """`meant` is the unit that the number would fit; None where only the ratio to the rate before looks odd."""
@@ -43,6 +53,7 @@ def slips(case: Case, rule: Rule) -> Iterator[Slip]:
     """The continuous steps whose number looks like a slip of units."""
     limits, body = RuleLimits(case, rule), dosing_weight(case).bodies[0]
     before = previous_rate(case, body)
+    usual = _usual_rate(case, limits)
     for step in steps_as(case, body, False):
         rate, amount = step.mg_per_kg_per_hour, step.rate
         if step.kind != "continuous" or amount is None:
@@ -52,7 +63,7 @@ def slips(case: Case, rule: Rule) -> Iterator[Slip]:
         ratio = before.times(step) if before is not None else None
         if before is not None and before.running and ratio is not None and ratio < 1:
             continue  # a step down is meant
-        if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate is not None and rate > limits.number("rate above"):
+        if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate is not None and rate > usual:
             low, high = limits.numbers("number high")
             if low <= amount.written <= high:
                 yield Slip("fits-ug-per-kg-per-min", step, amount, IN_UG_PER_KG_PER_MIN)

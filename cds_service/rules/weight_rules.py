@@ -11,7 +11,7 @@ from cds_service.figures import show
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule
 from cds_service.rules.case import Case, RuleLimits
-from cds_service.rules.dose_outcomes import verdict
+from cds_service.rules.dose_outcomes import passed_at, verdict
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
 from cds_service.rules.order_rules import NASAL, fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
@@ -62,6 +62,8 @@ def at_any_weight(case: Case, limits: RuleLimits) -> tuple[bool, dict[str, str]]
             values["limit"] = show(limit)
             values["passes_below"] = _passes_below(limits, step)
         dangerous = dangerous or (routed and figure > limit and not case.order.indication.alone)
+    if values and not dangerous and (passed := passed_at(case, Body.of(heaviest))) is not None:
+        return True, values | {"limit": show(case.number(passed))}
     return dangerous, values
 
 

@@ -45,7 +45,12 @@ def _indication(knowledge: Knowledge, **elements: Any) -> Indication:
     resolve = {"Condition/c1": None}
     terms, valuesets = knowledge.terms, knowledge.valuesets
     return indication.read(
-        order(**elements), terms.indications, terms.use, valuesets, lambda r: resolve.get(str(r and r.reference))
+        order(**elements),
+        terms.indications,
+        terms.use,
+        terms.words,
+        valuesets,
+        lambda r: resolve.get(str(r and r.reference)),
     )
 
 

@@ -726,7 +726,9 @@ OWN_GROUPS = {
     "dx_cystitis_gu",
     "dx_intracranial_mass_or_injury",
     "esketamine_drug",
+    "ind_anaesthesia_sedation",
     "ind_pain",
+    "ind_status",
     "obs_thyroid",
     "route_iv",
     "rx_nmda_antagonists",
@@ -743,6 +745,27 @@ OWN_CODES = {
             "will-monitor",
         )
     ),
+    *(
+        ("ind_anaesthesia_sedation", SNOMED, code, "code")
+        for code in (
+            "112798008",
+            "241689008",
+            "182682004",
+            "429161001",
+            "232678001",
+            "232679009",
+            "232682004",
+            "304341005",
+            "447996002",
+            "72641008",
+        )
+    ),
+    ("ind_anaesthesia_sedation", ICD_10, "R45.1", "branch"),
+    *(("ind_status", SNOMED, code, "code") for code in ("4386001", "57546000", "13973009")),
+    *(("ind_status", ICD_10, code, "branch") for code in ("G41", "J46")),
+    ("ind_status", ICD_10_CM, "J98.01", "branch"),
+    *(("ind_mood", ICD_10, code, "branch") for code in ("F32", "F33")),
+    *(("loc_type", SNOMED, code, "code") for code in ("225746001", "225738002")),
     ("dx_cystitis_gu", ICD_10_CM, "N30.0", "branch"),
     ("dx_cystitis_gu", ICD_10_CM, "N30.4", "branch"),
     *(

@@ -37,7 +37,7 @@ def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
     passed: list[Measured] = []
     doubts: list[Reason] = []
     try:
-        seen = views(case) if clause.weight == "dosing" else views_at(case, _ideal(case))
+        seen = _seen(clause, case)
     except _NoIdealWeight as error:
         is_asked = any(_Measure(clause, case, here).is_asked for here in views(case))
         return Verdict(None, reasons=(error.reason,)) if is_asked else NO
@@ -52,6 +52,13 @@ def _(clause: AmountIs, case: Case, since: datetime | None = None) -> Verdict:
     if unread := unread_dose(case):
         doubts.append(unread)
     return Verdict(None, reasons=tuple(dict.fromkeys(doubts))) if doubts else NO
+
+
+def _seen(clause: AmountIs, case: Case) -> Sequence[View]:
+    """The order at the weights that the clause asks for. Raises _NoIdealWeight."""
+    if clause.weight == "ideal":
+        return views_at(case, _ideal(case))
+    return [here for here in views(case) if clause.weight == "dosing" or here.body.judged_by is None]
 
 
 def _fact(passed: Sequence[Measured], case: Case) -> Fact:
@@ -122,7 +129,7 @@ class _Measure:
 
     def _is_meant(self, step: Step) -> bool:
         clause = self.clause
-        if self._limit(self.named, step) is None:
+        if self._limit(self.named, step) is None or (clause.route and step.route.kind not in clause.route):
             return False
         if clause.session is not None and is_session(step, self.here.use, self.case) is not clause.session:
             return False
@@ -146,10 +153,11 @@ class _Measure:
         return not self.clause.of or step.kind in self.clause.of
 
     def _limit(self, names: Sequence[str], step: Step) -> str | None:
-        """The limit that applies to the route of a step."""
+        """The limit that applies to the route of a step and to what the order is judged as."""
         for name in names:
-            routes = self.case.limit(name).routes
-            if not routes or step.route.kind in routes:
+            limit = self.case.limit(name)
+            of_route = not limit.routes or step.route.kind in limit.routes
+            if of_route and (not limit.uses or self.here.use.name in limit.uses):
                 return name
         return None
 

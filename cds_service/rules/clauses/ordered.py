@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
 
@@ -53,6 +53,10 @@ def _not_on_record(case: Case, key: str, says: str) -> Verdict:
 def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdict:
     order = case.order
     if clause.indication and not order.indication.all.intersection(clause.indication):
+        return NO
+    if clause.only_indication and not order.indication.is_only(clause.only_indication):
+        return NO
+    if clause.judged_as and not {use.name for use in order.indication.uses}.intersection(clause.judged_as):
         return NO
     if clause.analgesic and not order.indication.is_default:
         return NO
@@ -142,16 +146,36 @@ def _finite_at_most(case: Case, limit: str) -> Verdict:
 
 
 def _planned_longer_than(case: Case, limit: str) -> Verdict:
-    """The end that is written: of the step, of its bounds, or of the supply."""
+    """The end that is written: of the step, of its bounds, or of the supply; steps one after the other add up."""
     most = case.book.minutes(limit)
-    longest = max((end for step in _continuous(case) if (end := _planned_minutes(step, case))), default=None)
+    steps = _continuous(case)
+    ends = [end for step in steps if (end := _planned_minutes(step, case))]
+    longest = max([*ends, *_in_turn(steps)], default=None)
     if longest is None or longest <= most:
         return NO
     return Verdict(True, (Fact(f"planned for {show(longest / 60)} h", case.order.reference, show(longest / 60)),))
 
 
+def _in_turn(steps: Sequence[Step]) -> Iterator[Fraction]:
+    """How long the steps with an end of their own run from the first to the last: by their dates, by their order."""
+    own = [(step, end) for step in steps if (end := _own_minutes(step)) is not None]
+    dated = [(start, end) for step, end in own if (start := step.written.start) is not None]
+    if dated:
+        first = min(start for start, _ in dated)
+        yield max(Fraction(round((start - first).total_seconds()), 60) + end for start, end in dated)
+    if len(dated) < len(own):
+        longest: dict[int | None, Fraction] = {}
+        for step, end in own:
+            longest[step.written.sequence] = max(end, longest.get(step.written.sequence, end))
+        yield sum(longest.values(), Fraction(0))
+
+
+def _own_minutes(step: Step) -> Fraction | None:
+    return step.minutes if step.finite and step.minutes is not None else step.written.bounds_minutes
+
+
 def _planned_minutes(step: Step, case: Case) -> Fraction | None:
-    ends = (step.minutes if step.finite else None, step.written.bounds_minutes, case.order.supply_minutes)
+    ends = (_own_minutes(step), case.order.supply_minutes)
     return next((end for end in ends if end is not None), None)
 
 

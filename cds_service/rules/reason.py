@@ -1,0 +1,116 @@
+"""Row 19: what an order is for, where nothing, words alone or an unknown code say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cds_service.chart.facts import Fact
+from cds_service.orders.indication import Use
+from cds_service.orders.proposal import Proposal, SetReason
+from cds_service.protocol.model import SEVERITIES, Orderable, Rule, Severity
+from cds_service.rules.case import Case, RuleLimits
+from cds_service.rules.dose_outcomes import severity_as
+from cds_service.rules.dosing_weight import steps_at_every_weight
+from cds_service.rules.order_rules import edited_order, fired
+from cds_service.rules.outcome import Outcome, clear
+from cds_service.rules.reads import asks
+
+_Verdicts = dict[Use, Severity | None]
+"""What the rules of the dose would say of the order if it were for this; None: it is within its limits."""
+
+
+@asks("bodySize", "patient", limits=("above", "up to", "shortest", "longest"))
+def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """Nothing that is coded says what the order is for; it matters most where the verdict would change."""
+    indication = case.order.indication
+    if indication.in_words:
+        return _in_words(case, rule)
+    if not indication.assumed:
+        return clear(rule, case.order.reference), []
+    if indication.given:
+        return _unknown(case, rule)
+    depends = not case.order.labelled_nasal and _verdict_depends(case, RuleLimits(case, rule))
+    tier = "verdict-depends" if depends else "none"
+    return fired(case, rule, tier), _offers(case, rule, tier)
+
+
+def _in_words(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """Words name an indication: it is judged as that, and held against what it would be as pain."""
+    indication, named = case.order.indication, case.terms.indications
+    default = case.terms.use
+    uses = dict.fromkeys((default, *(known.use for name, known in named.items() if name in indication.in_words)))
+    if list(uses) == [default]:
+        return clear(rule, case.order.reference), []
+    verdicts = {use: severity_as(case, use) for use in uses}
+    tier = "words-depend" if len(set(verdicts.values())) > 1 else "words"
+    outcome = fired(case, rule, tier, Fact(indication.said), **_named(case, verdicts))
+    return outcome, _offers(case, rule, tier, uses)
+
+
+def _unknown(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+    """A reason in no list was judged as pain; where that objects, it may be for something that does not."""
+    default, uses = case.terms.use, dict.fromkeys(known.use for known in case.terms.indications.values())
+    as_default = severity_as(case, default)
+    verdicts: _Verdicts = {default: as_default}
+    if as_default is not None:
+        verdicts = {use: severity_as(case, use) for use in uses}
+    tier = "unknown-depends" if len(set(verdicts.values())) > 1 else "unknown"
+    facts = [Fact(words) for words in case.order.indication.unmapped]
+    return fired(case, rule, tier, *facts, **_named(case, verdicts)), _offers(case, rule, tier)
+
+
+def _named(case: Case, verdicts: _Verdicts) -> dict[str, str]:
+    """The worst and the mildest verdict, each with what it is for."""
+
+    def rank(use: Use) -> int:
+        severity = verdicts[use]
+        return SEVERITIES.index(severity) if severity is not None else len(SEVERITIES)
+
+    worst, mildest = min(verdicts, key=rank), max(verdicts, key=rank)
+    return {
+        "worst": verdicts[worst] or "",
+        "worst_as": case.protocol.uses[worst.name].title,
+        "mildest": verdicts[mildest] or "",
+        "mildest_as": case.protocol.uses[mildest.name].title,
+    }
+
+
+def _offers(case: Case, rule: Rule, tier: str, uses: Iterable[Use] | None = None) -> list[Proposal]:
+    """The reasons that the tier offers; with `uses`, those of them alone, and first what the words name."""
+    choices = [case.protocol.orderables[name] for name in rule.tier(tier).suggests]
+    if uses is not None:
+        wanted = list(uses)
+        of_use = [(wanted.index(use), each) for each in choices if (use := _use_of(case, each)) in wanted]
+        choices = [each for _, each in sorted(of_use, key=lambda pair: pair[0] or len(wanted))]
+    return [
+        proposal
+        for choice in choices
+        for proposal in edited_order(
+            case,
+            "indication",
+            [SetReason([(c.system, c.code, c.display) for c in choice.codings], choice.title)],
+            label=choice.label,
+        )
+    ]
+
+
+def _use_of(case: Case, reason: Orderable) -> Use | None:
+    """What an order with this reason would be judged as."""
+    codes = [(coding.system, coding.code) for coding in reason.codings]
+    for known in case.terms.indications.values():
+        if any(case.valuesets.member(name, codes) for name in known.sets):
+            return known.use
+    return None
+
+
+def _verdict_depends(case: Case, limits: RuleLimits) -> bool:
+    low, high = limits.number("above"), limits.number("up to")
+    shortest, longest = limits.number("shortest"), limits.number("longest")
+    return any(
+        step.finite
+        and step.mg_per_kg is not None
+        and step.minutes is not None
+        and low < step.mg_per_kg <= high
+        and shortest <= step.minutes < longest
+        for step in steps_at_every_weight(case)
+    )
