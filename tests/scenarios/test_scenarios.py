@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from cds_service.advise import Advice
 from cds_service.cards.model import EXTENSION, Card
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import SEVERITIES
-from tests.scenarios.build import scenarios
-from tests.scenarios.judged import endings, judge_once
+from tests.scenarios import first_offer
+from tests.scenarios.build import hook_request, parsed, scenarios
+from tests.scenarios.judged import endings, judge, judge_once
 
 EXPECTATIONS = {
     "critical", "warning", "info", "nothing", "offers", "offers nothing", "summary", "could not tell", "suppressed",
@@ -31,6 +34,7 @@ def test_scenario(scenario: dict[str, Any], knowledge: Knowledge) -> None:
     made = judge_once(scenario, knowledge)
     answer = made.response
     encode(answer)
+    assert _first_offer(scenario, made, knowledge) == []
     told = _told(answer.cards)
     if expect == "nothing":
         assert told == {}
@@ -46,6 +50,15 @@ def test_scenario(scenario: dict[str, Any], knowledge: Knowledge) -> None:
             assert status in statuses[rule], f"{rule} is {statuses[rule]}"
     for rule in expect.get("clear", []):
         assert statuses[rule] == {"clear"}, f"{rule} is {statuses[rule]}"
+
+
+def _first_offer(scenario: dict[str, Any], made: Advice, knowledge: Knowledge) -> list[str]:
+    """What is wrong with the first offer, taken."""
+
+    def again(request: Mapping[str, Any]) -> Advice:
+        return judge(scenario, knowledge, parsed(request, scenario.get("hook", "order-sign")))
+
+    return first_offer.faults(hook_request(scenario), made, again)
 
 
 def _told(cards: list[Card]) -> dict[str, str]:
