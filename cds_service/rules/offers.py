@@ -41,6 +41,7 @@ from cds_service.rules.repair import (
     slower,
     with_edits,
 )
+from cds_service.rules.unit_slip import Slip
 
 
 def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
@@ -132,12 +133,16 @@ def _without_informing(base: Case, fired: Sequence[Outcome], objections: Object)
 
 def _in_likely_unit(case: Case) -> Case | None:
     """The same number in the unit that it fits."""
-    found = (slip for rule in case.protocol.rules.values() if (slip := dose_outcomes.slip(case, rule)) is not None)
-    for slip in found:
+    for slip in _slips(case):
         if slip.meant is not None and not slip.step.contradictions:
             amount = slip.amount
             return with_edits(case, [SetAmount(slip.step.written.index, amount, amount.written, slip.meant)])
     return None
+
+
+def _slips(case: Case) -> Iterator[Slip]:
+    rules = (rule for rule in case.protocol.rules.values() if not rule.off)
+    return (slip for rule in rules if (slip := dose_outcomes.slip(case, rule)) is not None)
 
 
 def _usual_start(case: Case, times: Fraction) -> Case | None:
@@ -173,6 +178,8 @@ def _change(case: Case, after: Case | None, kind: str, objections: Object) -> Pr
     """
     if after is None or after.order is case.order or objections(after) or _allows_more(case, after):
         return None
+    if next(_slips(after), None) is not None:
+        return None  # the new number would be taken for one in another unit
     valid = changed_order(case, after)
     if valid is None:
         return None

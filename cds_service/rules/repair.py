@@ -271,8 +271,12 @@ def slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
     slower_rate = _amounts(case, step, [step.rate], step.minutes / minutes)
     if slower_rate is None:
         return None
-    timed_by_rate = step.written.minutes is None and step.dose is not None
-    return slower_rate if timed_by_rate else [*slower_rate, set_minutes]
+    if step.written.minutes is not None or step.dose is None:
+        return [*slower_rate, set_minutes]
+    if not step.is_push:
+        return slower_rate
+    # With a time of its own a volume would be the bag, and no longer the dose.
+    return None if step.dose.dimension == "volume" else [*slower_rate, set_minutes]
 
 
 def _capped(case: Case, amount: Measured, hour: Fraction) -> list[Edit] | None:

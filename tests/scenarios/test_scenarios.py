@@ -17,8 +17,8 @@ from tests.scenarios.build import hook_request, parsed, scenarios
 from tests.scenarios.judged import endings, judge, judge_once
 
 EXPECTATIONS = {
-    "critical", "warning", "info", "nothing", "offers", "offers nothing", "summary", "could not tell", "suppressed",
-    "clear", "hidden", "says", "does not say", "does not offer", "regimen", "cards", "indicators",
+    "critical", "warning", "info", "nothing", "offers", "all offers", "offers nothing", "summary", "could not tell",
+    "suppressed", "clear", "hidden", "says", "does not say", "does not offer", "regimen", "cards", "indicators",
 }  # fmt: skip
 STATUSES = {"could not tell": "could-not-tell", "suppressed": "suppressed", "hidden": "fired", "clear": "clear"}
 """How an outcome that stands on no card is named. `hidden`: it fired, and order-sign keeps it back."""
@@ -72,6 +72,8 @@ def _check_words(expect: dict[str, Any], cards: list[Card]) -> None:
     labels = [s.label for card in cards for s in card.suggestions or ()]
     for offer in expect.get("offers", []):
         assert offer in labels, f"{offer!r} is not among {labels}"
+    if "all offers" in expect:
+        assert labels == expect["all offers"]
     if expect.get("offers nothing"):
         assert labels == []
     for summary in expect.get("summary", []):
