@@ -43,6 +43,8 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
             if strict.is_valid(repaired):
                 return repaired if "id" in repaired else None  # without an id, nothing says which order is meant
             read = MedicationRequest.model_validate(repaired)
+            if strict.has_wrong_code(read):
+                return None  # what was meant, as a status that R4 does not know, is not ours to say
         except ValidationError as error:
             if not _repair(repaired, error, patient_id, now):
                 return None

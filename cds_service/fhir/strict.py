@@ -16,6 +16,8 @@ from functools import cache, partial
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from fhir.resources.R4B import get_fhir_model_class
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from cds_service import bounds
 
@@ -60,6 +62,32 @@ def _is_whole(least: int, value: Any) -> bool:
 
 def _is_boolean(value: Any) -> bool:
     return type(value) is bool
+
+
+def _is_one_of(allowed: frozenset[str], value: Any) -> bool:
+    return type(value) is str and value in allowed
+
+
+def codes_of(info: FieldInfo) -> frozenset[str] | None:
+    """The codes that R4 binds a field to; None where it binds none, or the models know only some of them."""
+    says: Any = info.json_schema_extra or {}
+    known = says.get("enum_values")
+    return frozenset(known) if known and "+" not in known else None
+
+
+def has_wrong_code(read: BaseModel) -> bool:
+    """Whether a code that R4 binds is another one, at any depth: the models name these codes and check none."""
+    for name, info in type(read).model_fields.items():
+        value = getattr(read, name, None)
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        allowed = codes_of(info)
+        if allowed is not None and any(each is not None and each not in allowed for each in values):
+            return True
+        if any(isinstance(each, BaseModel) and has_wrong_code(each) for each in values):
+            return True
+    return False
 
 
 _PRIMITIVES: Mapping[str, Check] = {
@@ -136,7 +164,8 @@ def _shape(name: str) -> Shape:
             of = choices.setdefault(says["one_of_many"], (bool(says["one_of_many_required"]), []))
             of[1].append(element)
         is_list, kind = _kind_of(info.annotation)
-        check = _check(kind)
+        allowed = codes_of(info)
+        check = _check(kind) if allowed is None else partial(_is_one_of, allowed)
         if check is not None and element not in _LEFT_TO_THE_MODELS:
             elements[element] = (is_list, check)
     if name == "MedicationRequest":

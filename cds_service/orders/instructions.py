@@ -101,13 +101,18 @@ def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
 
 
 def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[Step, list[Step]]:
-    """The step at the higher of its own amounts and those in its words, and steps that only the words state."""
+    """The step at the higher of its own amounts and those in its words, and steps that only the words state.
+
+    The maximum of doses as needed is no dose beside them.
+    """
     said = step.written.said
     step = _at_shorter_time(step, said.minutes, reading)
     beside: list[Step] = []
     for quantities in (said.doses, said.rates):
         amounts = [_as_amount(quantity) for quantity in quantities]
         others = [amount for amount in amounts if not _repeats(amount, known, reading)]
+        if step.written.as_needed and step.rate is None:
+            others = [each for each in others if not any(each == _as_amount(most) for most in said.most)]
         if not others:
             continue
         own = step.rate if others[0].dimension in RATE_DIMENSIONS else step.dose

@@ -42,7 +42,7 @@ _WITHIN = re.compile(
     rf"|(?:of\s+)?{_one_of(_WORDS['diluents'])}\b)",
     re.IGNORECASE,
 )
-_CLAUSES = re.compile(r"[;\n]|[.,](?!\d)")
+_CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){_one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
 _DILUTED = re.compile(rf"(?:{_one_of(_WORDS['within'])}|{_one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
@@ -53,6 +53,8 @@ class Spoken(msgspec.Struct, frozen=True):
     doses: tuple[Quantity, ...] = ()
     rates: tuple[Quantity, ...] = ()
     minutes: Fraction | None = None
+    most: tuple[Quantity, ...] = ()
+    """Those of the rates that stand in a clause of a maximum: `max 10 mg per hour`."""
 
 
 NOTHING = Spoken()
@@ -76,15 +78,18 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         return NOTHING
     doses: list[Quantity] = []
     rates: list[Quantity] = []
+    most: list[Quantity] = []
     for match in AMOUNT.finditer(text):
         unit = _unit(match[2])
         if unit is None or (not alone and _is_content(match, unit.dimension)):
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
         (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
+        if unit.dimension in RATE_DIMENSIONS and _MAXIMUM.search(_CLAUSES.split(text[: match.start()])[-1]):
+            most.append(said)
     if counted:
         doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
-    return Spoken(tuple(doses), tuple(rates), _minutes(text))
+    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most))
 
 
 def states_an_amount(text: str) -> bool:

@@ -27,8 +27,10 @@ from cds_service.rules.case import Case
 from cds_service.rules.ceiling import Ceiling
 from cds_service.rules.dose_outcomes import objectionable, verdict
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
+from cds_service.rules.judge import judge
 from cds_service.rules.outcome import Outcome
 from cds_service.rules.repair import (
+    ALL,
     Object,
     Objection,
     changed_order,
@@ -39,6 +41,7 @@ from cds_service.rules.repair import (
     slower,
     with_edits,
 )
+from cds_service.rules.unit_slip import Slip
 
 
 def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
@@ -75,18 +78,35 @@ def _changes(case: Case, fired: Sequence[Outcome]) -> list[Proposal]:
     """The dose that ends all that fired; beside one that is far too high also the likely unit, or the usual start."""
     if not any(map(asks, fired)):
         return []
-    objections = partial(_objections, ceilings=[ceiling for outcome in fired for ceiling in outcome.ceilings])
+    ceilings = [ceiling for outcome in fired for ceiling in outcome.ceilings]
+    objections = partial(_objections, ceilings=ceilings)
     edits = [edit for outcome in fired for edit in outcome.edits]
     start = with_edits(case, edits) if edits else case
     whole = repaired(start, objections) if start is not None else None
+    if whole is not None and _is_open(case):
+        ceilings += [ceiling for outcome in judge(whole) for ceiling in outcome.ceilings if _interrupts(outcome)]
+        whole = repaired(whole, objections)
     if whole is not None:
         whole = _without_informing(whole, fired, objections)
-    found = [(UNIT, _in_likely_unit(case))]
-    if found[0][1] is None and whole is not None:
-        found = [(USUAL, _usual_start(whole, max((each.times for each in objections(case)), default=Fraction(0))))]
-    others = [made for kind, after in found if (made := _change(case, after, kind, objections)) is not None]
-    first = _change(case, whole, CEILING if others else CHANGE, objections)
-    return [first, *others] if first is not None else others
+    second = _change(case, _in_likely_unit(case), UNIT, objections)
+    if second is None and whole is not None:
+        second = _change(case, _usual_start(whole, _times(objections(case))), USUAL, objections)
+    first = _change(case, whole, CHANGE if second is None else CEILING, objections)
+    return [change for change in (first, second) if change is not None]
+
+
+def _is_open(case: Case) -> bool:
+    """Whether a range has no upper end: with one, other rules may find that too high."""
+    return any(amount.open_ended for written in case.order.written for amount in (*written.dose, *written.rate))
+
+
+def _interrupts(outcome: Outcome) -> bool:
+    return outcome.status == "fired" and outcome.severity in ("critical", "warning")
+
+
+def _times(found: Sequence[Objection]) -> Fraction:
+    """How many times its limit the dose is."""
+    return max((each.times for each in found), default=ALL)
 
 
 def _objections(case: Case, ceilings: Sequence[Ceiling]) -> list[Objection]:
@@ -96,9 +116,7 @@ def _objections(case: Case, ceilings: Sequence[Ceiling]) -> list[Objection]:
         for ceiling in ceilings:
             part = ceiling.left_of(step)
             if part is not None:
-                found.append(
-                    Objection(tuple(edits_within(case, step, part) or ()), 1 / part if part else Fraction(0))
-                )
+                found.append(Objection(tuple(edits_within(case, step, part) or ()), 1 / part if part else ALL))
     return found
 
 
@@ -115,12 +133,16 @@ def _without_informing(base: Case, fired: Sequence[Outcome], objections: Object)
 
 def _in_likely_unit(case: Case) -> Case | None:
     """The same number in the unit that it fits."""
-    found = (slip for rule in case.protocol.rules.values() if (slip := dose_outcomes.slip(case, rule)) is not None)
-    for slip in found:
+    for slip in _slips(case):
         if slip.meant is not None and not slip.step.contradictions:
             amount = slip.amount
             return with_edits(case, [SetAmount(slip.step.written.index, amount, amount.written, slip.meant)])
     return None
+
+
+def _slips(case: Case) -> Iterator[Slip]:
+    rules = (rule for rule in case.protocol.rules.values() if not rule.off)
+    return (slip for rule in rules if (slip := dose_outcomes.slip(case, rule)) is not None)
 
 
 def _usual_start(case: Case, times: Fraction) -> Case | None:
@@ -156,6 +178,8 @@ def _change(case: Case, after: Case | None, kind: str, objections: Object) -> Pr
     """
     if after is None or after.order is case.order or objections(after) or _allows_more(case, after):
         return None
+    if next(_slips(after), None) is not None:
+        return None  # the new number would be taken for one in another unit
     valid = changed_order(case, after)
     if valid is None:
         return None

@@ -274,8 +274,12 @@ def slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
     slower_rate = _amounts(case, step, [step.rate], step.minutes / minutes)
     if slower_rate is None:
         return None
-    timed_by_rate = step.written.minutes is None and step.dose is not None
-    return slower_rate if timed_by_rate else [*slower_rate, set_minutes]
+    if step.written.minutes is not None or step.dose is None:
+        return [*slower_rate, set_minutes]
+    if not step.is_push:
+        return slower_rate
+    # With a time of its own a volume would be the bag, and no longer the dose.
+    return None if step.dose.dimension == "volume" else [*slower_rate, set_minutes]
 
 
 def _capped(case: Case, amount: Measured, hour: Fraction) -> list[Edit] | None:
@@ -286,10 +290,14 @@ def _capped(case: Case, amount: Measured, hour: Fraction) -> list[Edit] | None:
     kg, cap = _kg(step), step.written.cap
     if kg is None:
         return None
-    most = hour if amount.figure is None else min(hour, amount.figure)
+    read = reading(case, case.order, amount.body)
+    most = [hour * kg, *([amount.figure * kg] if amount.figure is not None else [])]
+    for said in step.written.said.most:
+        mg_per_hour, _ = mass(Amount(said.dimension, said.value, said.unit.code, said.written, "quantity", ()), read)
+        most.append(mg_per_hour or Fraction(0))
     times = 1 if cap is None else math.ceil(MINUTES_PER_HOUR / cap.minutes)
-    mg = floored(most * kg / times, case.number(case.protocol.conventions.milligrams))
-    written, _ = mass(cap.amount, reading(case, case.order, amount.body)) if cap is not None else (None, None)
+    mg = floored(min(most) / times, case.number(case.protocol.conventions.milligrams))
+    written, _ = mass(cap.amount, read) if cap is not None else (None, None)
     if mg <= 0 or (cap is not None and (written is None or mg >= written)):
         return None
     return [SetCap(step.written.index, mg, keeps_period=cap is not None)]

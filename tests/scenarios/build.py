@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -609,6 +609,11 @@ def hook_request(scenario: dict[str, Any]) -> dict[str, Any]:
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
+def parsed(request: Mapping[str, Any], hook: str) -> HookRequest:
+    """A request as the service reads it from the wire."""
+    return parse(_ENCODER.encode(request), hook)
+
+
 def sent(scenario: dict[str, Any]) -> HookRequest:
     """The request of a scenario as the service reads it from the wire."""
-    return parse(_ENCODER.encode(hook_request(scenario)), scenario.get("hook", "order-sign"))
+    return parsed(hook_request(scenario), scenario.get("hook", "order-sign"))

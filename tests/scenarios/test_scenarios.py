@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from cds_service.cards.model import EXTENSION, Card
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import SEVERITIES
-from tests.scenarios.build import scenarios
-from tests.scenarios.judged import endings, judge_once
+from tests.scenarios import first_offer
+from tests.scenarios.build import hook_request, parsed, scenarios
+from tests.scenarios.judged import endings, judge, judge_once
 
 EXPECTATIONS = {
-    "critical", "warning", "info", "nothing", "offers", "offers nothing", "summary", "could not tell", "suppressed",
-    "clear", "hidden", "says", "does not say", "does not offer", "regimen", "cards", "indicators",
+    "critical", "warning", "info", "nothing", "offers", "all offers", "offers nothing", "summary", "could not tell",
+    "suppressed", "clear", "hidden", "says", "does not say", "does not offer", "regimen", "cards", "indicators",
 }  # fmt: skip
 MOST_WORDS, MOST_CHARACTERS, MOST_REASONS = 60, 400, 6
 """Of every card: what is read in three seconds."""
@@ -28,7 +30,9 @@ STATUSES = {"could not tell": "could-not-tell", "suppressed": "suppressed", "hid
     "scenario", [pytest.param(scenario, id=f"{file}: {scenario['name']}") for file, scenario in scenarios()]
 )
 def test_scenario(scenario: dict[str, Any], knowledge: Knowledge) -> None:
-    check(scenario, judge_once(scenario, knowledge))
+    made = judge_once(scenario, knowledge)
+    check(scenario, made)
+    assert _first_offer(scenario, made, knowledge) == []
 
 
 def check(scenario: dict[str, Any], made: Advice) -> None:
@@ -59,6 +63,15 @@ def check(scenario: dict[str, Any], made: Advice) -> None:
         assert statuses[rule] == {"clear"}, f"{rule} is {statuses[rule]}"
 
 
+def _first_offer(scenario: dict[str, Any], made: Advice, knowledge: Knowledge) -> list[str]:
+    """What is wrong with the first offer, taken."""
+
+    def again(request: Mapping[str, Any]) -> Advice:
+        return judge(scenario, knowledge, parsed(request, scenario.get("hook", "order-sign")))
+
+    return first_offer.faults(hook_request(scenario), made, again)
+
+
 def _told(cards: list[Card]) -> dict[str, str]:
     """Rule -> its worst severity over all cards."""
     told = [rule for card in cards for rule in (card.extension or {})[EXTENSION]["rules"]]
@@ -70,6 +83,8 @@ def _check_words(expect: dict[str, Any], cards: list[Card]) -> None:
     labels = [s.label for card in cards for s in card.suggestions or ()]
     for offer in expect.get("offers", []):
         assert offer in labels, f"{offer!r} is not among {labels}"
+    if "all offers" in expect:
+        assert labels == expect["all offers"]
     if expect.get("offers nothing"):
         assert labels == []
     for summary in expect.get("summary", []):
