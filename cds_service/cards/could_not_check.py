@@ -119,8 +119,8 @@ def lines(found: Sequence[Gap], words: Words) -> list[Line]:
     said = [Line(words.say("could-not-check-body"), len(found), "body")]
     for place, gap in enumerate(found):
         said.append(bullet(gap.line if place < MOST_WORDS else "", place, gap.short))
-        said += [Line(f"- {each}", len(found) + 1, "list") for each in gap.facts]
         said += [Line(f"- {each}", len(found) + 2, "list") for each in sentences(gap.advice)]
+        said += [Line(f"- {each}", len(found) + 1, "list") for each in gap.facts]
     return said
 
 

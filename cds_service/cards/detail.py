@@ -12,7 +12,6 @@ from itertools import islice
 from cds_service.cards.fitting import MOST_WORDS, Line, bullet, sentences
 from cds_service.cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.protocol.limits import LimitBook, as_written
-from cds_service.protocol.model import Limit
 from cds_service.rules.judged import Note
 from cds_service.rules.outcome import Outcome
 from cds_service.units import said as unit_said
@@ -93,14 +92,11 @@ def _readings(
         if reason.undelivered or reason.kind == "not-placed"
     ]
     said += [as_markdown(words.say("changed", because=o.because)) for o in fired if o.because]
-    said += [_site_limit(limit, texts, day) for limit in limits.values()]
+    changed: dict[tuple[str, str], list[str]] = {}
+    for limit in limits.values():
+        assert limit.site is not None
+        value = f"{limit.title} {as_written(limit, day)} {unit_said(limit.unit)}".strip()
+        changed.setdefault((limit.site.owner, str(limit.site.date)), []).append(value)
+    for (owner, on), values in changed.items():
+        said.append(as_markdown(words.say("limit-site", limits="; ".join(values), owner=owner, date=on)))
     return list(dict.fromkeys(said))
-
-
-def _site_limit(limit: Limit, texts: Texts, day: date) -> str:
-    assert limit.site is not None
-    value = f"{as_written(limit, day)} {unit_said(limit.unit)}".strip()
-    says = texts.words.say(
-        "limit-site", title=limit.title, value=value, owner=limit.site.owner, date=str(limit.site.date)
-    )
-    return as_markdown(says)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,10 @@ def test_two_cards_and_all_shared_words_are_there_in_german(knowledge: Knowledge
     assert rate.summary == "Rate 0.8 mg/kg/h über dem Höchstwert des Protokolls, 0.5"
     assert pressure.source.topic is not None
     assert pressure.source.topic.display == "Unkontrollierte Hypertonie"
-    assert re.findall(r"\*\*(.+?)\*\*", rate.detail or "") == ["Patient", "Rechnung", "Grenzwerte", "Quellen"]
+    assert [each.label for each in rate.links or ()] == ["Grenzwerte, Quellen und Belege"]
+    assert [each.display for each in rate.override_reasons or ()][:2] == [
+        "Ein Spezialist hat dazu geraten", "Früher vertragen",
+    ]  # fmt: skip
     assert [each.label for each in rate.suggestions or ()] == ["Ändern auf 0.5 mg/kg/h (35 mg/h)"]
     words, english = knowledge.texts.others["de"].words.entries, knowledge.texts.words.entries
     assert [key for key in english if words.get(key) is english[key]] == []
@@ -64,10 +66,10 @@ def test_the_first_language_that_there_is_counts(knowledge: Knowledge, languages
     assert knowledge.texts.spoken(languages).language == language
 
 
-def test_a_rule_without_a_german_file_is_said_in_english_under_german_headings(knowledge: Knowledge) -> None:
+def test_a_rule_without_a_german_file_is_said_in_english_with_german_words(knowledge: Knowledge) -> None:
     (card,) = [card for card in cards(knowledge, ENGLISH_ONLY, "de") if "sychosis" in card.summary]
     assert card.summary == "Active psychosis: ketamine can worsen it; avoid"
-    assert "**Quellen**" in (card.detail or "")
+    assert [each.label for each in card.links or ()] == ["Grenzwerte, Quellen und Belege"]
 
 
 def test_in_german_the_cards_say_the_same_of_every_scenario(knowledge: Knowledge) -> None:
@@ -93,12 +95,12 @@ def machines(card: Card) -> tuple[Any, ...]:
 
 def test_a_site_says_a_card_in_a_language_of_its_own(tmp_path: Path, knowledge: Knowledge) -> None:
     write(tmp_path, "psychosis.fr.md", psychosis("Psychose : demander un avis", "Demander."))
-    write(tmp_path, "words.fr.yaml", "heading-sources: Sources bibliographiques")
+    write(tmp_path, "words.fr.yaml", "link-page: Sources bibliographiques")
     texts = loading.load(knowledge.protocol, tmp_path / "texts")
     french, book = texts.spoken(["fr-CH"]), knowledge.limits.book("ketamine", NOW.date())
     assert french.by_rule["psychosis"].summary("active", {}, book) == "Psychose : demander un avis"
-    assert french.words.say("heading-sources") == "Sources bibliographiques"
-    assert french.words.say("heading-limits") == "Limits"
+    assert french.words.say("link-page") == "Sources bibliographiques"
+    assert french.words.say("title-further") == "Further warnings"
     assert french.by_rule["migraine-not-recommended"] is texts.by_rule["migraine-not-recommended"]
     assert texts.spoken(["de"]).language == "de"
 
@@ -109,14 +111,14 @@ def test_what_a_site_says_in_english_comes_before_what_is_shipped_in_german(
     """It is the site's own decision, and the shipped German file knows nothing of it."""
     own = "---\ntitle: Blood pressure\nsummary: Call the anaesthetist\n---\n"
     write(tmp_path, "bp-uncontrolled.md", own)
-    write(tmp_path, "words.yaml", "label-delete: Strike it\nheading-limits: Thresholds")
-    write(tmp_path, "words.de.yaml", "heading-limits: Schwellen")
+    write(tmp_path, "words.yaml", "label-delete: Strike it\ntitle-further: More")
+    write(tmp_path, "words.de.yaml", "title-further: Mehr")
     german = loading.load(knowledge.protocol, tmp_path / "texts").spoken(["de"])
     book = knowledge.limits.book("ketamine", NOW.date())
     assert german.by_rule["bp-uncontrolled"].summary("critical", {}, book) == "Call the anaesthetist"
     assert german.words.say("label-delete") == "Strike it"
-    assert german.words.say("heading-limits") == "Schwellen"
-    assert german.words.say("heading-sources") == "Quellen"
+    assert german.words.say("title-further") == "Mehr"
+    assert german.words.say("link-page") == "Grenzwerte, Quellen und Belege"
 
 
 @pytest.mark.parametrize(
@@ -130,8 +132,8 @@ def test_what_a_site_says_in_english_comes_before_what_is_shipped_in_german(
         ("psychossis.de.md", psychosis(), "there is no such text; did you mean psychosis.md?"),
         (
             "words.de.yaml",
-            "heading-patiens: Patient",
-            "there are no words heading-patiens; did you mean heading-patient?",
+            "title-furter: Mehr",
+            "there are no words title-furter; did you mean title-further?",
         ),
         ("words.de.yaml", "label-stop: 'Nach {{ stunden }} h'", "label-stop: there is no value stunden"),
         ("words.de.yaml", "label-stop: 'Nach 24 h'", "label-stop writes the number 24 itself"),

@@ -62,26 +62,25 @@ def refused(knowledge: Knowledge, folder: Path) -> str:
 # A site's words ---------------------------------------------------------------------------------------------------
 
 
-def test_a_site_says_a_heading_and_a_label_in_its_own_words(tmp_path: Path) -> None:
+def test_a_site_says_a_note_and_a_label_in_its_own_words(tmp_path: Path) -> None:
     words = """
-        heading-patient: The patient
+        note-no-indication: Taken for pain.
         label-delete: Strike this order
     """
     knowledge = load(overlay=site(tmp_path, words=words))
-    text = said(knowledge, {"dose": "6 mg/kg"})
-    assert "**The patient**" in text
+    text = said(knowledge, {"dose": "6 mg/kg", "indication": "none"})
+    assert "Taken for pain." in text
     assert "Strike this order" in text
-    assert "**Sources**" in text
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("heading-patiens: Patient", "there are no words heading-patiens; did you mean heading-patient?"),
+        ("title-furter: Further", "there are no words title-furter; did you mean title-further?"),
         ("label-change: 'To {{ too }}'", "label-change: there is no value too; did you mean to?"),
         ("label-change: 'Change to 5 mg'", "label-change writes the number 5 itself"),
         ("label-taper: 'Half the rate for {{ hours }} h'", "label-taper writes the number Half itself"),
-        ("heading-limits: '{{ rate_warn }}'", "heading-limits: there is no value rate_warn"),
+        ("title-further: '{{ rate_warn }}'", "title-further: there is no value rate_warn"),
         ("label-stop: '{{ hours'", "label-stop cannot be read"),
         ("label-stop: '{{ hours | hours }}'", "label-stop cannot be filled: '9' is no limit"),
         ("nonsense: [", "words.yaml: not readable as YAML"),
@@ -235,7 +234,6 @@ def test_what_a_site_changes_the_card_says_in_every_sentence(tmp_path: Path) -> 
     limits = {"ae-pause-minutes": "[180, 240]", "restart-fraction": "0.25"}
     text = said(load(overlay=site(tmp_path, limits)), {"rate": "0.4 mg/kg/h"}, HEADACHE)
     assert "pause 3 to 4 h, go on lower" in text
-    assert "may need no more than a quarter of the rate" in text
     assert "half" not in text
 
 

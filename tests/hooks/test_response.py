@@ -85,7 +85,7 @@ def _drafts(request: dict[str, Any]) -> list[dict[str, Any]]:
     bundle = request["context"].get("draftOrders") or request["prefetch"].get("medications") or {}
     resources = [entry["resource"] for entry in bundle.get("entry", [])]
     resources += [
-        inside for each in resources if each["resourceType"] == "RequestGroup" for inside in each.get("contained", [])
+        inside for each in resources if each["resourceType"] == "RequestGroup" for inside in each.get("contained", ())
     ]
     return [each for each in resources if each["resourceType"] == "MedicationRequest"]
 
