@@ -1,7 +1,7 @@
 """Reads the card texts: the shipped ones, a site's own and those of other languages, each checked before it is used.
 
-A rule's text is `card.md` or `card.LANGUAGE.md` in its folder, and `card.DRUG.md` what it says of one drug instead; of
-what such a file leaves out (title, summaries of tiers) the text of all drugs is said. The words of all are `words.yaml` or
+A rule's text is `card.md` or `card.LANGUAGE.md` in its folder. `card.DRUG.md` is what it says of one drug instead;
+what that leaves out (title, summaries of tiers) it takes from the text of all drugs. The words of all are `words.yaml` or
 `words.LANGUAGE.yaml` in cards/common. A site's own folder `texts` holds `RULE.md`, `RULE.LANGUAGE.md` and words in
 place of them. Whatever is misspelt, holds a number of its own or cannot be filled is refused, so that no card fails
 at the bedside.
@@ -320,11 +320,11 @@ def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -
         head: Mapping[str, Any] = post.metadata
         summary = head["summary"] if base is None else head.get("summary", {})
         summaries = summary if isinstance(summary, dict) else {"": summary}
-        title = head["title"] if base is None else head.get("title")
+        title = head["title"] if base is None else head.get("title", "")
         text = Text(
             rule=rule,
-            heading=base.heading if base and title is None else reader.wording(reader.plain, title),
-            short=base.short if base and title is None else head.get("short", str(title).lower()),
+            heading=base.heading if base and not title else reader.wording(reader.plain, title),
+            short=base.short if base and not title else head.get("short", title.lower()),
             summaries={
                 **(base.summaries if base else {}),
                 **{tier: reader.wording(reader.plain, words) for tier, words in summaries.items()},
@@ -334,7 +334,7 @@ def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -
             citations=tuple(head.get("evidence", ())),
         )
         literals = reader.literals()
-        written = [title or "", text.short, *summaries.values(), post.content]
+        written = [title, text.short, *summaries.values(), post.content]
         numbers = [number for each in written for number in literals.found(each)]
     except KeyError as error:
         raise TextError(f"{file.shown}: has no {error.args[0]}") from error

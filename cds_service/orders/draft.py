@@ -229,7 +229,9 @@ def read_steps(
     if not given and any(states_an_amount(note) for note in notes):
         given = (Dosage(text="; ".join(notes)),)
         notes = []
-    written = tuple(dosage.read(d, i, valuesets, zone, () if i else notes, counted) for i, d in enumerate(given[:MOST_STEPS]))
+    written = tuple(
+        dosage.read(d, i, valuesets, zone, () if i else notes, counted) for i, d in enumerate(given[:MOST_STEPS])
+    )
     if len(given) <= MOST_STEPS:
         return written
     problem = Problem("dosageInstruction", f"only the first {MOST_STEPS} of {len(given)} steps were read")

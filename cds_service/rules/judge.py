@@ -144,12 +144,15 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             return replace(silent, filtered=changed.filtered)
         found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
         outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
-        names = (*tier.suggests, *rule.suggests)
-        offers = Offers(lambda: _suggested(case, names, []))
+        offers = _offered(case, (*tier.suggests, *rule.suggests))
         return changed.of(replace(outcome, reasons=reasons_of(unknown), proposals=offers, condition=condition))
     if unknown:
         return could_not_tell(rule, order, *reasons_of(unknown))
     return clear(rule, order)
+
+
+def _offered(case: Case, names: Sequence[str]) -> Offers:
+    return Offers(lambda: _suggested(case, names, []))
 
 
 def _held(clause: Clause, case: Case, *name: str) -> tuple[Verdict, SiteChange | None]:

@@ -49,7 +49,9 @@ def test_a_text_of_a_drug_is_said_in_the_users_language_or_in_english(knowledge:
     german = knowledge.texts.spoken(["de"])
     book = knowledge.limits.book("esketamine", knowledge.protocol.date)
     values = {"ordered": "0.3 mg/kg/h", "how": "step"}
-    assert "Fachinformation" in german.of("rate-exceeds-protocol-max", "esketamine").detail("above-warn", values, book)
+    assert "Fachinformation" in german.of("rate-exceeds-protocol-max", "esketamine").detail(
+        "above-warn", values, book
+    )
     english = knowledge.texts.of("rate-exceeds-ceiling", "esketamine")
     assert german.of("rate-exceeds-ceiling", "esketamine") is english
 

@@ -153,7 +153,11 @@ def test_a_sum_of_infusions_is_held_against_the_limit(tmp_path: Path) -> None:
             "names the use anlgesic, which does not exist",
         ),
         (PER_HOUR.replace("above", "repeats: true, above"), "clauses", "needs the time within which they start"),
-        (PER_HOUR.replace("above", "at most"), "clauses", "needs a limit that it is above, at least, below or other than"),
+        (
+            PER_HOUR.replace("above", "at most"),
+            "clauses",
+            "needs a limit that it is above, at least, below or other than",
+        ),
     ],
 )
 def test_an_amount_that_cannot_be_compared_stops_the_load(tmp_path: Path, amount: str, judge: str, says: str) -> None:
