@@ -117,16 +117,12 @@ def test_every_alias_of_the_source_is_read(source: dict[str, Any]) -> None:
     assert own == OWN_ALIASES
 
 
-@pytest.mark.parametrize(
-    ("written", "unit"),
-    [
-        ("devices", "{device}"),
-        ("Geräte", "{device}"),
-        ("{actuat}", "{spray}"),
-        ("puffs", "{spray}"),
-        ("Sprühstöße", "{spray}"),
-    ],
-)
+COUNTED = {
+    "devices": "{device}", "Geräte": "{device}", "{actuat}": "{spray}", "puffs": "{spray}", "Sprühstöße": "{spray}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "unit"), COUNTED.items())
 def test_devices_and_sprays_are_counted_however_they_are_called(written: str, unit: str) -> None:
     assert units.find(written).code == unit
     assert not units.is_of(written, *DOSE_DIMENSIONS), "a count is no amount by itself"

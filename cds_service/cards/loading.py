@@ -355,11 +355,11 @@ def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -
         head: Mapping[str, Any] = post.metadata
         summary = head["summary"] if base is None else head.get("summary", {})
         summaries = summary if isinstance(summary, dict) else {"": summary}
-        title = head["title"] if base is None else head.get("title")
+        title = head["title"] if base is None else head.get("title", "")
         text = Text(
             rule=rule,
-            heading=base.heading if base and title is None else reader.wording(reader.plain, str(title)),
-            short=base.short if base and title is None else head.get("short", str(title).lower()),
+            heading=base.heading if base and not title else reader.wording(reader.plain, title),
+            short=base.short if base and not title else head.get("short", title.lower()),
             summaries={
                 **(base.summaries if base else {}),
                 **{tier: reader.wording(reader.plain, words) for tier, words in summaries.items()},
@@ -369,7 +369,7 @@ def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -
             citations=tuple(head.get("evidence", ())),
         )
         literals = reader.literals()
-        written = [title or "", text.short, *summaries.values(), post.content]
+        written = [title, text.short, *summaries.values(), post.content]
         numbers = [number for each in written for number in literals.found(each)]
     except KeyError as error:
         raise TextError(f"{file.shown}: has no {error.args[0]}") from error

@@ -290,8 +290,7 @@ class AmountIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="amount")
     use: list[str] = []
     """What the order is judged as; without it, anything."""
     labelled: bool = False
-    """Of the labelled nasal product, of which no other amount is asked. What follows in sequence is another session.
-    """
+    """Of the labelled nasal product, of which no other amount is asked. A later sequence is another session."""
     first: bool = False
     """Only of what the order begins with, not of a later sequence."""
     session: bool | None = None
