@@ -59,6 +59,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "medicine.only": "and all of them in {value}",
     "medicine.single_dose": "as one dose",
     "medicine.started_within": "started within {value}",
+    "medicine.unless_in": "that is not in {value}",
     "medicine.routes": "by {value}",
     "medicine.reasons": "ordered for {value}",
     "exposure.days": "was given on {value} days or more",
@@ -72,6 +73,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "procedure.unless_later": "unless followed by {value}",
     "allergy.kind": {"any": "", "allergy": "(as an allergy)", "intolerance": "(as an intolerance)"},
     "allergy.asks": "({value} cannot be told)",
+    "order.drug": "of {value}",
     "order.indication": "for {value}",
     "order.analgesic": "judged as an analgesic",
     "order.context": "from an order set of the kind “{value}”",
@@ -100,6 +102,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "amount.push": {"timed": "", "untimed": "or by push without a time", "any": "or by push"},
     "amount.unstated": "not stated",
     "amount.doubt_up_to": "(in words alone it cannot be told up to {value})",
+    "around_dose": "during a dose that is over or up to {value} after it",
     "within": "within {value}",
     "above": "above {value}",
     "below": "below {value}",
@@ -256,7 +259,7 @@ class Words:
             return _joined([self._protocol.indications[name].title for name in value], "or")
         if field == "of":
             return _joined([_KINDS[name] for name in value], "or")
-        if field in ("route", "use"):
+        if field in ("route", "use", "drug"):
             return _joined(value, "or")
         return _joined([self.limit(name) for name in value], "or", ", ")
 

@@ -28,6 +28,7 @@ SAMPLES: dict[str, Any] = {
         "amount": (["bolus"], ["short"]),
     },
     "use": (["analgesic"], ["depression"]),
+    "drug": (["ketamine"], ["esketamine"]),
     "context": (["obstetric"], ["pain", "depression"]),
     "indication": (["pain"], ["depression"]),
     "route": (["oral"], ["nasal", "oral"]),
