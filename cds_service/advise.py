@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -132,7 +132,7 @@ def _read_and_judge(
     doubts: list[Note] = []
     if request.viewing:
         found, records, prefetched, doubts = running_orders.read(
-            request, knowledge.queries, knowledge.valuesets, source, deadline
+            request, knowledge.queries, knowledge.valuesets, source, _looked_back(knowledge, now), deadline
         )
     else:
         found, records = gather.read_drafts(request, knowledge, source, deadline)
@@ -159,6 +159,13 @@ def _read_and_judge(
     notes += [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
     notes += gather.draft_faults(found, request, records)
     return results, list(dict.fromkeys(notes))
+
+
+def _looked_back(knowledge: Knowledge, now: datetime) -> datetime | None:
+    """Since when a dose must have ended to be looked at when a chart is opened; None: no such dose is looked at."""
+    book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
+    spans = [book.window(name, now) for name in knowledge.protocol.conventions.after_dose]
+    return now - sum(spans, timedelta()) if spans else None
 
 
 def failure(

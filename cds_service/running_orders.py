@@ -1,4 +1,7 @@
-"""patient-view: the ketamine infusions that are running, each as the order behind it at the rate that runs."""
+"""patient-view: the ketamine infusions that are running, each as the order behind it at the rate that runs.
+
+Where none runs, the newest dose that ended a short while ago: what it did shows for some hours.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ _KEY = "administrations"
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """An administration in progress. `identity` is None where it is no ketamine, or cannot be told."""
+    """An administration, in progress or over. `identity` is None where it is no ketamine, or cannot be told."""
 
     administration: MedicationAdministration
     description: Description
@@ -81,6 +84,13 @@ class _Running:
         return dates.parse(at, UTC)
 
     @property
+    def end(self) -> datetime | None:
+        """When it was over, of a dose at one moment that moment."""
+        period = period_of(self.administration)
+        ended = dates.parse(period.end, UTC) if period and period.end else None if period else self.start
+        return ended.latest if ended is not None else None
+
+    @property
     def began(self) -> datetime:
         return self.start.latest if self.start is not None else datetime.min.replace(tzinfo=UTC)
 
@@ -90,9 +100,12 @@ def read(
     queries: Sequence[Query],
     valuesets: ValueSets,
     source: Source,
+    since: datetime | None = None,
     deadline: Deadline = NEVER,
 ) -> tuple[list[Draft], Records, Prefetched, list[Note]]:
     """The running infusions as orders that are judged, and what runs and may be one of them.
+
+    Where none runs, the newest dose that ended after `since`, as an order without amounts.
 
     Without any, nothing but administrations and their medications is fetched. Raises PreconditionFailed where no
     administration could be had at all, and Late.
@@ -106,7 +119,7 @@ def read(
     if gap is not None and not records.of(MedicationAdministration):
         raise PreconditionFailed(f"what the patient is given is not known: {gap}")
     _fetch_medications(request, records, valuesets, source, deadline)
-    in_progress = list(_in_progress(records, valuesets, deadline))
+    in_progress = list(_given(records, valuesets, deadline))
     running = _newest_of_each([each for each in in_progress if each.identity is not None])
     if len(running) > bounds.DRAFTS:
         records.notes.append(f"only the newest {bounds.DRAFTS} of {len(running)} running infusions were read")
@@ -116,6 +129,8 @@ def read(
     doubts = [Note("running-unknown", str(unknown))] if unknown else []
     doubts += [Note("running-rate", says) for says in dict.fromkeys(_doubted_rates(running, in_progress))]
     orders = [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")]
+    if not running and since is not None:
+        orders += _over(records, valuesets, since, deadline)
     return orders, records, prefetched, doubts
 
 
@@ -134,9 +149,22 @@ def _fetch_administrations(
     prefetched.answered.add(_KEY)
 
 
-def _in_progress(records: Records, valuesets: ValueSets, deadline: Deadline) -> Iterator[_Running]:
+def _over(records: Records, valuesets: ValueSets, since: datetime, deadline: Deadline) -> Iterator[Draft]:
+    """The newest dose that ended after `since`."""
+    over = [each for each in _given(records, valuesets, deadline, running=False) if each.identity is not None]
+    recent = [(ended, each) for each in over if (ended := each.end) is not None and ended >= since]
+    if recent:
+        _, newest = max(recent, key=lambda pair: pair[0])
+        item = _item({**_made_from(newest.administration), "dosageInstruction": []})
+        assert isinstance(item.read.resource, MedicationRequest)
+        stands_for = newest.administration.reference
+        yield Draft(item.read.resource, item, True, newest.description, newest.identity, stands_for)
+
+
+def _given(records: Records, valuesets: ValueSets, deadline: Deadline, running: bool = True) -> Iterator[_Running]:
+    """Every administration that is, or is not, in progress."""
     for administration in deadline.each(records.of(MedicationAdministration), "drafts"):
-        if not counts(administration) or state_of(administration) != "in-progress":
+        if not counts(administration) or (state_of(administration) == "in-progress") is not running:
             continue
         description = described(administration, records.resolve)
         order = records.resolve(administration.request)
@@ -155,7 +183,7 @@ def _fetch_medications(
     request: HookRequest, records: Records, valuesets: ValueSets, source: Source, deadline: Deadline
 ) -> None:
     """What is running and is named by a reference alone."""
-    unnamed = [each.description.to_fetch for each in _in_progress(records, valuesets, deadline)]
+    unnamed = [each.description.to_fetch for each in _given(records, valuesets, deadline)]
     _add(request, records, source, "Medication", unnamed)
 
 

@@ -148,6 +148,10 @@ class ObservationIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="obs
     any_value: bool = False
     present: bool = False
     """It was done at all: a panel has no value of its own."""
+    around_dose: LimitName | None = None
+    """Only what was seen while a dose that is over was given, or within this after it.
+
+    It is asked when a chart is opened, and of no order: how that goes on after harm is another rule's matter."""
 
 
 class SymptomIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="symptom", rename={"sets": "in"}):
@@ -157,6 +161,10 @@ class SymptomIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="symptom
     within: LimitName
     answered_by_cut: LimitName | None = None
     """The order's rate is at least so many per cent below the one that ran when each of them was noticed."""
+    around_dose: LimitName | None = None
+    """Only what was noticed while a dose that is over was given, or within this after it.
+
+    It is asked when a chart is opened, and of no order: how that goes on after harm is another rule's matter."""
 
 
 class MedicineIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="medicine", rename={"sets": "in"}):
@@ -181,6 +189,8 @@ class MedicineIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="medici
     """So many different ones."""
     only: list[SetName] = []
     """All that match are in one of these."""
+    unless_in: list[SetName] = []
+    """A medicine that is in one of these too does not count."""
     single_dose: bool = False
     """Only one dose of them was given or ordered."""
 
@@ -228,6 +238,8 @@ class EncounterIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="encou
 class OrderIs(Entry, frozen=True, kw_only=True, tag_field="fact", tag="order"):
     """Something of the ketamine order itself."""
 
+    drug: list[str] = []
+    """It orders one of these, by their names in the protocol."""
     indication: list[str] = []
     analgesic: bool = False
     """Judged as an analgesic: every indication but depression, none and unknown ones too, outside procedures."""
@@ -508,6 +520,8 @@ class Conventions(Entry, frozen=True, kw_only=True):
     """What is offered is floored to the one in its unit."""
     milligrams: str
     """The pump step in mg."""
+    after_dose: list[str] = []
+    """Spans: for their sum after its end a dose is looked at when a chart is opened. None: not at all."""
 
 
 class Indication(Entry, frozen=True, kw_only=True):

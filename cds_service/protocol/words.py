@@ -61,6 +61,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "medicine.in_chart": "in the chart, not only drafted",
     "medicine.longer_ago": "given longer ago than {value}",
     "medicine.started_within": "started within {value}",
+    "medicine.unless_in": "that is not in {value}",
     "medicine.routes": "by {value}",
     "medicine.reasons": "ordered for {value}",
     "exposure.days": "was given on {value} days or more",
@@ -75,6 +76,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "allergy.kind": {"any": "", "allergy": "(as an allergy)", "intolerance": "(as an intolerance)"},
     "allergy.asks": "({value} cannot be told)",
     "monitoring.seen": "or for any of them, or the client is known to send such orders",
+    "order.drug": "of {value}",
     "order.indication": "for {value}",
     "order.only_indication": "for {value} and nothing else",
     "order.judged_as": "judged as {value}",
@@ -111,6 +113,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "amount.push": {"timed": "", "untimed": "or by push without a time", "any": "or by push"},
     "amount.unstated": "not stated",
     "amount.doubt_up_to": "(in words alone it cannot be told up to {value})",
+    "around_dose": "during a dose that is over or up to {value} after it",
     "within": "within {value}",
     "above": "above {value}",
     "below": "below {value}",
@@ -271,7 +274,7 @@ class Words:
             return _joined([_KINDS[name] for name in value], "or")
         if field in ("use", "judged_as"):
             return _joined([self._protocol.uses[name].title for name in value], "or")
-        if field in ("route", "route_other_than"):
+        if field in ("route", "route_other_than", "drug"):
             return _joined(value, "or")
         return _joined([self.limit(name) for name in value], "or", ", ")
 

@@ -94,9 +94,10 @@ def check(protocol: Protocol) -> None:
                 raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
         clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
         for clause in each_clause(clauses):
-            for name in (*clause.route, *clause.route_other_than) if isinstance(clause, OrderIs) else ():
-                if name not in KINDS:
-                    raise ProtocolError(f"{rule.id}: there is no route {name}{did_you_mean(name, KINDS)}")
+            for what, known in (("route", KINDS), ("route_other_than", KINDS), ("drug", protocol.drugs)):
+                for name in getattr(clause, what) if isinstance(clause, OrderIs) else ():
+                    if name not in known:
+                        raise ProtocolError(f"{rule.id}: there is no {what} {name}{did_you_mean(name, known)}")
 
 
 def judge(case: Case) -> list[Outcome]:

@@ -75,9 +75,13 @@ def _read(clause: model.Clause, query_of: QueryOf) -> Iterator[str]:
             yield from _all(clause.unless_later, query_of)
         case model.ObservationIs():
             yield from map(query_of, clause.sets)
+            if clause.around_dose is not None:
+                yield "administrations"
         case model.SymptomIs():
             yield "conditions"
             yield from map(query_of, clause.sets)
+            if clause.around_dose is not None:
+                yield "administrations"
             if clause.answered_by_cut is not None:
                 yield from _RATES
         case model.MedicineIs():

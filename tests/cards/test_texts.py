@@ -139,7 +139,7 @@ def psychosis(summary: str = "Psychosis: ask", body: str = "Ask.") -> str:
     [
         ("---\ntitle: Psychosis\n---\nAsk.", "psychosis.md: has no summary"),
         ("---\nsummary: Psychosis\n---\nAsk.", "psychosis.md: has no title"),
-        ("---\ntitle: Psychosis\nsummary: {active: Psychosis}\n---\nAsk.", "no summary for the tier history"),
+        ("---\ntitle: Psychosis\nsummary: {active: Psychosis}\n---\nAsk.", "no summary for the tier mania"),
         (psychosis(body="{{ fond }}"), "there is no value fond; did you mean found?"),
         (psychosis(body="{{ rate_warm }}"), "there is no value rate_warm; did you mean rate_warn?"),
         (psychosis(body="{{ figure }}"), "there is no value figure"),

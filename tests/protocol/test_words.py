@@ -29,6 +29,7 @@ SAMPLES: dict[str, Any] = {
     },
     "use": (["analgesic"], ["depression"]),
     "judged_as": (["analgesic"], ["depression"]),
+    "drug": (["ketamine"], ["esketamine"]),
     "context": (["obstetric"], ["pain", "depression"]),
     "only_indication": (["pain"], ["depression"]),
     "indication": (["pain"], ["depression"]),

@@ -84,7 +84,7 @@ def test_an_umlaut_may_be_written_as_two_letters(sets: ValueSets) -> None:
         "Normal pressure hydrocephalus", "Herpangina", "Angina tonsillaris", "Ectopic pregnancy", "Migräne",
         "Arterielle Hypertonie ohne Organschaden", "Hypothyroidism", "Hépatite B guérie",
         "Apendicitis", "Dermatitis", "Miopía",
-        "Pulmonary hypertension",
+        "Atrial fibrillation",
         "Amino acid disorder", "Smith fracture", "Stroker rehabilitation device", "Mild cognition test normal",
     ],
 )  # fmt: skip

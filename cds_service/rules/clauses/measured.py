@@ -19,6 +19,7 @@ from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.medicines import around_doses
 from cds_service.rules.clauses.verdict import (
     NO,
     Verdict,
@@ -46,17 +47,25 @@ _COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
 def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) -> Verdict:
     if missing := without_codes(clause.sets, case):
         return missing
+    if clause.around_dose is not None and not case.viewing:
+        return NO  # how an order goes on after harm is another rule's matter
     chart = case.chart
     recorded = [m for name in clause.sets for m in chart.measurements(name)]
     if since is not None:
         recorded = [m for m in recorded if m.when.earliest > since]
+    unread: tuple[Reason, ...] = ()
+    if clause.around_dose is not None:
+        is_around, unread = around_doses(case, clause.around_dose)
+        every, recorded = recorded, [m for m in recorded if is_around(m.when)]
+        if len(recorded) == len(every):
+            unread = ()
     window = case.book.window(clause.within, case.now) if clause.within is not None else None
     found = recorded if window is None else [m for m in recorded if chart.age_within(m.when, window)]
     chosen = _which(found, clause.which) if found else []
     verdict = _of_placed(found, chosen, clause, case)
     if verdict.holds:
         return verdict
-    reasons = _left_open(recorded, chosen, clause, case, window, since)
+    reasons = (*_left_open(recorded, chosen, clause, case, window, since), *unread)
     if reasons:
         return Verdict(None, reasons=(*reasons, *verdict.reasons))
     return verdict if found else not_found(case, *map(chart.query_of, clause.sets))

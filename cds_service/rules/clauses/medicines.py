@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.verdict import (
@@ -21,7 +22,7 @@ from cds_service.rules.clauses.verdict import (
     not_found,
     nothing_found,
 )
-from cds_service.rules.outcome import Reason, not_placed
+from cds_service.rules.outcome import Reason, not_placed, undelivered
 
 
 @evaluates(model.MedicineIs)
@@ -134,8 +135,10 @@ def _is_longer_ago(medicine: Medicine, limit: str, case: Case) -> bool:
 
 
 def _is_such(medicine: Medicine, clause: model.MedicineIs) -> bool:
-    """By the route and the reason that are asked for, and whether a draft counts."""
+    """By the route and the reason that are asked for, whether a draft counts, and by what it must not be."""
     if clause.in_chart and medicine.drafted:
+        return False
+    if clause.unless_in and in_sets(medicine.members, clause.unless_in):
         return False
     if clause.routes and not medicine.routes.intersection(clause.routes):
         return False
@@ -182,6 +185,18 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
     if clause.doses is not None and len(counted) >= case.number(clause.doses):
         return Verdict(True, (Fact(f"given {len(counted)} times"),))
     return nothing_found(case, entries, "administrations")
+
+
+def around_doses(case: Case, after: str) -> tuple[Callable[[When], bool], tuple[Reason, ...]]:
+    """Whether a moment lies between the start of a dose that is over and `after` its end.
+
+    Also why that cannot be told of every dose.
+    """
+    window = case.book.window(after, case.now)
+    over = [m for m in case.chart.medicines if m.given and m.identity is not None and m.status != "in-progress"]
+    spans = [(m.start.earliest, m.end.latest + window) for m in over if m.start is not None and m.end is not None]
+    unread = (*unplaced_doses(case, given=True), *undelivered(case.chart, "administrations"))
+    return lambda when: any(begun <= when.latest and when.earliest <= ends for begun, ends in spans), unread
 
 
 def unplaced_doses(case: Case, given: bool = False) -> tuple[Reason, ...]:

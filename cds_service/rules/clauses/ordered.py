@@ -52,6 +52,8 @@ def _not_on_record(case: Case, key: str, says: str) -> Verdict:
 @evaluates(model.OrderIs)
 def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdict:
     order = case.order
+    if clause.drug and order.drug not in clause.drug:
+        return NO
     if clause.indication and not order.indication.all.intersection(clause.indication):
         return NO
     if clause.only_indication and not order.indication.is_only(clause.only_indication):

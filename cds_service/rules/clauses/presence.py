@@ -32,9 +32,9 @@ def absences(clause: model.Clause) -> tuple[Absence, ...]:
             return (_absence("conditions", *clause.sets, *clause.asks),)
         case model.ObservationIs():
             # A gap in the query that asks for a set is on record under the name of the set.
-            return (_absence("results", *clause.sets),)
+            return (_absence("results", *clause.sets), *_without_dose(clause))
         case model.SymptomIs():
-            return (_absence("conditions", "results", *clause.sets),)
+            return (_absence("conditions", "results", *clause.sets), *_without_dose(clause))
         case model.MedicineIs() if clause.at_least is None:
             return (_absence("medications", "medicationStatements", "administrations", *clause.sets),)
         case model.ExposureIs() if clause.running or clause.running_longer_than is not None:
@@ -44,6 +44,10 @@ def absences(clause: model.Clause) -> tuple[Absence, ...]:
         case model.AllergyIs():
             return (_absence("allergies", *clause.sets, *clause.asks),)
     return ()
+
+
+def _without_dose(clause: model.ObservationIs | model.SymptomIs) -> tuple[Absence, ...]:
+    return (_absence("administrations", EXPOSED),) if clause.around_dose is not None else ()
 
 
 def _absence(*names: str) -> Absence:

@@ -11,7 +11,7 @@ from cds_service.chart.facts import Act, Allergy, Fact, Problem, on
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
-from cds_service.rules.clauses.medicines import unplaced_doses
+from cds_service.rules.clauses.medicines import around_doses, unplaced_doses
 from cds_service.rules.clauses.verdict import (
     NO,
     QUESTION,
@@ -189,10 +189,16 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
 def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Verdict:
     if missing := without_codes(clause.sets, case):
         return missing
+    if clause.around_dose is not None and not case.viewing:
+        return NO  # how an order goes on after harm is another rule's matter
     window = case.book.window(clause.within, case.now)
     found = [
         s for s in case.chart.symptoms if in_sets(s.members, clause.sets) and case.chart.age_within(s.when, window)
     ]
+    unread: tuple[Reason, ...] = ()
+    if clause.around_dose is not None and found:
+        is_around, unread = around_doses(case, clause.around_dose)
+        found = [s for s in found if is_around(s.when)]
     if found and clause.answered_by_cut is not None:
         most = 1 - case.number(clause.answered_by_cut) / 100
         times = [times_rate_at(case, s.when.earliest) for s in found]
@@ -207,7 +213,7 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
         p for p in case.chart.open_problems if p.active and (p.when is None or case.chart.age_within(p.when, window))
     ]
     left = symptoms_left_open(clause, case, lambda when: case.chart.may_be_within(when, window))
-    return _untold(_asked("a problem", clause, asked), left)
+    return _untold((*_asked("a problem", clause, asked), *unread), left)
 
 
 def symptoms_left_open(clause: model.SymptomIs, case: Case, counts: Callable[[When | None], bool]) -> Verdict:
