@@ -5,6 +5,7 @@
     │   ├── SettingError        settings: an environment variable
     │   ├── ClientsError        hooks.clients: the file of clients
     │   ├── ProfileError        hooks.profiles: a client's profile
+    │   ├── DrugError           terminology.drugs: the drugs of a protocol
     │   ├── LogicError          protocol.logic: one line of it
     │   ├── ProtocolError       protocol.errors: the protocol, or a site's overlay
     │   ├── TextError           cards.texts: the words of a card

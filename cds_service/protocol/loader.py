@@ -90,14 +90,14 @@ def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
     """The protocol in the folder `root`, checked. Raises ProtocolError."""
     _refuse_strays(root)
     head = _mapping(root / "protocol.yaml")
-    own_conventions = head.pop("conventions", None) or {}
+    own_conventions = _of_kind(dict, head.pop("conventions", {}), f"{root.name}: conventions")
     shared = shared_facts(root)
     rules, limits = read_rules(root / "rules", shared, sorted(folders(root / "rules")))
     found = {
-        "drugs": list(_mapping(root / "drug.yaml").get("drugs", {})),
+        "drugs": list(_of_kind(dict, _mapping(root / "drug.yaml").get("drugs", {}), f"{root.name}: drugs")),
         "conventions": _disjoint(_mapping(COMMON / "conventions.yaml"), own_conventions),
-        "limits": _disjoint(common_limits(), _disjoint(_with_ids(_mapping(root / "limits.yaml")), limits)),
-        "rules": dict(sorted(rules.items(), key=lambda item: item[1]["row"])),
+        "limits": _disjoint(common_limits(), _disjoint(_with_ids(_mapping(root / "limits.yaml"), root.name), limits)),
+        "rules": dict(sorted(rules.items(), key=lambda item: _row(item[1]))),
         **{part: _part(root, part) for part in _PARTS},
         "facts": shared,
         "folders": [str(root / "rules")],
@@ -172,7 +172,7 @@ def _refuse_strays(root: Path) -> None:
 
 def common_limits() -> dict[str, Any]:
     """The limits of every protocol, as they are written. Raises ProtocolError."""
-    return _with_ids(_mapping(COMMON / "limits.yaml"))
+    return _with_ids(_mapping(COMMON / "limits.yaml"), COMMON.name)
 
 
 _FOLDERS = ("rules", "valuesets", "vocabularies")
@@ -198,16 +198,22 @@ def read_rules(
         for file in sorted((folder / name).iterdir()):
             if not _RULE_FILES.fullmatch(file.name):
                 raise ProtocolError(f"{name}: {file.name} is no file of a rule")
-        limits = _disjoint(limits, _with_ids(written.pop("limits", {})))
+        limits = _disjoint(limits, _with_ids(written.pop("limits", {}), name))
         rules[name] = _rule(name, written, shared)
     return rules, limits
 
 
 def _rule(name: str, written: dict[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     """A rule as its file has it, in the form that the model reads: every line of logic as a clause."""
-    facts = Facts(written.pop("facts", {}), shared, name)
-    tiers = [_tier(key, tier, facts) for key, tier in written.pop("tiers", {}).items()]
-    changes = [{**change, "when": facts.clause(change["when"])} for change in written.pop("changes", [])]
+    facts = Facts(_of_kind(dict, written.pop("facts", {}), f"{name}: facts"), shared, name)
+    tiers = [
+        _tier(key, _of_kind((dict, str), tier, f"{name}: the tier {key}"), facts)
+        for key, tier in _of_kind(dict, written.pop("tiers", {}), f"{name}: tiers").items()
+    ]
+    changes = [
+        {**change, "when": facts.clause(_of_kind(dict, change, f"{name}: a change").get("when", ""))}
+        for change in _of_kind(list, written.pop("changes", []), f"{name}: changes")
+    ]
     if facts.unused:
         raise ProtocolError(f"{name}: no line names the fact “{facts.unused[0]}”")
     return {**written, "id": name, "tiers": tiers, "changes": changes}
@@ -258,8 +264,25 @@ def _mapping(path: Path) -> dict[str, Any]:
     return found
 
 
-def _with_ids(limits: dict[str, Any]) -> dict[str, Any]:
-    return {key: {**entry, "id": key} for key, entry in limits.items()}
+def _with_ids(limits: Any, where: str) -> dict[str, Any]:
+    entries = _of_kind(dict, limits, f"{where}: limits").items()
+    return {key: {**_of_kind(dict, entry, f"{where}: the limit {key}"), "id": key} for key, entry in entries}
+
+
+_KINDS = {dict: "a mapping", list: "a list", (dict, str): "a mapping or a line of logic"}
+
+
+def _of_kind(kind: Any, value: Any, where: str) -> Any:
+    """What was written, if it is of its kind. Raises ProtocolError."""
+    if not isinstance(value, kind):
+        raise ProtocolError(f"{where}: expected is {_KINDS[kind]}")
+    return value
+
+
+def _row(rule: Mapping[str, Any]) -> int:
+    """Its number, by which rules are sorted; the model refuses one that is none."""
+    row = rule.get("row")
+    return row if isinstance(row, int) else 0
 
 
 def _disjoint(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

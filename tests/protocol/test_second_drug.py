@@ -130,7 +130,7 @@ def test_titles_and_prefetch_are_the_union_of_what_is_loaded(knowledge: Knowledg
 
 def test_each_protocol_is_published_and_has_its_pages(both: Knowledge) -> None:
     http = create_app(Settings(), both, clock=lambda: NOW).test_client()
-    for name, rules in (("ketamine", 71), ("lidocaine", 18)):
+    for name, rules in (("ketamine", 71), ("lidocaine", 19)):
         plan = http.get(f"/fhir/PlanDefinition/{name}").get_json()
         assert (plan["name"], len(plan["action"])) == (f"{name.capitalize()}OrderSafety", rules)
         assert http.get(f"/fhir/Library/{name}").get_json()["name"] == f"{name.capitalize()}Limits"
@@ -154,7 +154,7 @@ def test_the_command_line_knows_the_second_drug(
     now = ("--now", NOW.isoformat())
     assert "Lidocaine 200 mg/h is above 120" in run("check", str(file), *now)
     assert "lidocaine-above-hourly-maximum" in run("explain", str(file), *now)
-    assert "(example) 2026.11: 18 rules" in run("protocol", "validate")
+    assert "(example) 2026.11: 19 rules" in run("protocol", "validate")
     assert "120 mg/h, evidence second-hand" in run("protocol", "show", "lidocaine-hourly")
     assert "LIDO-1" in run("protocol", "evidence")
 
@@ -175,6 +175,13 @@ def _replaced(part: str, old: str, new: str) -> Callable[[Path], None]:
         file = folder / part
         assert old in file.read_text("utf-8")
         file.write_text(file.read_text("utf-8").replace(old, new))
+
+    return spoil
+
+
+def _written(part: str, text: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        (folder / part).write_text(text)
 
     return spoil
 
@@ -219,6 +226,10 @@ def _shipped_rule(folder: Path) -> None:
         ),
         (_unnamed_limit, "nothing names the limit lidocaine-spare"),
         (_unnamed_set, "nothing names the value set dx_spare_of_lidocaine"),
+        (_written("protocol.yaml", "conventions: 3\n"), "conventions: expected is a mapping"),
+        (_written("limits.yaml", "a: 1\n"), "the limit a: expected is a mapping"),
+        (_written("drug.yaml", ": : [\n"), "lidocaine/drug.yaml cannot be read"),
+        (_written("rules/lidocaine-seizure/rule.yaml", "a: 1\n"), "unknown field `a`"),
         (_stray, "nothing reads limit.yaml; did you mean limits.yaml?"),
         (_shipped_rule, "seizure-disorder is a name of ketamine already"),
     ],
