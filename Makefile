@@ -6,7 +6,8 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises conformance pin sbom audit
+.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance
+.PHONY: pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +49,9 @@ fuzz: .venv/dev ## 200,000 mutated requests and more; nothing may fail, hang or 
 
 hostile: .venv/dev ## what requests cost that are made to cost much, and an ordinary order beside each (FILES: more of them)
 	@$(BIN)/python -m tests.hostile $(FILES)
+
+offers: .venv/dev ## the first offer of ten thousand generated orders, taken and judged again (some minutes)
+	@KETAMINE_TEST_PROPERTY_EXAMPLES=10000 $(BIN)/pytest -q -n0 tests/properties/test_first_offer.py
 
 disguises: .venv/dev ## every entry that fires a rule, in every disguise: never an answer without a card (some minutes)
 	@KETAMINE_TEST_DISGUISES=all $(BIN)/pytest -q -n0 -s tests/properties/test_disguise.py

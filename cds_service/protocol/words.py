@@ -110,6 +110,7 @@ _QUALIFIERS: Mapping[str, str | Mapping[Any, str]] = {
     "amount.together": "alone or together",
     "amount.within": "with what starts within {value}",
     "amount.repeats": "its repeats added up",
+    "amount.part": "each limit times {value}",
     "amount.push": {"timed": "", "untimed": "or by push without a time", "any": "or by push"},
     "amount.unstated": "not stated",
     "amount.doubt_up_to": "(in words alone it cannot be told up to {value})",

@@ -83,6 +83,14 @@ def test_an_order_is_judged_in_whatever_it_is_wrapped(shape: str) -> None:
     assert ("rate-exceeds-ceiling", "critical") in _topics(_asked(SHAPES[shape])), shape
 
 
+@pytest.mark.parametrize("holder", ["RequestGroup", "CarePlan"])
+def test_nothing_is_offered_for_an_order_that_lives_in_another_resource(holder: str) -> None:
+    """Neither an update nor a deletion could address it."""
+    cards = answered(_asked(SHAPES[f"contained in a {holder}"]))
+    actions = [a for card in cards for s in card.get("suggestions", ()) for a in s["actions"]]
+    assert [action for action in actions if action["type"] != "create"] == []
+
+
 def test_an_order_in_a_bundle_beside_a_wrapped_one_is_judged_with_it() -> None:
     second = {**ORDER, "id": "o2"}
     both = {**BUNDLE, "entry": [ENTRY, {"resource": {**BUNDLE, "entry": [{"resource": second}]}}]}

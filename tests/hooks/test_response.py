@@ -84,9 +84,6 @@ def _drafts(request: dict[str, Any]) -> list[dict[str, Any]]:
     """The orders that may be changed: the drafts, or at patient-view the one that is running."""
     bundle = request["context"].get("draftOrders") or request["prefetch"].get("medications") or {}
     resources = [entry["resource"] for entry in bundle.get("entry", [])]
-    resources += [
-        inside for each in resources if each["resourceType"] == "RequestGroup" for inside in each.get("contained", ())
-    ]
     return [each for each in resources if each["resourceType"] == "MedicationRequest"]
 
 
@@ -230,6 +227,17 @@ BROKEN_ORDERS: dict[str, tuple[dict[str, Any], bool]] = {
     "a list as its id": ({"id": [[]]}, False),
     "an unknown contained type": ({"contained": [{"resourceType": "Nothing", "id": "n"}]}, False),
     "no intent and no status": ({"intent": None, "status": None}, True),
+    "a status that R4 does not know": ({"status": "pending"}, False),
+    "an intent that R4 does not know": ({"intent": "Order"}, False),
+    "a priority that R4 does not know": ({"priority": "high"}, False),
+    "a narrative with a status of its own": (
+        {"text": {"status": "made up", "div": '<div xmlns="http://www.w3.org/1999/xhtml">x</div>'}},
+        False,
+    ),
+    "a contained resource with a status of its own": (
+        {"contained": [{"resourceType": "Medication", "id": "n", "status": "made up"}]},
+        False,
+    ),
     "a deep element": ({"extension": [{"url": "u", "valueString": "x"}, _nested(300)]}, False),
 }
 
