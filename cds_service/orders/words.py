@@ -8,6 +8,9 @@ from fractions import Fraction
 from cds_service.figures import show
 from cds_service.orders.dosage import Amount, Written
 
+_DAY, _WEEK = Fraction(24 * 60), Fraction(7 * 24 * 60)
+"""In minutes."""
+
 
 def amount(given: Amount) -> str:
     """`0.5 mg/kg/h`, `0.1 to 0.6 mg/kg/h`, `500 mg per 24 h`."""
@@ -46,12 +49,19 @@ def dosage(written: Written) -> str:
     if written.repeat.in_a_week is not None:
         parts.append(f"{show(written.repeat.in_a_week)} times a week")
     elif written.repeat.interval is not None:
-        parts.append(f"every {duration(written.repeat.interval)}")
+        parts.append(_often(written.repeat.interval))
     if written.as_needed:
         parts.append("as needed")
     if written.cap is not None:
         parts.append(f"(at most {amount(written.cap.amount)} in {duration(written.cap.minutes)})")
     return " ".join(parts)
+
+
+def _often(interval: Fraction) -> str:
+    """`every 8 h`; `2 times a week` rather than every 84 h, which nobody orders."""
+    if interval > _DAY and interval % _DAY and _WEEK % interval == 0:
+        return f"{show(_WEEK / interval)} times a week"
+    return f"every {duration(interval)}"
 
 
 def regimen(written: Sequence[Written]) -> str:

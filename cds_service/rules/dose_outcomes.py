@@ -323,6 +323,10 @@ def equivalent(case: Case) -> str:
     written = [step.dose or step.rate for step in steps]
     if all(given is None or (given.unit in ("mg", "mg/h") and given.shape != "ratio") for given in written):
         return ""
-    figures = [(step.mg, "mg") if step.finite else (step.mg_per_hour, "mg/h") for step in steps]
+    by_rate = [step.rate is not None and step.dose is None and step.kind == "continuous" for step in steps]
+    figures = [
+        (step.mg, "mg") if step.finite and not rate else (step.mg_per_hour, "mg/h")
+        for step, rate in zip(steps, by_rate, strict=True)
+    ]
     known = [f"{show(figure)} {unit}" for figure, unit in figures if figure is not None]
     return ", then ".join(known) if len(known) == len(figures) else ""
