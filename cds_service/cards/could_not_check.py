@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cds_service.cards import detail
 from cds_service.cards.fitting import MOST_WORDS, Line, bullet, sentences
@@ -73,7 +73,13 @@ def gaps(
     found |= {f"{fact} {says}": gap for (fact, says), gap in asked.items()}
     said = {reason for outcome in fired for reason in outcome.reasons}
     undelivered = dict.fromkeys(r for each in judged for r in each.undelivered)
-    found |= _of_lists(undelivered, [r for r in undelivered if r not in said], texts, queries, not_sent)
+    if undelivered and all(key in {r.fact for r in undelivered} for key, query in queries.items() if query.is_search):
+        # One line says it all; what follows from it needs no line for each reason.
+        says = texts.words.say("nothing-read", why=next(iter(undelivered)).says)
+        nothing = Gap("warning", texts.words.say("short-nothing-read"), as_markdown(says))
+        found = {says: nothing} | {key: replace(gap, facts=(), advice="") for key, gap in found.items()}
+    else:
+        found |= _of_lists([r for r in undelivered if r not in said], texts, queries, not_sent)
     for note in notes:
         if isinstance(note, Note):
             continue
@@ -82,18 +88,9 @@ def gaps(
     return ordered, fired
 
 
-def _of_lists(
-    undelivered: Collection[Reason],
-    to_say: Sequence[Reason],
-    texts: Texts,
-    queries: Mapping[str, Query],
-    not_sent: bool,
-) -> dict[str, Gap]:
-    """The lists that did not come: one line where none did, else one for all that did not come for one reason."""
-    words, missing = texts.words, {reason.fact for reason in undelivered}
-    if all(key in missing for key, query in queries.items() if query.is_search):
-        says = words.say("nothing-read", why=next(iter(undelivered)).says)
-        return {says: Gap("warning", words.say("short-nothing-read"), as_markdown(says))}
+def _of_lists(to_say: Sequence[Reason], texts: Texts, queries: Mapping[str, Query], not_sent: bool) -> dict[str, Gap]:
+    """The lists that did not come: one line for all that did not come for one reason."""
+    words = texts.words
     found: dict[str, Gap] = {}
     own = [reason for reason in to_say if _is_own_line(reason, queries)]
     for why in dict.fromkeys(reason.says for reason in own):

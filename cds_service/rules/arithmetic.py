@@ -53,11 +53,13 @@ def _per_kg(step: Step) -> Fraction | None:
 
 def _step(step: Step, body: Body, mg_per_ml: Fraction | None) -> list[str]:
     found: list[str] = []
+    by_rate = step.rate is not None and step.dose is None and step.kind == "continuous"
     if step.rate is not None:
-        found += _amount(step.rate, step.mg_per_hour, step.mg_per_kg_per_hour, body, mg_per_ml, "/h", not step.finite)
+        weighed = by_rate or not step.finite
+        found += _amount(step.rate, step.mg_per_hour, step.mg_per_kg_per_hour, body, mg_per_ml, "/h", weighed)
     if step.dose is not None and (step.finite or step.rate is None):
         found += _amount(step.dose, step.mg, step.mg_per_kg, body, mg_per_ml, "", step.rate is None)
-    if step.finite and step.minutes is not None and step.mg_per_kg is not None:
+    if step.finite and step.minutes is not None and step.mg_per_kg is not None and not by_rate:
         speed = f" = {show(step.mg_per_kg_per_hour)} mg/kg/h" if step.mg_per_kg_per_hour is not None else ""
         found.append(f"{show(step.mg_per_kg)} mg/kg over {words.duration(step.minutes)}{speed}")
     return found
