@@ -1,10 +1,10 @@
 """Reads the card texts: the shipped ones, a site's own and those of other languages, each checked before it is used.
 
-A rule's text is `card.md` or `card.LANGUAGE.md` in its folder, and `card.DRUG.md` what it says of one drug instead;
-of what such a file leaves out (title, summaries of tiers) the text of all drugs is said. The words of all are
-`words.yaml` or `words.LANGUAGE.yaml` in cards/common. A site's own folder `texts` holds `RULE.md`, `RULE.LANGUAGE.md`
-and words in place of them. Whatever is misspelt, holds a number of its own or cannot be filled is refused, so that no
-card fails at the bedside.
+A rule's text is `card.md` or `card.LANGUAGE.md` in its folder. `card.DRUG.md` is what it says of one drug instead;
+what that leaves out (title, summaries of tiers) it takes from the text of all drugs. The words of all are
+`words.yaml` or `words.LANGUAGE.yaml` in cards/common. A site's own folder `texts` holds `RULE.md`,
+`RULE.LANGUAGE.md` and words in place of them. Whatever is misspelt, holds a number of its own or cannot be filled is
+refused, so that no card fails at the bedside.
 """
 
 from __future__ import annotations

@@ -55,23 +55,21 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
         kinds |= coded
         unknown_code = unknown_code or not coded
     given = concept.name
-    all_named = frozenset(kinds.union(*map(kinds_named, concept.words)))
+    spoken = frozenset(kinds.union(*map(kinds_named, concept.words)))
     if not kinds:
         if unknown_code and not concept.words:
             return Route("other", given=given)
-        return replace(_by_words(concept, unknown_code), named=all_named)
+        return replace(_by_words(concept, unknown_code), named=spoken)
     if len(kinds) > 1:
-        return Route(
-            UNSTATED, f"its codes name two routes ({', '.join(sorted(kinds))})", given=given, named=all_named
-        )
+        return Route(UNSTATED, f"its codes name two routes ({', '.join(sorted(kinds))})", given=given, named=spoken)
     (kind,) = kinds
     for words in concept.words:
         against = kinds_named(words)
         if against and kind not in against:
             says = f"its code says {kind}, its words say {', '.join(sorted(against))}"
-            return Route(UNSTATED, says, given=given, named=all_named)
+            return Route(UNSTATED, says, given=given, named=spoken)
     push = valuesets.member("route_iv/push", concept.codes) is not None
-    return Route(kind, push=push, given=given, named=all_named)
+    return Route(kind, push=push, given=given, named=spoken)
 
 
 def _by_words(concept: CodeableConcept, unknown_code: bool) -> Route:

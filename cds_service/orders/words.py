@@ -9,9 +9,6 @@ from cds_service.figures import show
 from cds_service.orders.dosage import Amount, Written
 from cds_service.orders.measure import COUNT_DIMENSIONS
 
-_DAY, _WEEK = Fraction(24 * 60), Fraction(7 * 24 * 60)
-"""In minutes."""
-
 
 def amount(given: Amount) -> str:
     """`0.5 mg/kg/h`, `0.1 to 0.6 mg/kg/h`, `500 mg per 24 h`."""
