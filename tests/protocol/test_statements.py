@@ -18,7 +18,7 @@ from cds_service.terminology import valuesets
 SOURCES = Path(__file__).parents[1] / "sources"
 STATEMENTS = [f"K-{number:02}" for number in range(1, 60)]
 CONFLICTS = [f"C-{number:02}" for number in range(1, 25)]
-EVIDENCE = [f"R{number}" for number in (*range(1, 52), *range(60, 61)) if number not in (30, 35)]
+EVIDENCE = [f"R{number}" for number in (*range(1, 52), *range(60, 69)) if number not in (30, 35)]
 ROWS = (*range(1, 72), *range(80, 86))
 KINDS = {
     "dosing-limit",
