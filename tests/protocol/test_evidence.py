@@ -47,7 +47,7 @@ def test_the_command_prints_every_citation_and_what_rests_on_it(
     for name in knowledge.protocol.evidence:
         assert f"\n{name} " in f"\n{said}"
     first = said.split("\n\n")[0]
-    assert first.startswith("R1   consensus, second-hand\n")
+    assert first.startswith("R1   consensus, verified\n")
     assert "limits: rate-critical, bolus-warn" in first
     assert max(map(len, said.splitlines())) <= 118
 
@@ -56,5 +56,5 @@ def test_the_command_prints_the_same_rows_as_json(capsys: pytest.CaptureFixture[
     assert cli.main(["protocol", "evidence", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["id"] for row in rows] == list(knowledge.protocol.evidence)
-    assert rows[0]["status"] == "second-hand"
+    assert rows[0]["status"] == "verified"
     assert "rate-critical" in rows[0]["limits"]

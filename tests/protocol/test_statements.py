@@ -18,7 +18,7 @@ from cds_service.terminology import valuesets
 SOURCES = Path(__file__).parents[1] / "sources"
 STATEMENTS = [f"K-{number:02}" for number in range(1, 60)]
 CONFLICTS = [f"C-{number:02}" for number in range(1, 25)]
-EVIDENCE = [f"R{number}" for number in (*range(1, 53), 60, *range(81, 88)) if number not in (30, 35)]
+EVIDENCE = [f"R{number}" for number in (*range(1, 53), *range(60, 69), *range(81, 88)) if number not in (30, 35)]
 OF_NO_STATEMENT = {
     "nasal-esketamine-dose", "nasal-esketamine-frequency", "nasal-esketamine-route", "nasal-esketamine-session"
 }  # fmt: skip
