@@ -221,6 +221,15 @@ def read_rate(quantity: Quantity | None, ratio: Ratio | None) -> Amount | None:
         return None
 
 
+def read_dose(quantity: Quantity | None) -> Amount | None:
+    """The dose of an administration; None without one that can be read."""
+    try:
+        found = _Reader().quantities(quantity, "dose", DOSE_DIMENSIONS)
+    except _Refused:
+        return None
+    return _amount(found[0], ()) if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     type: str

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import msgspec
 
 from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.fhir.resources import MedicationRequest
@@ -10,11 +14,12 @@ from cds_service.orders import dosage
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Proposal
-from cds_service.orders.regimen import Body, Kind, Reading
+from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Kind, Reading, Step
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_at_dosing_weight
+from cds_service.rules.given_so_far import is_within, passed
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
@@ -23,16 +28,31 @@ _NOT_AN_ORDER = frozenset({"plan", "proposal", "option"})
 
 
 @asks(
-    "medications", "medicationStatements", "administrations", "bodySize", "patient", limits=("window", "nasal window")
+    "medications",
+    "medicationStatements",
+    "administrations",
+    "bodySize",
+    "patient",
+    limits=("window", "nasal window", "hour", "day", "warning", "critical"),
 )
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
-    active = [*_drafts(case), *_active(case)]
-    if active:
+    limits = RuleLimits(case, rule)
+    others = list(_active(case))
+    active = [*_drafts(case), *(other.fact for other in others)]
+    panel = _panel(case, limits, others) if len(active) == len(others) else None
+    if active and panel is None:
         return fired(case, rule, "active", *active), []
-    given = list(_given(case, RuleLimits(case, rule)))
-    if given:
-        return fired(case, rule, "given", *given), []
+    given = list(_given(case, limits))
+    if active or given:
+        tier = (
+            "panel"
+            if panel in ("sum", None) and is_within(case, limits, given)
+            else "panel-above"
+            if active
+            else "given"
+        )
+        return fired(case, rule, tier, *active, *given), []
     reasons = (
         *undelivered(case.chart, "medications", "medicationStatements", "administrations"),
         *unplaced_doses(case),
@@ -84,7 +104,50 @@ def _drafts(case: Case) -> Iterator[Fact]:
         yield Fact(f"{other.name} (another draft)", other.reference)
 
 
-def _active(case: Case) -> Iterator[Fact]:
+class _Other(msgspec.Struct, frozen=True):
+    """Another order that is active, or an infusion that runs, with its steps where they are known."""
+
+    fact: Fact
+    steps: tuple[Step, ...] = ()
+    of_drug: bool = False
+    order: str | None = None
+    """The order by which it runs."""
+
+
+def _panel(case: Case, limits: RuleLimits, others: Sequence[_Other]) -> str | None:
+    """What infusion, doses and rescue of one plan come to in the worst hour; None where they are no such plan."""
+    own = steps_at_dosing_weight(case)
+    ordered = {_bare(each.fact.reference) for each in others if each.steps}
+    others = [each for each in others if each.order not in ordered]  # what runs by one of the orders is that order
+    kinds: set[Kind | None] = {step.kind for step in own}
+    if not others or case.order.indication.in_sessions or not own:
+        return None
+    if not all(each.of_drug and _one_infusion_one_dose(kinds, {s.kind for s in each.steps}) for each in others):
+        return None
+    hours = [_worst_hour(step) for step in (*own, *(step for each in others for step in each.steps))]
+    known = [hour for hour in hours if hour is not None]
+    if len(known) < len(hours) or sum(kinds == {"continuous"} for kinds in _kinds_of(own, others)) > 1:
+        return None
+    tier, _, _ = passed(case, limits, sum(known, Fraction(0)), Fraction(0))
+    return None if tier == "hour-critical" else tier
+
+
+def _kinds_of(own: Sequence[Step], others: Sequence[_Other]) -> Iterator[set[Kind | None]]:
+    yield {step.kind for step in own}
+    yield from ({step.kind for step in each.steps} for each in others)
+
+
+def _worst_hour(step: Step) -> Fraction | None:
+    """mg/kg of a step in an hour, as needed ones as often as they may be given."""
+    if step.kind == "continuous":
+        return step.mg_per_kg_per_hour
+    interval = step.written.repeat.interval
+    if step.mg_per_kg is None or (step.written.as_needed and interval is None):
+        return None
+    return step.mg_per_kg * (math.ceil(MINUTES_PER_HOUR / interval) if interval else 1)
+
+
+def _active(case: Case) -> Iterator[_Other]:
     own_ids = _own_ids(case.order.request)
     drafted = {_bare(other.reference) for other in case.companions}
     for medicine in case.chart.medicines:
@@ -92,14 +155,18 @@ def _active(case: Case) -> Iterator[Fact]:
             continue
         if medicine.given:
             if medicine.status == "in-progress" and _bare(medicine.order) not in own_ids:
-                yield Fact(f"{medicine.name} (running, {on(medicine.start, case.now)})", medicine.reference)
+                fact = Fact(f"{medicine.name} (running, {on(medicine.start, case.now)})", medicine.reference)
+                yield _Other(fact, order=_bare(medicine.order))
             continue
         # What is recorded as taken may stand for this very order; where it does not, it is one more.
         is_other = own_ids.isdisjoint((_bare(medicine.reference), _bare(medicine.order)))
         is_other = is_other and _bare(medicine.reference) not in drafted and medicine.intent not in _NOT_AN_ORDER
         if is_other and not _same_plan(case, medicine):
             state = "recorded as taken" if medicine.taken else "ordered"
-            yield Fact(f"{medicine.name} ({state}, {on(medicine.start, case.now)})", medicine.reference)
+            fact = Fact(f"{medicine.name} ({state}, {on(medicine.start, case.now)})", medicine.reference)
+            yield _Other(
+                fact, _steps(case, medicine), medicine.identity.drug == case.order.drug and not medicine.taken
+            )
 
 
 def _same_plan(case: Case, medicine: Medicine) -> bool:
@@ -107,10 +174,14 @@ def _same_plan(case: Case, medicine: Medicine) -> bool:
     group = case.order.request.group_identifier
     if group is None or not group.value or medicine.group != (group.system, group.value):
         return False
+    return _belong_together(_kinds(case, case.order), {step.kind for step in _steps(case, medicine)})
+
+
+def _steps(case: Case, medicine: Medicine) -> tuple[Step, ...]:
+    """What an order of the chart gives, at the dosing weight."""
     body: Body = dosing_weight(case).bodies[0]
     written = [dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(medicine.dosage_instruction)]
-    kinds = {step.kind for step in regimen(written, Reading(body, None, case.conventions))}
-    return _belong_together(_kinds(case, case.order), kinds)
+    return tuple(regimen(written, Reading(body, None, case.conventions)))
 
 
 def _given(case: Case, limits: RuleLimits) -> Iterator[Fact]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -37,12 +37,15 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
     def found(tier: str, figure: Fraction | None, unit: str, limit: str | None, step: Step) -> tuple[str, Measured]:
         return tier, Measured(figure, unit, limit, (step,), "cap", here.body, here.use.name)
 
+    basal = _basal(here, limits.limit("hour").routes)
     for each in here.own:
         step = each.step
         if step.route.kind not in limits.limit("hour").routes:
             continue
         cap = _cap(case, step, here.body)
         worst = _worst_hour(step, cap, limits.number("span"))
+        if worst is not None and step.finite and step.written.as_needed:
+            worst += basal
         if step.written.as_needed and step.written.cap is None:
             yield found("no-cap", worst, "mg/kg", hour, step)
         elif step.written.as_needed and not case.order.indication.alone:
@@ -56,6 +59,16 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
         ranged = step.rate is not None and step.rate.shape == "range" and not step.rate.open_ended
         if open_ended or (step.written.titrate and not ranged and step.written.cap is None):
             yield found("open-range", None, "mg/kg/h", limits.id("rate"), step)
+
+
+def _basal(here: View, routes: Sequence[str]) -> Fraction:
+    """mg/kg/h of what runs beside the doses as needed of the same order."""
+    rates = [each.step.mg_per_kg_per_hour for each in here.own if _is_basal(each.step, routes)]
+    return sum((rate for rate in rates if rate is not None), Fraction(0))
+
+
+def _is_basal(step: Step, routes: Sequence[str]) -> bool:
+    return step.kind == "continuous" and not step.written.as_needed and step.route.kind in routes
 
 
 @dataclass(frozen=True, slots=True)

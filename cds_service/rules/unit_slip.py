@@ -21,14 +21,15 @@ _SAME_AS_MG_PER_KG_PER_H = ("mg/kg/h", "mg/(kg.h)", "mg.kg-1.h-1")
 _IN_MICROGRAMS = ("ug/kg/min", "ug/(kg.min)", "ug/kg/h")
 
 
-def _usual_rate(case: Case, limits: RuleLimits) -> Fraction:
+def usual_rate(case: Case, otherwise: Fraction) -> Fraction:
     """The rate (mg/kg/h) up to which a number is right for what the order is for: of several reasons, the least."""
     indication, known = case.order.indication, case.terms.indications
     reasons = [*indication.mapped, *([indication.contexts] if indication.contexts else [])]
     if indication.unmapped or not reasons:
         reasons.append(frozenset())
-    names = [[known[name].usual_rate or limits.id("rate above") for name in kinds] for kinds in reasons]
-    return min(max(map(case.number, each or [limits.id("rate above")])) for each in names)
+    named = [[known[name].usual_rate for name in kinds] for kinds in reasons]
+    rates = [[case.number(name) if name is not None else otherwise for name in each] for each in named]
+    return min(max(each, default=otherwise) for each in rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def slips(case: Case, rule: Rule) -> Iterator[Slip]:
     """The continuous steps whose number looks like a slip of units."""
     limits, body = RuleLimits(case, rule), dosing_weight(case).bodies[0]
     before = previous_rate(case, body)
-    usual = _usual_rate(case, limits)
+    usual = usual_rate(case, limits.number("rate above"))
     for step in steps_as(case, body, False):
         rate, amount = step.mg_per_kg_per_hour, step.rate
         if step.kind != "continuous" or amount is None:

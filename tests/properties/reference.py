@@ -84,7 +84,7 @@ class Dose:
 
     @property
     def per_hour(self) -> Fraction:
-        """mg/kg/h of a continuous dose."""
+        """mg/kg/h of a continuous dose, or of one that runs for a stated time."""
         if self.endless:
             return self.per_kg
         assert self.minutes is not None
@@ -126,6 +126,8 @@ class _Judge:
             self.rate(dose.per_hour)
         else:
             self.bolus(dose)
+        if dose.kind == "short" and self.route == "subcutaneous":
+            self.rate(dose.per_hour)
         if not dose.endless and dose.starts_within(60) > 1:
             self.rate(dose.per_kg * dose.starts_within(60))
 
@@ -187,6 +189,17 @@ class _Judge:
         if dose.kind != "continuous" and known and dose.per_kg > most:
             self.say("bolus-anaesthetic-range", "critical")
 
+    def single(self, dose: Dose) -> None:
+        """Row 7 in sedation, anaesthesia, agitation and status epilepticus."""
+        into_muscle = self.route == "intramuscular"
+        most = self.number("procedural-dose-im" if into_muscle else "procedural-dose-iv")
+        if (
+            dose.kind != "continuous"
+            and (into_muscle or self.route in (*VEIN, "subcutaneous"))
+            and dose.per_kg > most
+        ):
+            self.say("bolus-anaesthetic-range", "warning")
+
     def worst_hour(self, dose: Dose) -> Fraction | None:
         """mg/kg in the worst hour of an as-needed order; None where nothing bounds it."""
         capped = None if dose.cap is None else dose.cap.per_kg * max(math.ceil(60 / dose.cap.minutes), 1)
@@ -236,6 +249,8 @@ def together(
         if antidepressant:
             judge.antidepressant(dose)
         judge.label_maximum(dose)
+        if procedural:
+            judge.single(dose)
         judge.cap(dose, procedural)
     starts = _starts(steps, in_sequence)
     for each in _within(steps, starts, 60, lambda dose: dose.kind != "continuous"):

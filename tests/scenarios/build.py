@@ -514,6 +514,8 @@ class _Chart:
         dosage_given: dict[str, Any] = {}
         if "rate" in given:
             dosage_given["rateQuantity"] = quantity(given["rate"])
+        if "dose" in given:
+            dosage_given["dose"] = quantity(given["dose"])
         if "route" in given:
             dosage_given["route"] = _coded(given["route"], ROUTES)
         if dosage_given:
