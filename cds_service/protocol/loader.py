@@ -163,7 +163,11 @@ def limits_read(protocol: model.Protocol) -> set[str]:
 
 def _refuse_strays(root: Path) -> None:
     """Whatever nothing reads is refused: it would be a change without effect."""
-    files = {"README.md", "demands.yaml", *(f"{name}.yaml" for name in (*_PARTS, "protocol", "drug", "limits", "facts"))}
+    files = {
+        "README.md",
+        "demands.yaml",
+        *(f"{name}.yaml" for name in (*_PARTS, "protocol", "drug", "limits", "facts")),
+    }
     for path in sorted(root.iterdir()):
         known = _FOLDERS if path.is_dir() else files
         if path.name not in known and not path.name.startswith((".", "_")):

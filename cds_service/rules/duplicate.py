@@ -164,9 +164,8 @@ def _active(case: Case) -> Iterator[_Other]:
         if is_other and not _same_plan(case, medicine):
             state = "recorded as taken" if medicine.taken else "ordered"
             fact = Fact(f"{medicine.name} ({state}, {on(medicine.start, case.now)})", medicine.reference)
-            yield _Other(
-                fact, _steps(case, medicine), medicine.identity.drug == case.order.drug and not medicine.taken
-            )
+            is_same_drug = medicine.identity is not None and medicine.identity.drug == case.order.drug
+            yield _Other(fact, _steps(case, medicine), is_same_drug and not medicine.taken)
 
 
 def _same_plan(case: Case, medicine: Medicine) -> bool:

@@ -193,7 +193,7 @@ def around_doses(case: Case, after: str) -> tuple[Callable[[When], bool], tuple[
     Also why that cannot be told of every dose.
     """
     window = case.book.window(after, case.now)
-    over = [m for m in case.chart.medicines if m.given and m.identity is not None and m.status != "in-progress"]
+    over = [m for m in case.chart.medicines if m.given and case.is_ours(m.identity) and m.status != "in-progress"]
     spans = [(m.start.earliest, m.end.latest + window) for m in over if m.start is not None and m.end is not None]
     unread = (*unplaced_doses(case, given=True), *undelivered(case.chart, "administrations"))
     return lambda when: any(begun <= when.latest and when.earliest <= ends for begun, ends in spans), unread
