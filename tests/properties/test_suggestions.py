@@ -383,7 +383,7 @@ def _step(text: str) -> Fraction:
     """The protocol's step of a unit, by what the unit means."""
     wanted = writing.unit(text)
     for name, entry in ENTRIES.items():
-        if name.startswith("step-"):
+        if name.startswith("step-") and not entry["unit"].startswith("{"):  # what is counted has no spelling of units
             unit = writing.unit(entry["unit"])
             if replace(unit, text="") == replace(wanted, text=""):
                 return Fraction(str(next(iter(entry["values"].values()))))
