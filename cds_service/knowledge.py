@@ -50,7 +50,7 @@ def load(
     valuesets = terminology.load(Path(site_valuesets) if site_valuesets else None)
     protocol = load_with_overlay(overlay, valuesets)
     judge.check(protocol)
-    limits = Limits(protocol)
+    limits, reasons = Limits(protocol), valuesets["override_reasons"]
     return Knowledge(
         protocol=protocol,
         valuesets=valuesets,
@@ -58,8 +58,8 @@ def load(
         texts=loading.load(protocol, texts_beside(overlay)),
         queries=query_list.load(valuesets),
         terms=_terms(protocol, limits),
-        override_reasons=_override_reasons(valuesets["override_reasons"]),
-        reasons_taken=frozenset((system, m.code) for system, m in valuesets["override_reasons"].members),
+        override_reasons=_override_reasons(reasons),
+        reasons_taken=frozenset((system, member.code) for system, member in reasons.members),
         public_url=public_url.rstrip("/"),
     )
 
