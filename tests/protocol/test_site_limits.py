@@ -25,4 +25,4 @@ def test_a_limit_of_the_site_that_decides_stands_on_the_card(tmp_path: Path) -> 
     (card,) = [card for card in cards if "Midazolam" in card.summary]
     limits = {limit["id"]: limit["site"] for limit in (card.extension or {})[EXTENSION]["limits"]}
     assert limits["midazolam-older-age"] is True
-    assert "site limit, P&amp;T committee" in (card.detail or "")
+    assert "Site limit (P&amp;T committee" in (card.detail or "")
