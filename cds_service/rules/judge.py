@@ -216,15 +216,17 @@ def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
 def _asking(case: Case, rule: Rule, outcome: Outcome, amounts: Sequence[Measured]) -> Outcome:
     """An outcome with what its rule asks of the dose: another one, or none. `amounts` are past its limits."""
     assert outcome.tier is not None
-    ceilings = list(outcome.ceilings)
+    ceilings, edits = list(outcome.ceilings), list(outcome.edits)
     removes = outcome.removes
     for name in (*rule.tier(outcome.tier).suggests, *rule.suggests):
         if name == LOWER_RATE:
             ceilings += lower_rate(case)
         elif name == LOWER_TO_LIMIT:
             ceilings += ceilings_of(case, amounts)
+        elif name.startswith(REPEAT_TO):
+            edits += _seldomer(case, name.removeprefix(REPEAT_TO))
         removes = removes or name == REMOVAL or (name == HOLD and not case.viewing)
-    return replace(outcome, ceilings=tuple(ceilings), removes=removes)
+    return replace(outcome, ceilings=tuple(ceilings), edits=tuple(edits), removes=removes)
 
 
 def _suggested(case: Case, rule: Rule, tier: Tier) -> list[Proposal]:
@@ -233,8 +235,6 @@ def _suggested(case: Case, rule: Rule, tier: Tier) -> list[Proposal]:
     for name in (*tier.suggests, *rule.suggests):
         if name == HOLD:
             proposals += hold(case)
-        elif name.startswith(REPEAT_TO):
-            proposals += _repeated(case, name.removeprefix(REPEAT_TO))
         elif name.startswith(STOP_AFTER):
             proposals += stop_after(case, name.removeprefix(STOP_AFTER))
         elif name in case.protocol.orderables:
@@ -242,14 +242,11 @@ def _suggested(case: Case, rule: Rule, tier: Tier) -> list[Proposal]:
     return proposals
 
 
-def _repeated(case: Case, limit: str) -> list[Proposal]:
-    """As often in a week as a limit says; not where the dose itself is objected to, which is mended first."""
+def _seldomer(case: Case, limit: str) -> list[Edit]:
+    """What lets an order be given as often in a week as a limit says, where it is planned more often."""
     most = case.number(limit)
     too_often = [w.index for w in case.order.written if (each := planned_per_week(w)) is not None and each > most]
-    if dose_outcomes.objectionable(case):
-        return []
-    edits: list[Edit] = [SetRepeat(index, int(most), 1, "wk") for index in too_often]
-    return order_rules.edited_order(case, "change", edits) if edits else []
+    return [SetRepeat(index, int(most), 1, "wk") for index in too_often]
 
 
 def _services(case: Case, name: str) -> list[Proposal]:
