@@ -25,6 +25,8 @@ WEIGHTS = 50
 SHOWN = 200
 REFERENCE = 300
 LINES = 30
+WORDS = 60
+DETAIL = 400
 MEDICATIONS = 64
 REFERENCES = 25
 FEEDBACK = 1_000
@@ -127,9 +129,21 @@ TABLE = (
     ),
     Bound(
         "LINES",
-        "lines in a section of a card",
+        "reasons and notes of one rule in the extension of an answer",
         "nobody reads more",
-        "the last line says how many more there are",
+        "the rest is left out",
+    ),
+    Bound(
+        "WORDS",
+        "words of a card's detail",
+        "a card is read in three seconds",
+        "what matters most is kept, the rest is named, and then counted",
+    ),
+    Bound(
+        "DETAIL",
+        "characters of a card's detail",
+        "as above",
+        "as above",
     ),
     Bound(
         "MEDICATIONS",

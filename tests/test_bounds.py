@@ -14,6 +14,7 @@ from msgspec import inspect
 
 from cds_service import bounds
 from cds_service.advise import advise
+from cds_service.cards import fitting
 from cds_service.cards.model import Response
 from cds_service.cards.texts import plain
 from cds_service.fhir import bundles, lenient, resources
@@ -412,7 +413,7 @@ def test_a_text_is_shown_up_to_so_many_characters_with_its_end() -> None:
     assert shown.endswith("… (running, 2026-11-20)") or shown.endswith("x (running, 2026-11-20)")
 
 
-def test_a_section_has_so_many_lines_and_says_how_many_more_there_are(knowledge: Knowledge) -> None:
+def test_a_detail_has_so_many_words_and_characters_and_names_what_did_not_fit(knowledge: Knowledge) -> None:
     asked = _asked()
     entries = asked["prefetch"]["bodySize"].setdefault("entry", [])
     for number in range(1_000):
@@ -421,10 +422,20 @@ def test_a_section_has_so_many_lines_and_says_how_many_more_there_are(knowledge:
         del dateless["effectiveDateTime"]
         entries.append({"resource": dateless})
     answer = _answer(asked, knowledge)
-    lines = [line for line in _said(answer).split("\n") if "its date cannot be read" in line]
-    assert 0 < len(lines) <= bounds.LINES
-    assert " more\n" in _said(answer) + "\n"
+    assert "its date cannot be read" in _said(answer)
+    for card in answer.cards:
+        assert len((card.detail or "").split()) <= bounds.WORDS
+        assert len(card.detail or "") <= bounds.DETAIL
     assert len(encode(answer)) < 30_000
+
+
+def test_a_detail_at_the_bound_is_whole_and_one_word_more_is_left_out() -> None:
+    lines = [fitting.bullet(f"word{number}", number, f"short{number}") for number in range(bounds.WORDS // 2)]
+    told = fitting.fitted(lines, lambda names, more: f"Also: {more}")
+    assert told.count("\n") == len(lines) - 1, "a dash and a word each: as many as there may be"
+    told = fitting.fitted([*lines, fitting.bullet("more", 99, "one more")], lambda names, more: f"Also: {more}")
+    assert "Also: " in told
+    assert "more" not in told.split("Also")[0].replace("word", "")
 
 
 def test_an_id_that_no_patient_has_is_missing(knowledge: Knowledge) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cds_service import bounds
 from cds_service.cards import detail
-from cds_service.cards.fitting import MOST_WORDS, Line, bullet, sentences
+from cds_service.cards.fitting import Line, bullet, sentences
 from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service.fhir.queries import Query
 from cds_service.protocol.limits import LimitBook
@@ -107,7 +108,7 @@ def _of_rule(outcome: Outcome, texts: Texts, book: LimitBook) -> Gap:
     text = texts.of(outcome.rule.id, book.drug)
     assert outcome.severity is not None
     says = as_markdown(detail.summary(outcome, texts, book))
-    found = [escaped(fact.says) for fact in outcome.facts[:MOST_WORDS]]
+    found = [escaped(fact.says) for fact in outcome.facts[: bounds.WORDS]]
     return Gap(outcome.severity, text.short, says, found, detail.body(outcome, texts, book))
 
 
@@ -115,7 +116,7 @@ def lines(found: Sequence[Gap], words: Words) -> list[Line]:
     """What the card may say, the worst first: what is missing, then what was found of it, then what to do."""
     said = [Line(words.say("could-not-check-body"), len(found), "body")]
     for place, gap in enumerate(found):
-        said.append(bullet(gap.line if place < MOST_WORDS else "", place, gap.short))
+        said.append(bullet(gap.line if place < bounds.WORDS else "", place, gap.short))
         said += [Line(f"- {each}", len(found) + 2, "list") for each in sentences(gap.advice)]
         said += [Line(f"- {each}", len(found) + 1, "list") for each in gap.facts]
     return said
@@ -151,7 +152,7 @@ def _cut(entry: str) -> str:
 def summary(found: Sequence[Gap], texts: Texts) -> str:
     """What could not be checked, as much as fits; the worst first."""
     shorts = list(dict.fromkeys(gap.short for gap in found))
-    for count in range(min(len(shorts), MOST_WORDS), 0, -1):
+    for count in range(min(len(shorts), bounds.WORDS), 0, -1):
         listed = ", ".join(shorts[:count])
         more = len(shorts) - count
         line = texts.words.say("could-not-check", what=listed, more=more)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import islice
 
-from cds_service.cards.fitting import MOST_WORDS, Line, bullet, sentences
+from cds_service import bounds
+from cds_service.cards.fitting import Line, bullet, sentences
 from cds_service.cards.texts import Texts, as_markdown, escaped, one_line
 from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.rules.judged import Note
@@ -64,7 +65,7 @@ def lines(
 def facts(outcomes: Iterable[Outcome]) -> list[str]:
     """Those that may fit, each once."""
     found = dict.fromkeys(fact.says for outcome in outcomes for fact in outcome.facts)
-    return [escaped(says) for says in islice(found, MOST_WORDS)]
+    return [escaped(says) for says in islice(found, bounds.WORDS)]
 
 
 def sums(outcomes: Iterable[Outcome]) -> list[str]:

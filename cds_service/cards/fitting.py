@@ -7,9 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-MOST_WORDS = 60
-MOST_CHARACTERS = 400
-"""Of a card's detail: a card is read in three seconds."""
+from cds_service import bounds
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[^\W\d_a-z])")
 _JOINTS = {"body": " ", "facts": "; ", "sums": "; ", "notes": " ", "list": "\n"}
@@ -45,7 +43,7 @@ def fitted(lines: Sequence[Line], rest: Rest) -> str:
     kept: set[int] = set()
     told = ""
     ranked = sorted(range(len(lines)), key=lambda place: lines[place].rank)
-    for place in ranked[:MOST_WORDS]:  # there may be thousands
+    for place in ranked[: bounds.WORDS]:  # there may be thousands
         tried = _told(lines, kept | {place}, rest)
         if tried is not None:
             kept.add(place)
@@ -54,7 +52,7 @@ def fitted(lines: Sequence[Line], rest: Rest) -> str:
 
 
 def fits(text: str) -> bool:
-    return len(text) <= MOST_CHARACTERS and len(text.split()) <= MOST_WORDS
+    return len(text) <= bounds.DETAIL and len(text.split()) <= bounds.WORDS
 
 
 def _told(lines: Sequence[Line], kept: Collection[int], rest: Rest) -> str | None:
@@ -65,7 +63,7 @@ def _told(lines: Sequence[Line], kept: Collection[int], rest: Rest) -> str | Non
     text = _joined(chosen)
     if not names:
         return text if fits(text) else None
-    for count in range(min(len(names), MOST_WORDS), -1, -1):
+    for count in range(min(len(names), bounds.WORDS), -1, -1):
         whole = _PARAGRAPH.join(part for part in (text, rest(names[:count], len(names) - count)) if part)
         if fits(whole):
             return whole
@@ -81,7 +79,7 @@ def _cut(lines: Sequence[Line], rest: Rest) -> str:
     """The first line as far as it fits, where none fits whole."""
     if not lines:
         return ""
-    words = lines[0].text[: MOST_CHARACTERS // 2].split(" ")[: MOST_WORDS // 2]
+    words = lines[0].text[: bounds.DETAIL // 2].split(" ")[: bounds.WORDS // 2]
     left = len([line for line in lines[1:] if line.short is not None])
     text = f"{' '.join(words[:-1]).rstrip(chr(92))}…"
     return _PARAGRAPH.join([text, rest((), left)]) if left else text

@@ -66,7 +66,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         cards = [_named(card, self) for card in _limited(cards, self)]
         if self.extension:
             return replace(response, cards=cards)
-        return Response(cards=[replace(card, extension=None) for card in cards])
+        return Response(cards=[_plain(card) for card in cards])
+
+
+def _plain(card: Card) -> Card:
+    """The card without what CDS Hooks leaves to extensions."""
+    reasons = card.override_reasons and [replace(reason, extension=None) for reason in card.override_reasons]
+    return replace(card, extension=None, override_reasons=reasons)
 
 
 def shipped() -> list[str]:

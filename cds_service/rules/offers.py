@@ -44,6 +44,10 @@ from cds_service.rules.repair import (
 from cds_service.rules.unit_slip import Slip
 
 
+_OF_THE_DRUG = frozenset({"allergy", "contraindication", "route"})
+"""Categories of rules that are about whether to give the drug at all, and not about how much of it."""
+
+
 def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
     """Other doses for the order, and its removal where a rule asks for that or no dose ends what interrupts.
 
@@ -67,8 +71,8 @@ def asks(outcome: Outcome) -> bool:
 
 
 def _forbids(outcome: Outcome) -> bool:
-    """Whether no dose is right, as with an allergy."""
-    return outcome.removes and outcome.severity == "critical" and not dose_outcomes.is_of_dose(outcome.rule)
+    """Whether no dose is right, as with an allergy; beside another order of the drug a dose still may be."""
+    return outcome.removes and outcome.severity == "critical" and outcome.rule.category in _OF_THE_DRUG
 
 
 # Doses --------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_a_misspelt_field_is_refused(
             "remove",
             "names the suggestion remove",
         ),
-        ("limits.yaml", "R47", "R35", "rate-warn names the source R35"),
+        ("limits.yaml", "R62", "R35", "weight-unknown-range names the source R35"),
         ("limits.yaml", "stands_for: rate-warn", "stands_for: rate", "names the limit rate, which"),
         ("indications.yaml", "ind_pain", "ind_pains", "pain names the value set ind_pains"),
         ("statements.yaml", "  kind: unit", "  kind: unit\n  rules: []", "K-05: its rules name it, not it them"),
