@@ -143,7 +143,7 @@ def test_without_any_time_one_card_says_so_and_every_rule_is_named(knowledge: Kn
 
 def test_a_repair_that_could_not_be_tried_is_not_offered(knowledge: Knowledge) -> None:
     """No suggestion stands on the card that was not judged as a whole."""
-    asked, looks = REQUESTS["an order with cards"], Counted(10**9)
+    asked, looks = hook_request({"order": {"rate": "1.2 mg/kg/h"}}), Counted(10**9)
     full = _answer(knowledge, asked, looks)
     labels = {s.label for card in full.cards for s in card.suggestions or ()}
     assert any(label.startswith("Change to") for label in labels)

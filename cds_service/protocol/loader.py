@@ -153,7 +153,7 @@ def _sets_read(protocol: model.Protocol) -> set[str]:
 
 def limits_read(protocol: model.Protocol) -> set[str]:
     """The limits that a rule, a use or the conventions name; the words of the cards may name more."""
-    named = {*_named(protocol.conventions), *(name for use in protocol.uses.values() for name in _of_use(use))}
+    named = {*_named(protocol.conventions), *(name for use in protocol.uses.values() for name in of_use(use))}
     for rule in protocol.rules.values():
         offers = [*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)]
         named.update(name.removeprefix(kind) for name in offers for kind in model.TO_A_LIMIT if name.startswith(kind))
@@ -329,7 +329,7 @@ def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
     categories = {rule.category for rule in protocol.rules.values()}
     yield from _unknown("hazards", "rule or category", protocol.hazards, {*protocol.rules, *categories})
     for name, use in protocol.uses.items():
-        named = _of_use(use)
+        named = of_use(use)
         yield from _unknown(name, "limit", named, protocol.limits)
     for name, indication in protocol.indications.items():
         yield from _unknown(name, "use", [indication.use] if indication.use else [], protocol.uses)
@@ -499,7 +499,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _of_use(use: model.Use) -> list[str]:
+def of_use(use: model.Use) -> list[str]:
+    """The limits that a use names."""
     usual = msgspec.structs.astuple(use.usual) if use.usual else ()
     return [*([use.session] if use.session else []), *usual]
 

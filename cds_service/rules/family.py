@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from cds_service import units
 from cds_service.protocol import model
-from cds_service.protocol.loader import each_clause
+from cds_service.protocol.loader import each_clause, of_use
 from cds_service.protocol.model import Protocol, Rule
 from cds_service.protocol.references import named_in
 
@@ -14,6 +14,7 @@ from cds_service.protocol.references import named_in
 def lacking(protocol: Protocol) -> Iterator[str]:
     """Amounts that an order of each further drug is compared with, and that none of its own limits stands for."""
     read = dict.fromkeys(name for rule in protocol.rules.values() if not rule.off for name in _read_by(rule))
+    read |= dict.fromkeys(name for use in protocol.uses.values() for name in of_use(use))
     for drug in protocol.drugs[1:]:
         own = {limit.stands_for for limit in protocol.limits.values() if limit.drug == drug}
         for name in read:

@@ -39,7 +39,8 @@ def test_two_cards_and_all_shared_words_are_there_in_german(knowledge: Knowledge
     assert [each.display for each in rate.override_reasons or ()][:2] == [
         "Ein Spezialist hat dazu geraten", "Früher vertragen",
     ]  # fmt: skip
-    assert [each.label for each in rate.suggestions or ()] == ["Ändern auf 0.5 mg/kg/h (35 mg/h)"]
+    offered = [each.label for card in (pressure, rate) for each in card.suggestions or ()]
+    assert offered == ["Diese Verordnung entfernen"]
     words, english = knowledge.texts.others["de"].words.entries, knowledge.texts.words.entries
     assert [key for key in english if words.get(key) is english[key]] == []
 

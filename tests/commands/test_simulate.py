@@ -146,11 +146,11 @@ def test_an_accepted_change_is_written_judged_again_and_told(running: Running, r
 def test_an_override_is_told_with_its_reason(running: Running, run: Any) -> None:
     before = len(running.feedback)
     asked = ("simulate", "--patient", "pregnant", "--order", ABOVE, *running.signed)
-    status, said, _ = run(*asked, "--override", "1", "--reason", "risk-benefit-ratio")
+    status, said, _ = run(*asked, "--override", "1", "--reason", "specialist-advised")
     assert (status, "feedback: taken" in said) == (2, True)
     (told,) = running.feedback[before:]
     assert told["outcome"] == "overridden"
-    assert "risk-benefit-ratio" in str(told)
+    assert "specialist-advised" in str(told)
     _, _, refused = run(*asked, "--override", "1", "--reason", "because")
     assert "--reason because: that card offers" in refused
 

@@ -43,7 +43,7 @@ def test_a_route(concept: CodeableConcept | None, kind: str, unclear: str | None
 
 def _indication(knowledge: Knowledge, **elements: Any) -> Indication:
     resolve = {"Condition/c1": None}
-    terms, valuesets = knowledge.terms, knowledge.valuesets
+    terms, valuesets = knowledge.parts[0].terms, knowledge.valuesets
     return indication.read(
         order(**elements),
         terms.indications,

@@ -247,7 +247,9 @@ def _many(kind: str, length: int, changes: Json) -> Json:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_the_work_grows_as_the_number_of_prefetched_resources_does(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_grows_as_the_number_of_prefetched_resources_does(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bundles, "_AT_ONCE", 0)  # read entry by entry at every size, as large ones are
     assert _exponent(lambda length: _many(kind, length, {}), ENTRIES) <= EXPONENT
 

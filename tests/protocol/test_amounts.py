@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -86,6 +87,8 @@ def house(
     rule.mkdir(parents=True, exist_ok=True)
     (rule / "card.md").write_text(dedent(TEXT).lstrip(), "utf-8")
     written = dedent(RULE).replace("JUDGE", judge).replace("AMOUNT", f"{amount}{more}")
+    if "example-ideal" not in written.partition("\nfacts:")[2]:  # a limit that nothing names is refused
+        written = re.sub(r"^  (?:esketamine-)?example-ideal:\n(?:    .*\n)+", "", written, flags=re.MULTILINE)
     (rule / "rule.yaml").write_text(written.replace("LOGIC", logic).replace("OFFERS", offers), "utf-8")
     overlay = folder / "overlay.yaml"
     overlay.write_text(dedent(OVERLAY), "utf-8")
@@ -126,7 +129,7 @@ def test_a_limit_of_the_house_for_one_drug_alone_stops_the_load(tmp_path: Path) 
     house(tmp_path, PER_HOUR)
     rule = tmp_path / "rules" / "example-amount" / "rule.yaml"
     text = rule.read_text("utf-8")
-    begin, end = text.index("  esketamine-example-per-hour:"), text.index("  esketamine-example-ideal:")
+    begin, end = text.index("  esketamine-example-per-hour:"), text.index("\nfacts:")
     rule.write_text(text[:begin] + text[end:], "utf-8")
     with pytest.raises(ProtocolError, match="example-per-hour is read for esketamine, which has none of its own"):
         load(overlay=str(tmp_path / "overlay.yaml"))

@@ -105,6 +105,10 @@ CONVENTIONS: dict[str, tuple[Numbers, str]] = {
     "nasal-spray": ("14", "mg"),
     "step-device": ("1", "{device}"),
     "strength-rounding": ("0.5", "%"),
+    "far-above": ("2", "1"),
+    "liver-part": ("0.5", "1"),
+    "usual-rate": ("0.1", "mg/kg/h"),
+    "usual-dose": ("0.15", "mg/kg"),
     "undiluted-strength": ("100", "mg/mL"),
     "salt-factor": ("1.153", "1"),
     "clock-tolerance": ("5", "min"),
@@ -344,7 +348,7 @@ SEVERITIES: dict[str, str] = {
     "porphyria-acute": "critical",
     "hypotension-shock": "warning",
     "delirium-cognitive": "warning",
-    "liver-moderate-labs": "warning",
+    "liver-moderate-labs": "warning info",
     "seizure-disorder": "info",
     "substance-use": "critical warning",
     "ketamine-cystitis": "warning",
@@ -456,6 +460,7 @@ OF_ITS_LABEL: dict[str, Numbers] = {
     "esketamine-label-max-iv": "1",
     "esketamine-label-max-asthma": "2.5",
     "esketamine-label-max-im": "4",
+    "esketamine-procedural-dose-im": "4",
     "esketamine-strengths": ["1", "2", "5", "25"],
 }
 """What the label of esketamine says and half of the racemic limit would not."""

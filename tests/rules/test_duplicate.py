@@ -27,7 +27,7 @@ def _outcome(knowledge: Knowledge, order: dict[str, Any] = RATE, **patient: Any)
         ({"medicines": [{"drug": "ketamine", "rate": "10 mg/h"}]}, "fired", "active"),
         ({"medicines": [{"drug": "2201625 Spravato", "dose": "84 mg", "route": "nasal"}]}, "fired", "active"),
         ({"medicines": [{"drug": "7052 morphine", "dose": "5 mg"}]}, "clear", None),
-        ({"given": [{"status": "completed", "dose": "10 mg", "when": "2 hours ago"}]}, "fired", "given"),
+        ({"given": [{"status": "completed", "dose": "10 mg", "when": "2 hours ago"}]}, "fired", "panel"),
         ({"given": [{"status": "completed", "dose": "10 mg", "when": "9 days ago"}]}, "clear", None),
         ({"missing": ["administrations"]}, "could-not-tell", None),
     ],

@@ -45,4 +45,4 @@ def test_what_another_medicine_or_the_labelled_product_is_held_against_is_no_lim
     said = " ".join(family.lacking(replace(knowledge.protocol, drugs=["ketamine", "esketamine", "arketamine"])))
     assert "rate-warn is read for arketamine" in said
     assert "midazolam" not in said
-    assert "nasal-dose" not in said
+    assert "nasal-dose-most" not in said

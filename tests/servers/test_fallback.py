@@ -238,7 +238,6 @@ def test_what_stands_on_the_last_page_is_found_and_its_absence_from_a_cut_prefet
         "duplicate-ketamine-esketamine": "critical",
         "ae-hypertension-tachycardia": "warning",
         "heart-failure": "warning",
-        "monitoring-order-missing": "warning",
     }
     cut = _call(client, chart.request(order, prefetch=chart.first_pages))
     assert "heart-failure" not in _rules(cut)
@@ -302,14 +301,14 @@ NOBODY = Chart("p1", "e1")
 def test_a_server_that_is_not_there_is_said_and_the_dose_is_judged(knowledge: Knowledge) -> None:
     base = f"http://127.0.0.1:{unused_port()}/fhir"
     answer = _in_time(service(knowledge, base), NOBODY.request(**_authorized(base)))
-    assert "problem list: the FHIR server could not be reached" in _could_not_check(answer)
+    assert _is_said(answer, "the FHIR server could not be reached")
     assert _rules(answer)["rate-exceeds-ceiling"] == "critical"
 
 
 def test_a_server_that_accepts_and_stays_silent_is_said_and_the_dose_is_judged(knowledge: Knowledge) -> None:
     with local_server(Reply(wait=FOREVER)) as silent:
         answer = _in_time(service(knowledge, silent.base), NOBODY.request(**_authorized(silent.base)))
-    assert f"problem list: the FHIR server did not answer within {DEADLINE_MS} ms" in _could_not_check(answer)
+    assert _is_said(answer, f"the FHIR server did not answer within {DEADLINE_MS} ms")
     assert _rules(answer)["rate-exceeds-ceiling"] == "critical"
 
 
@@ -328,7 +327,7 @@ def test_a_server_that_refuses_the_token_is_said_and_the_dose_is_judged(status: 
     with local_server(Reply(outcome, status)) as refusing:
         answer = _in_time(service(knowledge, refusing.base), NOBODY.request(**_authorized(refusing.base)))
         assert {asked.headers["authorization"] for asked in refusing.received} == {f"Bearer {TOKEN}"}
-    assert f"problem list: the FHIR server answered {status}" in _could_not_check(answer)
+    assert _is_said(answer, f"the FHIR server answered {status}")
     assert _rules(answer)["rate-exceeds-ceiling"] == "critical"
 
 
@@ -353,7 +352,7 @@ def test_one_search_that_is_slow_costs_only_its_own_answer(chart: Chart, server:
     with local_server(passing_on(server, held_back)) as slow:
         client = service(knowledge, slow.base, deadline_ms)
         answer = _in_time(client, chart.request(**_authorized(slow.base)), deadline_ms)
-    assert f"problem list: the FHIR server did not answer within {deadline_ms} ms" in _could_not_check(answer)
+    assert _is_said(answer, f"the FHIR server did not answer within {deadline_ms} ms")
     assert "vital signs" not in _could_not_check(answer)
     assert "1.2 mg/kg/h x 82 kg = 98.4 mg/h" in "".join(card["detail"] for card in answer["cards"])
     assert _rules(answer).keys() >= {"rate-exceeds-ceiling", "bp-uncontrolled", "duplicate-ketamine-esketamine"}
@@ -372,7 +371,7 @@ def test_the_pages_that_came_in_time_count(chart: Chart, server: str, knowledge:
         client = service(knowledge, slow.base, deadline_ms)
         answer = _in_time(client, chart.request(**_authorized(slow.base)), deadline_ms)
     assert _rules(answer).keys() >= {"rate-exceeds-ceiling", "bp-uncontrolled", "duplicate-ketamine-esketamine"}
-    assert f"problem list: the FHIR server did not answer within {deadline_ms} ms" in _could_not_check(answer)
+    assert _is_said(answer, f"the FHIR server did not answer within {deadline_ms} ms")
     assert "heart-failure" in {each["rule"] for each in answer["extension"][EXTENSION]["notChecked"]}
 
 
@@ -387,6 +386,12 @@ def _in_time(client: FlaskClient, body: dict[str, Any], deadline_ms: int = DEADL
         if taken[-1] < deadline_ms / 1000 + MARGIN:
             return answer
     pytest.fail(f"the answers took {taken} s")
+
+
+def _is_said(answer: dict[str, Any], why: str) -> bool:
+    """Whether the card says of the problem list, or of everything, why it is not known."""
+    lines = [line for line in _could_not_check(answer).splitlines() if why in line]
+    return any("problem list" in line or "Nothing could be read" in line for line in lines)
 
 
 def _could_not_check(answer: dict[str, Any]) -> str:

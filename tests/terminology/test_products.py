@@ -60,6 +60,9 @@ FORM_WORDS = [
 INFUSED = "inputevents_to_rxnorm.csv"
 """An intensive care unit's list of infusions and pushes: it names the drug, and the form is known all the same."""
 
+IN_NO_SET = {"1886"}
+"""Ingredients that no rule asks for: caffeine."""
+
 Row = dict[str, str]
 
 
@@ -135,7 +138,7 @@ def test_no_ingredient_is_itself_a_product_of_the_table(rows: list[Row]) -> None
 
 
 def test_every_ingredient_is_in_a_drug_set_of_ours(rows: list[Row], sets: ValueSets) -> None:
-    for code in {code for row in rows for code in row["ingredients"].split()}:
+    for code in {code for row in rows for code in row["ingredients"].split()} - IN_NO_SET:
         assert any(OURS.match(name) for name in sets.members_of(RXNORM, code)), code
 
 
@@ -152,7 +155,7 @@ def test_the_ingredients_are_exactly_those_that_the_display_names(rows: list[Row
     for row in rows:
         ingredients = row["ingredients"].split()
         assert len(ingredients) == len(set(ingredients)), row
-        assert set(ingredients) == named_in(row["display"], names), row
+        assert set(ingredients) - IN_NO_SET == named_in(row["display"], names), row
 
 
 def test_the_form_is_the_one_that_the_display_says(rows: list[Row]) -> None:
