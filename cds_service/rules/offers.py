@@ -43,9 +43,9 @@ from cds_service.rules.repair import (
 )
 from cds_service.rules.unit_slip import Slip
 
-
-_OF_THE_DRUG = frozenset({"allergy", "contraindication", "route"})
-"""Categories of rules that are about whether to give the drug at all, and not about how much of it."""
+_OF_THE_DRUG = frozenset({"allergy", "route"})
+"""Categories of rules beside which no dose is offered. A contraindication may be overridden for a reason, and then
+the dose must not stay too high."""
 
 
 def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:

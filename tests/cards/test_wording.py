@@ -20,7 +20,7 @@ def _said(knowledge: Knowledge, rule: str, tier: str) -> Wording:
 def test_limits_are_filled_in_and_what_an_order_would_say_is_named(knowledge: Knowledge) -> None:
     said = _said(knowledge, "rate-exceeds-protocol-max", "above-warn")
     assert said.summary == "Rate ‹figure› mg/kg/h is above the protocol maximum 0.5"
-    assert said.detail.startswith("Ordered: ‹ordered›. The protocol warns above 0.5 mg/kg/h: ")
+    assert said.detail.startswith("Ordered: ‹ordered›. The protocol warns above 0.5 mg/kg/h, ")
 
 
 def test_a_limit_of_the_site_stands_in_the_words(knowledge: Knowledge) -> None:

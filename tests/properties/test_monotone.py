@@ -183,7 +183,13 @@ PASSED = [
         {"depression-dose-exceeds": "warning"},
         {"depression-dose-exceeds": "critical"},
     ),
-    ("label-max-iv", BOLUS, AGITATION, {}, {"bolus-anaesthetic-range": "critical"}),
+    (
+        "label-max-iv",
+        BOLUS,
+        AGITATION,
+        {"bolus-anaesthetic-range": "warning"},
+        {"bolus-anaesthetic-range": "critical"},
+    ),
     (
         "uncapped-hour",
         NEEDED,
@@ -233,6 +239,8 @@ def _asked(dose: Dose, unit: str, drug: str, reasons: frozenset[str], route: str
 def test_a_dose_on_its_limit_passes_and_the_least_above_it_does_not(
     drug: str, name: str, dose: Dose, reasons: frozenset[str], at: dict[str, str], above: dict[str, str]
 ) -> None:
+    if (name, drug) == ("label-max-iv", "esketamine"):
+        at = {}  # what is usual for a procedure ends where its label does
     for unit in WRITTEN["rate" if dose.endless else "dose"]:
         assert dose_verdict(_asked(replace(dose, per_kg=limit(drug, name)), unit, drug, reasons)) == at, unit
         for more in (Fraction(3, 10**15), Fraction(3, 10**4), Fraction(3, 200)):
