@@ -19,9 +19,11 @@ from cds_service.cards.model import Response
 from cds_service.cards.texts import plain
 from cds_service.fhir import bundles, lenient, resources
 from cds_service.fhir.client import Answer, NoSource
+from cds_service.hooks import response
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
+from cds_service.rules.outcome import Reason
 from tests import hostile
 from tests.fhir.test_costs import Asked
 from tests.hooks.client import client
@@ -427,6 +429,12 @@ def test_a_detail_has_so_many_words_and_characters_and_names_what_did_not_fit(kn
         assert len((card.detail or "").split()) <= bounds.WORDS
         assert len(card.detail or "") <= bounds.DETAIL
     assert len(encode(answer)) < 30_000
+
+
+def test_the_extension_gives_so_many_reasons_of_one_rule() -> None:
+    reasons = {Reason("weight", f"reading {number}", "not-placed"): None for number in range(bounds.LINES + 1)}
+    assert len(response._shown(dict(list(reasons.items())[: bounds.LINES]))) == bounds.LINES
+    assert len(response._shown(reasons)) == bounds.LINES
 
 
 def test_a_detail_at_the_bound_is_whole_and_one_word_more_is_left_out() -> None:
