@@ -6,8 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance
-.PHONY: pin sbom audit
+.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

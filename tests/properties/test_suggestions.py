@@ -30,8 +30,9 @@ LADDER = (
     "bolus-anaesthetic-range",
 )
 """Rules of which one stands in the place of another as the dose grows: their worst severity counts."""
-NOT_OF_THIS_DOSE = {"weight-implausible", "duplicate-ketamine-esketamine"}
-"""Whether two weights lead to two verdicts, and whether two drafts are parts of one plan, are judged anew."""
+NOT_OF_THIS_DOSE = {"weight-implausible", "duplicate-ketamine-esketamine", "indication-missing"}
+"""Whether two weights, or two reasons, lead to two verdicts, and whether two drafts are parts of one plan, are judged
+anew."""
 
 ON_THE_DOSE_CARD = (
     "rate-exceeds-protocol-max",
@@ -537,8 +538,10 @@ def test_what_is_offered_is_the_highest_step_of_the_pump_within_the_limit(
         if any(rank(severity) > 1 for severity in fired(found, *ON_THE_DOSE_CARD).values())
     ]
     expected = most // _step(unit.text) * _step(unit.text)
-    if expected == 0:
+    interrupts = any(rank(severity) > 1 for severity in fired(found, *ON_THE_DOSE_CARD).values())
+    if expected == 0 or not interrupts:
         assert not offered
+        assert expected == 0 or ordered <= most or reason == "depression", "there the ideal weight only informs"
     elif "bolus-above-usual-load" in fired(found):
         assert {Fraction(each) for each in offered} <= {expected} or max(offered) < expected
     elif ordered > most:

@@ -48,7 +48,8 @@ def test_the_command_prints_every_citation_and_what_rests_on_it(
         assert f"\n{name} " in f"\n{said}"
     first = said.split("\n\n")[0]
     assert first.startswith("R1   consensus, verified\n")
-    assert "limits: rate-critical, bolus-warn" in first
+    assert "limits: " in first
+    assert "rate-critical" in first
     assert max(map(len, said.splitlines())) <= 118
 
 

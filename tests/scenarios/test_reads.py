@@ -51,7 +51,7 @@ READS: dict[str, tuple[str, ...]] = {
 """A part of the chart -> the queries behind it. Of several, whoever asks for it must have declared one."""
 OF_THE_KEY = {"gap", "was_not_sent"}
 OF_THE_SET = {"measurements"}
-NOTHING = {"encounter_id", "query_of", "on_record", "order_json", "is_urgent"}
+NOTHING = {"is_promised", "encounter_id", "query_of", "on_record", "order_json", "is_urgent"}
 """Parts behind which there is no list."""
 
 

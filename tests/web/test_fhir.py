@@ -174,7 +174,7 @@ def test_the_library_holds_every_limit_exactly_and_every_citation(http: FlaskCli
     unit = {"unit": "mg/kg/h", "system": "http://unitsofmeasure.org", "code": "mg/kg/h"}
     assert values == [{"value": Decimal("0.5"), **unit}]
     assert len([part for part in parts["weight-range"] if part["name"] == "value"]) == 2
-    assert {"name": "source", "valueString": "R47"} in parts["rate-warn"]
+    assert {"name": "source", "valueString": "K-03"} in parts["rate-warn"]
     for limit, written in zip(knowledge.protocol.limits.values(), all_dates, strict=True):
         assert written["id"] == limit.id
         assert written["values"] == {str(day): value for day, value in limit.values.items()}
