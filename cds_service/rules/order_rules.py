@@ -58,7 +58,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
 # Row 13 -------------------------------------------------------------------------------------------------------
 
 
-@asks("administrations", "bodySize", "patient", limits=("most", "offered", "window"))
+@asks("administrations", limits=("most", "offered", "window"))
 def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference

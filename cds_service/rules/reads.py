@@ -41,7 +41,9 @@ def read_by(rule: Rule, judgement: Callable[..., object] | None, query_of: Query
     """The query keys whose lists can decide a rule; `judgement` is its code, where code judges it."""
     clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
     declared: frozenset[str] = getattr(judgement, _ASKS) if judgement is not None else frozenset()
-    return declared.union(*(_read(clause, query_of) for clause in clauses))
+    offers = {*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)}
+    lowers = _RATES if offers.intersection((model.LOWER_RATE, model.LOWER_TO_LIMIT)) else ()
+    return declared.union(lowers, *(_read(clause, query_of) for clause in clauses))
 
 
 def read_in(case: Case, judgement_of: Callable[[Rule], Callable[..., object] | None]) -> frozenset[str]:

@@ -19,7 +19,7 @@ _Verdicts = dict[Use, Severity | None]
 """What the rules of the dose would say of the order if it were for this; None: it is within its limits."""
 
 
-@asks("bodySize", "patient", limits=("above", "up to", "shortest", "longest"))
+@asks("bodySize", "patient", "encounter", limits=("above", "up to", "shortest", "longest"))
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Nothing that is coded says what the order is for; it matters most where the verdict would change."""
     indication = case.order.indication

@@ -21,7 +21,7 @@ _OUTPATIENT = ("outpatient", "home", "virtual")
 AT_ANY_WEIGHT = ("weights", "rate", "dose", "usual rate", "usual dose")
 
 
-@asks("bodySize", "patient", limits=AT_ANY_WEIGHT)
+@asks("bodySize", "patient", "encounter", limits=AT_ANY_WEIGHT)
 def missing(case: Case, rule: Rule) -> Outcome:
     """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
     weight = dosing_weight(case)

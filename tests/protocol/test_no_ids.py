@@ -21,8 +21,8 @@ WORDS = {
 }  # fmt: skip
 """Ids that are words of FHIR or English too, or the product's own name: there they stand for another thing."""
 AT_MOST = {"rule": 0, "limit": 0, "indication": 0, "drug": 0, "tier": 48, "value set": 19}
-"""How many places are left. They were 35 and 18 before sums, panels and reasons in words were judged. A judgement in code names its tiers, and the chart the value sets
-by which it reads weights, answers, diluents and pushes."""
+"""How many places are left. They were 35 and 18 before sums, panels and reasons in words were judged. A judgement in
+code names its tiers, and the chart the value sets by which it reads weights, answers, diluents and pushes."""
 
 
 def constants(path: Path) -> Iterator[tuple[int, str]]:
