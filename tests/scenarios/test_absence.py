@@ -48,7 +48,8 @@ def test_absent_is_false_and_never_untold(knowledge: Knowledge, monkeypatch: pyt
     chance = random.Random(1)
     for _, scenario in scenarios():
         body = hook_request(scenario)
-        for name in chance.sample(sorted(body["prefetch"]), chance.choice((0, 1, 3))):
+        sent = sorted(body["prefetch"])
+        for name in chance.sample(sent, min(len(sent), chance.choice((0, 1, 3)))):
             del body["prefetch"][name]
         request = parse(lenient.encode(body), body["hook"])
         with suppress(PreconditionFailed):  # at patient-view, where nothing is known of what runs
