@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 import msgspec
+from msgspec.structs import replace
 
 from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.figures import show
@@ -14,6 +15,7 @@ from cds_service.orders import concentration, dosage, route
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Reading, mass
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits, once
+from cds_service.rules.ceiling import NOTHING, Ceiling
 from cds_service.rules.dosing_weight import dosing_weight, steps_at
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
@@ -64,7 +66,21 @@ def judge(case: Case, rule: Rule) -> Outcome:
         "figure": show(figure, most),
         "limit": show(most),
     }
-    return fired(case, rule, tier, *found.doses, **values)
+    outcome = fired(case, rule, tier, *found.doses, **values)
+    return outcome if tier == "sum" else replace(outcome, ceilings=_left(case, limits, found, body, now / kg))
+
+
+def _left(case: Case, limits: RuleLimits, found: Given, body: Body, now: Fraction) -> tuple[Ceiling, ...]:
+    """What the sums leave of each dose (mg/kg). No dose is asked for: it may be right to wait."""
+    assert body.judged_by is not None
+    hour, day = _most(case, limits)[0::2]
+    left = min(hour - found.hour / body.judged_by, day - found.day / body.judged_by)
+    part = max(left, NOTHING) / now
+    return tuple(
+        Ceiling(step.written.index, "mg/kg", step.mg / body.judged_by * part, asks=False)
+        for step in steps_at(case, body)
+        if step.kind != "continuous" and step.mg is not None
+    )
 
 
 def is_within(case: Case, limits: RuleLimits, doses: Sequence[Fact]) -> bool:
@@ -83,10 +99,7 @@ def is_within(case: Case, limits: RuleLimits, doses: Sequence[Fact]) -> bool:
 
 def passed(case: Case, limits: RuleLimits, hour: Fraction, day: Fraction) -> tuple[str, Fraction, Fraction]:
     """(tier, mg/kg, limit) of sums in mg/kg. In sedation and the like the rate that occurs there is the limit."""
-    warning, critical = limits.number("warning"), limits.number("critical")
-    if case.order.indication.alone:
-        warning = critical = usual_rate(case, warning)
-    whole_day = warning * Fraction(limits.window("day") / limits.window("hour"))
+    warning, critical, whole_day = _most(case, limits)
     if case.order.indication.in_sessions:
         return "sum", hour, warning
     if hour > critical:
@@ -94,6 +107,14 @@ def passed(case: Case, limits: RuleLimits, hour: Fraction, day: Fraction) -> tup
     if hour > warning:
         return "hour", hour, warning
     return ("day", day, whole_day) if day > whole_day else ("sum", hour, warning)
+
+
+def _most(case: Case, limits: RuleLimits) -> tuple[Fraction, Fraction, Fraction]:
+    """mg/kg of an hour that warn, that are critical, and of a day that warn."""
+    warning, critical = limits.number("warning"), limits.number("critical")
+    if case.order.indication.alone:
+        warning = critical = usual_rate(case, warning)
+    return warning, critical, warning * Fraction(limits.window("day") / limits.window("hour"))
 
 
 def _lightest(case: Case) -> Body:
