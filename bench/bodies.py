@@ -121,12 +121,12 @@ def _in_hospital(chart: Chart, now: datetime) -> Chart:
 
 
 def _sandbox_chart(path: Path, now: datetime) -> Chart:
-    """What an EHR would prefetch of a transaction Bundle, its newest date within the last day."""
+    """What an EHR would prefetch of a transaction Bundle, its newest date one to two days ago: before what is added."""
     text = read(path).decode()
     for entry in json.loads(text)["entry"]:
         resource = entry["resource"]
         text = text.replace(entry["fullUrl"], f"{resource['resourceType']}/{resource['id']}")
-    bundle: Bundle = move_dates(json.loads(text), now)
+    bundle: Bundle = move_dates(json.loads(text), now - timedelta(days=1))
     resources = [entry["resource"] for entry in bundle["entry"]]
     (patient,) = (each for each in resources if each["resourceType"] == "Patient")
     return Chart(path.name.partition("_")[0], patient, [each for each in resources if _is_prefetched(each)])
