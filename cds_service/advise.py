@@ -31,7 +31,7 @@ from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, hook_of
-from cds_service.rules.judged import Judged, Note, judged, with_offers
+from cds_service.rules.judged import Judged, Note, judged, settle, with_offers
 from cds_service.rules.reads import rules_of
 
 
@@ -94,6 +94,8 @@ def advice(
         return Advice(response.EMPTY)
     results, notes = line
     composed = compose.compose(results, _setting(request, signing, knowledge, texts, now, sends), notes)
+    for each in results:
+        settle(each)
     version = knowledge.version(each.drug for each in results)
     extension = response.extension(results, version, knowledge.protocol.site)
     answer = Response(cards=[each.card for each in composed], extension=extension)

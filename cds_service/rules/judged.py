@@ -73,6 +73,13 @@ def judged(case: Case) -> Judged:
     )
 
 
+def settle(each: Judged) -> None:
+    """Let go of what offers would be made from; those that the cards show are made."""
+    for offers in (each.offers, *(outcome.proposals for outcome in each.outcomes)):
+        if isinstance(offers, Offers):
+            offers.settle()
+
+
 def with_offers(each: Judged) -> Judged:
     """The order with what it is offered on the first of its findings that asks for it: worst, of the dose, then as
     the catalogue has them.

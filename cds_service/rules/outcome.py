@@ -82,6 +82,13 @@ class Offers:
     def __iter__(self) -> Iterator[Proposal]:
         return iter(self._made)
 
+    def settle(self) -> None:
+        """Let go of the case, once the cards are made: what nobody has asked for is not offered any more.
+
+        Else the whole chart would be held until the answer is recorded.
+        """
+        self._make = tuple
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """One rule for one order. `values` fill the card text's placeholders."""
