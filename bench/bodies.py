@@ -121,7 +121,7 @@ def _in_hospital(chart: Chart, now: datetime) -> Chart:
 
 
 def _sandbox_chart(path: Path, now: datetime) -> Chart:
-    """What an EHR would prefetch of a transaction Bundle, its newest date one to two days ago: before what is added."""
+    """What an EHR would prefetch of a transaction Bundle, its newest date a day before what is added."""
     text = read(path).decode()
     for entry in json.loads(text)["entry"]:
         resource = entry["resource"]
