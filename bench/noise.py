@@ -1,8 +1,7 @@
 """How often a clinician is told that something could not be checked: `python -m bench.noise [--before FOLDER]`.
 
-Three groups of requests: the scenarios whose subject is not what is missing or unreadable, the orders that are no
-ketamine, and one right order for each sandbox patient (where their folder is at hand). `--before` puts the same
-requests to another checkout of this repository, by its own `.venv`, for a comparison.
+The ordinary orders of `make burden` from each of its clients, the orders that are no ketamine, and one right order
+for each sandbox patient. `--before` puts the same requests to another checkout of this repository, by its `.venv`.
 """
 
 from __future__ import annotations
@@ -18,11 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-NOT_ORDINARY = {"could_not_tell", "epic", "neighbours", "not_placed", "orders_as_written", "unreadable"}
-"""Scenario files about what is missing, unreadable or contradicts itself."""
 TOPIC = "could-not-check"
 SEVERITIES = ("critical", "warning", "info", "none")
-SHARED = Path(os.environ.get("KETAMINE_TEST_SHARED", Path(__file__).parents[2] / "shared"))
 Json = dict[str, Any]
 
 
@@ -30,18 +26,17 @@ def requests() -> dict[str, list[tuple[str, Json]]]:
     """group -> (moment, request) of each."""
     from cds_service.knowledge import load
     from tests import sandbox
-    from tests.scenarios.build import NOW, hook_request, scenarios
+    from tests.burden.orders import CLIENTS, of_client, ordinary
+    from tests.scenarios.build import NOW, hook_request
     from tests.test_negative_controls import CONTROLS, _request
 
-    now = NOW.isoformat()
-    ordinary = [hook_request(scenario) for file, scenario in scenarios() if file not in NOT_ORDINARY]
+    now, queries = NOW.isoformat(), load().queries
     found = {
-        "ordinary scenarios": [(now, body) for body in ordinary],
-        "orders that are not ketamine": [(now, _request(control, "order-sign")) for control in CONTROLS],
+        f"ordinary orders, {client}": [(now, hook_request(of_client(each, client))) for _, each in ordinary()]
+        for client in CLIENTS
     }
-    if patients := sandbox.patients(SHARED):
-        queries = load().queries
-        found["sandbox patients"] = [(now, sandbox.request(patient, queries)) for patient in patients]
+    found["orders that are not ketamine"] = [(now, _request(control, "order-sign")) for control in CONTROLS]
+    found["sandbox patients"] = [(now, sandbox.request(patient, queries)) for patient in sandbox.patients()]
     return found
 
 
