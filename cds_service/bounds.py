@@ -30,6 +30,7 @@ DETAIL = 400
 MEDICATIONS = 64
 REFERENCES = 25
 FEEDBACK = 1_000
+_PIECE = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +180,16 @@ def is_figure(number: Decimal | int) -> bool:
 
 
 def holds_too_much(raw: msgspec.Raw | bytes) -> bool:
-    """Whether JSON has more than VALUES: each costs some hundred bytes once it is decoded, however short it is."""
-    if len(memoryview(raw)) <= VALUES:
+    """Whether JSON has more than VALUES: each costs some hundred bytes once it is decoded, however short it is.
+
+    They are counted piece by piece, so that other calls of the process go on meanwhile.
+    """
+    view, found = memoryview(raw), 0
+    if len(view) <= VALUES:
         return False
-    given = bytes(raw)
-    return sum(map(given.count, (b",", b"{", b"["))) > VALUES
+    for start in range(0, len(view), _PIECE):
+        piece = bytes(view[start : start + _PIECE])
+        found += sum(map(piece.count, (b",", b"{", b"[")))
+        if found > VALUES:
+            return True
+    return False
