@@ -20,6 +20,8 @@ _HOLDS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan", "List", 
 _EARLIER = frozenset({"MedicationOrder", "MedicationPrescription"})
 """What DSTU2 and DSTU1 call a MedicationRequest."""
 _ORDER = ("medicationCodeableConcept", "medicationReference", "dosageInstruction")
+_NO_ORDER = frozenset({"MedicationDispense", "MedicationAdministration", "MedicationStatement"})
+"""Resources that have some of these elements, and order nothing."""
 _OF_R5 = b'"medication"'
 """The element that R4 calls medicationCodeableConcept or medicationReference."""
 
@@ -64,6 +66,8 @@ def _is_unusual(raw: msgspec.Raw | bytes, items: Sequence[Item]) -> bool:
     if not kinds.isdisjoint((None, "Bundle", "Parameters", *_EARLIER)):
         return True
     body = bytes(memoryview(raw))
+    if kinds - _NO_ORDER - {"MedicationRequest"} and any(name.encode() in body for name in _ORDER):
+        return True
     return _OF_R5 in body or (not kinds.isdisjoint(_HOLDS) and b'"contained"' in body)
 
 
@@ -114,9 +118,9 @@ def _contained(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _as_r4(order: dict[str, Any]) -> dict[str, Any]:
-    """An order of another version of FHIR, or one without its type, as a MedicationRequest of R4."""
+    """An order of another version of FHIR, or without its type or with a wrong one, as a MedicationRequest of R4."""
     kind = order.get("resourceType")
-    if kind in _EARLIER or (kind is None and any(name in order for name in _ORDER)):
+    if kind in _EARLIER or (kind not in _NO_ORDER | _HOLDS and any(name in order for name in _ORDER)):
         order = order | {"resourceType": "MedicationRequest"}
         if "subject" not in order and "patient" in order:
             order["subject"] = order.pop("patient")

@@ -316,4 +316,5 @@ def _members_of(system: str, code: str, product: Product | None, valuesets: Valu
 
 def says_nothing(codings: Iterable[tuple[str, str]], texts: Sequence[str]) -> bool:
     """Whether a medication names no drug at all: no words, and no code of a system whose codes name drugs."""
-    return not texts and all(canonical_system(system) not in DRUG_SYSTEMS for system, _ in codings)
+    said = any(character.isalnum() for text in texts for character in text)
+    return not said and all(canonical_system(system) not in DRUG_SYSTEMS for system, _ in codings)
