@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
@@ -17,6 +18,7 @@ from cds_service.chart.account import in_words
 from cds_service.chart.chart import written
 from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
 from cds_service.fhir.dates import When
+from cds_service.figures import show
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.medicines import around_doses
@@ -34,6 +36,8 @@ from cds_service.rules.outcome import Reason, not_placed
 from cds_service.terminology import answers
 
 _INEXACT = "it is not an exact value"
+_PLAIN = ("1", "{score}")
+"""Units of limits that a number alone is held to."""
 _COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     "above": operator.gt,
     "below": operator.lt,
@@ -233,7 +237,8 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict
                 return _not_understood(m, case, _INEXACT)
             if not holds(value, limit):
                 return NO
-    return _measured(m, case)
+    compared = next((name for each in _COMPARISONS for name in getattr(clause, each) or ()), None)
+    return _measured(m, case, case.limit(compared).unit if compared else None)
 
 
 def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
@@ -248,33 +253,47 @@ def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
     return False
 
 
-def _measured(m: Measurement, case: Case) -> Verdict:
-    """It holds, by this measurement."""
-    title, figure = _whole(m, case)
-    if figure is None:
-        title = _name(m, case)
-        figure = str(m.quantity.value) if m.quantity and m.quantity.value is not None else None
-        said = _value(m, case)
+def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
+    """It holds, by this measurement. Its figure for a summary is in `unit`, that of the limit it was held to."""
+    title, parts = _whole(m, case)
+    if not parts:
+        title, said, parts = _name(m, case), _value(m, case), (m,)
     else:
-        unit = m.quantity.unit_text if m.quantity else None
-        said = f"{figure} {units.said(unit)}" if unit else figure
-    return Verdict(True, facts=(Fact(f"{title} {said} ({on(m.when, case.now)})", m.reference, figure),))
+        written = "/".join(str(part.quantity.value) for part in parts if part.quantity)
+        given = m.quantity.unit_text if m.quantity else None
+        said = f"{written} {units.said(given)}" if given else written
+    figures = [figure for part in parts if (figure := _figure(part, unit)) is not None]
+    fact = Fact(f"{title} {said} ({on(m.when, case.now)})", m.reference, "/".join(figures) or None)
+    return Verdict(True, facts=(fact,))
 
 
-def _whole(m: Measurement, case: Case) -> tuple[str, str | None]:
-    """(title, figures) of the panel of which this is a part, as 150/102; no figures where a part is missing."""
+def _figure(m: Measurement, unit: str | None) -> str | None:
+    """The number alone; in another unit than it was written in, rounded."""
+    if m.quantity is None or m.quantity.value is None:
+        return None
+    written = units.exact(m.quantity.value)
+    for dimension in units.dimensions_of(unit) if unit else ():
+        with suppress(units.UnitError):
+            value = units.quantity(m.quantity.value, m.quantity.unit_text or "", dimension).value
+            found = value / units.find(unit or "", dimension).factor
+            return show(found) if found != written else str(m.quantity.value)
+    return str(m.quantity.value)
+
+
+def _whole(m: Measurement, case: Case) -> tuple[str, Sequence[Measurement]]:
+    """(title, parts) of the panel of which this is a part, as 150/102; no parts where one is missing."""
     panel = observations.panel_of(case.valuesets.members_of(*m.code))
     if panel is None or m.quantity is None:
-        return "", None
+        return "", ()
     title, sets = panel
-    figures: list[str] = []
+    found: list[Measurement] = []
     for name in sets:
         parts = [other for other in case.chart.measurements(name) if _is_beside(other, m)]
-        values = {str(each.quantity.value) for each in parts if each.quantity and not each.quantity.comparator}
-        if len(values) != 1:
-            return title, None
-        figures += values
-    return title, "/".join(figures)
+        parts = [each for each in parts if each.quantity and not each.quantity.comparator]
+        if len({str(each.quantity.value) for each in parts if each.quantity}) != 1:
+            return title, ()
+        found.append(parts[0])
+    return title, found
 
 
 def _is_beside(other: Measurement, m: Measurement) -> bool:
@@ -303,15 +322,16 @@ def _value(m: Measurement, case: Case) -> str:
 
 def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Fraction, Fraction]:
     """(value, limit), both in the canonical unit of the first limit whose kind of unit fits. Raises UnitError."""
-    if (points := _points(m, case)) is not None:
-        return Fraction(points), case.number(limits[0])
+    plain = next((name for name in limits if case.limit(name).unit in _PLAIN), None)
+    if plain is not None and (points := _points(m, case)) is not None:
+        return Fraction(points), case.number(plain)
     if m.quantity is None or m.quantity.value is None:
         raise units.UnitError("it has no value" if value_of(m.part) is None else "it is not a number with a unit")
     fault: units.UnitError | None = None
     for name in limits:
         unit = case.limit(name).unit
         text = m.quantity.unit_text
-        if unit in ("1", "{score}") and text is None:
+        if unit in _PLAIN and text is None:
             return units.exact(m.quantity.value), case.number(name)
         for dimension in units.dimensions_of(unit):
             try:
