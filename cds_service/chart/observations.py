@@ -10,6 +10,7 @@ from importlib import resources as files
 
 import msgspec
 
+from cds_service import units
 from cds_service.chart.account import Unplaced, in_words
 from cds_service.chart.facts import (
     Measurement,
@@ -29,6 +30,7 @@ from cds_service.fhir.records import Records, about
 from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology import answers as answered
 from cds_service.terminology.drugs import plain, telling, whole_words, words_in
+from cds_service.terminology.systems import canonical_system, is_registered
 
 _Part = resources.Observation | resources.ObservationComponent
 _Codes = tuple[CodeableConcept | None, ...]
@@ -37,6 +39,7 @@ _Codes = tuple[CodeableConcept | None, ...]
 _KIND = "Observation"
 _TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_text("utf-8"))
 _URGENT = frozenset(_TABLE["urgent"])
+_WEIGHTS = frozenset(_TABLE["weights"])
 _PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
 _PANEL_TITLES = {_PANELS[name]: panel["title"] for name, panel in _TABLE["panel"].items()}
 _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
@@ -63,6 +66,8 @@ class _Kind(msgspec.Struct, frozen=True):
     """The sets of which a panel should have a component, and has none that is understood."""
     is_header: bool = False
     """It is a panel with no component that is understood: its parts may be other observations."""
+    is_known: bool = True
+    """It has words, or a code of a system that is read: where no set holds it, it is certainly another reading."""
     asked: frozenset[str] = frozenset()
     """Where no set holds a code and no name is known: the sets that the words beside the code may mean."""
 
@@ -85,12 +90,13 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
         except KeyError:
             kind = kinds[codes] = _kind_of(codes, chart)
         sets = kind.sets or _complaints_in_words(kind, observation, chart)
-        if not sets:
+        if not sets and kind.is_known:
             irrelevant += 1
             continue
         when = _effective(observation, chart)
         why = _why_not_placed(observation, when, bool(kind.coded), chart)
         if why is not None or when is None:
+            sets = sets or _not_named(observation, chart)
             account.leave_open(_unplaced(observation, sets, when, why or "", chart))
             continue
         placed += 1
@@ -117,9 +123,16 @@ def _kind_of(codes: _Codes, chart: Reading) -> _Kind:
                 indexed.update([(key, coding[1]) for key in keys])
                 coded.append((number, coding, keys))
     if not coded:
-        return _Kind((), _named(codes), asked=_may_mean(codes[0], chart))
+        return _Kind((), _named(codes), is_known=any(map(_is_known, codes)), asked=_may_mean(codes[0], chart))
     sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
     return _Kind(coded, sets, *_missed(codes, sets, chart))
+
+
+def _is_known(concept: CodeableConcept | None) -> bool:
+    return concept is not None and (
+        any(character.isalnum() for words in concept.words for character in words)
+        or any(is_registered(canonical_system(system)) for system, _ in concept.codes)
+    )
 
 
 def _missed(codes: _Codes, sets: frozenset[str], chart: Reading) -> tuple[frozenset[str], bool]:
@@ -172,9 +185,21 @@ def _unplaced(
         says=_saying(_name(observation, _title(sets, chart)), when, value, why, chart),
         sets=sets,
         when=known,
-        urgent=is_urgent(sets),
+        urgent=not sets >= _any(chart) and is_urgent(sets),
         has_value=value is not None,
     )
+
+
+def _any(chart: Reading) -> frozenset[str]:
+    """Every set of readings but those of weights."""
+    return frozenset(name for name in chart.valuesets.names() if name.startswith("obs_")) - _WEIGHTS
+
+
+def _not_named(observation: resources.Observation, chart: Reading) -> frozenset[str]:
+    """The sets that a reading may be in that has no words, and a code of a system that nobody reads."""
+    quantity = observation.value_quantity
+    is_mass = quantity is not None and units.is_of(quantity.unit_text or "", "mass", "body_weight")
+    return _any(chart) | (_WEIGHTS if is_mass else frozenset())
 
 
 def panel_of(sets: Iterable[str]) -> tuple[str, Sequence[str]] | None:
@@ -189,7 +214,9 @@ def is_urgent(sets: Iterable[str]) -> bool:
 
 
 def _title(sets: frozenset[str], chart: Reading) -> str:
-    """What a reading is, in the words of the first of its value sets."""
+    """What a reading is, in the words of the first of its value sets; one that may be of any has none."""
+    if sets >= _any(chart):
+        return "a reading"
     titles = (chart.valuesets[name].title for name in sorted(sets) if name in chart.valuesets)
     panel = next((title for parts, title in _PANEL_TITLES.items() if parts <= sets), None)
     return panel or next(titles, "a reading")

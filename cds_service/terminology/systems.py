@@ -55,6 +55,11 @@ def canonical_system(text: str) -> str:
     return _canonical(text) if len(text) <= LONGEST_SYSTEM else text
 
 
+def is_registered(system: str) -> bool:
+    """Whether a system in its canonical form is one of those that are read: what its codes mean is known."""
+    return system in _KNOWN
+
+
 @lru_cache(maxsize=4096)
 def _canonical(text: str) -> str:
     plain = text.translate(_UNSEEN).partition("|")[0].strip(_BLANK).replace("\\", "/")
