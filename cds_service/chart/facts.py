@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
@@ -23,7 +22,7 @@ from cds_service.fhir.resources import (
     Range,
 )
 from cds_service.terminology.drugs import Identity
-from cds_service.terminology.valuesets import Member
+from cds_service.terminology.valuesets import Member, without_kind
 
 Members = Mapping[str, Member]
 
@@ -37,14 +36,10 @@ class Fact(msgspec.Struct, frozen=True):
     """The measured number alone, for a summary."""
 
 
-_KIND_OF_TERM = re.compile(r" \([a-z/ ]+\)$")
-"""What SNOMED CT writes behind a term: (disorder), (procedure)."""
-
-
 def in_words_of(members: Members) -> str | None:
     """What the value sets that hold a code call it."""
     found = next((member.display for member in members.values() if member.display), None)
-    return _KIND_OF_TERM.sub("", found) if found else None
+    return without_kind(found) if found else None
 
 
 def name_of(concept: CodeableConcept | None, members: Members, otherwise: str) -> str:

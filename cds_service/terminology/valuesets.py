@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -25,7 +26,7 @@ from cds_service.terminology.systems import (
     canonical_system,
     spell,
 )
-from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError
+from cds_service.terminology.vocabulary import ENTIRE, LANGUAGES, Vocabulary, VocabularyError
 from cds_service.terminology.vocabulary import read as read_words
 
 _SHORTEST_CATEGORY = 3
@@ -97,6 +98,15 @@ class _Coded:
     below: frozenset[str]
 
 
+_KIND_OF_TERM = re.compile(r" \([a-z/ ]+\)$")
+"""What SNOMED CT writes behind a term: (disorder), (procedure)."""
+
+
+def without_kind(display: str) -> str:
+    """A term as a clinician reads it, without the kind that SNOMED CT writes behind it."""
+    return _KIND_OF_TERM.sub("", display)
+
+
 class ValueSets:
     """All sets that are in use, indexed by (system, code)."""
 
@@ -115,12 +125,20 @@ class ValueSets:
         for each in self._sets.values():
             self._index(each)
         self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
-        self._vocabulary = Vocabulary(words or {})
+        self._vocabulary = Vocabulary({name: self._with_displays(name, said) for name, said in (words or {}).items()})
         self._categories = self._index_categories()
         self._cached = lru_cache(maxsize=16384)(self._members_of)
         self._keys = lru_cache(maxsize=16384)(self._keys_of)
         self._coded = lru_cache(maxsize=16384)(self._read_coding)
         self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
+
+    def _with_displays(self, name: str, said: Mapping[str, Iterable[str]]) -> Mapping[str, Iterable[str]]:
+        """What clinicians write for a set, and what its codes are called, where that is the whole text."""
+        if name not in self._sets:
+            return said
+        called = {member.display for _, member in self._sets[name].members if member.display}
+        terms = called | set(map(without_kind, called))
+        return {**said, "displays": sorted(f"{ENTIRE}{term}" for term in terms)}
 
     def _index(self, each: ValueSet) -> None:
         excluded = {(system, spell(system, code)) for system, code in each.excluded}

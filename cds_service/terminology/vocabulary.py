@@ -31,7 +31,7 @@ _ENDS = frozenset(".;\n")
 _MARKS = frozenset(".,;:()\n/")
 _WRITTEN_MARKS = frozenset("/:")
 """Those that a phrase may have itself: h/o, FH:."""
-_STEM, _ENTIRE = "*", "="
+_STEM, ENTIRE = "*", "="
 
 
 class VocabularyError(ConfigurationError):
@@ -75,7 +75,7 @@ def _words(written: str) -> Sequence[str]:
 
 def _spellings(phrase: str) -> Iterator[tuple[str, ...]]:
     """A phrase as words, with its umlauts as one letter and as two."""
-    composed = unicodedata.normalize("NFC", phrase).lower().removeprefix(_ENTIRE)
+    composed = unicodedata.normalize("NFC", phrase).lower().removeprefix(ENTIRE)
     for written in dict.fromkeys((composed, composed.translate(_UMLAUTS))):
         words = [word for word in tokens(written.removesuffix(_STEM)) if word not in _MARKS or word in _WRITTEN_MARKS]
         if words:
@@ -305,7 +305,7 @@ class Vocabulary:
         self._entire: dict[tuple[str, ...], set[str]] = {}
         for name, said in by_set.items():
             for phrase in (p for language, all_of in said.items() if language != "not" for p in all_of):
-                if phrase.startswith(_ENTIRE):
+                if phrase.startswith(ENTIRE):
                     for spelling in _spellings(phrase):
                         self._entire.setdefault(_unmarked(spelling), set()).add(name)
                 else:
