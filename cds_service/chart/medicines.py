@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import msgspec
 
 from cds_service.chart.account import Unplaced
-from cds_service.chart.facts import Medicine, in_words_of, on
+from cds_service.chart.facts import Medicine, Members, in_words_of, on
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
 from cds_service.terminology import drugs
+from cds_service.terminology.drugs import Identity
 from cds_service.terminology.medicines import medicines
 
 _Resource = resources.MedicationRequest | resources.MedicationStatement | resources.MedicationAdministration
@@ -153,7 +155,7 @@ class _Reader:
         return Medicine(
             name=next(iter(description.all_texts), None) or in_words_of(membership.members) or description.name,
             description=description,
-            members=membership.members,
+            members=_grouped(membership.members, identity, self._chart.valuesets.drugs),
             by_name=membership.by_name,
             # Of ketamine any coding decides, whatever the others say.
             disagreement=membership.disagreement if identity is None else None,
@@ -170,6 +172,17 @@ class _Reader:
 
     def _routes(self, routes: Iterable[resources.CodeableConcept | None]) -> frozenset[str]:
         return frozenset(self._chart.members(routes))
+
+
+def _grouped(members: Members, identity: Identity | None, judged: drugs.Drugs) -> Members:
+    """The members, and a product of one way of giving in the group of that: a brand says it where no code does."""
+    if identity is None or len(identity.made_for) != 1:
+        return members
+    (way,), ours = identity.made_for, judged.family_sets(identity.drug)
+    return {
+        name: replace(member, group=way) if name in ours and member.group is None else member
+        for name, member in members.items()
+    }
 
 
 def period_of(administration: resources.MedicationAdministration) -> resources.Period | None:
