@@ -68,7 +68,8 @@ docs: .venv/dev ## write the generated pages anew
 
 # By the tools of their own kinds: docker compose's reader, Helm, Kustomize.
 TOOLS := build/tools
-tools: $(TOOLS)/compose-spec $(TOOLS)/helm $(TOOLS)/kustomize ## install what the files of deploy/ are checked with (needs Go 1.26)
+# kubectl has a Kustomize of its own.
+tools: $(TOOLS)/compose-spec $(TOOLS)/helm $(if $(shell command -v kubectl),,$(TOOLS)/kustomize) ## install what deploy/ is checked with (needs Go 1.26, some minutes)
 
 INSTALL := GOBIN=$(abspath $(TOOLS)) GOFLAGS=-trimpath go install
 $(TOOLS)/compose-spec:
