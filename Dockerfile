@@ -17,12 +17,17 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation -w /wheels . \
 
 FROM ${BASE}
 COPY --from=build /opt/ketamine-cds /opt/ketamine-cds
-RUN useradd --system --no-create-home cds && install -d -o cds -m 0700 /state
+RUN install -d -o 10001 -g 10001 -m 0700 /state
+# Only /state is written, temporary files too. To be tried it answers without a token as long as its URL is on loopback.
 ENV PATH=/opt/ketamine-cds/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
+    TMPDIR=/state \
     KETAMINE_CDS_HOST=0.0.0.0 \
-    KETAMINE_CDS_STATE_DIR=/state
-USER cds
+    KETAMINE_CDS_STATE_DIR=/state \
+    KETAMINE_CDS_PUBLIC_URL=http://127.0.0.1:8000 \
+    KETAMINE_CDS_AUTH=loopback
+# A number, so that Kubernetes can tell that it is not root.
+USER 10001:10001
 VOLUME /state
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools scaling run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ soak: .venv/dev ## mixed load at half of the maximum for MINUTES, with errors, t
 losses: .venv/dev ## kill and stop workers and the parent under load: what is lost, and how soon it goes on
 	@$(BIN)/python -m bench.losses
 
+scaling: .venv/dev ## what a call costs through nginx, with tokens and a shared PostgreSQL: calls per core and second
+	@$(BIN)/python -m bench.scaling
+
 fuzz: .venv/dev ## 200,000 mutated requests and more; nothing may fail, hang or grow
 	$(BIN)/python -m tests.fuzz.run
 
@@ -62,6 +65,21 @@ conformance: .venv/dev ## CDS Hooks 2.0 against this service, or against URL (wi
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python -m docs.generate
+
+# By the tools of their own kinds: docker compose's reader, Helm, Kustomize.
+TOOLS := build/tools
+# kubectl has a Kustomize of its own.
+tools: $(TOOLS)/compose-spec $(TOOLS)/helm $(if $(shell command -v kubectl),,$(TOOLS)/kustomize) ## install what deploy/ is checked with (needs Go 1.26, some minutes)
+
+INSTALL := GOBIN=$(abspath $(TOOLS)) GOFLAGS=-trimpath go install
+$(TOOLS)/compose-spec:
+	@$(INSTALL) github.com/compose-spec/compose-go/v2/cmd@v2.16.2 && mv $(TOOLS)/cmd $@
+
+$(TOOLS)/helm:
+	@$(INSTALL) helm.sh/helm/v3/cmd/helm@v3.22.0
+
+$(TOOLS)/kustomize:
+	@$(INSTALL) sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
 lock: ## lock the dependencies anew (needs uv)

@@ -175,8 +175,9 @@ class Settings:
     )
     auth: str | None = _setting(
         None,
-        _one_of("required", "off"),
-        "required or off: whether callers must show a token (JWT); off on loopback, elsewhere it must be set",
+        _one_of("required", OFF, "loopback"),
+        "required or off: whether callers must show a token (JWT); off on loopback, elsewhere it must be set. "
+        "loopback, as in the image: off while the public URL is on loopback and no clients are named",
     )
     clients: str | None = _setting(None, _file, "file of the clients that may call, see clients.md")
     clock_skew_seconds: int = _setting(60, _whole(0, 300), "how far the clock of a client may be off")
@@ -270,7 +271,8 @@ class Settings:
     @property
     def authenticates(self) -> bool:
         """Whether callers must show a token. Raises SettingError where that must be said and is not."""
-        if self.auth is None and not self.is_local:
+        is_tried = self.auth == "loopback" and self.is_reached_on_loopback and self.clients is None
+        if not (self.auth in ("required", OFF) or self.is_local or is_tried):
             raise SettingError(
                 "KETAMINE_CDS_AUTH must be required or off where the service is not on loopback alone; "
                 "required needs KETAMINE_CDS_CLIENTS"

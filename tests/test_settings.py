@@ -218,8 +218,8 @@ def test_an_origin_that_no_browser_sends_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "on", "true", "OFF", "Required"])
-def test_authentication_is_required_or_off_and_no_other_word_is_understood(text: str) -> None:
-    with pytest.raises(SettingError, match=r"KETAMINE_CDS_AUTH is .*; expected is one of required, off"):
+def test_authentication_is_required_or_off_or_loopback_and_no_other_word_is_understood(text: str) -> None:
+    with pytest.raises(SettingError, match=r"KETAMINE_CDS_AUTH is .*; expected is one of required, off, loopback"):
         load({"KETAMINE_CDS_AUTH": text})
 
 

@@ -57,9 +57,10 @@ def test_the_base_image_is_named_by_its_exact_version() -> None:
 
 
 def test_the_image_has_a_user_a_health_check_and_what_it_needs_to_be_reached() -> None:
-    assert "\nUSER cds\n" in FINAL
+    assert "\nUSER 10001:10001\n" in FINAL, "a number: Kubernetes cannot tell a name from root"
     assert "KETAMINE_CDS_HOST=0.0.0.0" in FINAL
     assert "KETAMINE_CDS_STATE_DIR=/state" in FINAL
+    assert "KETAMINE_CDS_AUTH=loopback" in FINAL
     assert "HEALTHCHECK" in FINAL
     assert "cds_service.commands.health" in FINAL
     assert "pip install" not in FINAL

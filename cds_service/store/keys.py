@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import os
 import zlib
+from collections.abc import Set
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from cds_service.errors import ConfigurationError
 SHORTEST = 32
 _HEX_DIGITS = 32
 _OTHERS = 0o077
+_OTHERS_OF_A_GROUP = 0o027
 _LEAST_COMPRESSED = 22
 """Bytes. 32 random ones, or what `openssl rand` writes of them, take more; what repeats or counts takes fewer."""
 
@@ -48,7 +51,7 @@ def read(path: str) -> Key:
     """
     file = Path(path)
     try:
-        if file.stat().st_mode & _OTHERS:
+        if is_open(file.stat(), os.geteuid(), {os.getegid(), *os.getgroups()}):
             raise UnusableKey(f"others than its owner can read it; chmod 600 {path}")
         first, *former = _secrets(file.read_bytes().strip())
         if len(former) > 1:
@@ -58,6 +61,15 @@ def read(path: str) -> Key:
         raise UnusableKey(f"{path}: {error.strerror}") from error
     except UnusableKey as error:
         raise UnusableKey(f"{path}: {error}") from None
+
+
+def is_open(file: os.stat_result, user: int, groups: Set[int]) -> bool:
+    """Whether others than this user can read the file, or a group change it.
+
+    Root's file may be read by a group of the user: so Kubernetes mounts a secret for a service that is not root.
+    """
+    is_given = file.st_uid == 0 and user != 0 and file.st_gid in groups
+    return bool(file.st_mode & (_OTHERS_OF_A_GROUP if is_given else _OTHERS))
 
 
 def _secrets(content: bytes) -> list[bytes]:

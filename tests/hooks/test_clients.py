@@ -177,6 +177,10 @@ def test_authentication_is_off_on_loopback_and_elsewhere_as_it_is_set(settings: 
         # A proxy before a service on loopback makes it public.
         Settings(public_url="https://cds.example.org"),
         Settings(host="::", public_url="http://127.0.0.1:8000"),
+        # The image's own settings, and one that was changed without deciding who may call.
+        Settings(host="0.0.0.0", auth="loopback"),
+        Settings(host="0.0.0.0", auth="loopback", public_url="https://cds.example.org"),
+        Settings(host="0.0.0.0", auth="loopback", public_url="http://localhost:8000", clients="clients.yaml"),
     ],
 )
 def test_elsewhere_than_on_loopback_the_start_stops_unless_it_is_set(
@@ -184,6 +188,11 @@ def test_elsewhere_than_on_loopback_the_start_stops_unless_it_is_set(
 ) -> None:
     with pytest.raises(SettingError, match="KETAMINE_CDS_AUTH must be required or off"):
         tenants.load(settings, knowledge, lambda: NOW)
+
+
+def test_an_image_that_is_only_tried_needs_no_decision(knowledge: Knowledge) -> None:
+    settings = Settings(host="0.0.0.0", auth="loopback", public_url="http://127.0.0.1:8000")
+    assert tenants.load(settings, knowledge, lambda: NOW).authenticator is None
 
 
 @pytest.mark.parametrize(

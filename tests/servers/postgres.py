@@ -36,6 +36,12 @@ class Postgres:
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the running server, whose processes are its children."""
+        assert self._process is not None
+        return self._process.pid
+
     def database(self) -> str:
         name = f"cds{next(self._numbers)}"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from cds_service.commands import samples
+from cds_service.sandbox import charts as sample_charts
+from cds_service.sandbox.caller import Web
 from tests import charts
 
 from .hapi import Bundle, hapi_server, load_sandbox_patient, move_dates, needed
@@ -67,6 +70,19 @@ def test_a_search_by_code_finds_every_body_weight_and_nothing_else(
     sent = [observation for observation in _resources(chart, "Observation") if _code(observation) == BODY_WEIGHT]
     assert sent
     assert sorted(map(_code_and_time, found)) == sorted(map(_code_and_time, sent))
+
+
+def test_the_sample_patients_arrive_whole_and_loaded_again_they_are_not_doubled(base_url: str) -> None:
+    now = datetime.now(UTC)
+    sent = sample_charts.resources_at(now)
+    for _ in range(2):
+        assert samples.load(base_url, Web(), now) == len(sample_charts.patients())
+        for patient in sample_charts.patients():
+            assert _get(f"{base_url}/Patient/{patient.id}")["birthDate"] == sent["Patient", patient.id]["birthDate"]
+            for kind, whose in sample_charts.WHOSE.items():
+                theirs = [each[whose]["reference"] for (found, _), each in sent.items() if found == kind]
+                counted = _get(f"{base_url}/{kind}", patient=patient.id, _summary="count")
+                assert counted["total"] == theirs.count(f"Patient/{patient.id}")
 
 
 def test_a_written_ketamine_administration_is_found_by_the_search_that_missed_it_before(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
 import random
 from pathlib import Path
 
 import pytest
 
-from cds_service.store.keys import Key, UnusableKey, read
+from cds_service.store.keys import Key, UnusableKey, is_open, read
 
 OLD, NEW = "the key of last year, long enough", "the key of this year, long enough"
 
@@ -34,6 +35,24 @@ def test_a_key_that_others_can_read_or_write_is_refused_in_a_sentence_that_names
     with pytest.raises(UnusableKey) as refused:
         read(path)
     assert str(refused.value) == f"{path}: others than its owner can read it; chmod 600 {path}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "refused"),
+    [
+        (0o440, 0, 10001, False),  # as Kubernetes mounts a secret
+        (0o640, 0, 10001, False),
+        (0o400, 10001, 10001, False),
+        (0o440, 10001, 10001, True),
+        (0o440, 0, 0, True),  # of a group in which the service is not
+        (0o444, 0, 10001, True),
+        (0o460, 0, 10001, True),
+    ],
+)
+def test_roots_file_may_be_read_by_a_group_of_the_service(mode: int, owner: int, group: int, refused: bool) -> None:
+    file = os.stat_result((mode, 0, 0, 1, owner, group, 40, 0, 0, 0))
+    assert is_open(file, user=10001, groups={10001}) is refused
+    assert is_open(file, user=0, groups={0, 10001}) is bool(mode & 0o077)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def _await(process: subprocess.Popen[bytes], base: str) -> None:
         assert process.poll() is None, "the service ended"
         assert time.monotonic() < end, "the service does not answer"
         with suppress(requests.RequestException):
-            if requests.get(f"{base}/cds-services", timeout=2).ok:
+            if requests.get(f"{base}/healthz", timeout=2).ok:  # discovery may ask for a token
                 return
         time.sleep(0.1)
 

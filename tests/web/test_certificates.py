@@ -40,7 +40,7 @@ def _certificate(key: CertificateIssuerPrivateKeyTypes, name: str = "localhost")
     return made.public_bytes(serialization.Encoding.PEM)
 
 
-def _pem(key: PrivateKeyTypes, password: bytes | None = None) -> bytes:
+def pem(key: PrivateKeyTypes, password: bytes | None = None) -> bytes:
     how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
 
@@ -63,23 +63,23 @@ NOT_ITS_KEY = "TLS_KEY: {}/key.pem is not the key of the first certificate in {}
     ids=["EC", "Ed25519", "RSA"],
 )
 def test_a_certificate_with_its_key_is_taken(key: CertificateIssuerPrivateKeyTypes, tmp_path: Path) -> None:
-    settings = _settings(tmp_path, _certificate(key) + GOOD, _pem(key))
+    settings = _settings(tmp_path, _certificate(key) + GOOD, pem(key))
     assert check(settings) == (tmp_path / "cert.pem", tmp_path / "key.pem")
 
 
 @pytest.mark.parametrize(
     ("certificate", "key", "says"),
     [
-        (b"", _pem(KEY), "TLS_CERTIFICATE: {}/cert.pem holds no certificate in PEM form"),
-        (_pem(KEY), _pem(KEY), "TLS_CERTIFICATE: {}/cert.pem holds no certificate in PEM form"),
-        (GOOD[:200] + GOOD[300:], _pem(KEY), "TLS_CERTIFICATE: {}/cert.pem holds no certificate in PEM form"),
+        (b"", pem(KEY), "TLS_CERTIFICATE: {}/cert.pem holds no certificate in PEM form"),
+        (pem(KEY), pem(KEY), "TLS_CERTIFICATE: {}/cert.pem holds no certificate in PEM form"),
+        (GOOD[:200] + GOOD[300:], pem(KEY), "TLS_CERTIFICATE: {}/cert.pem holds no certificate in PEM form"),
         (GOOD, b"", "TLS_KEY: {}/key.pem holds no private key in PEM form"),
         (GOOD, GOOD, "TLS_KEY: {}/key.pem holds no private key in PEM form"),
         (GOOD, b"\xff\x00", "TLS_KEY: {}/key.pem holds no private key in PEM form"),
-        (GOOD, _pem(KEY, b"secret"), "TLS_KEY: {}/key.pem is encrypted; the service needs it without a password"),
-        (GOOD, _pem(OTHER), NOT_ITS_KEY),
-        (_certificate(OTHER) + GOOD, _pem(KEY), NOT_ITS_KEY),
-        (GOOD, _pem(dsa.generate_private_key(1024)), "TLS_KEY: {}/key.pem must be an RSA, EC or Ed25519 key"),
+        (GOOD, pem(KEY, b"secret"), "TLS_KEY: {}/key.pem is encrypted; the service needs it without a password"),
+        (GOOD, pem(OTHER), NOT_ITS_KEY),
+        (_certificate(OTHER) + GOOD, pem(KEY), NOT_ITS_KEY),
+        (GOOD, pem(dsa.generate_private_key(1024)), "TLS_KEY: {}/key.pem must be an RSA, EC or Ed25519 key"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_sentence(certificate: bytes, key: bytes, says: str, tmp_path: Path) -> None:
@@ -110,14 +110,14 @@ def _a_folder(path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(
     file: str, spoil: Callable[[Path], None], why: str, tmp_path: Path
 ) -> None:
-    settings = _settings(tmp_path, GOOD, _pem(KEY))
+    settings = _settings(tmp_path, GOOD, pem(KEY))
     spoil(tmp_path / file)
     with pytest.raises(SettingError) as refusal:
         check(settings)
     assert str(refusal.value).endswith(f": {tmp_path / file} cannot be read: {why}")
 
 
-@pytest.mark.parametrize("held", [b"", b"no certificate", _pem(KEY), b"\xff\x00"])
+@pytest.mark.parametrize("held", [b"", b"no certificate", pem(KEY), b"\xff\x00"])
 def test_a_bundle_without_authorities_is_refused(held: bytes, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(held)
     with pytest.raises(SettingError) as refusal:
@@ -135,7 +135,7 @@ def test_a_bundle_with_authorities_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_start_with_a_key_of_another_certificate_is_refused_in_one_line(tmp_path: Path) -> None:
-    _settings(tmp_path, GOOD, _pem(OTHER))
+    _settings(tmp_path, GOOD, pem(OTHER))
     with started(tmp_path, None, **_variables(tmp_path)) as running:
         assert running.process.wait(PATIENCE) == 3
         assert running.said.startswith("ketamine-cds: KETAMINE_CDS_TLS_KEY: ")
@@ -143,7 +143,7 @@ def test_a_start_with_a_key_of_another_certificate_is_refused_in_one_line(tmp_pa
 
 
 def test_a_new_certificate_is_served_after_sighup_and_a_faulty_one_never(tmp_path: Path) -> None:
-    _settings(tmp_path, GOOD, _pem(KEY))
+    _settings(tmp_path, GOOD, pem(KEY))
     with started(tmp_path, None, **_variables(tmp_path)) as running:
         running.wait_for("Listening on ")
         port = int(running.base.rpartition(":")[2])
@@ -156,7 +156,7 @@ def test_a_new_certificate_is_served_after_sighup_and_a_faulty_one_never(tmp_pat
         running.process.send_signal(signal.SIGHUP)
         running.wait_for("nothing was reloaded, the service goes on as it was: KETAMINE_CDS_TLS_KEY: ")
         assert _served(port) == GOOD.decode()
-        (tmp_path / "key.pem").write_bytes(_pem(OTHER))
+        (tmp_path / "key.pem").write_bytes(pem(OTHER))
         running.process.send_signal(signal.SIGHUP)
         end = time.monotonic() + PATIENCE
         while _served(port) != renewed.decode():
