@@ -283,11 +283,12 @@ def slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
 
 
 def _capped(case: Case, amount: Measured, hour: Fraction) -> list[Edit] | None:
-    """A maximum that keeps the worst hour to so many mg/kg. It never allows more than that hour comes to without it,
-    nor than a maximum that is written.
+    """A maximum that keeps the worst hour, with what runs beside it, to so many mg/kg. It never allows more than that
+    hour comes to without it, nor than a maximum that is written.
     """
     step = amount.step
     kg, cap = _kg(step), step.written.cap
+    hour = min(hour, amount.most) if amount.most is not None else hour
     if kg is None:
         return None
     read = reading(case, case.order, amount.body)
