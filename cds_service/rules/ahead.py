@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import msgspec
 
+from cds_service.deadline import NEVER, Deadline
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.rules.case import Case, once
 from cds_service.rules.dosing_weight import reading, steps_at
@@ -16,6 +17,7 @@ from cds_service.rules.together import begins
 
 _HOUR = Fraction(MINUTES_PER_HOUR)
 _NOW = Fraction(0)
+_MINUTE = Fraction(1)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -82,14 +84,20 @@ def worst_hour(case: Case, routes: tuple[str, ...]) -> WorstHour | None:
         return WorstHour(None)
     if all(part.is_once for part in known):
         return None
-    starts = {part.start for part in known} | {part.end - _HOUR for part in known if part.end is not None}
+    return worst_of(known, case.deadline)
+
+
+def worst_of(parts: Sequence[Part], deadline: Deadline = NEVER) -> WorstHour:
+    """The worst hour from now on: one that begins or ends where a part does. Raises Late."""
+    starts = {part.start for part in parts} | {part.start - _HOUR + _MINUTE for part in parts}
+    starts |= {part.end - _HOUR for part in parts if part.end is not None}
     hours, most = [], _NOW
-    for begin in case.deadline.each(sorted({max(start, _NOW) for start in starts}), "judge"):
-        if not any(part.own and part.within_hour(begin) for part in known):
+    for begin in deadline.each(sorted({max(start, _NOW) for start in starts}), "judge"):
+        if not any(part.own and part.within_hour(begin) for part in parts):
             continue
-        most = max(most, sum((part.capped(begin) for part in known), _NOW))
-        scaled = sum((part.within_hour(begin) for part in known if part.own and part.scales), _NOW)
-        rest = sum((part.capped(begin) for part in known if not (part.own and part.scales)), _NOW)
+        most = max(most, sum((part.capped(begin) for part in parts), _NOW))
+        scaled = sum((part.within_hour(begin) for part in parts if part.own and part.scales), _NOW)
+        rest = sum((part.capped(begin) for part in parts if not (part.own and part.scales)), _NOW)
         hours.append((scaled, rest))
     return WorstHour(most, tuple(hours))
 

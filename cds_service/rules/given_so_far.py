@@ -15,7 +15,7 @@ from cds_service.orders import concentration, dosage, route
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Reading, mass
 from cds_service.protocol.model import Rule
 from cds_service.rules.ahead import WorstHour, is_pca, worst_hour
-from cds_service.rules.case import Case, RuleLimits, once
+from cds_service.rules.case import Case, RuleLimits, once_of_patient
 from cds_service.rules.ceiling import NOTHING, Ceiling
 from cds_service.rules.dosing_weight import steps_at
 from cds_service.rules.order_rules import fired
@@ -197,7 +197,7 @@ def _at_once(case: Case, limits: RuleLimits) -> Fraction | None:
     return sum(known, Fraction(0)) if len(known) == len(doses) else None
 
 
-@once
+@once_of_patient
 def given(case: Case, hour: timedelta, day: timedelta, routes: tuple[str, ...]) -> Given:
     """The doses of the order's drug by these routes. What is charted anew of an order ends what ran of it before."""
     body, sums = lightest(case), [Fraction(0), Fraction(0)]
