@@ -9,7 +9,6 @@ from fractions import Fraction
 
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Step, mass
 from cds_service.protocol.model import Rule
-from cds_service.rules.ahead import mg_per_hour_beside
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.dose_finding import Finding, Found, Measured, View, views, why_unknown
 from cds_service.rules.dosing_weight import reading
@@ -17,14 +16,7 @@ from cds_service.rules.outcome import Reason
 from cds_service.rules.reads import asks
 
 
-@asks(
-    "bodySize",
-    "patient",
-    "medications",
-    "medicationStatements",
-    "administrations",
-    limits=("hour", "span", "rate"),
-)
+@asks("bodySize", "patient", limits=("hour", "span", "rate"))
 def judge(case: Case, rule: Rule) -> Found:
     """As needed without a maximum or with one that is too high, a maximum against its rate, a range without end."""
     findings: list[Finding] = []
@@ -43,10 +35,9 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
     hour = limits.id("hour")
 
     basal = _basal(here, limits.limit("hour").routes)
-    beside = basal + mg_per_hour_beside(case, tuple(limits.limit("hour").routes)) / (here.body.judged_by or 1)
 
     def found(tier: str, figure: Fraction | None, unit: str, limit: str | None, step: Step) -> tuple[str, Measured]:
-        most = limits.number("hour") - beside if step.finite else None
+        most = limits.number("hour") - basal if basal and step.finite else None
         return tier, Measured(figure, unit, limit, (step,), "cap", here.body, here.use.name, most)
 
     for each in here.own:
