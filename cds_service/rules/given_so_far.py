@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -14,15 +14,19 @@ from cds_service.figures import show
 from cds_service.orders import concentration, dosage, route
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Reading, mass
 from cds_service.protocol.model import Rule
-from cds_service.rules.case import Case, RuleLimits, once
+from cds_service.rules.ahead import WorstHour, is_pca, worst_hour
+from cds_service.rules.case import Case, RuleLimits, once_of_patient
 from cds_service.rules.ceiling import NOTHING, Ceiling
-from cds_service.rules.dosing_weight import dosing_weight, steps_at
+from cds_service.rules.dosing_weight import steps_at
 from cds_service.rules.order_rules import fired
+from cds_service.rules.other_orders import lightest, other_orders
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.running import given_of_drug
 from cds_service.rules.unit_slip import usual_rate
 
+GIVEN_SUM = "given-sum"
+_ORDERED = "ordered-"
 _SUMS = ("hour", "day", "warning", "critical")
 
 
@@ -37,50 +41,108 @@ class Given(msgspec.Struct, frozen=True):
     """Whether all of it ran as an infusion."""
 
 
-@asks("administrations", "bodySize", "patient", limits=_SUMS)
+class Sum(msgspec.Struct, frozen=True):
+    """What the sums come to: the tier, mg/kg, the limit, and what they leave of the order's own doses."""
+
+    tier: str
+    figure: Fraction
+    most: Fraction
+    ceilings: tuple[Ceiling, ...] = ()
+
+
+@asks("administrations", "medications", "medicationStatements", "bodySize", "patient", limits=_SUMS)
 def judge(case: Case, rule: Rule) -> Outcome:
-    """The sum of the last hour with this dose against the limits of a rate, that of the day against a day at it."""
+    """The last hour with this dose, and the worst hour of what is ordered, against the limits of a rate; the last day
+    against a day at it. A day ahead needs no look: it is within its limit where every hour is.
+    """
     limits, order = RuleLimits(case, rule), case.order.reference
-    found = given(case, limits.window("hour"), limits.window("day"), tuple(limits.limit("warning").routes))
-    body = _lightest(case)
-    if not found.doses:
+    found = _given(case, limits)
+    kg, worst = lightest(case).judged_by, _ahead(case, limits)
+    if not found.doses and worst is None:
         reasons = [Reason("dose", each) for each in found.unread]
         reasons += undelivered(case.chart, "administrations")
         return could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)
-    kg, now = body.judged_by, _at_once(case, body)
-    if kg is None or now is None:
+    now = _at_once(case, limits)
+    if kg is None or now is None or (worst is not None and worst.mg is None):
         what = (
             Reason("weight", "there is no usable weight") if kg is None else Reason("dose", "its dose is not known")
         )
         return could_not_tell(rule, order, what)
-    if not now and found.by_rate:
-        return clear(rule, order, "an infusion follows an infusion, and the rules of its rate judge it")
-    tier, figure, most = passed(case, limits, (found.hour + now) / kg, (found.day + now) / kg)
-    if not now:
-        tier = "sum"  # an infusion adds nothing at once
+    sums = sums_of(case, rule)
+    if sums is None:
+        return clear(rule, order)
     values = {
         "hour": show(found.hour / kg),
         "day": show(found.day / kg),
         "hour_mg": show(found.hour),
         "day_mg": show(found.day),
-        "figure": show(figure, most),
-        "limit": show(most),
+        "figure": show(sums.figure, sums.most),
+        "limit": show(sums.most),
+        "given": "yes" if found.doses else "",
+        "ahead": "",
+        "ahead_mg": "",
     }
-    outcome = fired(case, rule, tier, *found.doses, **values)
-    return outcome if tier == "sum" else replace(outcome, ceilings=_left(case, limits, found, body, now / kg))
+    if worst is not None and worst.mg is not None:
+        values |= {"ahead": show(worst.mg / kg, sums.most), "ahead_mg": show(worst.mg)}
+    others = [other.fact for other in other_orders(case)] if sums.tier.startswith(_ORDERED) else ()
+    asking = tuple(ceiling for ceiling in sums.ceilings if ceiling.asks and ceiling.most)
+    return replace(fired(case, rule, sums.tier, *found.doses, *others, **values), ceilings=asking)
 
 
-def _left(case: Case, limits: RuleLimits, found: Given, body: Body, now: Fraction) -> tuple[Ceiling, ...]:
-    """What the sums leave of each dose (mg/kg). No dose is asked for: it may be right to wait."""
-    assert body.judged_by is not None
+def sums_of(case: Case, rule: Rule) -> Sum | None:
+    """The worst of the sums; None where nothing is added up, or a dose or the weight is not known."""
+    limits, kg = RuleLimits(case, rule), lightest(case).judged_by
+    found, now, worst = _given(case, limits), _at_once(case, limits), _ahead(case, limits)
+    if kg is None or now is None:
+        return None
+    sums: list[Sum] = []
+    if found.doses and (now or not found.by_rate):
+        tier, figure, most = passed(case, limits, (found.hour + now) / kg, (found.day + now) / kg)
+        if not now:
+            tier = "sum"  # an infusion adds nothing at once
+        left = _left(case, limits, found, now / kg) if tier != "sum" else ()
+        sums.append(Sum(tier, figure, most, left))
+    if worst is not None and worst.mg is not None:
+        tier, figure, most = passed(case, limits, worst.mg / kg, NOTHING)
+        part = worst.part_within(_most(case, limits)[0] * kg)
+        left = tuple(_ceilings(case, part, asks=not is_pca(case))) if tier != "sum" else ()
+        if tier != "sum" or _is_said_here(case):
+            sums.append(Sum(_ORDERED + tier, figure, most, left))
+    order = [tier.name for tier in rule.tiers]
+    first = min(sums, key=lambda each: order.index(each.tier), default=None)
+    return first and replace(first, ceilings=tuple(ceiling for each in sums for ceiling in each.ceilings))
+
+
+def _is_said_here(case: Case) -> bool:
+    """Whether a sum within its limits is said of this order: of several drafts the first says it, and a PCA."""
+    others = other_orders(case)
+    drafts = [other for other in case.companions if other.drug == case.order.drug]
+    return bool(others and drafts[0] is case.order) or (is_pca(case) and not others)
+
+
+def ceilings_now(case: Case) -> Iterator[Ceiling]:
+    """What the sums leave of an order, or of what it was changed to: every dose on offer stays within it."""
+    for rule in case.protocol.rules.values():
+        if rule.judge == GIVEN_SUM and not rule.off and (sums := sums_of(case, rule)) is not None:
+            yield from sums.ceilings
+
+
+def _left(case: Case, limits: RuleLimits, found: Given, now: Fraction) -> tuple[Ceiling, ...]:
+    """What the sums leave of each dose. No dose is asked for: it may be right to wait."""
+    kg = lightest(case).judged_by
+    assert kg is not None
     hour, day = _most(case, limits)[0::2]
-    left = min(hour - found.hour / body.judged_by, day - found.day / body.judged_by)
-    part = max(left, NOTHING) / now
-    return tuple(
-        Ceiling(step.written.index, "mg/kg", step.mg / body.judged_by * part, asks=False)
-        for step in steps_at(case, body)
-        if step.kind != "continuous" and step.mg is not None
-    )
+    left = min(hour - found.hour / kg, day - found.day / kg)
+    return tuple(_ceilings(case, max(left, NOTHING) / now, asks=False, rates=False))
+
+
+def _ceilings(case: Case, part: Fraction, asks: bool, rates: bool = True) -> Iterator[Ceiling]:
+    """A part of each of the order's own doses (mg/kg), and of its rates (mg/kg/h)."""
+    for step in steps_at(case, lightest(case)):
+        if step.kind != "continuous" and step.mg_per_kg is not None:
+            yield Ceiling(step.written.index, "mg/kg", step.mg_per_kg * part, asks)
+        elif rates and step.mg_per_kg_per_hour is not None:
+            yield Ceiling(step.written.index, "mg/kg/h", step.mg_per_kg_per_hour * part, asks)
 
 
 def is_within(case: Case, limits: RuleLimits, doses: Sequence[Fact]) -> bool:
@@ -88,9 +150,7 @@ def is_within(case: Case, limits: RuleLimits, doses: Sequence[Fact]) -> bool:
 
     A session against depression never is: it has a frequency of its own.
     """
-    found = given(case, limits.window("hour"), limits.window("day"), tuple(limits.limit("warning").routes))
-    body = _lightest(case)
-    now, kg = _at_once(case, body), body.judged_by
+    found, now, kg = _given(case, limits), _at_once(case, limits), lightest(case).judged_by
     unknown = {dose.reference for dose in doses} - {dose.reference for dose in found.doses}
     if unknown or found.unread or now is None or kg is None or case.order.indication.in_sessions:
         return False
@@ -117,22 +177,30 @@ def _most(case: Case, limits: RuleLimits) -> tuple[Fraction, Fraction, Fraction]
     return warning, critical, warning * Fraction(limits.window("day") / limits.window("hour"))
 
 
-def _lightest(case: Case) -> Body:
-    bodies = dosing_weight(case).bodies
-    return min(bodies, key=lambda body: (body.judged_by is None, body.judged_by or 0))
+def _routes(limits: RuleLimits) -> tuple[str, ...]:
+    return tuple(limits.limit("warning").routes)
 
 
-def _at_once(case: Case, body: Body) -> Fraction | None:
+def _given(case: Case, limits: RuleLimits) -> Given:
+    return given(case, limits.window("hour"), limits.window("day"), _routes(limits))
+
+
+def _ahead(case: Case, limits: RuleLimits) -> WorstHour | None:
+    return None if case.order.indication.in_sessions else worst_hour(case, _routes(limits))
+
+
+def _at_once(case: Case, limits: RuleLimits) -> Fraction | None:
     """mg of the order's doses that are no infusion; None where one is not known."""
-    doses = [step.mg for step in steps_at(case, body) if step.kind != "continuous"]
+    steps = [step for step in steps_at(case, lightest(case)) if step.route.kind in _routes(limits)]
+    doses = [step.mg for step in steps if step.kind != "continuous"]
     known = [dose for dose in doses if dose is not None]
     return sum(known, Fraction(0)) if len(known) == len(doses) else None
 
 
-@once
+@once_of_patient
 def given(case: Case, hour: timedelta, day: timedelta, routes: tuple[str, ...]) -> Given:
     """The doses of the order's drug by these routes. What is charted anew of an order ends what ran of it before."""
-    body, sums = _lightest(case), [Fraction(0), Fraction(0)]
+    body, sums = lightest(case), [Fraction(0), Fraction(0)]
     doses: list[Fact] = []
     unread: list[str] = []
     by_rate = True

@@ -27,6 +27,7 @@ from cds_service.rules.case import Case
 from cds_service.rules.ceiling import Ceiling
 from cds_service.rules.dose_outcomes import objectionable, verdict
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
+from cds_service.rules.given_so_far import ceilings_now
 from cds_service.rules.judge import judge
 from cds_service.rules.outcome import Outcome
 from cds_service.rules.repair import (
@@ -116,8 +117,9 @@ def _times(found: Sequence[Objection]) -> Fraction:
 def _objections(case: Case, ceilings: Sequence[Ceiling]) -> list[Objection]:
     """All that a dose on offer must end: what interrupts of the dose, and what it is above that other rules allow."""
     found = [objection(case, finding) for finding in objectionable(case)]
-    for step in steps_at_every_weight(case) if ceilings else ():
-        for ceiling in ceilings:
+    binding = [*ceilings, *ceilings_now(case)]
+    for step in steps_at_every_weight(case) if binding else ():
+        for ceiling in binding:
             part = ceiling.left_of(step)
             if part is not None:
                 found.append(Objection(tuple(edits_within(case, step, part) or ()), 1 / part if part else ALL))

@@ -145,11 +145,15 @@ def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposa
     order, strength = case.order, case.order.concentration
     if order.labelled_nasal:
         return clear(rule, order.reference, NASAL), []
-    if not any(_in_millilitres(written) for written in order.written):
+    in_volume = [written for written in order.written if _in_millilitres(written)]
+    if not in_volume:
         return clear(rule, order.reference), []
     if strength.mg_per_ml is None or strength.by == "name":
         return fired(case, rule, "missing", why=strength.problem or "no strength is given"), []
     limits = RuleLimits(case, rule)
+    routes = limits.limit("in use").routes
+    if routes and not any(written.route.kind in routes for written in in_volume):
+        return clear(rule, order.reference, "the strengths in use are those of other routes"), []
     known = limits.numbers("in use")
     strongest = limits.number("undiluted")
     if strength.mg_per_ml in (*known, strongest):
@@ -192,7 +196,7 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         if given.unclear is not None:
             tiers.setdefault("unclear", (given.given or "route", given.unclear))
         elif given.kind in _NEVER:
-            tiers.setdefault("never", (given.kind, ""))
+            tiers.setdefault("never", (given.given or given.kind, ""))
         elif given.kind == "subcutaneous":
             injected = kinds.get(written.index) in ("bolus", "short")
             tiers.setdefault("subcutaneous-injection" if injected else "subcutaneous-infusion", (given.kind, ""))

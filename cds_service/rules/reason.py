@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+
+from msgspec.structs import replace
 
 from cds_service.chart.facts import Fact
 from cds_service.orders.indication import Use
@@ -12,7 +15,7 @@ from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.dose_outcomes import severity_as
 from cds_service.rules.dosing_weight import steps_at_every_weight
 from cds_service.rules.order_rules import edited_order, fired
-from cds_service.rules.outcome import Outcome, clear
+from cds_service.rules.outcome import Offers, Outcome, clear
 from cds_service.rules.reads import asks
 
 _Verdicts = dict[Use, Severity | None]
@@ -20,34 +23,33 @@ _Verdicts = dict[Use, Severity | None]
 
 
 @asks("bodySize", "patient", "encounter", limits=("above", "up to", "shortest", "longest"))
-def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+def judge(case: Case, rule: Rule) -> Outcome:
     """Nothing that is coded says what the order is for; it matters most where the verdict would change."""
     indication = case.order.indication
     if indication.in_words:
         return _in_words(case, rule)
     if not indication.assumed:
-        return clear(rule, case.order.reference), []
+        return clear(rule, case.order.reference)
     if indication.given:
         return _unknown(case, rule)
     depends = not case.order.labelled_nasal and _verdict_depends(case, RuleLimits(case, rule))
     tier = "verdict-depends" if depends else "none"
-    return fired(case, rule, tier), _offers(case, rule, tier)
+    return _offering(case, fired(case, rule, tier))
 
 
-def _in_words(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+def _in_words(case: Case, rule: Rule) -> Outcome:
     """Words name an indication: it is judged as that, and held against what it would be as pain."""
     indication, named = case.order.indication, case.terms.indications
     default = case.terms.use
     uses = dict.fromkeys((default, *(known.use for name, known in named.items() if name in indication.in_words)))
     if list(uses) == [default]:
-        return clear(rule, case.order.reference), []
+        return clear(rule, case.order.reference)
     verdicts = {use: severity_as(case, use) for use in uses}
     tier = "words-depend" if len(set(verdicts.values())) > 1 else "words"
-    outcome = fired(case, rule, tier, Fact(indication.said), **_named(case, verdicts))
-    return outcome, _offers(case, rule, tier, uses)
+    return _offering(case, fired(case, rule, tier, Fact(indication.said), **_named(case, verdicts)), uses)
 
 
-def _unknown(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
+def _unknown(case: Case, rule: Rule) -> Outcome:
     """A reason in no list was judged as pain; where that objects, it may be for something that does not."""
     default, uses = case.terms.use, dict.fromkeys(known.use for known in case.terms.indications.values())
     as_default = severity_as(case, default)
@@ -56,7 +58,7 @@ def _unknown(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         verdicts = {use: severity_as(case, use) for use in uses}
     tier = "unknown-depends" if len(set(verdicts.values())) > 1 else "unknown"
     facts = [Fact(words) for words in case.order.indication.unmapped]
-    return fired(case, rule, tier, *facts, **_named(case, verdicts)), _offers(case, rule, tier)
+    return _offering(case, fired(case, rule, tier, *facts, **_named(case, verdicts)))
 
 
 def _named(case: Case, verdicts: _Verdicts) -> dict[str, str]:
@@ -73,6 +75,12 @@ def _named(case: Case, verdicts: _Verdicts) -> dict[str, str]:
         "mildest": verdicts[mildest] or "",
         "mildest_as": case.protocol.uses[mildest.name].title,
     }
+
+
+def _offering(case: Case, outcome: Outcome, uses: Iterable[Use] | None = None) -> Outcome:
+    """The outcome with the reasons that it offers, made when they are shown: each is a whole order to be checked."""
+    assert outcome.tier is not None
+    return replace(outcome, proposals=Offers(partial(_offers, case, outcome.rule, outcome.tier, uses)))
 
 
 def _offers(case: Case, rule: Rule, tier: str, uses: Iterable[Use] | None = None) -> list[Proposal]:

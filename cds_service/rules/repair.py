@@ -22,6 +22,7 @@ from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_D
 from cds_service.orders.proposal import Edit, SetAmount, SetCap, SetMinutes, floored, make_edits
 from cds_service.orders.regimen import FIGURES, MINUTES_PER_HOUR, Step, mass
 from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO, Protocol
+from cds_service.rules.ahead import mg_per_hour_beside
 from cds_service.rules.case import Case
 from cds_service.rules.ceiling import Ceiling
 from cds_service.rules.dose_finding import MINUTES, Finding, Measured
@@ -159,7 +160,7 @@ def _suggested(case: Case, amount: Measured, name: str) -> list[Edit] | None:
     if name.startswith(SLOW_TO):
         return slower(case, amount.step, case.number(name.removeprefix(SLOW_TO)))
     if name.startswith(CAP_TO):
-        return _capped(case, amount, case.number(name.removeprefix(CAP_TO)))
+        return _capped(case, amount, name.removeprefix(CAP_TO))
     return None
 
 
@@ -282,16 +283,18 @@ def slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
     return None if step.dose.dimension == "volume" else [*slower_rate, set_minutes]
 
 
-def _capped(case: Case, amount: Measured, hour: Fraction) -> list[Edit] | None:
-    """A maximum that keeps the worst hour to so many mg/kg. It never allows more than that hour comes to without it,
-    nor than a maximum that is written.
+def _capped(case: Case, amount: Measured, limit: str) -> list[Edit] | None:
+    """A maximum that keeps the worst hour, with what runs beside it, to so many mg/kg. It never allows more than that
+    hour comes to without it, nor than a maximum that is written.
     """
     step = amount.step
     kg, cap = _kg(step), step.written.cap
     if kg is None:
         return None
+    hour = amount.most if amount.most is not None else case.number(limit)
+    beside = mg_per_hour_beside(case, tuple(case.limit(limit).routes))
     read = reading(case, case.order, amount.body)
-    most = [hour * kg, *([amount.figure * kg] if amount.figure is not None else [])]
+    most = [hour * kg - beside, *([amount.figure * kg] if amount.figure is not None else [])]
     for said in step.written.said.most:
         mg_per_hour, _ = mass(Amount(said.dimension, said.value, said.unit.code, said.written, "quantity", ()), read)
         most.append(mg_per_hour or Fraction(0))

@@ -11,7 +11,6 @@ from cds_service.chart.facts import Fact, Medicine, on
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.figures import show
 from cds_service.orders import concentration, dosage
-from cds_service.orders.dosage import Amount
 from cds_service.orders.regimen import Body, Reading, Step, mass
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight
@@ -76,7 +75,7 @@ def _bare(reference: str) -> str:
 
 def given_rate(medicine: Medicine, case: Case, body: Body) -> PreviousRate | None:
     """The rate of one administration; None where it has none that can be read."""
-    rate = _rate(_administered(medicine, case), medicine, case, body)
+    rate = charted_rate(medicine, case, body)
     if rate is None:
         return None
     running = medicine.status == "in-progress"
@@ -84,14 +83,12 @@ def given_rate(medicine: Medicine, case: Case, body: Body) -> PreviousRate | Non
     return PreviousRate(*rate, running, Fact(says, medicine.reference))
 
 
-def _administered(medicine: Medicine, case: Case) -> Amount | None:
-    if medicine.dosage is None:
+def charted_rate(medicine: Medicine, case: Case, body: Body) -> _Rate | None:
+    """(mg/h, mg/kg/h) of one administration; None where it has none that can be read."""
+    if medicine.dosage is None or medicine.identity is None:
         return None
-    return dosage.read_rate(medicine.dosage.rate_quantity, medicine.dosage.rate_ratio)
-
-
-def _rate(amount: Amount | None, medicine: Medicine, case: Case, body: Body) -> _Rate | None:
-    if amount is None or medicine.identity is None:
+    amount = dosage.read_rate(medicine.dosage.rate_quantity, medicine.dosage.rate_ratio)
+    if amount is None:
         return None
     strength = concentration.read(medicine.description, medicine.identity, case.valuesets)
     mg_per_ml = strength.mg_per_ml if strength.by != "name" else None

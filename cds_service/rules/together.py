@@ -35,11 +35,16 @@ class Placed(msgspec.Struct, frozen=True):
 
 def placed(order: KetamineOrder, steps: Sequence[Step]) -> list[Placed]:
     """The steps of one order on its time line: a later `sequence` follows the end of the one before."""
+    return [Placed(order, step, at) for step, at in begins(steps)]
+
+
+def begins(steps: Sequence[Step]) -> list[tuple[Step, Fraction | None]]:
+    """Each step with the minutes after which it starts; None where an end before it is not known."""
     at: Fraction | None = Fraction(0)
-    result: list[Placed] = []
+    result: list[tuple[Step, Fraction | None]] = []
     for sequence in sorted({step.written.sequence or 0 for step in steps}):
         level = [step for step in steps if (step.written.sequence or 0) == sequence]
-        result += [Placed(order, step, at) for step in level]
+        result += [(step, at) for step in level]
         if at is not None:
             ends = [step.minutes or Fraction(0) if step.finite else None for step in level]
             longest = [end for end in ends if end is not None]

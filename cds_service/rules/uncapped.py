@@ -34,10 +34,12 @@ def judge(case: Case, rule: Rule) -> Found:
 def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Measured] | Reason]:
     hour = limits.id("hour")
 
-    def found(tier: str, figure: Fraction | None, unit: str, limit: str | None, step: Step) -> tuple[str, Measured]:
-        return tier, Measured(figure, unit, limit, (step,), "cap", here.body, here.use.name)
-
     basal = _basal(here, limits.limit("hour").routes)
+
+    def found(tier: str, figure: Fraction | None, unit: str, limit: str | None, step: Step) -> tuple[str, Measured]:
+        most = limits.number("hour") - basal if basal and step.finite else None
+        return tier, Measured(figure, unit, limit, (step,), "cap", here.body, here.use.name, most)
+
     for each in here.own:
         step = each.step
         if step.route.kind not in limits.limit("hour").routes:

@@ -179,6 +179,10 @@ def _names(valuesets: ValueSets) -> Iterator[tuple[str, tuple[Coding, ...]]]:
         for written in (name, *_otherwise(name)):
             if written == name or written not in found:
                 yield written, of_ingredient or tuple(codings)
+    for also, ingredients in TABLE["also_called"].items():
+        of_all = tuple(coding for name in ingredients for coding in found.get(name, ()))
+        if of_all and also not in found:
+            yield also, of_all
 
 
 def _otherwise(name: str) -> Iterator[str]:

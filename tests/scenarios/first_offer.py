@@ -39,13 +39,24 @@ def faults(request: Mapping[str, Any], made: Advice, ask: Ask) -> list[str]:
     changed = dict(first.resource)
     taken = copy.deepcopy(dict(request))
     (entry,) = (e for e in taken["context"]["draftOrders"]["entry"] if e["resource"].get("id") == changed["id"])
-    changes_the_dose = entry["resource"].get("dosageInstruction") != changed.get("dosageInstruction")
+    changes_the_dose = _doses(entry["resource"]) != _doses(changed)
     entry["resource"] = changed
     before = orders[_touched(first)]
     (after,) = (each for each in ask(taken).judged if each.order == before.order)
     if changes_the_dose:
         found += [f"{each.rule.id} is left" for each in after.outcomes if _objects(each)]
     return found + list(_raised(before, after))
+
+
+def _doses(order: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The amounts and times of an order but for when it ends: an end leaves the dose as it is."""
+    doses = []
+    for each in order.get("dosageInstruction") or []:
+        repeat = dict((each.get("timing") or {}).get("repeat") or {})
+        for end in ("boundsDuration", "boundsPeriod", "boundsRange"):
+            repeat.pop(end, None)
+        doses.append({name: each.get(name) for name in ("doseAndRate", "maxDosePerPeriod")} | {"repeat": repeat})
+    return doses
 
 
 def _actions(made: Advice) -> Iterator[Action]:
