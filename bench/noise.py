@@ -29,7 +29,7 @@ Json = dict[str, Any]
 def requests() -> dict[str, list[tuple[str, Json]]]:
     """group -> (moment, request) of each."""
     from cds_service.knowledge import load
-    from tests import sandbox
+    from tests import sandbox_charts
     from tests.scenarios.build import NOW, hook_request, scenarios
     from tests.test_negative_controls import CONTROLS, _request
 
@@ -39,9 +39,9 @@ def requests() -> dict[str, list[tuple[str, Json]]]:
         "ordinary scenarios": [(now, body) for body in ordinary],
         "orders that are not ketamine": [(now, _request(control, "order-sign")) for control in CONTROLS],
     }
-    if patients := sandbox.patients(SHARED):
+    if patients := sandbox_charts.patients(SHARED):
         queries = load().queries
-        found["sandbox patients"] = [(now, sandbox.request(patient, queries)) for patient in patients]
+        found["sandbox patients"] = [(now, sandbox_charts.request(patient, queries)) for patient in patients]
     return found
 
 
