@@ -25,7 +25,7 @@ Json = dict[str, Any]
 def requests() -> dict[str, list[tuple[str, Json]]]:
     """group -> (moment, request) of each."""
     from cds_service.knowledge import load
-    from tests import sandbox
+    from tests import sandbox_charts
     from tests.burden.orders import CLIENTS, of_client, ordinary
     from tests.scenarios.build import NOW, hook_request
     from tests.test_negative_controls import CONTROLS, _request
@@ -36,7 +36,8 @@ def requests() -> dict[str, list[tuple[str, Json]]]:
         for client in CLIENTS
     }
     found["orders that are not ketamine"] = [(now, _request(control, "order-sign")) for control in CONTROLS]
-    found["sandbox patients"] = [(now, sandbox.request(patient, queries)) for patient in sandbox.patients()]
+    patients = sandbox_charts.patients()
+    found["sandbox patients"] = [(now, sandbox_charts.request(patient, queries)) for patient in patients]
     return found
 
 

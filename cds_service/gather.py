@@ -119,13 +119,14 @@ def fetch_missing(
     for key, url in urls.items():
         answer = answers[first_of[url]]
         gap = answer.gap
-        if gap and key in prefetched.next_links:
+        is_rest = key in prefetched.next_links
+        if gap and is_rest:
             gap = f"only its first page was sent, and {gap}"
         if gap and key in prefetched.assumed:
             continue
-        if key not in prefetched.next_links:
+        if not is_rest:
             records.gaps.pop(key, None)  # what was sent in its place
-        reading.add_answer(records, by_key[key], answer.pages, gap)
+        reading.add_answer(records, by_key[key], answer.pages, gap, is_rest)
     _add_medications(records, [answers[url] for url in unnamed if url in answers])
     further = {url: url for url in _unnamed_medications(records, request) if url not in asked}
     if further and not source.why_not:

@@ -140,12 +140,13 @@ def _fetch_administrations(
     """What the prefetch lacks of them. They are newest first, but a long infusion may stand on a later page."""
     query = next(query for query in queries if query.key == _KEY)
     url = prefetched.next_links.pop(_KEY, None)
+    is_rest = url is not None
     if url is None and _KEY not in prefetched.answered | prefetched.assumed:
         url = query.url(request.context)
         records.gaps.pop(_KEY, None)  # what was sent in its place
     if url is not None:
         answer = source.fetch({_KEY: url})[_KEY]
-        reading.add_answer(records, query, answer.pages, answer.gap)
+        reading.add_answer(records, query, answer.pages, answer.gap, is_rest)
     prefetched.answered.add(_KEY)
 
 

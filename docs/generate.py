@@ -20,7 +20,7 @@ from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
 from docs import conformance, coverage_page, protocol_page, sandbox_page
 from supply import licences
-from tests import sandbox
+from tests import sandbox_charts
 from tests.scenarios.coverage import Covered
 
 ROOT = Path(__file__).parents[1]
@@ -159,7 +159,7 @@ def main() -> None:
     for name, page in PAGES.items():
         (ROOT / name).write_text(page(), "utf-8")
         print(f"{name} written {datetime.now(UTC):%H:%M}")
-    (ROOT / sandbox_page.PAGE).write_text(sandbox_page.review(load(), sandbox.patients()), "utf-8")
+    (ROOT / sandbox_page.PAGE).write_text(sandbox_page.review(load(), sandbox_charts.patients()), "utf-8")
     print(f"{sandbox_page.PAGE} written")
 
 

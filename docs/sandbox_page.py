@@ -8,8 +8,8 @@ from pathlib import Path
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.loader import parse_yaml
 from cds_service.rules.outcome import Outcome
-from tests import sandbox
-from tests.sandbox import SandboxPatient
+from tests import sandbox_charts
+from tests.sandbox_charts import SandboxPatient
 
 PAGE = "docs/sandbox-review.md"
 REASONS = Path(__file__).parents[1] / "tests" / "sandbox_review.yaml"
@@ -36,10 +36,10 @@ def reasons() -> dict[str, dict[str, str]]:
 def review(knowledge: Knowledge, patients: Sequence[SandboxPatient]) -> str:
     """The page. A finding without a reason is marked as missing."""
     why = reasons()
-    lines = [INTRODUCTION.format(order=sandbox.ordered())]
+    lines = [INTRODUCTION.format(order=sandbox_charts.ordered())]
     for patient in patients:
         lines += [f"## {patient.label}\n", _holds(patient), ""]
-        lines += _table(sandbox.fired(patient, knowledge), why.get(patient.label, {}))
+        lines += _table(sandbox_charts.fired(patient, knowledge), why.get(patient.label, {}))
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -56,12 +56,12 @@ def _holds(patient: SandboxPatient) -> str:
     return f"Chart of {len(patient.resources)} resources: {'; '.join(said)}."
 
 
-def _status(condition: sandbox.Resource) -> str:
+def _status(condition: sandbox_charts.Resource) -> str:
     codings = condition.get("clinicalStatus", {}).get("coding", ())
     return next((str(coding["code"]) for coding in codings), "")
 
 
-def _names(resources: Sequence[sandbox.Resource], element: str) -> str:
+def _names(resources: Sequence[sandbox_charts.Resource], element: str) -> str:
     texts = (each[element].get("text") or each[element]["coding"][0]["display"] for each in resources)
     return ", ".join(dict.fromkeys(texts)) or "none"
 

@@ -12,6 +12,12 @@ from tests import charts
 from tests.conformance.watch import watching
 from tests.promise import watching as watching_the_promise
 from tests.quiet_logs import looked_through
+from tests.sandbox.figures import (  # noqa: F401 - hooks
+    pytest_addoption,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 
 # A machine that is busy with something else makes no property false. The same examples every time, so that a change
 # is judged by its own faults; KETAMINE_TEST_PROPERTY_EXAMPLES asks for many and for new ones.

@@ -28,12 +28,12 @@ def requests(patients: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"{file}: {scenario['name']}", hook_request(scenario)
     if patients is not None:
         from cds_service.knowledge import load
-        from tests import sandbox
+        from tests import sandbox_charts
 
-        for patient in sandbox.patients(patients):
+        for patient in sandbox_charts.patients(patients):
             for rate in ("0.2", "0.6"):
-                order = {**sandbox.ORDER, "rate": f"{rate} mg/kg/h"}
-                yield f"{patient.label} {rate}", sandbox.request(patient, load().queries, order)
+                order = {**sandbox_charts.ORDER, "rate": f"{rate} mg/kg/h"}
+                yield f"{patient.label} {rate}", sandbox_charts.request(patient, load().queries, order)
     dice = random.Random(SEED)
     for number in range(GENERATED):
         yield f"generated {number}", hook_request(_scenario(dice))

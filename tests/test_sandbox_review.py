@@ -14,8 +14,8 @@ from cds_service.knowledge import Knowledge
 from cds_service.protocol import model
 from cds_service.rules.outcome import Outcome
 from docs import sandbox_page
-from tests import sandbox
-from tests.sandbox import SandboxPatient
+from tests import sandbox_charts
+from tests.sandbox_charts import SandboxPatient
 from tests.scenarios.build import NOW, RXNORM, SNOMED, concept
 from tests.servers.ketamine_patients import in_good_health
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def patients() -> list[SandboxPatient]:
     """All thirteen."""
-    found = sandbox.patients()
+    found = sandbox_charts.patients()
     assert len(found) == 13
     return found
 
@@ -34,7 +34,7 @@ def patients() -> list[SandboxPatient]:
 @pytest.fixture(scope="module")
 def fired(patients: list[SandboxPatient], knowledge: Knowledge) -> dict[str, list[Outcome]]:
     """Patient -> what a correct order fires."""
-    return {patient.label: sandbox.fired(patient, knowledge) for patient in patients}
+    return {patient.label: sandbox_charts.fired(patient, knowledge) for patient in patients}
 
 
 def test_every_finding_is_explained_and_every_explanation_has_its_finding(fired: dict[str, list[Outcome]]) -> None:
@@ -62,14 +62,14 @@ def test_a_foreign_chart_among_the_prefetched_changes_no_finding(
 ) -> None:
     """Every patient's bundles also hold all resources of the next one: what is foreign is dropped and said."""
     for patient, other in zip(patients, [*patients[1:], patients[0]], strict=True):
-        request = sandbox.request(patient, knowledge.queries)
-        foreign = sandbox.request(other, knowledge.queries)["prefetch"]
+        request = sandbox_charts.request(patient, knowledge.queries)
+        foreign = sandbox_charts.request(other, knowledge.queries)["prefetch"]
         for key, bundle in request["prefetch"].items():
             if bundle["resourceType"] == "Bundle":
                 bundle["entry"] = [*foreign[key]["entry"], *bundle["entry"]]
-        found = [each for each in sandbox.outcomes(request, knowledge) if each.status == "fired"]
+        found = [each for each in sandbox_charts.outcomes(request, knowledge) if each.status == "fired"]
         assert list(map(_shown, found)) == list(map(_shown, fired[patient.label])), patient.label
-        told = "\n".join(f"{card.summary} {card.detail}" for card in sandbox.cards(request, knowledge))
+        told = "\n".join(f"{card.summary} {card.detail}" for card in sandbox_charts.cards(request, knowledge))
         assert "another patient" in told or " more" in told, "said, or counted where a card is full"
 
 
@@ -99,7 +99,7 @@ def test_a_resolved_problem_raises_nothing_where_the_active_one_does(
     """The same charts with every problem resolved: no tier that asks for an active one is left."""
     for patient in patients:
         closed = [_resolved(each) if each["resourceType"] == "Condition" else each for each in patient.resources]
-        left = sandbox.fired(SandboxPatient(patient.label, tuple(closed)), knowledge)
+        left = sandbox_charts.fired(SandboxPatient(patient.label, tuple(closed)), knowledge)
         resting = {fact.reference for each in left if not _may_be_past(each) for fact in each.facts}
         assert not any(str(reference).startswith("Condition/") for reference in resting), patient.label
     before = [fact.reference for each in fired.values() for o in each if not _may_be_past(o) for fact in o.facts]
@@ -118,7 +118,9 @@ def _status(resource: dict[str, Any]) -> str:
 
 def _may_be_past(outcome: Outcome) -> bool:
     """Whether the tier reads problems whatever their status, by their date, or past ones."""
-    conditions = [each for each in _clauses(sandbox.tier_of(outcome).when) if isinstance(each, model.ConditionIs)]
+    conditions = [
+        each for each in _clauses(sandbox_charts.tier_of(outcome).when) if isinstance(each, model.ConditionIs)
+    ]
     return any(each.status != "active" for each in conditions)
 
 
@@ -142,7 +144,7 @@ def _healthy(*more: dict[str, Any]) -> SandboxPatient:
         {"fullUrl": f"urn:uuid:more-{number}", "resource": {**resource, "subject": {"reference": url}}}
         for number, resource in enumerate(more)
     ]
-    return sandbox.from_transaction("in good health", {**bundle, "entry": [*bundle["entry"], *entries]})
+    return sandbox_charts.from_transaction("in good health", {**bundle, "entry": [*bundle["entry"], *entries]})
 
 
 PARACETAMOL = {
@@ -157,7 +159,7 @@ PARACETAMOL = {
 def test_a_healthy_patient_with_a_correct_order_monitoring_a_stop_time_and_an_adjunct_gets_no_card(
     knowledge: Knowledge,
 ) -> None:
-    assert sandbox.cards(sandbox.request(_healthy(PARACETAMOL), knowledge.queries), knowledge) == []
+    assert sandbox_charts.cards(sandbox_charts.request(_healthy(PARACETAMOL), knowledge.queries), knowledge) == []
 
 
 def test_the_healthy_patient_is_looked_at_because_one_problem_more_would_interrupt(knowledge: Knowledge) -> None:
@@ -166,6 +168,8 @@ def test_the_healthy_patient_is_looked_at_because_one_problem_more_would_interru
         "clinicalStatus": concept("http://terminology.hl7.org/CodeSystem/condition-clinical", "active"),
         "code": concept(SNOMED, "88805009", "Chronic congestive heart failure"),
     }
-    (card,) = sandbox.cards(sandbox.request(_healthy(PARACETAMOL, problem), knowledge.queries), knowledge)
+    (card,) = sandbox_charts.cards(
+        sandbox_charts.request(_healthy(PARACETAMOL, problem), knowledge.queries), knowledge
+    )
     assert card.indicator == "warning"
     assert card.source.topic.code == "heart-failure"

@@ -17,6 +17,7 @@ import requests
 
 from cds_service import sandbox
 from cds_service.commands.doctor import Finding
+from cds_service.fhir.bundles import left_out
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.fhir.resources import MedicationAdministration, MedicationRequest, MedicationStatement
 from cds_service.hooks import keysets
@@ -195,7 +196,7 @@ class _Server:
                 answer = servers.source(self._base, self._token).fetch({key: url})[key]
                 took = round((time.perf_counter() - begun) * 1000)
                 resources += [each for page in answer.pages for each in page.resources]
-                yield self._search(key, answer.gap, took, deadline)
+                yield self._search(key, answer.gap or left_out(answer.pages), took, deadline)
             begun = time.perf_counter()
             servers.source(self._base, self._token).fetch(urls)
             took = round((time.perf_counter() - begun) * 1000)

@@ -30,6 +30,7 @@ class _Bundle(msgspec.Struct, frozen=True):
     type: Literal["Bundle"] = msgspec.field(name="resourceType")
     entry: list[_Entry] | None = None
     link: list[_Link] | None = None
+    total: int | None = None
 
 
 class CleanItem(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -56,6 +57,7 @@ class _ReadBundle(msgspec.Struct, frozen=True):
     type: Literal["Bundle"] = msgspec.field(name="resourceType")
     entry: tuple[CleanItem, ...] | None = None
     link: list[_Link] | None = None
+    total: int | None = None
 
 
 class _RawBundle(msgspec.Struct, frozen=True):
@@ -104,6 +106,8 @@ class Page:
     """Why it holds more than its items."""
     is_clean: bool = False
     """There was nothing to repair."""
+    total: int | None = None
+    """How many entries the search has found, on all pages together, where the answer says so."""
 
     @property
     def resources(self) -> list[Resource]:
@@ -129,7 +133,7 @@ def page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Dead
     entries = [(entry.resource, entry.full_url) for entry in sent[:most]]
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = tuple(Item(lenient.decode(r), r, url) for r, url in deadline.each(entries, "page") if not _is_null(r))
-    return _page(items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most))
+    return _page(items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most), total=bundle.total)
 
 
 def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Deadline = NEVER) -> Page:
@@ -145,11 +149,22 @@ def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadli
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = entries if None not in map(_RESOURCE, entries) else tuple(e for e in entries if e.resource is not None)
     as_items = cast(Sequence[Item], items)  # each has all that an Item has
-    return _page(as_items, links, missing=len(entries) - len(items), cut=_cut(len(sent), most), is_clean=True)
+    missing = len(entries) - len(items)
+    return _page(as_items, links, missing, cut=_cut(len(sent), most), is_clean=True, total=bundle.total)
 
 
 def _cut(sent: int, most: int) -> str | None:
     return f"only the first {most} of its {sent} entries were read" if sent > most else None
+
+
+def left_out(pages: Sequence[Page]) -> str | None:
+    """Why the pages of a search, from its first to its last, are not all that it found.
+
+    Some servers cut a list at `_count` without a link to the rest, and only the total says so.
+    """
+    total = max((page.total for page in pages if page.total is not None), default=0)
+    came = sum(item.read.type != "OperationOutcome" for page in pages for item in page.items)
+    return f"only {came} of its {total} entries came" if total > came else None
 
 
 def first_entries(raw: msgspec.Raw | bytes, most: int) -> bytes:
@@ -202,7 +217,9 @@ def _slow_page(raw: msgspec.Raw | bytes, most: int, deadline: Deadline) -> Page:
     items = tuple(
         _item(resource, url if isinstance(url, str) else None) for resource, url in deadline.each(full, "page")
     )
-    return _page(items, pairs, missing=len(entries) - len(items), cut=_cut(len(sent), most))
+    total = value.get("total")
+    missing = len(entries) - len(items)
+    return _page(items, pairs, missing, cut=_cut(len(sent), most), total=total if type(total) is int else None)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -226,6 +243,7 @@ def _page(
     is_bundle: bool = True,
     cut: str | None = None,
     is_clean: bool = False,
+    total: int | None = None,
 ) -> Page:
     if missing:
         empty = lenient.Read(None, None, ("an entry without a resource",))
@@ -239,6 +257,7 @@ def _page(
         is_bundle=is_bundle,
         cut=cut,
         is_clean=is_clean and not missing,
+        total=total,
     )
 
 

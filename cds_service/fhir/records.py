@@ -206,6 +206,8 @@ def from_prefetch(
                 records.gaps.setdefault(query.key, gap)
             if page.next:
                 result.next_links[query.key] = page.next
+            elif (gap := bundles.left_out([page])) is not None:
+                records.gaps.setdefault(query.key, gap)
             _note_faults(records, query.key, [page])
         if page is not None:
             records.add(page)
@@ -304,12 +306,17 @@ def _holds_codes(page: Page, query: Query) -> bool:
     )
 
 
-def add_answer(records: Records, query: Query, pages: Iterable[Page], gap: str | None) -> None:
-    """Take over what was fetched for one query; `gap` says why it is not complete."""
+def add_answer(records: Records, query: Query, pages: Iterable[Page], gap: str | None, is_rest: bool = False) -> None:
+    """Take over what was fetched for one query; `gap` says why it is not complete.
+
+    `is_rest`: the pages follow one that the client had sent, so that their number says nothing.
+    """
     pages = list(pages)
     for page in pages:
         records.add(page)
         gap = gap or page.error or page.cut
+    if not is_rest:
+        gap = gap or bundles.left_out(pages)
     _note_faults(records, query.key, pages)
     if gap is not None:
         records.gaps[query.key] = gap

@@ -489,6 +489,54 @@ def test_a_fetched_answer_without_fault_leaves_no_gap() -> None:
     assert [each.id for each in records.of(Encounter)] == ["e1"]
 
 
+# Lists that are cut without a link to the rest
+
+
+def cut(total: Json, *resources: Json) -> Json:
+    return {**bundle(*resources), "total": total}
+
+
+def test_a_list_of_which_the_total_says_that_more_was_found_is_not_whole() -> None:
+    records = Records(PATIENT_ID)
+    add_answer(records, query("conditions"), [bundles.page(encoded(cut(3, CONDITION)))], None)
+    assert records.gaps == {"conditions": "only 1 of its 3 entries came"}
+    sent, _ = prefetched(conditions=cut(3, CONDITION), vitalSigns=cut(2, BLOOD_PRESSURE), allergies=cut(1, ALLERGY))
+    assert sent.gaps == {
+        "conditions": "only 1 of its 3 entries came",
+        "vitalSigns": "only 1 of its 2 entries came",
+    }
+
+
+def test_a_bundle_under_a_foreign_key_that_is_cut_is_no_whole_list_either() -> None:
+    records, _ = prefetched(problems=cut(3, CONDITION))
+    assert records.gaps == {"conditions": "only 1 of its 3 entries came"}
+
+
+def test_an_empty_list_of_which_the_total_counts_something_is_not_empty() -> None:
+    records, _ = prefetched(allergies=cut(2))
+    assert records.gaps == {"allergies": "only 0 of its 2 entries came"}
+
+
+def test_a_warning_among_the_entries_is_none_of_those_that_were_found() -> None:
+    says = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "informational"}]}
+    records, _ = prefetched(conditions=cut(2, CONDITION, says))
+    assert records.gaps == {"conditions": "only 1 of its 2 entries came"}
+
+
+def test_all_pages_together_are_held_against_the_total() -> None:
+    pages = [bundles.page(encoded(cut(2, {**CONDITION, "id": str(i)}))) for i in range(2)]
+    whole, rest = Records(PATIENT_ID), Records(PATIENT_ID)
+    add_answer(whole, query("conditions"), pages, None)
+    add_answer(rest, query("conditions"), pages[1:], None, is_rest=True)
+    assert (whole.gaps, rest.gaps) == ({}, {})
+
+
+@pytest.mark.parametrize("total", [None, 0, 1, -1, "3", True, [3], "many"])
+def test_a_total_that_is_reached_or_is_no_number_says_nothing(total: Json) -> None:
+    records, _ = prefetched(conditions=cut(total, CONDITION))
+    assert records.gaps == {}
+
+
 # Anything in the place of anything
 
 keys = st.sampled_from([*KEYS, "conditions-user", "foo", "vitals", "patientAllergies"]) | st.text(max_size=6)

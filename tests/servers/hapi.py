@@ -1,29 +1,21 @@
-"""Starts a real HAPI FHIR server (R4, JPA, in memory) for the tests and loads charts into any FHIR server.
+"""Starts a real HAPI FHIR server (R4, JPA, in memory) for the tests and loads charts into any FHIR server."""
 
-A test asks for `fhir_base_url()`: a sandbox if KETAMINE_TEST_SANDBOX_URL names one, otherwise a new HAPI.
-"""
-
-import fcntl
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 import requests
 
 from tests import charts
-
-SANDBOX_URL_VARIABLE = "KETAMINE_TEST_SANDBOX_URL"
+from tests.servers.process import FhirServerError, fhir_server, free_port, locked
 
 _RECIPE = Path(__file__).with_suffix("")
 _BUILD = Path(__file__).parents[2] / "build" / "hapi"
@@ -32,8 +24,6 @@ _RESOLVED_POM = _BUILD / "pom.xml"
 
 _LEAST_JAVA = 17
 _RESOLVE_SECONDS = 900  # on a slow line: 168 MiB of jars, once
-_START_SECONDS = 120
-_STOP_SECONDS = 15
 _LOAD_SECONDS = 120
 
 # Half the memory and start time of the defaults; dates without a zone mean the same on every machine.
@@ -43,21 +33,6 @@ _FHIR_DATE = re.compile(r"(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\
 _MAY_LIE_AHEAD = frozenset({"end", "abatementDateTime", "dueDate"})
 
 Bundle = dict[str, Any]
-
-
-class FhirServerError(Exception):
-    """A FHIR server could not be started here, or refused what a test sent to it."""
-
-
-@contextmanager
-def fhir_base_url(page_size: int = 10) -> Iterator[str]:
-    """Yield the sandbox of KETAMINE_TEST_SANDBOX_URL, whose page size is its own, or else a new HAPI."""
-    sandbox = os.environ.get(SANDBOX_URL_VARIABLE)
-    if sandbox:
-        yield sandbox.rstrip("/")
-    else:
-        with hapi_server(page_size) as base_url:
-            yield base_url
 
 
 @contextmanager
@@ -73,20 +48,11 @@ def hapi_server(
     """
     if reason := why_not():
         raise FhirServerError(reason)
-    port = _free_port()
+    port = free_port()
     arguments = [port, page_size, page_size if max_page_size is None else max_page_size, expands_hierarchies]
     launcher = [str(_java()), *_JVM_OPTIONS, "-cp", _classpath(), str(_RECIPE / "HapiServer.java")]
-    with tempfile.TemporaryFile() as log:
-        # HAPI ends with its standard input, so the pipe takes it down even when this process is killed.
-        server = subprocess.Popen(
-            [*launcher, *map(str, arguments)], cwd=_BUILD, stdin=subprocess.PIPE, stdout=log, stderr=log
-        )
-        try:
-            base_url = f"http://127.0.0.1:{port}/fhir"
-            _await_metadata(base_url, server, log)
-            yield base_url
-        finally:
-            _stop(server)
+    with fhir_server("HAPI", [*launcher, *map(str, arguments)], _BUILD, port) as base_url:
+        yield base_url
 
 
 def why_not() -> str | None:
@@ -192,10 +158,8 @@ def _java() -> str | None:
 def _classpath() -> str:
     """Return HAPI's classpath, resolved by Maven if it is missing, of another pom.xml, or lacks jars."""
     if not _classpath_is_current():
-        _BUILD.mkdir(parents=True, exist_ok=True)
         # Parallel test workers arrive here together, and Maven's repository bears one writer at a time.
-        with (_BUILD / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(_BUILD):
             if not _classpath_is_current():
                 _resolve_classpath()
     return _CLASSPATH.read_text(encoding="utf-8").strip()
@@ -219,43 +183,3 @@ def _classpath_is_current() -> bool:
         return False
     jars = _CLASSPATH.read_text(encoding="utf-8").strip().split(os.pathsep)
     return all(Path(jar).is_file() for jar in jars)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _await_metadata(base_url: str, server: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while (left := deadline - time.monotonic()) > 0:
-        if server.poll() is not None:
-            raise FhirServerError(f"HAPI ended with exit code {server.returncode} before it was up:\n{_tail(log)}")
-        try:
-            # HapiServer holds its port from its first moment, so a request waits there for the answer; not
-            # for long, since whoever else holds the port might never give one.
-            if requests.get(f"{base_url}/metadata", timeout=min(left, 5)).status_code == requests.codes.ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(0.1)
-    raise FhirServerError(f"HAPI did not answer {base_url}/metadata within {_START_SECONDS} s:\n{_tail(log)}")
-
-
-def _tail(log: IO[bytes]) -> str:
-    log.seek(0)
-    return log.read()[-4000:].decode(errors="replace")
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-    finally:
-        if server.stdin is not None:
-            server.stdin.close()

@@ -42,6 +42,7 @@ class Received:
     headers: Mapping[str, str]
     """By lower-case name."""
     body: bytes = b""
+    method: str = "GET"
 
 
 Script = Callable[[Received], Reply]
@@ -74,7 +75,8 @@ def local_server(script: Script | Reply, port: int = 0) -> Iterator[LocalServer]
 
         def do_GET(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            request = Received(self.path, headers, self.rfile.read(int(headers.get("content-length", "0"))))
+            body = self.rfile.read(int(headers.get("content-length", "0")))
+            request = Received(self.path, headers, body, self.command)
             seen.received.append(request)
             reply = script(request) if callable(script) else script
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from cds_service.web.app import create_app
 from tests import charts
 from tests.scenarios.build import NOW, medication_request
 
-from .hapi import SANDBOX_URL_VARIABLE, Bundle, fhir_base_url, load_sandbox_patient, load_transaction, needed
+from .hapi import Bundle, hapi_server, load_sandbox_patient, load_transaction, needed
 from .ketamine_patients import in_good_health, infusion_bag, on_an_infusion
 from .local import FOREVER, LocalServer, Received, Reply, Script, local_server, unused_port
 
@@ -98,9 +97,8 @@ def _request(draft: dict[str, Any], chart: Chart, **more: Any) -> dict[str, Any]
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The base URL of a real FHIR server, with pages so small that most searches need several."""
-    if not os.environ.get(SANDBOX_URL_VARIABLE):
-        needed()
-    with fhir_base_url(PAGE_SIZE) as url:
+    needed()
+    with hapi_server(PAGE_SIZE) as url:
         yield url
 
 
@@ -227,8 +225,6 @@ def test_a_prefetch_that_stops_at_the_first_page_is_read_to_its_end(
 def test_what_stands_on_the_last_page_is_found_and_its_absence_from_a_cut_prefetch_is_said(
     chart: Chart, client: FlaskClient, ehr: LocalServer
 ) -> None:
-    if SANDBOX_URL_VARIABLE in os.environ:
-        pytest.skip("a sandbox has pages of its own size")
     order = ORDERS["a correct infusion"]
     several = {key: len(pages) for key, pages in chart.pages.items() if len(pages) > 1}
     assert several == {"bodySize": 2, "vitalSigns": 3, "conditions": 3}
@@ -361,8 +357,6 @@ def test_one_search_that_is_slow_costs_only_its_own_answer(chart: Chart, server:
 
 @pytest.mark.parametrize("chart", ["on an infusion"], indirect=True)
 def test_the_pages_that_came_in_time_count(chart: Chart, server: str, knowledge: Knowledge) -> None:
-    if SANDBOX_URL_VARIABLE in os.environ:
-        pytest.skip("a sandbox has pages of its own size")
     deadline_ms = 3_000
 
     def later_pages(request: Received) -> float:
