@@ -218,6 +218,9 @@ class Settings:
     log_level: str = _setting(
         "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
     )
+    log_format: str = _setting(
+        "auto", _one_of("auto", "json", "text"), "form of the log; auto: text on a terminal, JSON elsewhere"
+    )
 
     @property
     def answer_seconds(self) -> float | None:
