@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance site pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,10 @@ conformance: .venv/dev ## CDS Hooks 2.0 against this service, or against URL (wi
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python -m docs.generate
 
+site: .venv/dev ## build the documentation as a site into build/site; a link or page that is wrong fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
 lock: ## lock the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
@@ -89,15 +93,13 @@ clean: ## remove what the other targets made
 	@touch $@
 
 .venv/run: .venv/made requirements/run.txt requirements/build.txt pyproject.toml
-	@echo "Installing what the service needs …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/build.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m supply.installing "What the service needs" --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(BIN)/python -m supply.installing "The service itself" --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev: .venv/made requirements/dev.txt pyproject.toml
-	@echo "Installing what the tests need …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m supply.installing "What the tests need" --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m supply.installing "The service itself" --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run
 
 # Apart from the service's own packages, which these tools look at.

@@ -72,7 +72,7 @@ _ZSH = """\
 #compdef {name}
 _ketamine_cds() {{
   local at="" word offered="" before="${{words[CURRENT-1]}}"
-  for word in "${{words[@]:1:CURRENT-2}}"; do
+  for word in "${{(@)words[2,CURRENT-1]}}"; do
     case "$at $word" in {paths}) at="$at $word" ;; esac
   done
   case "$at" in
