@@ -95,3 +95,12 @@ def test_where_nobody_answers_the_run_ends_with_one_sentence(url: str, why: str)
     assert done.returncode == 3
     assert f"nothing answers at {url} ({why}): is the service started, and the URL right?" in done.stdout
     assert "ERROR" not in done.stdout
+
+
+def test_each_change_of_version_3_is_done_or_says_why_not_and_names_a_test_that_exists() -> None:
+    for row in conformance.version_3():
+        assert row.here in ("done", "not used", "not ours"), row.change
+        assert row.how, row.change
+        file, _, name = row.test.partition("::")
+        assert row.test == "" or f"def {name}(" in (conformance.ROOT / file).read_text("utf-8"), row.test
+        assert row.test or row.here == "not ours", row.change
