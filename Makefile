@@ -89,6 +89,7 @@ clean: ## remove what the other targets made
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12 …"; exit 1; }
+	@echo "Making .venv …"
 	@$(PYTHON) -m venv .venv
 	@touch $@
 

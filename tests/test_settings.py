@@ -54,6 +54,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "TLS_CERTIFICATE": (__file__, __file__),
     "TLS_KEY": (__file__, __file__),
     "LOG_LEVEL": ("WARNING", "WARNING"),
+    "LOG_FORMAT": ("json", "json"),
     "SANDBOX": ("loopback", "loopback"),
 }
 DEFAULTS = Settings(

@@ -41,6 +41,8 @@ ANOTHER = "examples/no-weight.json"
 def serve(example: str | None) -> int:
     """Serve until interrupted. Check settings and protocol first, so that a fault is reported once and clearly."""
     settings = load_settings()
+    if example:
+        print("Starting the service …", flush=True)
     tls, admitted = certificates.check(settings), _admitted(settings)
     recorded = audit.what_is_recorded(settings)
     untraced = traces.why_not()
@@ -175,7 +177,8 @@ def _example(
     if has_sandbox:
         yield 'Try another: .venv/bin/ketamine-cds simulate --patient standard --order "0.6 mg/kg/h IV for 24 h"'
         yield "Its patients: .venv/bin/ketamine-cds simulate"
-    yield f"Try: .venv/bin/ketamine-cds example {ANOTHER} | .venv/bin/ketamine-cds check -"
+    else:
+        yield f"Try: .venv/bin/ketamine-cds example {ANOTHER} | .venv/bin/ketamine-cds check -"
     yield "\nBefore it is more than a trial:"
     for note in notes:
         yield from textwrap.wrap(note, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)

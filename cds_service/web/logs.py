@@ -95,17 +95,17 @@ class ReadableLines(Lines):
 
     def written(self, line: Line) -> str:
         moment = datetime.fromisoformat(line.time).astimezone()
-        said = [f"{moment:%H:%M:%S}", "" if line.level == "INFO" else line.level, line.says or line.logger]
-        said += [line.place or "", line.error or "", line.service or ""]
+        level = None if line.level == "INFO" else line.level
+        said = [f"{moment:%H:%M:%S} ", level, line.says or line.logger, line.place, line.error, line.service]
         if line.status is not None:
-            said.append(f"with {line.status}")
+            said.append(f"{line.status}")
         if line.ms is not None:
-            said.append(f"in {line.ms:.0f} ms")
+            said.append(f"in {line.ms:.0f} ms,")
         if line.cards is not None:
-            said.append(f"cards: {line.cards}, could not check: {line.could_not_check or 0}")
+            said.append(f"{line.cards} cards, {line.could_not_check or 0} could not check,")
         if line.client is not None:
-            said.append(f"client: {line.client}")
-        return "  ".join(part for part in said if part)
+            said.append(f"client {line.client}")
+        return " ".join(part for part in said if part).rstrip(",")
 
 
 class Aside(logging.Handler):

@@ -26,6 +26,7 @@ def register(app: Flask, deployment: Deployment) -> None:
 
     @app.get("/protocol/<topic>")
     def protocol_page(topic: str) -> str:
+        """The page of a rule, to which its cards link."""
         return _page(deployment.knowledge, topic, deployment)
 
     @app.get("/sites/<site>/protocol/<topic>")
