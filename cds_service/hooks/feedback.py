@@ -191,5 +191,11 @@ def _coding(value: Any, offered: Collection[Reason]) -> Reason | None:
     code, system = (value.get("code"), value.get("system")) if isinstance(value, dict) else (None, None)
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         return None
-    named = canonical_system(system) if isinstance(system, str) else system
-    return next((each for each in offered if each[1] == code and named in (canonical_system(each[0]), None)), OTHER)
+    return next((each for each in offered if each[1] == code and _is_same(system, each[0])), OTHER)
+
+
+def _is_same(system: Any, offered: str | None) -> bool:
+    """Whether a code of `system` is one of the offered system; one without a system is."""
+    if isinstance(system, str) and offered is not None:
+        return canonical_system(system) == canonical_system(offered)
+    return system in (offered, None)
