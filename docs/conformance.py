@@ -145,8 +145,8 @@ def version_3() -> list[Change]:
 def _version_3() -> Iterator[str]:
     yield "\n## CDS Hooks 3.0.0\n"
     yield (
-        "What the continuous build of 3.0.0 changes (build of 2026-10-22; its "
-        "[list of changes](https://github.com/HL7/cds-hooks/blob/master/input/pagecontent/changes.md), the "
+        "What the continuous build of 3.0.0 changes (build of 2026-10-22; the "
+        "list of changes in the [repository](https://github.com/HL7/cds-hooks), `input/pagecontent/changes.md`, the "
         "[specification](https://build.fhir.org/ig/HL7/cds-hooks/) and the "
         "[comparison with the ballot](https://build.fhir.org/ig/HL7/cds-hooks/comparison-v3.0.0-ballot/"
         "cs-1-non-adherence-reason-codes-non-adherence-reason-codes.html) were read). It is not published yet, and "

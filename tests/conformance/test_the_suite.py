@@ -79,10 +79,8 @@ def test_a_requirement_needs_a_test_or_a_reason_and_not_both(change: dict[str, s
         list(conformance._lines([row], {"4": [conformance.Ended("t", "passed", "")]}))
 
 
-@pytest.mark.parametrize(
-    ("url", "why"), [("http://127.0.0.1:1", "ConnectionError"), ("cds.example.org", "MissingSchema")]
-)
-def test_where_nobody_answers_the_run_ends_with_one_sentence(url: str, why: str) -> None:
+def test_where_nobody_answers_the_run_ends_with_one_sentence() -> None:
+    url = "http://127.0.0.1:1"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
         [*command, str(Path(__file__).parent / "test_discovery.py")],
@@ -93,7 +91,7 @@ def test_where_nobody_answers_the_run_ends_with_one_sentence(url: str, why: str)
         timeout=60,
     )
     assert done.returncode == 3
-    assert f"nothing answers at {url} ({why}): is the service started, and the URL right?" in done.stdout
+    assert f"nothing answers at {url} (ConnectionError): is the service started, and the URL right?" in done.stdout
     assert "ERROR" not in done.stdout
 
 
