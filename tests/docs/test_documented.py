@@ -88,6 +88,12 @@ def test_every_route_has_its_row_and_says_what_it_answers(knowledge: Knowledge) 
     assert [route for route, says in rows.items() if len(says.split()) < 2] == []
 
 
+def test_the_path_names_the_indispensable_keys(knowledge: Knowledge) -> None:
+    path = (DOCS / "connect" / "index.md").read_text("utf-8")
+    (named,) = re.findall(r"Five keys are indispensable: ([^.]+)\.", path)
+    assert re.findall(r"`(\w+)`", named) == [query.key for query in knowledge.queries if query.indispensable]
+
+
 def test_every_metric_has_its_row_and_no_page_names_another() -> None:
     page = (DOCS / "operations.md").read_text("utf-8")
     assert len(_metrics()) > 20
