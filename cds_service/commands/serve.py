@@ -41,8 +41,6 @@ ANOTHER = "examples/no-weight.json"
 def serve(example: str | None) -> int:
     """Serve until interrupted. Check settings and protocol first, so that a fault is reported once and clearly."""
     settings = load_settings()
-    if example:
-        print("Starting the service …", flush=True)
     tls, admitted = certificates.check(settings), _admitted(settings)
     recorded = audit.what_is_recorded(settings)
     untraced = traces.why_not()
@@ -60,8 +58,10 @@ def serve(example: str | None) -> int:
         f"SANDBOX ON: an EHR with synthetic patients, open to whoever calls: {url}"
         for url in sandbox.servers(settings)
     ]
-    if body is None:  # else they stand below the example, which is what was asked for
+    if body is None:
         print("\n".join(notes), file=sys.stderr)
+    else:  # then they stand below the example, which is what was asked for
+        print("Starting the service …", flush=True)
     logs.to_stderr(settings.log_level, settings.log_format)
     shower = threading.Thread(target=_show, args=(settings, example, body, notes), daemon=True)
     shower.start()
