@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools scaling sandbox run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools scaling sandbox site run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +85,10 @@ $(TOOLS)/helm:
 $(TOOLS)/kustomize:
 	@$(INSTALL) sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
+site: .venv/dev ## build the documentation as a site into build/site; a link or page that is wrong fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
 lock: ## lock the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
@@ -107,19 +111,18 @@ clean: ## remove what the other targets made
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12 …"; exit 1; }
+	@echo "Making .venv …"
 	@$(PYTHON) -m venv .venv
 	@touch $@
 
 .venv/run: .venv/made requirements/run.txt requirements/build.txt pyproject.toml
-	@echo "Installing what the service needs …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/build.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m supply.installing "What the service needs" --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(BIN)/python -m supply.installing "The service itself" --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/dev: .venv/made requirements/dev.txt pyproject.toml
-	@echo "Installing what the tests need …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m supply.installing "What the tests need" --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m supply.installing "The service itself" --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run
 
 # Apart from the service's own packages, which these tools look at.

@@ -1,4 +1,4 @@
-"""The command line: serve, check, explain and protocol. Imports of the service wait until a command needs them."""
+"""The command line: its parser and its commands. Imports of the service wait until a command needs them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cds_service.commands.completion import SHELLS, completion
 from cds_service.commands.refused import Refused
 from cds_service.errors import CdsError
 
@@ -95,6 +96,9 @@ def parser() -> argparse.ArgumentParser:
         action.add_argument("--set", metavar="NAME", action="append", help="only this set; may be given again")
         if name == "expand":
             action.add_argument("--into", metavar="DIR", required=True, help="where the ValueSet files are written")
+    says = "print what a shell needs to complete these commands"
+    shell = commands.add_parser("completion", help=says, description=says)
+    shell.add_argument("shell", choices=SHELLS)
     return top
 
 
@@ -185,6 +189,9 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands import simulate
 
         return simulate.run(given)
+    if given.command == "completion":
+        print(completion(given.shell, parser()), end="")
+        return 0
     if given.command == "example":
         from cds_service.commands.examples import example
 

@@ -6,6 +6,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -219,6 +220,9 @@ class Settings:
     log_level: str = _setting(
         "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
     )
+    log_format: str = _setting(
+        "auto", _one_of("auto", "json", "text"), "form of the log; auto: text on a terminal, JSON elsewhere"
+    )
 
     @property
     def answer_seconds(self) -> float | None:
@@ -310,7 +314,9 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         if not variable.startswith(PREFIX):
             continue
         if variable not in known:
-            raise SettingError(f"{variable} is not a setting; known are {', '.join(sorted(known))}")
+            near = get_close_matches(variable, known, 1, 0.8)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingError(f"{variable} is not a setting{hint} (docs/settings.md has them all)")
         try:
             given[known[variable].name] = known[variable].metadata["read"](text)
         except ValueError as error:

@@ -34,6 +34,18 @@ class Requirement:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A row of version_3.csv: what 3.0.0 changes, and whether the service does it (done, not used, not ours)."""
+
+    change: str
+    kind: str
+    binds: str
+    here: str
+    how: str
+    test: str
+
+
+@dataclass(frozen=True)
 class Ended:
     """How one test ended. `why`: what the service does not use, where it was skipped."""
 
@@ -122,6 +134,28 @@ def _lines(rows: Sequence[Requirement], ended: Mapping[str, Sequence[Ended]]) ->
     for row in rows:
         if row.id not in ended:
             yield f"| {row.id} | {row.level} | {row.binds} | {row.says} | {row.why_not} |"
+    yield from _version_3()
+
+
+def version_3() -> list[Change]:
+    with (SUITE / "version_3.csv").open(encoding="utf-8", newline="") as file:
+        return [Change(**row) for row in csv.DictReader(file)]
+
+
+def _version_3() -> Iterator[str]:
+    yield "\n## CDS Hooks 3.0.0\n"
+    yield (
+        "What the continuous build of 3.0.0 changes (build of 2026-10-22; the "
+        "list of changes in the [repository](https://github.com/HL7/cds-hooks), `input/pagecontent/changes.md`, the "
+        "[specification](https://build.fhir.org/ig/HL7/cds-hooks/) and the "
+        "[comparison with the ballot](https://build.fhir.org/ig/HL7/cds-hooks/comparison-v3.0.0-ballot/"
+        "cs-1-non-adherence-reason-codes-non-adherence-reason-codes.html) were read). It is not published yet, and "
+        "the service speaks 2.0. A client of 3.0.0 gets the same answers.\n"
+    )
+    yield "| change | kind | binds | here | how, or why not | test |\n|---|---|---|---|---|---|"
+    for row in version_3():
+        test = f"`{row.test}`" if row.test else ""
+        yield f"| {row.change} | {row.kind} | {row.binds} | {row.here} | {row.how} | {test} |"
 
 
 def _outcome(tests: Sequence[Ended]) -> str:

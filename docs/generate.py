@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ made from the code and the data: protocol, coverage, examples, settings, licences.
+"""Writes the pages of docs/ made from code and data: protocol, coverage, examples, settings, commands, routes.
 
 `make docs` runs it; a test fails when a page is not what it would write.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
-from docs import conformance, coverage_page, protocol_page, sandbox_page
+from docs import conformance, coverage_page, protocol_page, reference_page, sandbox_page
 from supply import licences
 from tests import sandbox_charts
 from tests.scenarios.coverage import Covered
@@ -141,6 +142,27 @@ def rule_schema() -> str:
     return json.dumps(schema.of_rule(), indent=1, ensure_ascii=False) + "\n"
 
 
+def prefetch() -> str:
+    """docs/connect/prefetch.md: what the EHR is asked for, and the scopes that each needs."""
+    rows = []
+    for query in load().queries:
+        asked = re.sub(r"code=[^&]*", f"code=… ({len(query.codes)} codes)", query.template)
+        if_missing = "a warning with each order" if query.indispensable else "a line of information"
+        rows.append(
+            f"| `{query.key}` | {query.says} | `{asked}` | `patient/{query.type}.read` or `patient/{query.type}.rs` "
+            f"| {'**yes**' if query.indispensable else 'no'} | {if_missing} |"
+        )
+    return (
+        "# Prefetch keys and scopes\n\n`GET /cds-services` lists the templates in full, with their codes; an analyst "
+        "who sets up prefetch by hand copies them from there. What is not sent is fetched with the same search, if "
+        "the client's entry names its FHIR server. Scopes are written as SMART App Launch 1 and 2 have them. Where "
+        "medicines are references, `patient/Medication.read` is needed too.\n\nThis page is written by `make docs`.\n"
+        "\n| key | what | read or search | scope | indispensable | if it does not come |\n|---|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
 SECOND = "examples/protocols/lidocaine"
 PAGES = {
     "cards/rule.schema.json": rule_schema,
@@ -152,6 +174,9 @@ PAGES = {
     f"{SECOND}/README.md": second_protocol,
     coverage_page.PAGE: coverage,
     "docs/licences.md": licences.page,
+    "docs/connect/prefetch.md": prefetch,
+    "docs/commands.md": reference_page.commands,
+    "docs/routes.md": reference_page.routes,
 }
 
 

@@ -13,6 +13,7 @@ import yaml
 import cds_service
 import cds_service.cards
 from docs import coverage_page, generate
+from tests.docs.pages import PAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +29,7 @@ def test_every_example_has_its_place_on_the_examples_page() -> None:
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests").glob("*/README.md")]:
+    for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
@@ -44,7 +45,7 @@ def test_make_help_lists_every_target_and_says_what_it_does() -> None:
 def test_every_make_target_that_a_document_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+    for page in PAGES:
         named = set(re.findall(r"`make ([a-z]+)", page.read_text("utf-8")))
         assert named <= targets, f"{page.name}: {named - targets}"
 

@@ -7,9 +7,10 @@ import os
 import socket
 import ssl
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +21,7 @@ from typing import Any
 import requests
 
 from cds_service import sandbox
-from cds_service.commands.check import orders_of, service_of, table_of
+from cds_service.commands.check import WIDTH, orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
@@ -33,6 +34,8 @@ from cds_service.web.app import now
 
 _PATIENCE = 30.0
 _THREADS_BESIDE = 16
+ANOTHER = "examples/no-weight.json"
+"""The example that the start offers beside its own."""
 
 
 def serve(example: str | None) -> int:
@@ -50,14 +53,17 @@ def serve(example: str | None) -> int:
         print("the example is not posted to a service with authentication or TLS of its own", file=sys.stderr)
         example = body = None
     _claim(settings)
-    print(_who_may_call(settings, admitted), file=sys.stderr)
-    print(recorded, file=sys.stderr)
-    for line in at_start.lines(admitted):
-        print(line, file=sys.stderr)
-    for url in sandbox.servers(settings):
-        print(f"SANDBOX ON: an EHR with synthetic patients, open to whoever calls: {url}", file=sys.stderr)
-    logs.to_stderr(settings.log_level)
-    shower = threading.Thread(target=_show, args=(settings, example, body), daemon=True)
+    notes = [_who_may_call(settings, admitted), recorded, *at_start.lines(admitted)]
+    notes += [
+        f"SANDBOX ON: an EHR with synthetic patients, open to whoever calls: {url}"
+        for url in sandbox.servers(settings)
+    ]
+    if body is None:
+        print("\n".join(notes), file=sys.stderr)
+    else:  # then they stand below the example, which is what was asked for
+        print("Starting the service …", flush=True)
+    logs.to_stderr(settings.log_level, settings.log_format)
+    shower = threading.Thread(target=_show, args=(settings, example, body, notes), daemon=True)
     shower.start()
     with metrics.shared_folder(), written.shared_folder() if settings.has_sandbox else nullcontext():
         run("cds_service.web.wsgi:app", settings, tls, partial(_check, settings))
@@ -141,26 +147,42 @@ def run(
     ).serve()
 
 
-def _show(settings: Settings, name: str | None, body: dict[str, Any] | None) -> None:
-    """Wait until the service answers; show the example and its cards; say how to go on."""
+def _show(settings: Settings, name: str | None, body: dict[str, Any] | None, notes: Sequence[str]) -> None:
+    """Wait until the service answers; show the example and its cards; say where to look and how to go on."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     scheme = "https" if settings.tls_certificate else "http"
-    base = f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
-    _await(base, host, settings.port, scheme == "https")
+    here = f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
+    _await(here, host, settings.port, scheme == "https")
+    public = settings.public_url or here
     if body is not None:
-        service = f"ketamine-{body.get('hook')}"
-        headers = {"Content-Type": "application/json"}
-        sent = lenient.encode(body)
-        answer = requests.post(f"{base}/cds-services/{service}", sent, headers=headers, timeout=_PATIENCE)
-        print(f"\nPosted {name} to {base}/cds-services/{service}\n")
-        for order in orders_of(body):
-            print(f"  order: {order}")
-        print(f"\n{table_of(answer.json()) if answer.ok else answer.text}\n")
-    print(f"Listening on {base}. Services: {base}/cds-services")
-    if name is not None:
-        post = f"curl -s -H 'Content-Type: application/json' -d @- {base}/cds-services/ketamine-order-sign"
-        print(f"Try: .venv/bin/ketamine-cds example examples/no-weight.json | {post}")
-    sys.stdout.flush()
+        for line in _example(here, public, str(name), body, notes, settings.has_sandbox):
+            print(line)
+    listens = here if public == here else f"{here} for {public}"
+    print(f"Listening on {listens}. Services: {public}/cds-services", flush=True)
+
+
+def _example(
+    here: str, public: str, name: str, body: dict[str, Any], notes: Sequence[str], has_sandbox: bool
+) -> Iterator[str]:
+    """One screen: the order, its cards, the browser, another order, what to know before it is more than a trial."""
+    service = f"ketamine-{body.get('hook')}"
+    headers = {"Content-Type": "application/json"}
+    answer = requests.post(f"{here}/cds-services/{service}", lenient.encode(body), headers=headers, timeout=_PATIENCE)
+    cards = answer.json().get("cards", ()) if answer.ok else ()
+    yield f"\nPosted {name} to {public}/cds-services/{service}\n"
+    yield from (f"  order: {order}" for order in orders_of(body))
+    yield f"\n{table_of(answer.json()) if answer.ok else answer.text}\n"
+    yield f"In the browser: {public}/"
+    yield from (f"Rule and sources of this card: {card['source']['url']}" for card in cards[:1])
+    if has_sandbox:
+        yield 'Try another: .venv/bin/ketamine-cds simulate --patient standard --order "0.6 mg/kg/h IV for 24 h"'
+        yield "Its patients: .venv/bin/ketamine-cds simulate"
+    else:
+        yield f"Try: .venv/bin/ketamine-cds example {ANOTHER} | .venv/bin/ketamine-cds check -"
+    yield "\nBefore it is more than a trial:"
+    for note in notes:
+        yield from textwrap.wrap(note, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+    yield ""
 
 
 def _await(base: str, host: str, port: int, is_encrypted: bool) -> None:

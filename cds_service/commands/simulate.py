@@ -67,6 +67,9 @@ def run(given: argparse.Namespace) -> int:
         raise Refused("--accept and --override go one at a time: a card is followed, or it is not")
     if given.put and given.accept is None:
         raise Refused("--put writes what --accept changes")
+    if given.patient is None and not given.order and given.file is None:
+        print(f"The patients of the sandbox EHR:\n{_patients()}")
+        return 0
     try:
         visit = _visit(given)
         cards = _called(visit, given)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from cds_service import bounds
 from cds_service.hooks.errors import HookError, Malformed, TooLarge
+from cds_service.terminology.systems import canonical_system
 
 _OUTCOMES = ("accepted", "overridden")
 _REASONS = ("overrideReason", "overrideReasons")
@@ -185,9 +186,16 @@ def _says_something(value: Any) -> bool:
 
 def _coding(value: Any, offered: Collection[Reason]) -> Reason | None:
     """The reason that was chosen; None for what is no code and may be free text, of which only that it was there is
-    kept. A code without a system is that of the offered reason.
+    kept. A code without a system is that of the offered reason; a system may be written in any way that is known.
     """
     code, system = (value.get("code"), value.get("system")) if isinstance(value, dict) else (None, None)
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         return None
-    return next((each for each in offered if each[1] == code and system in (each[0], None)), OTHER)
+    return next((each for each in offered if each[1] == code and _is_same(system, each[0])), OTHER)
+
+
+def _is_same(system: Any, offered: str | None) -> bool:
+    """Whether a code of `system` is one of the offered system; one without a system is."""
+    if isinstance(system, str) and offered is not None:
+        return canonical_system(system) == canonical_system(offered)
+    return system in (offered, None)

@@ -38,20 +38,24 @@ def register(app: Flask, deployment: Deployment) -> None:
 
     @app.get("/fhir/metadata")
     def metadata() -> Response:
+        """The CapabilityStatement of what is published."""
         return today().answer("metadata")
 
     @app.get("/fhir/<kind>/<resource_id>")
     def read(kind: str, resource_id: str) -> Response:
+        """The protocol as a PlanDefinition or Library, or one of its ValueSets."""
         return today().answer(f"{kind}/{resource_id}")
 
     @app.get("/fhir/ValueSet")
     def search() -> Response:
+        """The value sets of the protocol."""
         wanted = {name: request.args[name] for name in _SEARCHED_BY if name in request.args}
         return _sent(_searchset(today().value_sets.values(), wanted, base), knowledge.version(knowledge.drugs))
 
     @app.get("/fhir/")
     @app.get("/fhir/<path:_>")
     def nothing(_: str = "") -> Response:
+        """404, with what can be read there."""
         return _not_found("this server reads PlanDefinition, Library and ValueSet, and searches ValueSet")
 
 

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error, in which nothing can stand that came from a request.
+"""Logs on standard error, as JSON or to be read by a person, in which nothing can stand that came from a request.
 
 Of this service's own loggers the message is written; of all others only where they spoke: a library may put a URL
 with a patient's id, or a value, into its words. Of an error its type and place are written, never its message.
@@ -53,13 +53,21 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     could_not_check: int | None = None
 
 
-class JsonLines(logging.Formatter):
+class Lines(logging.Formatter):
+    """A record as one line. What it may say is decided here, how that is written below."""
+
     def format(self, record: logging.LogRecord) -> str:
+        return self.written(self.line(record))
+
+    def written(self, line: Line) -> str:
+        raise NotImplementedError
+
+    def line(self, record: logging.LogRecord) -> Line:
         error = record.exc_info[1] if record.exc_info else None
         is_ours = record.name == OURS or record.name.startswith(f"{OURS}.")
         answered = getattr(record, "answered", None)
         tenant = g.get("tenant") if has_app_context() else None
-        line = Line(
+        return Line(
             time=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             level=record.levelname,
             logger=record.name,
@@ -73,7 +81,31 @@ class JsonLines(logging.Formatter):
                 else {"client": tenant.id if tenant else None}
             ),
         )
+
+
+class JsonLines(Lines):
+    """For machines: an object with the members that are known."""
+
+    def written(self, line: Line) -> str:
         return msgspec.json.encode(line).decode()
+
+
+class ReadableLines(Lines):
+    """For a person at a terminal: the local time, the level unless it is INFO, and what is known, in that order."""
+
+    def written(self, line: Line) -> str:
+        moment = datetime.fromisoformat(line.time).astimezone()
+        level = None if line.level == "INFO" else line.level
+        said = [f"{moment:%H:%M:%S} ", level, line.says or line.logger, line.place, line.error, line.service]
+        if line.status is not None:
+            said.append(f"{line.status}")
+        if line.ms is not None:
+            said.append(f"in {line.ms:.0f} ms,")
+        if line.cards is not None:
+            said.append(f"{line.cards} cards, {line.could_not_check or 0} could not check,")
+        if line.client is not None:
+            said.append(f"client {line.client}")
+        return " ".join(part for part in said if part).rstrip(",")
 
 
 class Aside(logging.Handler):
@@ -114,8 +146,7 @@ class Aside(logging.Handler):
             lines = [self._lines.get()]
             if self._left_out:
                 says, self._left_out = f"{self._left_out} lines of the log were left out", 0
-                now = datetime.now(UTC).isoformat(timespec="milliseconds")
-                lines.append(msgspec.json.encode(Line(time=now, level="WARNING", logger=OURS, says=says)).decode())
+                lines.append(self.format(logging.makeLogRecord({"name": OURS, "levelname": "WARNING", "msg": says})))
             try:
                 self._stream.writelines(f"{line}\n" for line in lines)
                 self._stream.flush()
@@ -125,10 +156,14 @@ class Aside(logging.Handler):
                 self._lines.task_done()
 
 
-def to_stderr(level: str = "INFO") -> None:
-    """Log to standard error from `level` on; libraries from WARNING on. Nothing is printed beside these lines."""
+def to_stderr(level: str = "INFO", form: str = "auto") -> None:
+    """Log to standard error from `level` on; libraries from WARNING on. Nothing is printed beside these lines.
+
+    `form` is that of KETAMINE_CDS_LOG_FORMAT: json, text, or auto (text where a person watches).
+    """
     handler = Aside(sys.stderr)
-    handler.setFormatter(JsonLines())
+    is_read = form == "text" or (form == "auto" and sys.stderr.isatty())
+    handler.setFormatter(ReadableLines() if is_read else JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(OURS).setLevel(level)
     logging.raiseExceptions = False  # else a line that cannot be formatted is printed with its arguments

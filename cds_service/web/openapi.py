@@ -174,6 +174,7 @@ _OPERATIONS: dict[tuple[str, str], Operation] = {
         body=FeedbackBatch,
         is_signed=True,
     ),
+    ("GET", "/"): Operation("What is served here, and every rule, as a page.", {200: "text/html"}),
     ("GET", "/healthz"): Operation("Whether the process answers.", {200: Health}),
     ("GET", "/readyz"): Operation("Whether all that it needs is there.", {200: Health, 503: Health}),
     ("GET", "/metrics"): Operation("Figures for Prometheus, of all workers.", {200: "text/plain"}),

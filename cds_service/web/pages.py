@@ -7,6 +7,7 @@ from flask import Flask, abort, render_template
 from cds_service.cards.compose import FURTHER_WARNINGS
 from cds_service.cards.could_not_check import TOPIC as COULD_NOT_CHECK
 from cds_service.cards.wording import wording
+from cds_service.hooks import discovery
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.words import Words
 from cds_service.web.deployment import Deployment
@@ -16,8 +17,16 @@ RESERVED_TOPICS = (COULD_NOT_CHECK, FURTHER_WARNINGS)
 
 
 def register(app: Flask, deployment: Deployment) -> None:
+    @app.get("/")
+    def index() -> str:
+        """For whoever opens the service in a browser; its links are relative, so that a path before them is kept."""
+        knowledge = deployment.knowledge
+        rules = [rule for part in knowledge.parts for rule in part.protocol.rules.values()]
+        return render_template("index.html", services=discovery.SERVICES, rules=rules, protocol=knowledge.protocol)
+
     @app.get("/protocol/<topic>")
     def protocol_page(topic: str) -> str:
+        """The page of a rule, to which its cards link."""
         return _page(deployment.knowledge, topic, deployment)
 
     @app.get("/sites/<site>/protocol/<topic>")

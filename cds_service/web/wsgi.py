@@ -24,7 +24,7 @@ def warm_up(knowledge: Knowledge) -> None:
 
 
 _settings = load_settings()
-logs.to_stderr(_settings.log_level)
+logs.to_stderr(_settings.log_level, _settings.log_format)
 certificates.check(_settings)  # else the server itself would only panic
 _knowledge = load(_settings.base_url, _settings.overlay, _settings.valuesets, _settings.protocols)
 app = create_app(_settings, _knowledge, recording=open_audit(_settings))

@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import requests
 
 from tests.conformance.signing import caller
-from tests.conformance.target import ORIGIN, Exchange, Target, posed
+from tests.conformance.target import ORIGIN, PATIENCE, Exchange, Target, posed
 from tests.servers.local import LocalServer, Received, Reply, local_server
 from tests.web.test_server import started
 
@@ -75,6 +76,7 @@ def target(fhir: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The service: at the given URL, or `ketamine-cds serve` on a free port."""
     base = os.environ.get(URL)
     if base:
+        _reach(base)
         yield Target(base, is_ours=False, caller=caller())
         return
     folder = tmp_path_factory.mktemp("conformance")
@@ -82,6 +84,15 @@ def target(fhir: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with started(folder, None, **{f"KETAMINE_CDS_{name}": value for name, value in settings.items()}) as running:
         running.wait_for("Listening on ")
         yield Target(running.base, is_ours=True)
+
+
+def _reach(base: str) -> None:
+    """End the run with one sentence where nobody answers, rather than each test with an error of its own."""
+    try:
+        requests.get(base, timeout=PATIENCE, allow_redirects=False)
+    except requests.RequestException as error:
+        why = type(error).__name__
+        pytest.exit(f"nothing answers at {base} ({why}): is the service started, and the URL right?", returncode=3)
 
 
 @pytest.fixture(scope="session")

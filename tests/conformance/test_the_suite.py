@@ -77,3 +77,28 @@ def test_a_requirement_needs_a_test_or_a_reason_and_not_both(change: dict[str, s
     )
     with pytest.raises(conformance.Untested):
         list(conformance._lines([row], {"4": [conformance.Ended("t", "passed", "")]}))
+
+
+def test_where_nobody_answers_the_run_ends_with_one_sentence() -> None:
+    url = "http://127.0.0.1:1"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [*command, str(Path(__file__).parent / "test_discovery.py")],
+        cwd=conformance.ROOT,
+        env=dict(os.environ) | {URL: url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 3
+    assert f"nothing answers at {url} (ConnectionError): is the service started, and the URL right?" in done.stdout
+    assert "ERROR" not in done.stdout
+
+
+def test_each_change_of_version_3_is_done_or_says_why_not_and_names_a_test_that_exists() -> None:
+    for row in conformance.version_3():
+        assert row.here in ("done", "not used", "not ours"), row.change
+        assert row.how, row.change
+        file, _, name = row.test.partition("::")
+        assert row.test == "" or f"def {name}(" in (conformance.ROOT / file).read_text("utf-8"), row.test
+        assert row.test or row.here == "not ours", row.change

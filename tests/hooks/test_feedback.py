@@ -52,6 +52,11 @@ CODED = ((REASONS, "patient-requested"),)
         {"overrideReasons": {"reason": CODING}},
         {"overrideReasons": [{"reason": CODING}]},
         {"overrideReasons": [CODING]},
+        {
+            "overrideReason": {
+                "reason": CODING | {"system": "http://cds-hooks.hl7.org/CodeSystem/non-adherence-reason"}
+            }
+        },
         {"overrideReason": {"reason": [CODING, CODING]}},
         {"overrideReason": {"reason": CODING}, "overrideReasons": [{"reason": CODING}]},
     ],

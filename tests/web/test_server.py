@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -101,7 +102,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_the_start_shows_the_order_its_cards_and_where_the_service_listens(service: Running) -> None:
-    said = service.wait_for("Try: ")
+    said = service.wait_for("Listening on ")
     lines = said.splitlines()
     assert (
         f"Posted {service.output.parent / 'request.json'} to {service.base}/cds-services/ketamine-order-sign" in lines
@@ -111,6 +112,23 @@ def test_the_start_shows_the_order_its_cards_and_where_the_service_listens(servi
     assert any(line.startswith("          -> Change to 0.5 mg/kg/h (40 mg/h)") for line in lines)
     assert f"Listening on {service.base}. Services: {service.base}/cds-services" in lines
     assert "Traceback" not in said
+
+
+def test_the_start_says_where_to_look_and_what_to_know_below_the_cards(service: Running) -> None:
+    said = service.wait_for("Listening on ")
+    after = said[said.index("-> Change to") :]
+    browser, rule, another, notes = (
+        after.index(words)
+        for words in (
+            f"In the browser: {service.base}/\n",
+            f"Rule and sources of this card: {service.base}/protocol/rate-exceeds-ceiling",
+            "Try: ",
+            "Before it is more than a trial:\n- AUTHENTICATION OFF",
+        )
+    )
+    assert browser < rule < another < notes
+    for url in (f"{service.base}/", *re.findall(r"this card: (\S+)", after)):
+        assert requests.get(url, timeout=PATIENCE).headers["Content-Type"].startswith("text/html")
 
 
 def test_discovery_is_served(service: Running) -> None:
