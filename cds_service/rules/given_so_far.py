@@ -90,7 +90,10 @@ def judge(case: Case, rule: Rule) -> Outcome:
 
 
 def sums_of(case: Case, rule: Rule) -> Sum | None:
-    """The worst of the sums; None where nothing is added up, or a dose or the weight is not known."""
+    """The worst of the sums; None where nothing is added up, or a dose or the weight is not known.
+
+    A draft that leaves no room for this order is told so itself, and brought down first.
+    """
     limits, kg = RuleLimits(case, rule), lightest(case).judged_by
     found, now, worst = _given(case, limits), _at_once(case, limits), _ahead(case, limits)
     if kg is None or now is None:
@@ -106,7 +109,8 @@ def sums_of(case: Case, rule: Rule) -> Sum | None:
         tier, figure, most = passed(case, limits, worst.mg / kg, NOTHING)
         part = worst.part_within(_most(case, limits)[0] * kg)
         left = tuple(_ceilings(case, part, asks=not is_pca(case))) if tier != "sum" else ()
-        if tier != "sum" or _is_said_here(case):
+        is_anothers = not part and any(other.drafted for other in other_orders(case))
+        if _is_said_here(case) if tier == "sum" else not is_anothers:
             sums.append(Sum(_ORDERED + tier, figure, most, left))
     order = [tier.name for tier in rule.tiers]
     first = min(sums, key=lambda each: order.index(each.tier), default=None)
