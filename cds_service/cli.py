@@ -75,6 +75,9 @@ def parser() -> argparse.ArgumentParser:
     evidence = actions.add_parser("evidence", help="print each citation, what was read of it, and what rests on it")
     evidence.add_argument("--overlay", help="a site overlay file")
     evidence.add_argument("--json", action="store_true", help="for machines")
+    says = "print the page that a pharmacist signs: every limit by hazard, what changed, what a site must add"
+    sign_off = actions.add_parser("sign-off", help=says)
+    sign_off.add_argument("--overlay", help="a site overlay file")
 
     store = commands.add_parser("store", help="migrate, prune or export what was recorded (see docs/store.md)")
     actions = store.add_subparsers(dest="action", required=True, metavar="ACTION")

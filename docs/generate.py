@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ made from code and data: protocol, coverage, examples, settings, commands, routes.
+"""Writes the pages of docs/ made from code and data: protocol, sign-off, coverage, examples, settings, commands, routes.
 
 `make docs` runs it; a test fails when a page is not what it would write.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cds_service import bounds, settings
 from cds_service.advise import advise
+from cds_service.commands import sign_off
 from cds_service.commands.check import orders_of, table
 from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
@@ -126,6 +127,12 @@ def protocol() -> str:
     return protocol_page.protocol(load(), AS_OF.date())
 
 
+def signing() -> str:
+    """docs/signing.md."""
+    knowledge = load()
+    return sign_off.page(knowledge, knowledge.protocol, AS_OF.date(), origin=SIGNED)
+
+
 def second_protocol() -> str:
     """The README of the example of a second protocol."""
     knowledge = load(protocols=[str(ROOT / SECOND)])
@@ -164,6 +171,10 @@ def prefetch() -> str:
 
 
 SECOND = "examples/protocols/lidocaine"
+SIGNED = (
+    "Written by `make docs` from the data of the service; `ketamine-cds protocol sign-off --overlay FILE` prints it "
+    "for a site with its own changes."
+)
 PAGES = {
     "cards/rule.schema.json": rule_schema,
     "docs/conformance.md": conformance.page,
@@ -171,6 +182,7 @@ PAGES = {
     "docs/settings.md": settings_page,
     "docs/bounds.md": bounds_page,
     "docs/protocol.md": protocol,
+    "docs/signing.md": signing,
     f"{SECOND}/README.md": second_protocol,
     coverage_page.PAGE: coverage,
     "docs/licences.md": licences.page,

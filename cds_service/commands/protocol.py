@@ -1,4 +1,4 @@
-"""The command protocol: validate, show, diff and evidence, for the people who own the numbers."""
+"""The command protocol: validate, show, diff, evidence and sign-off, for the people who own the numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from importlib.metadata import version
 
 import msgspec
 
+from cds_service.commands import sign_off
 from cds_service.commands.refused import Refused
-from cds_service.knowledge import load
+from cds_service.knowledge import Knowledge, load
 from cds_service.protocol import evidence
 from cds_service.protocol.filters import parted
 from cds_service.protocol.limits import as_written
@@ -35,9 +36,11 @@ def run(given: argparse.Namespace) -> int:
     protocols, valuesets = [part.protocol for part in loaded.parts], loaded.valuesets
     today = date.today()
     if given.action == "diff":
-        shipped = load_with_overlay(None, valuesets)
-        words = Words(loaded.protocol, valuesets, today)
-        print("\n".join(_differences(shipped, loaded.protocol, today, words)) or "the overlay changes nothing")
+        print("\n".join(_by_the_site(loaded, today)) or "the overlay changes nothing")
+    elif given.action == "sign-off":
+        changed = _by_the_site(loaded, today)
+        for each in protocols:
+            print(sign_off.page(loaded, each, today, changed if each is loaded.protocol else ()))
     elif given.action == "evidence":
         print(_evidence_as_json(protocols) if given.json else "\n".join(_evidence(protocols)))
     elif given.id is None:
@@ -167,6 +170,12 @@ def _filters(rule: Rule, words: Words) -> Iterator[str]:
             becomes = "is silent" if change.to == "none" else f"becomes {change.to}"
             yield from _wrapped("", f"{', '.join(change.tiers)} {becomes} where {words.clause(change.when)}")
             yield from _owned(change.site)
+
+
+def _by_the_site(loaded: Knowledge, today: date) -> list[str]:
+    """What its overlay changes in the shipped protocol, as lines."""
+    shipped = load_with_overlay(None, loaded.valuesets)
+    return list(_differences(shipped, loaded.protocol, today, Words(loaded.protocol, loaded.valuesets, today)))
 
 
 def _differences(shipped: Protocol, protocol: Protocol, today: date, words: Words) -> Iterator[str]:

@@ -99,6 +99,7 @@ def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
         "limits": _disjoint(common_limits(), _disjoint(_with_ids(_mapping(root / "limits.yaml"), root.name), limits)),
         "rules": dict(sorted(rules.items(), key=lambda item: _row(item[1]))),
         **{part: _part(root, part) for part in _PARTS},
+        "evidence": _disjoint(_part(root, "evidence"), common_evidence()),
         "facts": shared,
         "folders": [str(root / "rules")],
     }
@@ -166,6 +167,7 @@ def _refuse_strays(root: Path) -> None:
     files = {
         "README.md",
         "demands.yaml",
+        "released.yaml",
         *(f"{name}.yaml" for name in (*_PARTS, "protocol", "drug", "limits", "facts")),
     }
     for path in sorted(root.iterdir()):
@@ -177,6 +179,11 @@ def _refuse_strays(root: Path) -> None:
 def common_limits() -> dict[str, Any]:
     """The limits of every protocol, as they are written. Raises ProtocolError."""
     return _with_ids(_mapping(COMMON / "limits.yaml"), COMMON.name)
+
+
+def common_evidence() -> dict[str, Any]:
+    """What these limits rest on, as it is written. Raises ProtocolError."""
+    return _mapping(COMMON / "evidence.yaml")
 
 
 _FOLDERS = ("rules", "valuesets", "vocabularies")

@@ -220,13 +220,13 @@ def load_protocols(path: str | None, valuesets: ValueSets, folders: Sequence[Pat
     all. Raises ProtocolError.
     """
     first, *others = load_with_overlay(path, valuesets), *(loader.load(valuesets, folder) for folder in folders)
-    common = loader.common_limits().keys()
-    shared = {name: first.limits[name] for name in common}
+    common = {"limits": loader.common_limits().keys(), "evidence": loader.common_evidence().keys()}
+    shared = {name: first.limits[name] for name in common["limits"]}
     protocols = (first, *(replace(each, limits={**each.limits, **shared}) for each in others))
     for part in ("rules", "limits", "evidence", "statements", "conflicts"):
         of: dict[str, str] = {}
         for protocol in protocols:
-            for name in getattr(protocol, part).keys() - (common if part == "limits" else set()):
+            for name in getattr(protocol, part).keys() - common.get(part, set()):
                 if of.setdefault(name, protocol.id) != protocol.id:
                     raise ProtocolError(f"{protocol.id}: {name} is a name of {of[name]} already; choose another")
     if len({protocol.id for protocol in protocols}) < len(protocols):

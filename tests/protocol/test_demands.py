@@ -15,7 +15,7 @@ DEMANDS: dict[str, dict[str, Any]] = parse_yaml(FILE.read_text("utf-8"), FILE.na
 
 
 def test_there_are_as_many_as_the_review_of_the_sources_found() -> None:
-    assert len(DEMANDS) == 28
+    assert len(DEMANDS) == 32
 
 
 @pytest.mark.parametrize("name", DEMANDS)

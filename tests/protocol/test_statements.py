@@ -18,7 +18,12 @@ from cds_service.terminology import valuesets
 SOURCES = Path(__file__).parents[1] / "sources"
 STATEMENTS = [f"K-{number:02}" for number in range(1, 60)]
 CONFLICTS = [f"C-{number:02}" for number in range(1, 25)]
-EVIDENCE = [f"R{number}" for number in (*range(1, 53), *range(60, 69), *range(81, 88)) if number not in (30, 35)]
+COMMON = ["R61", "R63"]
+"""What limits of every protocol rest on."""
+EVIDENCE = [
+    *(f"R{n}" for n in (*range(1, 53), 60, 62, *range(64, 70), *range(81, 88)) if n not in (30, 35)),
+    *COMMON,
+]
 OF_NO_STATEMENT = {
     "nasal-esketamine-dose", "nasal-esketamine-frequency", "nasal-esketamine-route", "nasal-esketamine-session"
 }  # fmt: skip
@@ -73,6 +78,12 @@ def test_every_statement_is_carried_or_says_why_not(protocol: model.Protocol) ->
         if not (statement.rules or statement.limits or (statement.why_not or "").strip())
     ]
     assert silent == []
+
+
+def test_every_statement_stands_on_the_page_of_a_rule_or_says_why_not(protocol: model.Protocol) -> None:
+    unseen = {key: each.why_not for key, each in protocol.statements.items() if not each.rules}
+    assert list(unseen) == ["K-33"]
+    assert all(unseen.values())
 
 
 def test_what_carries_a_statement_or_a_conflict_is_what_names_it(protocol: model.Protocol) -> None:
