@@ -395,6 +395,7 @@ class Rule(
         "cannot_see": "cannot see",
         "limits": "with limits",
         "sets": "with sets",
+        "tier_of": "with tiers",
         "other_drug": "other drug",
     }.get,
 ):
@@ -418,6 +419,8 @@ class Rule(
     """The limits that such a judgement asks for, by the names that it gives them."""
     sets: dict[str, str] = {}
     """The value sets that it asks for."""
+    tier_of: dict[str, str] = {}
+    """What it finds, in the words that it gives it -> the tier that then holds."""
     trigger: str | None = None
     """In words, when it fires; for those that their lines of logic do not describe."""
     tiers: list[Tier]

@@ -34,6 +34,7 @@ _NOT_AN_ORDER = frozenset({"plan", "proposal", "option"})
     "bodySize",
     "patient",
     limits=("window", "nasal window", "hour", "day", "warning", "critical"),
+    tiers=("another is active", "another was given", "one plan within the limits", "one plan above them"),
 )
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
@@ -42,17 +43,17 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     active = [*_drafts(case), *(other.fact for other in others)]
     panel = _panel(case, limits, others) if len(active) == len(others) else None
     if active and panel is None:
-        return fired(case, rule, "active", *active), []
+        return fired(case, rule, rule.tier_of["another is active"], *active), []
     given = list(_given(case, limits))
     if active or given:
         tier = (
-            "panel"
+            "one plan within the limits"
             if panel in ("sum", None) and is_within(case, limits, given)
-            else "panel-above"
+            else "one plan above them"
             if active
-            else "given"
+            else "another was given"
         )
-        return fired(case, rule, tier, *active, *given), []
+        return fired(case, rule, rule.tier_of[tier], *active, *given), []
     reasons = (
         *undelivered(case.chart, "medications", "medicationStatements", "administrations"),
         *unplaced_doses(case),
@@ -129,7 +130,7 @@ def _panel(case: Case, limits: RuleLimits, others: Sequence[_Other]) -> str | No
     if len(known) < len(hours) or sum(kinds == {"continuous"} for kinds in _kinds_of(own, others)) > 1:
         return None
     tier, _, _ = passed(case, limits, sum(known, Fraction(0)), Fraction(0))
-    return None if tier == "hour-critical" else tier
+    return None if tier == "critical hour" else tier
 
 
 def _kinds_of(own: Sequence[Step], others: Sequence[_Other]) -> Iterator[set[Kind | None]]:

@@ -37,7 +37,7 @@ class Given(msgspec.Struct, frozen=True):
     """Whether all of it ran as an infusion."""
 
 
-@asks("administrations", "bodySize", "patient", limits=_SUMS)
+@asks("administrations", "bodySize", "patient", limits=_SUMS, tiers=("critical hour", "hour", "day", "sum"))
 def judge(case: Case, rule: Rule) -> Outcome:
     """The sum of the last hour with this dose against the limits of a rate, that of the day against a day at it."""
     limits, order = RuleLimits(case, rule), case.order.reference
@@ -66,7 +66,7 @@ def judge(case: Case, rule: Rule) -> Outcome:
         "figure": show(figure, most),
         "limit": show(most),
     }
-    outcome = fired(case, rule, tier, *found.doses, **values)
+    outcome = fired(case, rule, rule.tier_of[tier], *found.doses, **values)
     return outcome if tier == "sum" else replace(outcome, ceilings=_left(case, limits, found, body, now / kg))
 
 
@@ -98,12 +98,12 @@ def is_within(case: Case, limits: RuleLimits, doses: Sequence[Fact]) -> bool:
 
 
 def passed(case: Case, limits: RuleLimits, hour: Fraction, day: Fraction) -> tuple[str, Fraction, Fraction]:
-    """(tier, mg/kg, limit) of sums in mg/kg. In sedation and the like the rate that occurs there is the limit."""
+    """(what is passed, mg/kg, limit) of sums. In sedation and the like the rate that occurs there is the limit."""
     warning, critical, whole_day = _most(case, limits)
     if case.order.indication.in_sessions:
         return "sum", hour, warning
     if hour > critical:
-        return "hour-critical", hour, critical
+        return "critical hour", hour, critical
     if hour > warning:
         return "hour", hour, warning
     return ("day", day, whole_day) if day > whole_day else ("sum", hour, warning)

@@ -1,4 +1,4 @@
-"""Row 54: a dose of midazolam beside ketamine, drafted in this session or ordered before."""
+"""A dose of midazolam beside ketamine, drafted in this session or ordered before."""
 
 from __future__ import annotations
 
@@ -144,8 +144,7 @@ def _lower_doses(case: Case, rule: Rule, exceeded: Sequence[tuple[_Dose, Limit]]
 
 def _offered(case: Case, rule: Rule, step: Step) -> Fraction:
     """In mg: less in those for whom less is meant or may be, and never above the limit per kg."""
-    meant = rule.tier("susceptible").when
-    adult = meant is not None and evaluate(meant, case).holds is False
+    adult = all(tier.when is None or evaluate(tier.when, case).holds is False for tier in rule.tiers)
     limits = RuleLimits(case, rule)
     most = limits.number("offered" if adult else "offered if susceptible")
     kg = step.mg / step.mg_per_kg if step.mg is not None and step.mg_per_kg else None
