@@ -121,13 +121,14 @@ def load(
     for protocol in loaded:
         judge.check(protocol)
     parts = tuple(_part(protocol) for protocol in loaded)
+    reasons = valuesets[valuesets.roles.override_reasons]
     return Knowledge(
         parts=parts,
         valuesets=valuesets,
         texts=loading.load_all(loaded, texts_beside(overlay)),
         queries=query_list.load(valuesets, measured_in(*loaded)),
-        override_reasons=_override_reasons(valuesets["override_reasons"]),
-        reasons_taken=frozenset((system, m.code) for system, m in valuesets["override_reasons"].members),
+        override_reasons=_override_reasons(reasons),
+        reasons_taken=frozenset((system, m.code) for system, m in reasons.members),
         public_url=public_url.rstrip("/"),
     )
 

@@ -23,7 +23,7 @@ from cds_service.chart.facts import (
     on,
     value_of,
 )
-from cds_service.chart.reading import Reading, is_unknown
+from cds_service.chart.reading import Reading
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import dates, resources, statuses
 from cds_service.fhir.dates import When
@@ -48,11 +48,6 @@ _SUBJECTS: Mapping[str, Subject] = {
     "Procedure": "procedure",
 }
 _TITLES: Mapping[Subject, str] = {"problem": "a problem", "allergy": "an allergy entry", "procedure": "a procedure"}
-_WEIGHT_SETS = {
-    "obs_weight_measured": "measured",
-    "obs_weight_stated": "stated",
-    "obs_weight_estimated": "estimated",
-}
 
 
 class Chart(Reading):
@@ -192,18 +187,28 @@ class Chart(Reading):
             if o.status != "final" and statuses.code_of("observation", o.status) in ("preliminary", "registered")
         }
         unconfirmed: list[Weight] = []
-        for name, basis in _WEIGHT_SETS.items():
+        for name, basis in self._weight_sets.items():
             found = [_weight(m, basis, m.reference in preliminary) for m in self.measurements(name)]
             unconfirmed += [weight for weight in found if weight.problem == _PRELIMINARY]
             if confirmed := [weight for weight in found if weight.problem != _PRELIMINARY]:
                 return _by_date([*confirmed, *unconfirmed])
         return _by_date(unconfirmed)
 
+    @property
+    def _weight_sets(self) -> Mapping[str, str]:
+        """The value sets of weights -> how each came about, the best first."""
+        roles = self.valuesets.roles
+        return {
+            roles.weight_measured: "measured",
+            roles.weight_stated: "stated",
+            roles.weight_estimated: "estimated",
+        }
+
     @cached_property
     def unplaced_weights(self) -> tuple[Unplaced, ...]:
         """Readings that may be weights, and could not be placed."""
         self.on_record  # noqa: B018 - reads them
-        return self.account.open(_WEIGHT_SETS, "reading")
+        return self.account.open(self._weight_sets, "reading")
 
     # Problems, allergies, procedures ----------------------------------------------------------------------
 
@@ -229,7 +234,7 @@ class Chart(Reading):
     def _problem(self, condition: resources.Condition) -> Problem | None:
         status = self.status("condition", condition.verification_status, condition.clinical_status, condition.status)
         placed = self.placement(condition.code)
-        if status in NEVER_COUNTS or is_unknown(placed):
+        if status in NEVER_COUNTS or self.is_unknown(placed):
             self.account.irrelevant["Condition"] += 1
             return None
         ended = bool(

@@ -335,9 +335,11 @@ def affirmed(part: resources.Observation, chart: Reading) -> bool | None:
     words, concept = words_of(part), part.value_codeable_concept
     if words or concept is not None:
         codings = concept.codes if concept else ()
-        if any(answered.holds(name, codings, words, chart.valuesets) for name in ("ans_positive", "ans_severity")):
+        roles = chart.valuesets.roles
+        affirming = (roles.answer_yes, roles.answer_how_bad)
+        if any(answered.holds(name, codings, words, chart.valuesets) for name in affirming):
             verdicts.add(True)
-        if answered.holds("ans_negative", codings, words, chart.valuesets):
+        if answered.holds(roles.answer_no, codings, words, chart.valuesets):
             verdicts.add(False)
         if not verdicts:
             return None

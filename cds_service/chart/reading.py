@@ -16,13 +16,6 @@ from cds_service.terminology.valuesets import Member, Placement, ValueSets
 
 _Said = str | CodeableConcept | None
 _NONE: Members = {}
-_UNKNOWN = "no_information"
-"""The value set of entries that say that nothing is known."""
-
-
-def is_unknown(placed: Placement) -> bool:
-    """Whether what was placed says that nothing is known."""
-    return _UNKNOWN in placed.members or (placed.may_mean is not None and _UNKNOWN in placed.may_mean)
 
 
 class Reading:
@@ -122,7 +115,12 @@ class Reading:
 
     def says_unknown(self, concept: CodeableConcept | None) -> bool:
         """Whether an entry of a list says that nothing is known: "not asked" is not "none"."""
-        return is_unknown(self.placement(concept))
+        return self.is_unknown(self.placement(concept))
+
+    def is_unknown(self, placed: Placement) -> bool:
+        """Whether what was placed says that nothing is known."""
+        unknown = self.valuesets.roles.nothing_known
+        return unknown in placed.members or (placed.may_mean is not None and unknown in placed.may_mean)
 
     def reasons(self, order: resources.MedicationRequest) -> Members:
         """Value sets of what an order is for."""

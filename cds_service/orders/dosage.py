@@ -177,7 +177,7 @@ def read(
         or (dosage.as_needed_boolean is None and bool(dose) and not rate and _is_as_needed_in_words(dosage)),
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
-        push=route.push or valuesets.member("method_bolus", method) is not None,
+        push=route.push or valuesets.member(valuesets.roles.push_by_method, method) is not None,
         titrate=any(_TITRATION.search(each) for each in words),
         text=dosage.text,
         said=text.read("; ".join(words), alone=not (dose or rate), counted=counted),

@@ -68,7 +68,7 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
         if against and kind not in against:
             says = f"its code says {kind}, its words say {', '.join(sorted(against))}"
             return Route(UNSTATED, says, given=given, named=spoken)
-    push = valuesets.member("route_iv/push", concept.codes) is not None
+    push = valuesets.member(valuesets.roles.push_by_route, concept.codes) is not None
     return Route(kind, push=push, given=given, named=spoken)
 
 

@@ -354,7 +354,8 @@ def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
 
 def _above_reference(m: Measurement, case: Case) -> Verdict:
     interpreted = partial(answers.holds, codings=m.interpretation, words=m.interpreted, valuesets=case.valuesets)
-    if interpreted("ans_high") or interpreted("ans_positive"):
+    roles = case.valuesets.roles
+    if interpreted(roles.above_reference) or interpreted(roles.answer_yes):
         return _measured(m, case)
     if m.quantity is None or m.quantity.value is None:
         return _by_answer(m, case)
@@ -364,7 +365,8 @@ def _above_reference(m: Measurement, case: Case) -> Verdict:
 
 def _by_answer(m: Measurement, case: Case) -> Verdict:
     """Of a result that is no number: what another clause reads as an answer is not above anything."""
-    if m.answers or any(answers.holds(n, (), m.words, case.valuesets) for n in ("ans_positive", "ans_negative")):
+    roles = case.valuesets.roles
+    if m.answers or any(answers.holds(n, (), m.words, case.valuesets) for n in (roles.answer_yes, roles.answer_no)):
         return NO
     return _not_understood(m, case, "its answer is not known" if m.words else "it has no number")
 
