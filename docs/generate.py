@@ -18,7 +18,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
-from docs import conformance, coverage_page, protocol_page, sandbox_page
+from docs import conformance, coverage_page, protocol_page, sandbox_page, valuesets_page
 from supply import licences
 from tests import sandbox
 from tests.scenarios.coverage import Covered
@@ -136,6 +136,11 @@ def coverage() -> str:
     return coverage_page.coverage(Covered(load()))
 
 
+def value_sets() -> str:
+    """docs/valuesets.md."""
+    return valuesets_page.valuesets(load())
+
+
 def rule_schema() -> str:
     """cards/rule.schema.json, for editors."""
     return json.dumps(schema.of_rule(), indent=1, ensure_ascii=False) + "\n"
@@ -151,6 +156,7 @@ PAGES = {
     "docs/protocol.md": protocol,
     f"{SECOND}/README.md": second_protocol,
     coverage_page.PAGE: coverage,
+    valuesets_page.PAGE: value_sets,
     "docs/licences.md": licences.page,
 }
 

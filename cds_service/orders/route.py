@@ -33,6 +33,8 @@ _ROUTES = {
     for name, entry in tomllib.loads(resources.files(__package__).joinpath("routes.toml").read_text("utf-8")).items()
 }
 
+SETS = {name: sets for name, (sets, _) in _ROUTES.items()}
+"""Route -> the value sets of its codes."""
 KINDS = (*_ROUTES, "other", UNSTATED)
 """What `Route.kind` can be."""
 

@@ -145,7 +145,7 @@ def _part(root: Path, part: str) -> dict[str, Any]:
 def _sets_read(protocol: model.Protocol) -> set[str]:
     """The value sets that a rule or an indication names."""
     rules = protocol.rules.values()
-    named = [name for rule in rules for name in (*_named_by(rule).valuesets, *rule.sets.values())]
+    named = [name for rule in rules for name in sets_of(rule)]
     named += [name for indication in protocol.indications.values() for name in indication.sets]
     named += [protocol.nasal.products, protocol.nasal.route] if protocol.nasal is not None else []
     return {name.partition("/")[0] for name in named}
@@ -371,7 +371,7 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     by_facts = _named_by(rule)
     limits = [*by_facts.limits, *(name for tier in rule.tiers for name in tier.limits)]
     yield from _unknown(rule.id, "limit", limits, protocol.limits)
-    yield from _set_faults(rule.id, [*by_facts.valuesets, *rule.sets.values()], valuesets)
+    yield from _set_faults(rule.id, sets_of(rule), valuesets)
     clauses = [tier.when for tier in rule.tiers if tier.when is not None] + [change.when for change in rule.changes]
     yield from _clause_faults(rule.id, clauses, protocol)
     for change in rule.changes:
@@ -522,6 +522,11 @@ def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[st
     for name in named:
         if name not in known:
             yield f"{owner} names the {kind} {name}, which does not exist{did_you_mean(name, known)}"
+
+
+def sets_of(rule: model.Rule) -> list[str]:
+    """The value sets that its facts name, and that its judgement is given."""
+    return [*_named_by(rule).valuesets, *rule.sets.values()]
 
 
 def _named_by(rule: model.Rule) -> Named:

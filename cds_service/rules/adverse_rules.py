@@ -33,7 +33,7 @@ from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, i
 _PAUSED = frozenset({"stopped", "on-hold"})
 _ENDED = _PAUSED | {"completed"}
 
-# After harm ---------------------------------------------------------------------------------------------------------
+# After harm ------------------------------------------------------------------------------------------
 
 
 @asks(
@@ -165,7 +165,7 @@ def _minutes_of_pause(case: Case, infusions: Sequence[Step], pause: Medicine) ->
     return Fraction(int((start - pause.end.latest) / timedelta(minutes=1)))
 
 
-# At once ---------------------------------------------------------------------------------------------------------
+# At once ------------------------------------------------------------------------------------------
 
 
 @asks("administrations", "bodySize", "patient", limits=("after", "rate", "fraction", "hours"), tiers=("at once",))

@@ -55,7 +55,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
     return [Proposal(kind, (Action("update", resource=valid),), values)]
 
 
-# How often -------------------------------------------------------------------------------------------------------
+# How often ------------------------------------------------------------------------------------------
 
 
 @asks("administrations", limits=("most", "offered", "window"), tiers=("planned too often", "given too often"))
@@ -100,7 +100,7 @@ def _days_given(case: Case, window: timedelta) -> set[str]:
     }
 
 
-# In which strength -------------------------------------------------------------------------------------------------
+# In which strength ------------------------------------------------------------------------------------------
 
 
 @asks("bodySize", "patient", limits=("strength",), tiers=("pushed", "infused"))
@@ -170,7 +170,7 @@ def _in_millilitres(written: Written) -> bool:
     return any(amount.dimension == "volume" for amount in written.dose)
 
 
-# By which route ---------------------------------------------------------------------------------------------------------
+# By which route ------------------------------------------------------------------------------------------
 
 _NEVER = ("intrathecal-epidural-perineural", "intra-arterial")
 _IN_PROTOCOL = ("intravenous", "intraosseous")
