@@ -219,7 +219,8 @@ def load_protocols(path: str | None, valuesets: ValueSets, folders: Sequence[Pat
     An id stands in one of them alone, but for the limits that all share: what the overlay says of these holds for
     all. Raises ProtocolError.
     """
-    first, *others = load_with_overlay(path, valuesets), *(loader.load(valuesets, folder) for folder in folders)
+    others = [loader.load(valuesets, folder) for folder in folders]
+    first = load_with_overlay(path, valuesets, others)
     common = loader.common_limits().keys()
     shared = {name: first.limits[name] for name in common}
     protocols = (first, *(replace(each, limits={**each.limits, **shared}) for each in others))
@@ -234,7 +235,36 @@ def load_protocols(path: str | None, valuesets: ValueSets, folders: Sequence[Pat
     return protocols
 
 
-def load_with_overlay(path: str | None, valuesets: ValueSets) -> Protocol:
-    """The shipped protocol, with the overlay file of the settings where there is one. Raises ProtocolError."""
+def load_with_overlay(path: str | None, valuesets: ValueSets, others: Sequence[Protocol] = ()) -> Protocol:
+    """The shipped protocol, with the overlay file of the settings where there is one.
+
+    The overlay cannot change the `others`, whose folders are the site's own. Raises ProtocolError.
+    """
     protocol = loader.load(valuesets)
-    return protocol if path is None else applied(protocol, read(Path(path), protocol.facts), valuesets, Path(path))
+    if path is None:
+        return protocol
+    overlay = read(Path(path), protocol.facts)
+    for other in others:
+        _refuse_change_of(other, protocol, overlay, valuesets, Path(path).name)
+    return applied(protocol, overlay, valuesets, Path(path))
+
+
+def _refuse_change_of(other: Protocol, shipped: Protocol, overlay: Overlay, valuesets: ValueSets, where: str) -> None:
+    """What names an entry of another protocol says so, and not that there is no such entry."""
+    rules = [change.rule for change in overlay.rules] + [condition.rule for condition in overlay.conditions]
+    rules += [name for each in overlay.filters for name in each.rules]
+    named = [("rule", name) for name in rules if name in other.rules]
+    named += [("limit", c.limit) for c in overlay.limits if c.limit in other.limits.keys() - shipped.limits.keys()]
+    indications = other.indications.keys() - shipped.indications.keys()
+    named += [("indication", change.indication) for change in overlay.order_sets if change.indication in indications]
+    sets = [name for drug in other.drugs for name in valuesets.drugs.family_sets(drug)]
+    named += [
+        ("product", change.product)
+        for change in overlay.products
+        if any(valuesets.member(name, [(change.system, change.product)]) for name in sets)
+    ]
+    for kind, name in named:
+        raise ProtocolError(
+            f"{where}: {name} is a {kind} of the protocol {other.id}, which this file cannot change; "
+            f"change it in the folder of {other.id}, which is the site's own"
+        )
