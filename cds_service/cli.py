@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--overlay", help="a site overlay file")
     says = "judge a site's own scenarios"
     test = actions.add_parser("test", help=says, description=f"{says}; exit 0: all as expected, 1: not, 3: bad input")
-    test.add_argument("folder", metavar="DIR", help="folder with rules/*/scenarios.yaml and scenarios/*.yaml")
+    test.add_argument("folder", metavar="DIR", help="the folder of a site, of a protocol, or of one rule")
     test.add_argument("--overlay", help="a site overlay file, instead of DIR/overlay.yaml")
     test.add_argument(
         "--now", metavar="DATETIME", help="when they take place (ISO 8601); by default today at 10:00 UTC"

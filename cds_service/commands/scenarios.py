@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cds_service.commands.check import moment_of
+from cds_service.folders import KETAMINE
 from cds_service.hooks.errors import HookError
 from cds_service.knowledge import Knowledge, load
 from cds_service.scenarios import files
@@ -48,7 +49,8 @@ def _loaded(settings: Settings, folder: Path, overlay: str | None) -> Knowledge:
     beside = folder / "overlay.yaml"
     chosen = overlay or (str(beside) if beside.is_file() else settings.overlay)
     protocols = list(settings.protocols)
-    if (folder / "protocol.yaml").is_file() and folder.resolve() not in {Path(each).resolve() for each in protocols}:
+    loaded = {KETAMINE, *(Path(each).resolve() for each in protocols)}
+    if (folder / "protocol.yaml").is_file() and folder.resolve() not in loaded:
         protocols.append(str(folder))
     return load(settings.base_url, chosen, settings.valuesets, protocols)
 

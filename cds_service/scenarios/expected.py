@@ -78,7 +78,7 @@ def _told_otherwise(expect: Expect, made: Advice) -> Iterator[str]:
             yield f"{rule} is expected to be {severity}; {_how(ended.get(rule))}"
         elif told[rule] != severity:
             yield f"{rule} is expected to be {severity}; it is {told[rule]}"
-    for rule in told.keys() - expected.keys():
+    for rule in (each for each in told if each not in expected):
         yield f"{rule} is {told[rule]}, and is not expected"
 
 

@@ -65,6 +65,9 @@ class Scenario(
     other_drafts: list[dict[str, Any]] = []
 
 
+_PLACES = ("scenarios.yaml", "rules/*/scenarios.yaml", "scenarios/*.yaml")
+
+
 class Filed(NamedTuple):
     file: str
     """Its file, from the folder that was named."""
@@ -73,14 +76,14 @@ class Filed(NamedTuple):
 
 
 def of_folder(folder: Path) -> list[Filed]:
-    """The scenarios of a folder: those of each of its rules, and those of no single rule in `scenarios/`.
+    """The scenarios of one rule's folder, or of a folder with `rules/`, and those of no single rule in `scenarios/`.
 
     Raises ScenarioError, also where there is none.
     """
-    files = [*sorted(folder.glob("rules/*/scenarios.yaml")), *sorted(folder.glob("scenarios/*.yaml"))]
+    files = [file for places in _PLACES for file in sorted(folder.glob(places))]
     found = [Filed(str(file.relative_to(folder)), each) for file in files for each in read(file)]
     if not found:
-        raise ScenarioError(f"{folder}: there is no scenario in rules/*/scenarios.yaml or scenarios/*.yaml")
+        raise ScenarioError(f"{folder}: there is no scenario in {', '.join(_PLACES)}")
     if len(found) > MOST_SCENARIOS:
         raise ScenarioError(f"{folder}: {len(found)} scenarios are too many; {MOST_SCENARIOS} are read at once")
     return found
