@@ -17,9 +17,9 @@ from cds_service.orders.indication import Kinds, Use
 from cds_service.orders.terms import Nasal, Terms
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import Limits
-from cds_service.protocol.loader import measured_in
 from cds_service.protocol.model import Evidence, Protocol
 from cds_service.protocol.overlay import load_protocols, texts_beside
+from cds_service.protocol.references import measured_in
 from cds_service.rules import judge
 from cds_service.terminology import valuesets as terminology
 from cds_service.terminology.valuesets import ValueSet, ValueSets

@@ -8,7 +8,7 @@ import msgspec
 
 from cds_service.knowledge import Knowledge
 from cds_service.orders import route
-from cds_service.protocol.loader import sets_of
+from cds_service.protocol.references import sets_of
 from cds_service.terminology.valuesets import ValueSet
 
 PAGE = "docs/valuesets.md"

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from msgspec.structs import replace
 
 from cds_service.protocol import loader
+from cds_service.protocol.checks import check
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.facts import Facts
 from cds_service.protocol.filters import Condition, Filter, narrowed, widened
@@ -24,6 +25,8 @@ from cds_service.protocol.model import (
     Severity,
 )
 from cds_service.protocol.owned import Owned, look_up
+from cds_service.protocol.parsing import convert, parse_yaml
+from cds_service.protocol.references import indications_read
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
@@ -88,7 +91,7 @@ def read(path: Path, shared: Mapping[str, Any]) -> Overlay:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: cannot be read: {error}") from error
-    overlay = loader.convert(_with_clauses(loader.parse_yaml(text, path.name), shared, path.name), Overlay, path.name)
+    overlay = convert(_with_clauses(parse_yaml(text, path.name), shared, path.name), Overlay, path.name)
     changes: list[Owned] = [
         *overlay.limits,
         *overlay.rules,
@@ -148,14 +151,14 @@ def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, file: Pa
     changed = replace(
         protocol, limits=limits, rules=rules, indications=indications, products=products, site=overlay.site
     )
-    loader.check(changed, valuesets)
+    check(changed, valuesets)
     _check_order_sets(changed, overlay.order_sets, where)
     return loader.with_carriers(changed)
 
 
 def _check_order_sets(protocol: Protocol, changes: Sequence[OrderSetChange], where: str) -> None:
     """An order set stands only for what a rule or a filter reads: any other mapping would change nothing."""
-    read = loader.indications_read(protocol)
+    read = indications_read(protocol)
     for change in changes:
         if change.indication not in read:
             raise ProtocolError(
@@ -169,8 +172,8 @@ def _added(protocol: Protocol, addition: Addition, folder: Path, where: str) -> 
     """The protocol with a site's own rules; nothing that is shipped is replaced."""
     site = addition.site
     written, limits = loader.read_rules(folder, protocol.facts, addition.rules)
-    rules = {name: loader.convert(rule, Rule, name) for name, rule in written.items()}
-    own = loader.convert(limits, dict[str, Limit], where)
+    rules = {name: convert(rule, Rule, name) for name, rule in written.items()}
+    own = convert(limits, dict[str, Limit], where)
     return replace(
         protocol,
         limits=_joined(protocol.limits, {key: replace(limit, site=site) for key, limit in own.items()}, where),

@@ -11,9 +11,8 @@ from cds_service.deadline import Late
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import REMOVAL, Action, Edit, Proposal, SetRepeat
 from cds_service.orders.route import KINDS
-from cds_service.protocol.errors import ProtocolError
+from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.filters import parted
-from cds_service.protocol.loader import did_you_mean, each_clause
 from cds_service.protocol.model import (
     LOWER_RATE,
     LOWER_TO_LIMIT,
@@ -26,6 +25,7 @@ from cds_service.protocol.model import (
     SiteChange,
     Tier,
 )
+from cds_service.protocol.references import each_clause
 from cds_service.rules import (
     adverse_rules,
     data_rules,

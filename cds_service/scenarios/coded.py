@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cds_service.errors import CdsError
-from cds_service.protocol.loader import did_you_mean
+from cds_service.protocol.errors import did_you_mean
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 """When the shipped scenarios take place."""

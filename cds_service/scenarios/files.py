@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from cds_service.errors import UNREADABLE
-from cds_service.protocol.errors import ProtocolError
-from cds_service.protocol.loader import did_you_mean, parse_yaml
+from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.model import Hook, Severity
+from cds_service.protocol.parsing import parse_yaml
 from cds_service.scenarios.coded import ScenarioError
 
 MOST_BYTES = 1_000_000

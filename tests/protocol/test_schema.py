@@ -11,7 +11,7 @@ import pytest
 
 from cds_service.folders import CARDS
 from cds_service.protocol import schema
-from cds_service.protocol.loader import parse_yaml
+from cds_service.protocol.parsing import parse_yaml
 
 RULES = [*sorted(CARDS.glob("*/rules/*/rule.yaml")), *sorted(Path("examples").glob("rules/*/rule.yaml"))]
 
