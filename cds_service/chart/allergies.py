@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cds_service.chart.facts import Allergy, name_of
 from cds_service.chart.reading import Reading
-from cds_service.fhir.resources import AllergyIntolerance, CodeableConcept
+from cds_service.fhir.datatypes import CodeableConcept
+from cds_service.fhir.resources import AllergyIntolerance
 from cds_service.terminology import drugs
 from cds_service.terminology.medicines import medicines
 from cds_service.terminology.valuesets import Member

@@ -25,12 +25,12 @@ from cds_service.chart.facts import (
 )
 from cds_service.chart.reading import Reading
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import dates, resources, statuses
+from cds_service.fhir import datatypes, dates, resources, statuses
+from cds_service.fhir.datatypes import Quantity
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Contained
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import Quantity
 from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.lazy import cached_property
 from cds_service.terminology.valuesets import Member, Placement, ValueSets
@@ -404,7 +404,7 @@ class Chart(Reading):
             found.update(self.members([*types, place.physical_type]))
         return found
 
-    def _is_this_encounter(self, reference: resources.Reference | None) -> bool:
+    def _is_this_encounter(self, reference: datatypes.Reference | None) -> bool:
         if reference is None or not reference.reference or self.encounter is None or not self.encounter.id:
             return False
         return reference.reference.partition("/_history/")[0].rsplit("/", 1)[-1] == self.encounter.id

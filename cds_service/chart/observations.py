@@ -24,9 +24,9 @@ from cds_service.chart.facts import (
 )
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
-from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology import answers as answered
 from cds_service.terminology.drugs import plain, telling, whole_words, words_in
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from cds_service.chart.account import Account
 from cds_service.chart.facts import Members
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import dates, resources, statuses
+from cds_service.fhir import datatypes, dates, resources, statuses
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology.valuesets import Member, Placement, ValueSets
 
 _Said = str | CodeableConcept | None
@@ -126,14 +126,14 @@ class Reading:
         """Value sets of what an order is for."""
         return self.members([*order.reason_code, *self._codes_of(order.reason_reference)])
 
-    def _codes_of(self, references: Iterable[resources.Reference]) -> Iterator[CodeableConcept | None]:
+    def _codes_of(self, references: Iterable[datatypes.Reference]) -> Iterator[CodeableConcept | None]:
         """The codes of the problems that references point to."""
         for reference in references:
             problem = self._records.resolve(reference)
             if isinstance(problem, resources.Condition):
                 yield problem.code
 
-    def resolve(self, reference: resources.Reference | None) -> resources.Resource | None:
+    def resolve(self, reference: datatypes.Reference | None) -> resources.Resource | None:
         return self._records.resolve(reference)
 
     def note(self, note: str) -> None:

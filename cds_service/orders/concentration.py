@@ -10,8 +10,8 @@ from fractions import Fraction
 from typing import Literal
 
 from cds_service import units
+from cds_service.fhir.datatypes import Quantity, Ratio
 from cds_service.fhir.medication import Description
-from cds_service.fhir.resources import Quantity, Ratio
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets

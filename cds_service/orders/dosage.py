@@ -12,15 +12,7 @@ from importlib import resources
 from typing import Literal, NoReturn
 
 from cds_service import units
-from cds_service.fhir.resources import (
-    CodeableConcept,
-    Dosage,
-    DoseAndRate,
-    Quantity,
-    Range,
-    Ratio,
-    Timing,
-)
+from cds_service.fhir.datatypes import CodeableConcept, Dosage, DoseAndRate, Quantity, Range, Ratio, Timing
 from cds_service.orders import measure, often, text, timing
 from cds_service.orders import route as routes
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS

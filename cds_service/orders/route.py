@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from importlib import resources
 
-from cds_service.fhir.resources import CodeableConcept
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.terminology.drugs import plain
 from cds_service.terminology.valuesets import ValueSets
 
