@@ -14,8 +14,8 @@ import msgspec
 from cds_service import units
 from cds_service.chart import observations
 from cds_service.chart.account import in_words
-from cds_service.chart.chart import written
 from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
+from cds_service.chart.weights import written
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
