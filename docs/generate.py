@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cds_service import bounds, settings
 from cds_service.advise import advise
@@ -18,6 +19,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
+from cds_service.scenarios.schema import of_scenarios
 from docs import conformance, coverage_page, protocol_page, sandbox_page, valuesets_page
 from supply import licences
 from tests import sandbox
@@ -143,12 +145,18 @@ def value_sets() -> str:
 
 def rule_schema() -> str:
     """cards/rule.schema.json, for editors."""
-    return json.dumps(schema.of_rule(), indent=1, ensure_ascii=False) + "\n"
+    return _as_json(schema.of_rule())
+
+
+def _as_json(made: dict[str, Any]) -> str:
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
 SECOND = "examples/protocols/lidocaine"
 PAGES = {
     "cards/rule.schema.json": rule_schema,
+    "cards/overlay.schema.json": lambda: _as_json(schema.of_overlay()),
+    "cards/scenarios.schema.json": lambda: _as_json(of_scenarios()),
     "docs/conformance.md": conformance.page,
     "docs/examples.md": examples,
     "docs/settings.md": settings_page,

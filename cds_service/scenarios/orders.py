@@ -21,11 +21,11 @@ from cds_service.scenarios.coded import (
     refuse_rest,
 )
 
-_STEP_KEYS = {
+STEP_KEYS = {
     "dose", "rate", "over", "over at most", "for", "from", "until", "every", "times", "timing", "on days", "push",
     "as needed", "as needed for", "at most", "text", "also", "sequence", "route", "entries", "raw", "starts", "count",
 }  # fmt: skip
-_ORDER_KEYS = _STEP_KEYS | {
+ORDER_KEYS = STEP_KEYS | {
     "steps", "drug", "id", "status", "intent", "subject", "indication", "strength", "diluent", "supply", "group",
     "replaces",
 }  # fmt: skip
@@ -77,7 +77,7 @@ def _repeat(step: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 def dosage(step: Mapping[str, Any], now: datetime = NOW) -> dict[str, Any]:
     """One dosageInstruction."""
-    refuse_rest(step.keys() - _STEP_KEYS, "a step", _STEP_KEYS)
+    refuse_rest(step.keys() - STEP_KEYS, "a step", STEP_KEYS)
     made: dict[str, Any] = {}
     entry: dict[str, Any] = {}
     for kind in ("dose", "rate"):
@@ -124,7 +124,7 @@ def dosage(step: Mapping[str, Any], now: datetime = NOW) -> dict[str, Any]:
 def medication_request(order: Mapping[str, Any], number: int, now: datetime = NOW) -> dict[str, Any]:
     """One draft. `steps` are dosage instructions; an order with one step may name its parts directly."""
     order = dict(order)
-    step_keys = {key for key in order if key in _STEP_KEYS and key != "raw"}
+    step_keys = {key for key in order if key in STEP_KEYS and key != "raw"}
     steps = order.pop("steps", None)
     if steps is None:
         steps = [{key: order.pop(key) for key in step_keys}] if step_keys else []
@@ -157,7 +157,7 @@ def medication_request(order: Mapping[str, Any], number: int, now: datetime = NO
     if "replaces" in order:
         made["priorPrescription"] = {"reference": f"MedicationRequest/{order.pop('replaces')}"}
     made |= order.pop("raw", {})
-    refuse_rest(order, "an order", _ORDER_KEYS)
+    refuse_rest(order, "an order", ORDER_KEYS)
     return made
 
 

@@ -28,7 +28,7 @@ from cds_service.scenarios.coded import (
 from cds_service.scenarios.orders import medication_request
 
 _ADJUNCT = {"drug": CODES.adjunct, "supply": "none", "id": "paracetamol"}
-_KEYS = (
+KEYS = (
     "age", "sex", "born", "setting", "place", "weight", "height", "blood pressure", "vitals", "results",
     "liver tests", "acute tests", "symptoms", "problems", "allergies", "medicines", "adjunct", "given", "running",
     "procedures", "monitoring", "missing", "raw",
@@ -124,7 +124,7 @@ class Chart:
             ),
         }
         made |= take("raw", {})
-        refuse_rest(self.given, "a patient", _KEYS)
+        refuse_rest(self.given, "a patient", KEYS)
         return {key: value for key, value in made.items() if key not in missing}
 
     def _patient(self, age: Any, sex: str, born: str | None) -> dict[str, Any]:
