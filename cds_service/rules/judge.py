@@ -27,13 +27,13 @@ from cds_service.protocol.model import (
 )
 from cds_service.protocol.references import each_clause
 from cds_service.rules import (
+    adjunct_dose,
     adverse_rules,
     data_rules,
     dose_outcomes,
     duplicate,
     family,
     given_so_far,
-    midazolam,
     order_rules,
     patient_rules,
     reads,
@@ -71,7 +71,7 @@ JUDGEMENTS: dict[str, Judgement] = {
     "doubted-weight": weight_rules.implausible,
     "unreadable-dose": data_rules.unreadable_dose,
     "allergy-list": data_rules.allergy_list,
-    "midazolam": midazolam.judge,
+    "adjunct-dose": adjunct_dose.judge,
     "restart": adverse_rules.restart,
     "abrupt-stop": adverse_rules.abrupt_stop,
 }

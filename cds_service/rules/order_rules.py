@@ -22,7 +22,7 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, un
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, with_edits
 
-NASAL = "labelled nasal esketamine is not judged by it"
+NASAL = "the labelled nasal product has rules of its own"
 
 
 def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Outcome:

@@ -271,7 +271,7 @@ class Chart:
             "id": f"g{self.next()}",
             "status": given.get("status", "completed"),
             "subject": {"reference": f"Patient/{PATIENT}"},
-            "medicationCodeableConcept": coded(given.get("drug", "ketamine"), DRUGS, RXNORM),
+            "medicationCodeableConcept": coded(given.get("drug", CODES.usual_drug), DRUGS, RXNORM),
             "effectiveDateTime": moment(given.get("when", "1 hours ago"), self.now),
         }
         dosage_given: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A dose of midazolam beside ketamine, drafted in this session or ordered before."""
+"""A single dose of another medicine beside the drug, drafted in this session or ordered before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENDED = frozenset({"cancelled", "stopped", "completed", "entered-in-error"})
 
 @dataclass(frozen=True, slots=True)
 class _Dose:
-    """A single dose by vein of one midazolam order."""
+    """A single dose by vein of one order of the other medicine."""
 
     medicine: Medicine
     step: Step
@@ -86,7 +86,7 @@ def _doses(case: Case, medicine_set: str) -> Iterator[_Dose]:
 
 
 def _steps(written: Sequence[Written], case: Case) -> list[Step]:
-    """The single doses by vein. A strength of midazolam is not read: mL stay unknown."""
+    """The single doses by vein. A strength of the medicine is not read: mL stay unknown."""
     steps = regimen(written, Reading(dosing_weight(case).bodies[0], None, case.conventions))
     return [step for step in steps if step.kind in ("bolus", "short") and step.route.kind in _BY_VEIN]
 
@@ -103,7 +103,7 @@ def _exceeded(step: Step, tier: Tier, case: Case) -> Limit | None:
 
 def _unknown(dose: _Dose) -> Reason | None:
     if dose.step.mg is None:
-        return Reason("midazolam", f"{_said(dose)}: its dose in mg is not known")
+        return Reason("adjunct", f"{_said(dose)}: its dose in mg is not known")
     return Reason("weight", f"{_said(dose)}: its dose per kg is not known") if dose.step.mg_per_kg is None else None
 
 
