@@ -103,7 +103,7 @@ def _exceeded(step: Step, tier: Tier, case: Case) -> Limit | None:
 
 def _unknown(dose: _Dose) -> Reason | None:
     if dose.step.mg is None:
-        return Reason("adjunct", f"{_said(dose)}: its dose in mg is not known")
+        return Reason("midazolam", f"{_said(dose)}: its dose in mg is not known")
     return Reason("weight", f"{_said(dose)}: its dose per kg is not known") if dose.step.mg_per_kg is None else None
 
 
