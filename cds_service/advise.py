@@ -80,7 +80,7 @@ def advice(
     sends: frozenset[str] | None = None,
     languages: Sequence[str] = (),
 ) -> Advice:
-    """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet (4b, item 4).
+    """As `advise`, with what stands behind the cards. What `acknowledged` remembers is quiet.
 
     `sends` are the queries that the client is known to send, if its entry names them. `languages` are those of the
     user, the preferred one first; what the texts do not say in it is said in English.

@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
     show = actions.add_parser("show", help="print rules and limits, with an overlay's changes where one is named")
     show.add_argument("id", nargs="?", help="a rule or limit; all of them without it")
     show.add_argument("--overlay", help="a site overlay file")
+    says = "judge a site's own scenarios"
+    test = actions.add_parser("test", help=says, description=f"{says}; exit 0: all as expected, 1: not, 3: bad input")
+    test.add_argument("folder", metavar="DIR", help="the folder of a site, of a protocol, or of one rule")
+    test.add_argument("--overlay", help="a site overlay file, instead of DIR/overlay.yaml")
+    test.add_argument(
+        "--now", metavar="DATETIME", help="when they take place (ISO 8601); by default today at 10:00 UTC"
+    )
     diff = actions.add_parser("diff", help="print what an overlay changes")
     diff.add_argument("overlay", help="a site overlay file")
     evidence = actions.add_parser("evidence", help="print each citation, what was read of it, and what rests on it")
@@ -168,6 +175,10 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands.serve import serve
 
         return serve(given.example)
+    if given.command == "protocol" and given.action == "test":
+        from cds_service.commands import scenarios
+
+        return scenarios.run(Path(given.folder), given.overlay, given.now)
     if given.command == "protocol":
         from cds_service.commands import protocol
 

@@ -6,6 +6,7 @@
     │   ├── ClientsError        hooks.clients: the file of clients
     │   ├── ProfileError        hooks.profiles: a client's profile
     │   ├── DrugError           terminology.drugs: the drugs of a protocol
+    │   ├── RoleError           terminology.roles: the value sets by which charts are read
     │   ├── LogicError          protocol.logic: one line of it
     │   ├── ProtocolError       protocol.errors: the protocol, or a site's overlay
     │   ├── TextError           cards.texts: the words of a card
@@ -22,6 +23,7 @@
     ├── TxError, TxRefusal      terminology.tx: the terminology server
     ├── Failed, UnreadableKey   sandbox.caller: acting as an EHR; UnreadableOrder of sandbox.orders likewise
     ├── NotServed, Full         sandbox.server, sandbox.written: an answer of its FHIR server that is not 200
+    ├── ScenarioError           scenarios.coded: a scenario that cannot be read
     └── Refused                 commands.refused: a command was called with something it cannot work with
 
 The commands print the sentence and end with exit code 3; a worker that cannot start logs it; over HTTP only a

@@ -17,9 +17,9 @@ from cds_service.orders.indication import Kinds, Use
 from cds_service.orders.terms import Nasal, Terms
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.limits import Limits
-from cds_service.protocol.loader import measured_in
 from cds_service.protocol.model import Evidence, Protocol
 from cds_service.protocol.overlay import load_protocols, texts_beside
+from cds_service.protocol.references import measured_in
 from cds_service.rules import judge
 from cds_service.terminology import valuesets as terminology
 from cds_service.terminology.valuesets import ValueSet, ValueSets
@@ -121,13 +121,14 @@ def load(
     for protocol in loaded:
         judge.check(protocol)
     parts = tuple(_part(protocol) for protocol in loaded)
+    reasons = valuesets[valuesets.roles.override_reasons]
     return Knowledge(
         parts=parts,
         valuesets=valuesets,
         texts=loading.load_all(loaded, texts_beside(overlay)),
         queries=query_list.load(valuesets, measured_in(*loaded)),
-        override_reasons=_override_reasons(valuesets["override_reasons"]),
-        reasons_taken=frozenset((system, m.code) for system, m in valuesets["override_reasons"].members),
+        override_reasons=_override_reasons(reasons),
+        reasons_taken=frozenset((system, m.code) for system, m in reasons.members),
         public_url=public_url.rstrip("/"),
     )
 

@@ -9,6 +9,7 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cds_service import bounds, settings
 from cds_service.advise import advise
@@ -20,7 +21,8 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
-from docs import conformance, coverage_page, protocol_page, reference_page, sandbox_page
+from cds_service.scenarios.schema import of_scenarios
+from docs import conformance, coverage_page, protocol_page, reference_page, sandbox_page, valuesets_page
 from supply import licences
 from tests import sandbox_charts
 from tests.scenarios.coverage import Covered
@@ -144,9 +146,18 @@ def coverage() -> str:
     return coverage_page.coverage(Covered(load()))
 
 
+def value_sets() -> str:
+    """docs/valuesets.md."""
+    return valuesets_page.valuesets(load())
+
+
 def rule_schema() -> str:
     """cards/rule.schema.json, for editors."""
-    return json.dumps(schema.of_rule(), indent=1, ensure_ascii=False) + "\n"
+    return _as_json(schema.of_rule())
+
+
+def _as_json(made: dict[str, Any]) -> str:
+    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 
 def prefetch() -> str:
@@ -177,6 +188,8 @@ SIGNED = (
 )
 PAGES = {
     "cards/rule.schema.json": rule_schema,
+    "cards/overlay.schema.json": lambda: _as_json(schema.of_overlay()),
+    "cards/scenarios.schema.json": lambda: _as_json(of_scenarios()),
     "docs/conformance.md": conformance.page,
     "docs/examples.md": examples,
     "docs/settings.md": settings_page,
@@ -185,6 +198,7 @@ PAGES = {
     "docs/signing.md": signing,
     f"{SECOND}/README.md": second_protocol,
     coverage_page.PAGE: coverage,
+    valuesets_page.PAGE: value_sets,
     "docs/licences.md": licences.page,
     "docs/connect/prefetch.md": prefetch,
     "docs/commands.md": reference_page.commands,

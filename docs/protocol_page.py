@@ -8,8 +8,8 @@ from datetime import date
 from cds_service.cards.wording import wording
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import evidence
-from cds_service.protocol.loader import not_judged
 from cds_service.protocol.model import Limit, Protocol, Rule
+from cds_service.protocol.references import not_judged
 from cds_service.protocol.words import Words
 from cds_service.rules import judge
 

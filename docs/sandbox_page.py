@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cds_service.knowledge import Knowledge
-from cds_service.protocol.loader import parse_yaml
+from cds_service.protocol.parsing import parse_yaml
 from cds_service.rules.outcome import Outcome
 from tests import sandbox_charts
 from tests.sandbox_charts import SandboxPatient

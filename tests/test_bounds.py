@@ -17,7 +17,7 @@ from cds_service.advise import advise
 from cds_service.cards import fitting
 from cds_service.cards.model import Response
 from cds_service.cards.texts import plain
-from cds_service.fhir import bundles, lenient, resources
+from cds_service.fhir import bundles, datatypes, lenient, resources
 from cds_service.fhir.client import Answer, NoSource
 from cds_service.hooks import response
 from cds_service.hooks.request import HookRequest, parse
@@ -96,7 +96,7 @@ def test_every_string_list_and_whole_number_that_is_read_has_its_bound() -> None
 def _number_places() -> list[tuple[str, ...]]:
     """The names of every number of a dosage that is read, integers and decimals."""
     found: list[tuple[str, ...]] = [("sequence",)]
-    for field in inspect.type_info(resources.TimingRepeat).fields:  # type: ignore[attr-defined]
+    for field in inspect.type_info(datatypes.TimingRepeat).fields:  # type: ignore[attr-defined]
         kinds = field.type.types if isinstance(field.type, inspect.UnionType) else (field.type,)
         if any(isinstance(kind, (inspect.IntType, inspect.DecimalType)) for kind in kinds):
             found.append(("timing", "repeat", field.encode_name))

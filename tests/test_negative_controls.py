@@ -13,7 +13,7 @@ from fhir.resources.R4B import get_fhir_model_class
 from flask.testing import FlaskClient
 
 from cds_service.knowledge import Knowledge
-from cds_service.protocol.loader import parse_yaml
+from cds_service.protocol.parsing import parse_yaml
 from cds_service.settings import Settings
 from tests.hooks.client import client, encoded
 from tests.scenarios.build import RXNORM, concept, hook_request

@@ -1,4 +1,4 @@
-"""Quiet for a while: what a clinician overrode with a reason and what has not got worse since (4b, item 4).
+"""Quiet for a while: what a clinician overrode with a reason and what has not got worse since.
 
 Nothing is quiet because it was merely shown. A critical finding comes back as information, never as nothing, and what
 could not be checked is always said.

@@ -24,10 +24,11 @@ from cds_service.cards.literals import Literals, Quote
 from cds_service.cards.shown import TextError, filters
 from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
 from cds_service.folders import COMMON
-from cds_service.protocol.errors import ProtocolError
+from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.limits import LimitBook
-from cds_service.protocol.loader import did_you_mean, limits_read, parse_yaml
 from cds_service.protocol.model import Protocol, Rule
+from cds_service.protocol.parsing import parse_yaml
+from cds_service.protocol.references import limits_read
 
 _WORDS = "words"
 _LONGEST_LANGUAGE = 3

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from cds_service.chart.facts import Allergy, name_of
 from cds_service.chart.reading import Reading
-from cds_service.fhir.resources import AllergyIntolerance, CodeableConcept
+from cds_service.fhir.datatypes import CodeableConcept
+from cds_service.fhir.resources import AllergyIntolerance
 from cds_service.terminology import drugs
 from cds_service.terminology.medicines import medicines
 from cds_service.terminology.valuesets import Member
 
-_NONE_KNOWN, _OF_OTHERS = "none_known", "other"
+_OF_OTHERS = "other"
 """Of food or of surroundings: that says nothing of drugs."""
 
 
@@ -42,7 +43,7 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
 def says_something(entry: AllergyIntolerance, chart: Reading) -> bool:
     """Whether an entry names a substance, or says that no allergy to drugs is known."""
     allergy = read(entry, chart)
-    none_known = allergy.members.get(_NONE_KNOWN)
+    none_known = allergy.members.get(chart.valuesets.roles.no_allergy)
     if none_known is not None and none_known.group == _OF_OTHERS:
         return False
     return allergy.may_mean is not None and not any(map(chart.says_unknown, _concepts(entry)))

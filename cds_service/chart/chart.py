@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from cds_service import units
 from cds_service.chart import allergies, genders, medicines, observations
-from cds_service.chart.account import Subject, Unplaced
+from cds_service.chart.account import Unplaced
+from cds_service.chart.entries import read_act, read_allergy, read_problem
 from cds_service.chart.facts import (
     Act,
     Allergy,
@@ -19,40 +19,23 @@ from cds_service.chart.facts import (
     Problem,
     Symptom,
     Weight,
-    name_of,
-    on,
-    value_of,
 )
-from cds_service.chart.reading import Reading, is_unknown
+from cds_service.chart.reading import Reading
+from cds_service.chart.weights import PRELIMINARY, by_date, read_weight
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import dates, resources, statuses
+from cds_service.fhir import datatypes, dates, resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Contained
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import Quantity
 from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.lazy import cached_property
-from cds_service.terminology.valuesets import Member, Placement, ValueSets
+from cds_service.terminology.valuesets import Member, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
 
-_PAST = frozenset({"remission", "resolved", "inactive"})
-_NOT_PERFORMED = frozenset({"entered-in-error", "preparation", "not-done", "on-hold", "stopped"})
 EXPOSED = "exposure"
 """Stands in `Chart.on_record` where a drug that is judged was given."""
-_PRELIMINARY = "it is preliminary"
-_SUBJECTS: Mapping[str, Subject] = {
-    "Condition": "problem",
-    "AllergyIntolerance": "allergy",
-    "Procedure": "procedure",
-}
-_TITLES: Mapping[Subject, str] = {"problem": "a problem", "allergy": "an allergy entry", "procedure": "a procedure"}
-_WEIGHT_SETS = {
-    "obs_weight_measured": "measured",
-    "obs_weight_stated": "stated",
-    "obs_weight_estimated": "estimated",
-}
 
 
 class Chart(Reading):
@@ -192,25 +175,35 @@ class Chart(Reading):
             if o.status != "final" and statuses.code_of("observation", o.status) in ("preliminary", "registered")
         }
         unconfirmed: list[Weight] = []
-        for name, basis in _WEIGHT_SETS.items():
-            found = [_weight(m, basis, m.reference in preliminary) for m in self.measurements(name)]
-            unconfirmed += [weight for weight in found if weight.problem == _PRELIMINARY]
-            if confirmed := [weight for weight in found if weight.problem != _PRELIMINARY]:
-                return _by_date([*confirmed, *unconfirmed])
-        return _by_date(unconfirmed)
+        for name, basis in self._weight_sets.items():
+            found = [read_weight(m, basis, m.reference in preliminary) for m in self.measurements(name)]
+            unconfirmed += [weight for weight in found if weight.problem == PRELIMINARY]
+            if confirmed := [weight for weight in found if weight.problem != PRELIMINARY]:
+                return by_date([*confirmed, *unconfirmed])
+        return by_date(unconfirmed)
+
+    @property
+    def _weight_sets(self) -> Mapping[str, str]:
+        """The value sets of weights -> how each came about, the best first."""
+        roles = self.valuesets.roles
+        return {
+            roles.weight_measured: "measured",
+            roles.weight_stated: "stated",
+            roles.weight_estimated: "estimated",
+        }
 
     @cached_property
     def unplaced_weights(self) -> tuple[Unplaced, ...]:
         """Readings that may be weights, and could not be placed."""
         self.on_record  # noqa: B018 - reads them
-        return self.account.open(_WEIGHT_SETS, "reading")
+        return self.account.open(self._weight_sets, "reading")
 
     # Problems, allergies, procedures ----------------------------------------------------------------------
 
     @cached_property
     def problems(self) -> list[Problem]:
         sent = self.deadline.each(self._records.of(resources.Condition), "chart")
-        return [problem for each in sent if (problem := self._problem(each)) is not None]
+        return [problem for each in sent if (problem := read_problem(each, self)) is not None]
 
     @cached_property
     def problems_by_set(self) -> BySet[Problem]:
@@ -226,64 +219,6 @@ class Chart(Reading):
         """As open_problems."""
         return _open(self.allergies)
 
-    def _problem(self, condition: resources.Condition) -> Problem | None:
-        status = self.status("condition", condition.verification_status, condition.clinical_status, condition.status)
-        placed = self.placement(condition.code)
-        if status in NEVER_COUNTS or is_unknown(placed):
-            self.account.irrelevant["Condition"] += 1
-            return None
-        ended = bool(
-            condition.abatement_date_time
-            or condition.abatement_period
-            or condition.abatement_string
-            or condition.abatement_boolean
-        )
-        onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
-        when = self.when(onset) or self.when(condition.recorded_date)
-        name = name_of(condition.code, placed.members, "problem without a name")
-        if self._is_open(condition, name, placed, when):
-            return None
-        self.account.placed["Condition"] += 1
-        return Problem(
-            name=name,
-            members=placed.members,
-            may_mean=placed.may_mean,
-            active=status not in _PAST if status else not ended,
-            assumed_active=status is None and not ended,
-            when=when,
-            reference=condition.reference,
-        )
-
-    def _is_open(
-        self,
-        resource: resources.Condition | resources.AllergyIntolerance | resources.Procedure,
-        name: str,
-        placed: Placement,
-        when: When | None,
-        why: str | None = None,
-    ) -> bool:
-        """Whether an entry cannot be placed; it then goes to the account. One that says nothing may be anything."""
-        kind = type(resource).__name__
-        subject = _SUBJECTS[kind]
-        says_nothing = not placed.members and placed.may_mean is None
-        why = resources.changed_meaning(resource) or why
-        if why is None and when is not None and self.is_future(when):
-            why = f"{_TITLES[subject]} dated in the future was left out"
-        if why is None and says_nothing:
-            why = "what it is, it says neither by a code that is known nor in words"
-        if why is None:
-            return False
-        sets = None if says_nothing else frozenset(placed.members) | (placed.may_mean or frozenset())
-        if sets is not None and not sets:
-            self.account.irrelevant[kind] += 1
-            return True
-        says = f"{name} ({_TITLES[subject]}, {on(when, self.now)}): {why}"
-        urgent = subject == "allergy" and says_nothing
-        self.account.leave_open(
-            Unplaced(kind, subject, resource.reference, _TITLES[subject], says, sets, when, urgent)
-        )
-        return True
-
     @cached_property
     def symptoms(self) -> list[Symptom]:
         """Complaints that somebody affirmed: observations, active problems, adverse events that happened."""
@@ -293,18 +228,7 @@ class Chart(Reading):
     def allergies(self) -> list[Allergy]:
         """The active ones, confirmed or not."""
         sent = self.deadline.each(self._counting_allergies, "chart")
-        return [allergy for each in sent if (allergy := self._allergy(each)) is not None]
-
-    def _allergy(self, entry: resources.AllergyIntolerance) -> Allergy | None:
-        status = self.status("allergy", entry.clinical_status, entry.status)
-        if status in _PAST or self.says_unknown(entry.code):
-            self.account.irrelevant["AllergyIntolerance"] += 1
-            return None
-        allergy = allergies.read(entry, self)
-        if self._is_open(entry, allergy.name, Placement(allergy.members, allergy.may_mean), None):
-            return None
-        self.account.placed["AllergyIntolerance"] += 1
-        return allergy
+        return [allergy for each in sent if (allergy := read_allergy(each, self)) is not None]
 
     @cached_property
     def allergies_by_set(self) -> BySet[Allergy]:
@@ -326,28 +250,9 @@ class Chart(Reading):
     @cached_property
     def acts(self) -> list[Act]:
         sent = self.deadline.each(self._records.of(resources.Procedure), "chart")
-        return [act for each in sent if (act := self._act(each)) is not None]
-
-    def _act(self, procedure: resources.Procedure) -> Act | None:
-        status = statuses.code_of("procedure", procedure.status)
-        if status in _NOT_PERFORMED:
-            self.account.irrelevant["Procedure"] += 1
-            return None
-        placed, when = self.placement(procedure.code), self._performed(procedure)
-        name = name_of(procedure.code, placed.members, "procedure")
-        why = "whether it was done is not clear from its status" if procedure.status and status is None else None
-        if self._is_open(procedure, name, placed, when, why):
-            return None
-        self.account.placed["Procedure"] += 1
-        return Act(
-            name=name,
-            members=placed.members,
-            in_progress=status == "in-progress",
-            when=when,
-            this_encounter=self._is_this_encounter(procedure.encounter),
-            reference=procedure.reference,
-            may_mean=placed.may_mean,
-        )
+        return [
+            act for each in sent if (act := read_act(each, self, self._is_this_encounter(each.encounter))) is not None
+        ]
 
     @cached_property
     def acts_by_set(self) -> BySet[Act]:
@@ -357,12 +262,6 @@ class Chart(Reading):
     def open_acts(self) -> list[Act]:
         """Procedures that stand in words without a known code, as open_problems."""
         return [act for act in self.acts if act.may_mean]
-
-    def _performed(self, procedure: resources.Procedure) -> When | None:
-        period = procedure.performed_period or procedure.occurrence_period
-        at = procedure.performed_date_time or procedure.occurrence_date_time
-        texts = (at, period.end if period else None, period.start if period else None)
-        return next((when for text in texts if (when := self.when(text))), None)
 
     # Encounter --------------------------------------------------------------------------------------------
 
@@ -399,7 +298,7 @@ class Chart(Reading):
             found.update(self.members([*types, place.physical_type]))
         return found
 
-    def _is_this_encounter(self, reference: resources.Reference | None) -> bool:
+    def _is_this_encounter(self, reference: datatypes.Reference | None) -> bool:
         if reference is None or not reference.reference or self.encounter is None or not self.encounter.id:
             return False
         return reference.reference.partition("/_history/")[0].rsplit("/", 1)[-1] == self.encounter.id
@@ -437,36 +336,3 @@ def _open(facts: Iterable[F]) -> list[F]:
 def _newest(medicine: Medicine) -> float:
     when = medicine.start or medicine.end
     return when.latest.timestamp() if when else 0.0
-
-
-def _by_date(weights: Iterable[Weight]) -> list[Weight]:
-    lightest_first = sorted(weights, key=lambda weight: weight.kg or 0)
-    return sorted(lightest_first, key=lambda weight: weight.when.placed, reverse=True)
-
-
-def written(quantity: Quantity | None) -> str:
-    """A quantity as it was written, for a card."""
-    if quantity is None or quantity.value is None:
-        return "no value"
-    unit = units.said(quantity.unit_text) if quantity.unit_text else "(no unit)"
-    return f"{quantity.comparator or ''}{quantity.value} {unit}".rstrip()
-
-
-def _weight(measurement: Measurement, basis: str, is_preliminary: bool) -> Weight:
-    quantity = measurement.quantity
-    kg = problem = None
-    if is_preliminary:
-        problem = _PRELIMINARY
-    elif quantity is None or quantity.value is None:
-        problem = "it has no value" if value_of(measurement.part) is None else "it is not a number with a unit"
-    elif quantity.comparator:
-        problem = "it is not an exact value"
-    else:
-        try:
-            kg = units.quantity(quantity.value, quantity.unit_text or "", "body_weight").value
-        except units.UnitError as error:
-            problem = str(error)
-        if kg is not None and kg <= 0:
-            kg, problem = None, "it is not above zero"
-    said = value_of(measurement.part) or "no value"
-    return Weight(kg, basis, measurement.when, measurement.reference, said, problem)  # type: ignore[arg-type]

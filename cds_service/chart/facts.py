@@ -10,17 +10,10 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 
 from cds_service import units
+from cds_service.fhir.datatypes import CodeableConcept, Dosage, Quantity, Range
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description
-from cds_service.fhir.resources import (
-    AdministrationDosage,
-    CodeableConcept,
-    Dosage,
-    Observation,
-    ObservationComponent,
-    Quantity,
-    Range,
-)
+from cds_service.fhir.resources import AdministrationDosage, Observation, ObservationComponent
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import Member, without_kind
 

@@ -10,7 +10,7 @@ import msgspec
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Medicine, Members, in_words_of, on
 from cds_service.chart.reading import Reading
-from cds_service.fhir import resources, statuses
+from cds_service.fhir import datatypes, resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
@@ -170,7 +170,7 @@ class _Reader:
             reference=resource.reference,
         )
 
-    def _routes(self, routes: Iterable[resources.CodeableConcept | None]) -> frozenset[str]:
+    def _routes(self, routes: Iterable[datatypes.CodeableConcept | None]) -> frozenset[str]:
         return frozenset(self._chart.members(routes))
 
 
@@ -185,7 +185,7 @@ def _grouped(members: Members, identity: Identity | None, judged: drugs.Drugs) -
     }
 
 
-def period_of(administration: resources.MedicationAdministration) -> resources.Period | None:
+def period_of(administration: resources.MedicationAdministration) -> datatypes.Period | None:
     """When it was given, in R4's element or R5's."""
     return administration.effective_period or administration.occurence_period
 

@@ -25,9 +25,9 @@ from cds_service.chart.facts import (
 )
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
-from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology import answers as answered
 from cds_service.terminology.drugs import plain, telling, whole_words, words_in
 from cds_service.terminology.systems import canonical_system, is_registered
@@ -362,9 +362,11 @@ def affirmed(part: resources.Observation, chart: Reading) -> bool | None:
     words, concept = words_of(part), part.value_codeable_concept
     if words or concept is not None:
         codings = concept.codes if concept else ()
-        if any(answered.holds(name, codings, words, chart.valuesets) for name in ("ans_positive", "ans_severity")):
+        roles = chart.valuesets.roles
+        affirming = (roles.answer_yes, roles.answer_how_bad)
+        if any(answered.holds(name, codings, words, chart.valuesets) for name in affirming):
             verdicts.add(True)
-        if answered.holds("ans_negative", codings, words, chart.valuesets):
+        if answered.holds(roles.answer_no, codings, words, chart.valuesets):
             verdicts.add(False)
         if not verdicts:
             return None

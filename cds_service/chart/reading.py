@@ -8,21 +8,14 @@ from datetime import UTC, datetime, timedelta
 from cds_service.chart.account import Account
 from cds_service.chart.facts import Members
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import dates, resources, statuses
+from cds_service.fhir import datatypes, dates, resources, statuses
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import CodeableConcept
 from cds_service.terminology.valuesets import Member, Placement, ValueSets
 
 _Said = str | CodeableConcept | None
 _NONE: Members = {}
-_UNKNOWN = "no_information"
-"""The value set of entries that say that nothing is known."""
-
-
-def is_unknown(placed: Placement) -> bool:
-    """Whether what was placed says that nothing is known."""
-    return _UNKNOWN in placed.members or (placed.may_mean is not None and _UNKNOWN in placed.may_mean)
 
 
 class Reading:
@@ -122,20 +115,25 @@ class Reading:
 
     def says_unknown(self, concept: CodeableConcept | None) -> bool:
         """Whether an entry of a list says that nothing is known: "not asked" is not "none"."""
-        return is_unknown(self.placement(concept))
+        return self.is_unknown(self.placement(concept))
+
+    def is_unknown(self, placed: Placement) -> bool:
+        """Whether what was placed says that nothing is known."""
+        unknown = self.valuesets.roles.nothing_known
+        return unknown in placed.members or (placed.may_mean is not None and unknown in placed.may_mean)
 
     def reasons(self, order: resources.MedicationRequest) -> Members:
         """Value sets of what an order is for."""
         return self.members([*order.reason_code, *self._codes_of(order.reason_reference)])
 
-    def _codes_of(self, references: Iterable[resources.Reference]) -> Iterator[CodeableConcept | None]:
+    def _codes_of(self, references: Iterable[datatypes.Reference]) -> Iterator[CodeableConcept | None]:
         """The codes of the problems that references point to."""
         for reference in references:
             problem = self._records.resolve(reference)
             if isinstance(problem, resources.Condition):
                 yield problem.code
 
-    def resolve(self, reference: resources.Reference | None) -> resources.Resource | None:
+    def resolve(self, reference: datatypes.Reference | None) -> resources.Resource | None:
         return self._records.resolve(reference)
 
     def note(self, note: str) -> None:

@@ -119,7 +119,7 @@ def _prepare(
     knowledge = load(settings.base_url, settings.overlay, settings.valuesets, settings.protocols)
     service = service_of(hook or parse(text, "").hook)
     request = parse(text, service.hook, told=hook is not None)
-    return settings, knowledge, request, service.signing, _moment(record.moment(text) if now is None else now)
+    return settings, knowledge, request, service.signing, moment_of(record.moment(text) if now is None else now)
 
 
 def service_of(hook: object) -> discovery.Service:
@@ -130,7 +130,7 @@ def service_of(hook: object) -> discovery.Service:
     return service
 
 
-def _moment(now: str | None) -> datetime:
+def moment_of(now: str | None) -> datetime:
     if now is None:
         return datetime.now().astimezone()
     try:

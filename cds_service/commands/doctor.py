@@ -22,7 +22,7 @@ from cds_service.hooks import clients
 from cds_service.hooks.clients import Client, ClientsError
 from cds_service.knowledge import Knowledge
 from cds_service.knowledge import load as load_knowledge
-from cds_service.protocol.loader import not_judged
+from cds_service.protocol.references import not_judged
 from cds_service.settings import PREFIX, SettingError, Settings
 from cds_service.settings import load as load_settings
 from cds_service.store import engines, keys

@@ -27,7 +27,8 @@ from cds_service import units
 from cds_service.cards.model import EXTENSION
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
-from cds_service.fhir.resources import TYPES, Element
+from cds_service.fhir.datatypes import Element
+from cds_service.fhir.resources import TYPES
 from cds_service.terminology import drugs, valuesets
 from cds_service.terminology.systems import canonical_system
 from cds_service.terminology.valuesets import ValueSets

@@ -15,15 +15,8 @@ import msgspec
 from msgspec import inspect
 
 from cds_service import bounds
-from cds_service.fhir.resources import (
-    OLDER_NAMES,
-    TYPES,
-    AnyResource,
-    CodeableConcept,
-    Quantity,
-    Reference,
-    Resource,
-)
+from cds_service.fhir.datatypes import CodeableConcept, Quantity, Reference
+from cds_service.fhir.resources import OLDER_NAMES, TYPES, AnyResource, Resource
 
 MAX_FAULTS = 8
 """Faults named per resource; one broken resource must not fill a card."""

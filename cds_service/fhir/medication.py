@@ -10,14 +10,12 @@ import msgspec
 
 from cds_service import bounds
 from cds_service.fhir import lenient
+from cds_service.fhir.datatypes import CodeableConcept, Ratio, Reference
 from cds_service.fhir.resources import (
-    CodeableConcept,
     Medication,
     MedicationAdministration,
     MedicationRequest,
     MedicationStatement,
-    Ratio,
-    Reference,
     Resource,
     Substance,
     changed_meaning,

@@ -14,15 +14,9 @@ from cds_service import bounds
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Item, Page
+from cds_service.fhir.datatypes import Reference
 from cds_service.fhir.queries import Query
-from cds_service.fhir.resources import (
-    MedicationRequest,
-    Observation,
-    Patient,
-    Reference,
-    Resource,
-    subject_of,
-)
+from cds_service.fhir.resources import MedicationRequest, Observation, Patient, Resource, subject_of
 
 R = TypeVar("R", bound=Resource)
 

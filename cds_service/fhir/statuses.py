@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Literal
 
-from cds_service.fhir.resources import CodeableConcept
+from cds_service.fhir.datatypes import CodeableConcept
 
 Kind = Literal[
     "condition",

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from cds_service.errors import UNREADABLE, ConfigurationError, read_text
 from cds_service.fhir import queries
 from cds_service.protocol.errors import ProtocolError
-from cds_service.protocol.loader import parse_yaml
+from cds_service.protocol.parsing import parse_yaml
 from cds_service.settings import is_origin, web_url
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]

@@ -10,8 +10,8 @@ from fractions import Fraction
 from typing import Literal
 
 from cds_service import units
+from cds_service.fhir.datatypes import Quantity, Ratio
 from cds_service.fhir.medication import Description
-from cds_service.fhir.resources import Quantity, Ratio
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
@@ -44,9 +44,8 @@ def read(
     Strengths are base; nothing is divided because a name says hydrochloride. A site's product entry
     ((system, code) -> mg base per mL) goes before the shipped codes.
     """
-    diluted = any(
-        valuesets.member("rx_diluents", ingredient.codings) is not None for ingredient in description.ingredients
-    )
+    diluent = valuesets.roles.diluent
+    diluted = any(valuesets.member(diluent, each.codings) is not None for each in description.ingredients)
     by_ingredient, problem, mixed = _from_ingredients(description, identity, valuesets)
     if by_ingredient is not None:
         return Concentration(by_ingredient, "ingredient", diluted=diluted, mixed=mixed)

@@ -12,15 +12,7 @@ from importlib import resources
 from typing import Literal, NoReturn
 
 from cds_service import units
-from cds_service.fhir.resources import (
-    CodeableConcept,
-    Dosage,
-    DoseAndRate,
-    Quantity,
-    Range,
-    Ratio,
-    Timing,
-)
+from cds_service.fhir.datatypes import CodeableConcept, Dosage, DoseAndRate, Quantity, Range, Ratio, Timing
 from cds_service.orders import measure, often, text, timing
 from cds_service.orders import route as routes
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
@@ -177,7 +169,7 @@ def read(
         or (dosage.as_needed_boolean is None and bool(dose) and not rate and _is_as_needed_in_words(dosage)),
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
-        push=route.push or valuesets.member("method_bolus", method) is not None,
+        push=route.push or valuesets.member(valuesets.roles.push_by_method, method) is not None,
         titrate=any(_TITRATION.search(each) for each in words),
         text=dosage.text,
         said=text.read("; ".join(words), alone=not (dose or rate), counted=counted),

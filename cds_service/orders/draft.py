@@ -11,16 +11,10 @@ from cds_service import units
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
 from cds_service.fhir.bundles import Item
+from cds_service.fhir.datatypes import Dosage, Reference
 from cds_service.fhir.medication import Description, described
 from cds_service.fhir.records import same_patient
-from cds_service.fhir.resources import (
-    Dosage,
-    MedicationRequest,
-    Reference,
-    RequestGroup,
-    RequestGroupAction,
-    Resource,
-)
+from cds_service.fhir.resources import MedicationRequest, RequestGroup, RequestGroupAction, Resource
 from cds_service.lazy import cached_property
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration

@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cds_service.fhir.resources import (
-    CodeableConcept,
-    Condition,
-    MedicationRequest,
-    Reference,
-    Resource,
-)
+from cds_service.fhir.datatypes import CodeableConcept, Reference
+from cds_service.fhir.resources import Condition, MedicationRequest, Resource
 from cds_service.lazy import cached_property
 from cds_service.terminology.valuesets import ValueSets
 from cds_service.terminology.vocabulary import Vocabulary

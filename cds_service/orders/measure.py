@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from cds_service import units
-from cds_service.fhir.resources import Quantity
+from cds_service.fhir.datatypes import Quantity
 from cds_service.units import Unit
 
 DOSE_DIMENSIONS = ("mass", "mass_per_bodymass", "volume")

@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from importlib import resources
 
-from cds_service.fhir.resources import CodeableConcept
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.terminology.drugs import plain
 from cds_service.terminology.valuesets import ValueSets
 
@@ -33,6 +33,8 @@ _ROUTES = {
     for name, entry in tomllib.loads(resources.files(__package__).joinpath("routes.toml").read_text("utf-8")).items()
 }
 
+SETS = {name: sets for name, (sets, _) in _ROUTES.items()}
+"""Route -> the value sets of its codes."""
 KINDS = (*_ROUTES, "other", UNSTATED)
 """What `Route.kind` can be."""
 
@@ -68,7 +70,7 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
         if against and kind not in against:
             says = f"its code says {kind}, its words say {', '.join(sorted(against))}"
             return Route(UNSTATED, says, given=given, named=spoken)
-    push = valuesets.member("route_iv/push", concept.codes) is not None
+    push = valuesets.member(valuesets.roles.push_by_route, concept.codes) is not None
     return Route(kind, push=push, given=given, named=spoken)
 
 

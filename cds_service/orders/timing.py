@@ -11,7 +11,7 @@ from typing import Literal
 
 from cds_service import units
 from cds_service.fhir import dates
-from cds_service.fhir.resources import Quantity, Timing, TimingRepeat
+from cds_service.fhir.datatypes import Quantity, Timing, TimingRepeat
 from cds_service.orders import often
 
 _DAY = Fraction(1440)

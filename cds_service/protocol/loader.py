@@ -1,89 +1,22 @@
-"""Loading a protocol from its YAML files, and checking that everything it names exists."""
+"""Loading a protocol from its YAML files."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-import yaml
 from msgspec.structs import replace
 
-from cds_service.errors import UNREADABLE
 from cds_service.folders import COMMON, KETAMINE
 from cds_service.protocol import model
-from cds_service.protocol.errors import ProtocolError
+from cds_service.protocol.checks import check
+from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.facts import Facts
-from cds_service.protocol.references import Named, named_in
+from cds_service.protocol.parsing import convert, parse_yaml
+from cds_service.protocol.references import named_in, sets_of
 from cds_service.terminology.valuesets import ValueSets
-
-T = TypeVar("T")
-
-
-class _Loader(yaml.CSafeLoader):
-    """YAML of plain scalars: exact decimals, whole numbers without octal or sixty-based ones, no key twice."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep=deep)
-        if len(mapping) != len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key stands twice", node.start_mark)
-        return mapping
-
-
-def _decimal(loader: yaml.CSafeLoader, node: yaml.ScalarNode) -> Decimal:
-    return Decimal(str(loader.construct_scalar(node)))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
-
-
-for _tag, _pattern, _first in (
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)$", "-+0123456789"),
-    ("float", r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+$", "-+0123456789"),
-    ("timestamp", r"[0-9]{4}-[0-9]{2}-[0-9]{2}$", "0123456789"),
-    ("bool", r"(?:true|false)$", "tf"),
-    ("null", r"(?:null|~|)$", "n~\0"),
-    ("merge", r"<<$", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """The YAML in `text`, numbers as exact decimals. Raises ProtocolError."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, *UNREADABLE) as error:
-        raise ProtocolError(f"{where}: not readable as YAML: {error}") from error
-
-
-_LOGIC = ("any", "all", "not", "unless")
-
-
-def _clauses(value: Any) -> Any:
-    """`{any: […]}` as it is written, in the tagged form that the model reads."""
-    if isinstance(value, list):
-        return [_clauses(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        (key, of) = next(iter(value.items()))
-        if key in _LOGIC:
-            return {"fact": key, "of": _clauses(of if isinstance(of, list) else [of])}
-    return {key: _clauses(item) for key, item in value.items()}
-
-
-def convert(value: Any, kind: type[T], where: str) -> T:
-    """`value` checked against the model. Raises ProtocolError with the place of the fault."""
-    try:
-        return msgspec.convert(_clauses(value), kind)
-    except (msgspec.ValidationError, RecursionError) as error:  # an alias can make a list hold itself
-        raise ProtocolError(f"{where}: {error}") from error
 
 
 def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
@@ -146,20 +79,10 @@ def _part(root: Path, part: str) -> dict[str, Any]:
 def _sets_read(protocol: model.Protocol) -> set[str]:
     """The value sets that a rule or an indication names."""
     rules = protocol.rules.values()
-    named = [name for rule in rules for name in (*_named_by(rule).valuesets, *rule.sets.values())]
+    named = [name for rule in rules for name in sets_of(rule)]
     named += [name for indication in protocol.indications.values() for name in indication.sets]
     named += [protocol.nasal.products, protocol.nasal.route] if protocol.nasal is not None else []
     return {name.partition("/")[0] for name in named}
-
-
-def limits_read(protocol: model.Protocol) -> set[str]:
-    """The limits that a rule, a use or the conventions name; the words of the cards may name more."""
-    named = {*_named(protocol.conventions), *(name for use in protocol.uses.values() for name in of_use(use))}
-    for rule in protocol.rules.values():
-        offers = [*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)]
-        named.update(name.removeprefix(kind) for name in offers for kind in model.TO_A_LIMIT if name.startswith(kind))
-        named.update(_named_by(rule).limits, rule.limits.values(), *(tier.limits for tier in rule.tiers))
-    return named
 
 
 def _refuse_strays(root: Path) -> None:
@@ -301,235 +224,3 @@ def _disjoint(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         if key in first:
             raise ProtocolError(f"{key} stands in two files")
     return first | second
-
-
-def check(protocol: model.Protocol, valuesets: ValueSets) -> None:
-    """Everything that an entry names (limit, value set, rule, citation …) exists. Raises ProtocolError."""
-    faults = list(_faults(protocol, valuesets))
-    if faults:
-        raise ProtocolError(f"{protocol.id}: " + "; ".join(faults))
-
-
-def _faults(protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
-    for limit in protocol.limits.values():
-        yield from _limit_faults(limit)
-        yield from _unknown(limit.id, "use", limit.uses, protocol.uses)
-        yield from _unknown(
-            limit.id, "source", limit.sources, [*protocol.statements, *protocol.conflicts, *protocol.evidence]
-        )
-        if limit.stands_for is not None:
-            yield from _unknown(limit.id, "limit", [limit.stands_for], protocol.limits)
-    for rule in protocol.rules.values():
-        yield from _rule_faults(rule, protocol, valuesets)
-    for name, orderable in protocol.orderables.items():
-        yield from _unknown(name, "order", orderable.bundle, protocol.orderables)
-    yield from _unknown("conventions", "limit", list(_named(protocol.conventions)), protocol.limits)
-    yield from _unknown(protocol.id, "drug", [name for name in protocol.drugs if name not in valuesets.drugs], ())
-    if protocol.nasal is not None:
-        nasal = [name for name in (protocol.nasal.products, protocol.nasal.route) if name not in valuesets]
-        yield from _unknown("nasal", "value set", nasal, ())
-        yield from _unknown("nasal", "drug", [protocol.nasal.drug], protocol.drugs)
-        of_nasal = [protocol.nasal.strength, *protocol.nasal.counted.values()]
-        yield from _unknown("nasal", "limit", of_nasal, protocol.limits)
-    if not protocol.drugs or not protocol.uses:
-        yield "it needs a drug, and a use that an order is judged as"
-    categories = {rule.category for rule in protocol.rules.values()}
-    yield from _unknown("hazards", "rule or category", protocol.hazards, {*protocol.rules, *categories})
-    for name, use in protocol.uses.items():
-        named = of_use(use)
-        yield from _unknown(name, "limit", named, protocol.limits)
-    for name, indication in protocol.indications.items():
-        yield from _unknown(name, "use", [indication.use] if indication.use else [], protocol.uses)
-        yield from _unknown(name, "limit", [indication.usual_rate] if indication.usual_rate else [], protocol.limits)
-        yield from _set_faults(name, indication.sets, valuesets)
-    for key, statement in protocol.statements.items():
-        if not (statement.rules or statement.limits or statement.cards or statement.why_not):
-            yield f"{key} is carried by nothing, and no reason is given"
-
-
-_SIGNED_UNITS = frozenset({"{score}"})
-"""Units that go below zero: points of a scale such as that of Richmond (RASS)."""
-
-
-def _limit_faults(limit: model.Limit) -> Iterator[str]:
-    numbers = [n for value in limit.values.values() for n in (value if isinstance(value, list) else [value])]
-    if not numbers:
-        yield f"{limit.id} has no value"
-    for number in numbers:
-        if not number.is_finite() or (number < 0 and limit.unit not in _SIGNED_UNITS):
-            yield f"{limit.id}: {number} is not a number from 0 upwards"
-    if (limit.drug is None) != (limit.stands_for is None):
-        yield f"{limit.id}: drug and stands_for belong together"
-
-
-def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSets) -> Iterator[str]:
-    yield from _unknown(rule.id, "statement", rule.statements, protocol.statements)
-    yield from _unknown(rule.id, "conflict", rule.conflicts, protocol.conflicts)
-    yield from _unknown(rule.id, "evidence", rule.citations, protocol.evidence)
-    suggested = [*rule.suggests, *(name for tier in rule.tiers for name in tier.suggests)]
-    named = protocol.conventions
-    if model.LOWER_RATE in suggested and None in (named.restart_fraction, named.restart_most):
-        yield f"{rule.id} offers {model.LOWER_RATE}, and the conventions name no restart_fraction and restart_most"
-    known = {*protocol.orderables, *model.OFFERS}
-    known.update(kind + name for kind in model.TO_A_LIMIT for name in protocol.limits)
-    yield from _unknown(rule.id, "suggestion", suggested, known)
-    yield from _unknown(rule.id, "limit", list(rule.limits.values()), protocol.limits)
-    yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
-    by_facts = _named_by(rule)
-    limits = [*by_facts.limits, *(name for tier in rule.tiers for name in tier.limits)]
-    yield from _unknown(rule.id, "limit", limits, protocol.limits)
-    yield from _set_faults(rule.id, [*by_facts.valuesets, *rule.sets.values()], valuesets)
-    clauses = [tier.when for tier in rule.tiers if tier.when is not None] + [change.when for change in rule.changes]
-    yield from _clause_faults(rule.id, clauses, protocol)
-    for change in rule.changes:
-        yield from _unknown(rule.id, "tier", change.tiers, [tier.name for tier in rule.tiers])
-    yield from _amount_faults(rule, protocol)
-    if rule.judge in ("clauses", "amounts") and any(tier.when is None for tier in rule.tiers):
-        yield f"{rule.id}: a tier judged by clauses has no `when`"
-    elif rule.judge == "amounts" and not all(_has_amount(tier.when) for tier in rule.tiers):
-        yield f"{rule.id}: a tier may hold without an amount, which is then not found"
-
-
-def _amount_faults(rule: model.Rule, protocol: model.Protocol) -> Iterator[str]:
-    """An amount is compared with limits in its own unit, for uses that there are."""
-    for amount in _amounts_in([tier.when for tier in rule.tiers] + [change.when for change in rule.changes]):
-        yield from _unknown(rule.id, "use", amount.use, protocol.uses)
-        compared = [
-            *amount.above, *amount.at_least, *amount.below, *amount.at_most, *amount.other_than, *amount.doubt_up_to
-        ]  # fmt: skip
-        for name in compared:
-            unit = protocol.limits[name].unit if name in protocol.limits else amount.figure
-            if unit != amount.figure:
-                yield f"{rule.id}: {name} is in {unit}, and the amount in {amount.figure}"
-        if not (amount.above or amount.at_least or amount.below or amount.other_than):
-            yield f"{rule.id}: an amount needs a limit that it is above, at least, below or other than"
-        starts_together = amount.together and not amount.figure.endswith("/h")
-        if (amount.repeats or starts_together) and amount.within is None:
-            yield f"{rule.id}: an amount of doses that are added up needs the time within which they start"
-
-
-def _amounts_in(clauses: Iterable[model.Clause | None]) -> Iterator[model.AmountIs]:
-    for clause in clauses:
-        if isinstance(clause, model.AmountIs):
-            yield clause
-        yield from _amounts_in(getattr(clause, "of", []) if isinstance(clause, _LOGICAL) else [])
-
-
-_LOGICAL = (model.Any, model.All, model.Not, model.Unless)
-
-
-def _has_amount(clause: model.Clause | None) -> bool:
-    """Whether it can only hold with an amount that is past its limit."""
-    match clause:
-        case model.All():
-            return any(map(_has_amount, clause.of))
-        case model.Any():
-            return all(map(_has_amount, clause.of))
-    return isinstance(clause, model.AmountIs)
-
-
-def not_judged(protocols: Iterable[model.Protocol], valuesets: ValueSets) -> dict[str, list[str]]:
-    """Value set without codes -> the rules that name it: what they ask of it is not judged by this software."""
-    found: dict[str, list[str]] = {}
-    for rule in (rule for protocol in protocols for rule in protocol.rules.values()):
-        for name in dict.fromkeys(_named_by(rule).valuesets):
-            if name in valuesets and valuesets[name].no_codes and not rule.off:
-                found.setdefault(name, []).append(rule.id)
-    return found
-
-
-def indications_read(protocol: model.Protocol) -> set[str]:
-    """The indications that a clause of a rule names, as the order's reason or as its order set."""
-    clauses = [
-        when
-        for rule in protocol.rules.values()
-        for when in (*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))
-        if when is not None
-    ]
-    return {
-        name
-        for clause in each_clause(clauses)
-        if isinstance(clause, model.OrderIs)
-        for name in (*clause.indication, *clause.only_indication, *clause.context)
-    }
-
-
-def measured_in(*protocols: model.Protocol) -> list[str]:
-    """The value sets of observations that a rule of these protocols reads."""
-    clauses = [
-        when
-        for protocol in protocols
-        for rule in protocol.rules.values()
-        for when in (*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))
-        if when is not None
-    ]
-    read = (each.sets for each in each_clause(clauses) if isinstance(each, model.ObservationIs))
-    return sorted({name.partition("/")[0] for sets in read for name in sets})
-
-
-def each_clause(clauses: Iterable[model.Clause]) -> Iterator[model.Clause]:
-    """The clauses and those within them, at any depth."""
-    for clause in clauses:
-        yield clause
-        if isinstance(clause, model.Any | model.All | model.Not | model.Unless):
-            yield from each_clause(clause.of)
-        yield from each_clause(each for each in getattr(clause, "unless_later", ()) if not isinstance(each, str))
-
-
-def _clause_faults(owner: str, clauses: Iterable[model.Clause], protocol: model.Protocol) -> Iterator[str]:
-    """Clauses that can never hold, or always do: an unknown indication, or nothing that is asked."""
-    for clause in each_clause(clauses):
-        if isinstance(clause, model.OrderIs):
-            indications = [*clause.indication, *clause.only_indication, *clause.context]
-            yield from _unknown(owner, "indication", indications, protocol.indications)
-            yield from _unknown(owner, "use", clause.judged_as, protocol.uses)
-        fact = clause.__struct_config__.tag
-        if isinstance(clause, model.OrderIs | model.PatientIs | model.ExposureIs) and clause == type(clause)():
-            yield f"{owner}: a clause {{fact: {fact}}} that asks nothing"
-        if isinstance(clause, model.Any | model.All | model.Not | model.Unless) and not clause.of:
-            yield f"{owner}: `{fact}` joins no clause"
-
-
-def _set_faults(owner: str, named: Iterable[str], valuesets: ValueSets) -> Iterator[str]:
-    """`set` or `set/group`: both must exist. A set without codes has no groups yet, and is said elsewhere."""
-    for name in named:
-        if name not in valuesets:
-            yield from _unknown(owner, "value set", [name], valuesets.names())
-        elif "/" in name and not valuesets[name].no_codes:
-            known = [f"{name.partition('/')[0]}/{group}" for group in valuesets[name].groups]
-            yield from _unknown(owner, "group of a value set", [name], known)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known name, as the end of a sentence; empty where nothing is known."""
-    near = difflib.get_close_matches(name, list(known), 1, 0)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def of_use(use: model.Use) -> list[str]:
-    """The limits that a use names."""
-    usual = msgspec.structs.astuple(use.usual) if use.usual else ()
-    return [*([use.session] if use.session else []), *usual]
-
-
-def _named(conventions: Any) -> Iterator[str]:
-    """The limits of the conventions, at any depth."""
-    if conventions is None:
-        return
-    if isinstance(conventions, str):
-        yield conventions
-    elif isinstance(conventions, model.Conventions):
-        yield from _named(list(msgspec.structs.asdict(conventions).values()))
-    else:
-        for each in conventions.values() if isinstance(conventions, dict) else conventions:
-            yield from _named(each)
-
-
-def _unknown(owner: str, kind: str, named: list[str], known: Any) -> Iterator[str]:
-    for name in named:
-        if name not in known:
-            yield f"{owner} names the {kind} {name}, which does not exist{did_you_mean(name, known)}"
-
-
-def _named_by(rule: model.Rule) -> Named:
-    return named_in(*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))

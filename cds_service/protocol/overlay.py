@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from msgspec.structs import replace
 
 from cds_service.protocol import loader
+from cds_service.protocol.checks import check
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.facts import Facts
 from cds_service.protocol.filters import Condition, Filter, narrowed, widened
@@ -24,6 +25,8 @@ from cds_service.protocol.model import (
     Severity,
 )
 from cds_service.protocol.owned import Owned, look_up
+from cds_service.protocol.parsing import convert, parse_yaml
+from cds_service.protocol.references import indications_read
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
@@ -88,7 +91,7 @@ def read(path: Path, shared: Mapping[str, Any]) -> Overlay:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: cannot be read: {error}") from error
-    overlay = loader.convert(_with_clauses(loader.parse_yaml(text, path.name), shared, path.name), Overlay, path.name)
+    overlay = convert(_with_clauses(parse_yaml(text, path.name), shared, path.name), Overlay, path.name)
     changes: list[Owned] = [
         *overlay.limits,
         *overlay.rules,
@@ -148,14 +151,14 @@ def applied(protocol: Protocol, overlay: Overlay, valuesets: ValueSets, file: Pa
     changed = replace(
         protocol, limits=limits, rules=rules, indications=indications, products=products, site=overlay.site
     )
-    loader.check(changed, valuesets)
+    check(changed, valuesets)
     _check_order_sets(changed, overlay.order_sets, where)
     return loader.with_carriers(changed)
 
 
 def _check_order_sets(protocol: Protocol, changes: Sequence[OrderSetChange], where: str) -> None:
     """An order set stands only for what a rule or a filter reads: any other mapping would change nothing."""
-    read = loader.indications_read(protocol)
+    read = indications_read(protocol)
     for change in changes:
         if change.indication not in read:
             raise ProtocolError(
@@ -169,8 +172,8 @@ def _added(protocol: Protocol, addition: Addition, folder: Path, where: str) -> 
     """The protocol with a site's own rules; nothing that is shipped is replaced."""
     site = addition.site
     written, limits = loader.read_rules(folder, protocol.facts, addition.rules)
-    rules = {name: loader.convert(rule, Rule, name) for name, rule in written.items()}
-    own = loader.convert(limits, dict[str, Limit], where)
+    rules = {name: convert(rule, Rule, name) for name, rule in written.items()}
+    own = convert(limits, dict[str, Limit], where)
     return replace(
         protocol,
         limits=_joined(protocol.limits, {key: replace(limit, site=site) for key, limit in own.items()}, where),
@@ -219,7 +222,8 @@ def load_protocols(path: str | None, valuesets: ValueSets, folders: Sequence[Pat
     An id stands in one of them alone, but for the limits that all share: what the overlay says of these holds for
     all. Raises ProtocolError.
     """
-    first, *others = load_with_overlay(path, valuesets), *(loader.load(valuesets, folder) for folder in folders)
+    others = [loader.load(valuesets, folder) for folder in folders]
+    first = load_with_overlay(path, valuesets, others)
     common = {"limits": loader.common_limits().keys(), "evidence": loader.common_evidence().keys()}
     shared = {name: first.limits[name] for name in common["limits"]}
     protocols = (first, *(replace(each, limits={**each.limits, **shared}) for each in others))
@@ -234,7 +238,36 @@ def load_protocols(path: str | None, valuesets: ValueSets, folders: Sequence[Pat
     return protocols
 
 
-def load_with_overlay(path: str | None, valuesets: ValueSets) -> Protocol:
-    """The shipped protocol, with the overlay file of the settings where there is one. Raises ProtocolError."""
+def load_with_overlay(path: str | None, valuesets: ValueSets, others: Sequence[Protocol] = ()) -> Protocol:
+    """The shipped protocol, with the overlay file of the settings where there is one.
+
+    The overlay cannot change the `others`, whose folders are the site's own. Raises ProtocolError.
+    """
     protocol = loader.load(valuesets)
-    return protocol if path is None else applied(protocol, read(Path(path), protocol.facts), valuesets, Path(path))
+    if path is None:
+        return protocol
+    overlay = read(Path(path), protocol.facts)
+    for other in others:
+        _refuse_change_of(other, protocol, overlay, valuesets, Path(path).name)
+    return applied(protocol, overlay, valuesets, Path(path))
+
+
+def _refuse_change_of(other: Protocol, shipped: Protocol, overlay: Overlay, valuesets: ValueSets, where: str) -> None:
+    """What names an entry of another protocol says so, and not that there is no such entry."""
+    rules = [change.rule for change in overlay.rules] + [condition.rule for condition in overlay.conditions]
+    rules += [name for each in overlay.filters for name in each.rules]
+    named = [("rule", name) for name in rules if name in other.rules]
+    named += [("limit", c.limit) for c in overlay.limits if c.limit in other.limits.keys() - shipped.limits.keys()]
+    indications = other.indications.keys() - shipped.indications.keys()
+    named += [("indication", change.indication) for change in overlay.order_sets if change.indication in indications]
+    sets = [name for drug in other.drugs for name in valuesets.drugs.family_sets(drug)]
+    named += [
+        ("product", change.product)
+        for change in overlay.products
+        if any(valuesets.member(name, [(change.system, change.product)]) for name in sets)
+    ]
+    for kind, name in named:
+        raise ProtocolError(
+            f"{where}: {name} is a {kind} of the protocol {other.id}, which this file cannot change; "
+            f"change it in the folder of {other.id}, which is the site's own"
+        )

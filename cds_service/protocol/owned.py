@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TypeVar
 
-from cds_service.protocol.errors import ProtocolError
-from cds_service.protocol.loader import did_you_mean
+from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.model import Entry, SiteChange
 
 T = TypeVar("T")

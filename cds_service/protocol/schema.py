@@ -1,4 +1,4 @@
-"""JSON Schema of a rule's file, made from the model's types: editors complete and check with it."""
+"""JSON Schema of a rule's file and of an overlay, made from the model's types: editors complete and check with it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from cds_service.protocol import facts, model
+from cds_service.protocol.overlay import Overlay
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _LOGIC = {
@@ -39,6 +40,22 @@ def of_rule() -> dict[str, Any]:
             "changes": {"type": "array", "items": _change()},
         },
     }
+
+
+def of_overlay() -> dict[str, Any]:
+    """The schema of a site's overlay file."""
+    _, shapes = msgspec.json.schema_components([Overlay], ref_template="#/$defs/{name}")
+    when = {"anyOf": [_LOGIC, *map(_fact, facts.KINDS)]}
+    for changed in ("Filter", "Condition"):
+        shapes[changed]["properties"]["when"] = when
+    shapes["LimitChange"]["properties"]["value"] = _one_or_more({"type": "number"})
+    shapes["ProductChange"]["properties"]["mg_per_ml"] = {"type": "number"}
+    shapes["Orderable"]["properties"]["strength_mg_per_ml"] = {"type": ["number", "null"]}
+    overlay = shapes.pop("Overlay")
+    overlay["properties"]["facts"] = {"type": "object", "additionalProperties": when}
+    parts = ("LimitChange", "RuleChange", "OrderSetChange", "ProductChange", "Addition", "Condition", "Filter")
+    kept = {name: shapes[name] for name in (*parts, "Orderable", "OrderableCoding", "Evidence")}
+    return {"$schema": DIALECT, **overlay, "title": "A site's changes to the protocol: overlay.yaml", "$defs": kept}
 
 
 def _tier() -> dict[str, Any]:

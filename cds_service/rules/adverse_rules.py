@@ -1,4 +1,4 @@
-"""Rows 56 and 64: how an infusion ends, and how it goes on after it did harm."""
+"""How an infusion ends, and how it goes on after it did harm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, i
 _PAUSED = frozenset({"stopped", "on-hold"})
 _ENDED = _PAUSED | {"completed"}
 
-# Row 64 ---------------------------------------------------------------------------------------------------------
+# After harm ------------------------------------------------------------------------------------------
 
 
 @asks(
@@ -43,6 +43,7 @@ _ENDED = _PAUSED | {"completed"}
     "bodySize",
     "patient",
     limits=("window", "charted late", "highest rate", "pause"),
+    tiers=("not lower", "above the highest rate", "too early"),
 )
 def restart(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """An infusion that is ordered within a day of a pause for harm: not lower, above the maximum, or too early."""
@@ -121,18 +122,18 @@ def _restarted(
     rates = [step.mg_per_kg_per_hour for step in infusions]
     known = [rate for rate in rates if rate is not None]
     values = {"figure": words.regimen(case.order.written)}
-    tier = None
+    found = None
     minutes = _minutes_of_pause(case, infusions, pause)
     if any(each is not None and each >= 1 for each in times):
-        tier = "not-lower"
+        found = "not lower"
     elif any(rate > limits.number("highest rate") for rate in known):
-        tier = "above-maximum"
+        found = "above the highest rate"
     elif minutes is not None and minutes < min(limits.numbers("pause")):
-        tier = "too-early"
+        found = "too early"
         values["minutes"] = show(minutes)
-    if tier is not None:
+    if found is not None:
         ceilings = lower_rate(case, _per_kg(before, infusions))
-        return replace(fired(case, rule, tier, *facts, **values), ceilings=ceilings), []
+        return replace(fired(case, rule, rule.tier_of[found], *facts, **values), ceilings=ceilings), []
     if None in times or None in rates:
         return could_not_tell(rule, case.order.reference, _not_compared(pause, before, case)), []
     return clear(rule, case.order.reference), []
@@ -164,10 +165,10 @@ def _minutes_of_pause(case: Case, infusions: Sequence[Step], pause: Medicine) ->
     return Fraction(int((start - pause.end.latest) / timedelta(minutes=1)))
 
 
-# Row 56 ---------------------------------------------------------------------------------------------------------
+# At once ------------------------------------------------------------------------------------------
 
 
-@asks("administrations", "bodySize", "patient", limits=("after", "rate", "fraction", "hours"))
+@asks("administrations", "bodySize", "patient", limits=("after", "rate", "fraction", "hours"), tiers=("at once",))
 def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """An infusion that ran for long, at more than a little, and is ended at once."""
     order = case.order.reference
@@ -203,7 +204,7 @@ def _ended(
     if any(rate is not None and per_kg <= rate * limits.number("fraction") for rate in earlier):
         return clear(rule, case.order.reference, "it was stepped down"), []
     says = f"{case.order.name} at {show(per_kg)} mg/kg/h (running since {since})"
-    outcome = fired(case, rule, rule.tiers[0].name, Fact(says, running.reference), figure=show(per_kg))
+    outcome = fired(case, rule, rule.tier_of["at once"], Fact(says, running.reference), figure=show(per_kg))
     return outcome, _step_down(limits, infusions, per_kg)
 
 

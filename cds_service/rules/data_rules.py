@@ -1,4 +1,4 @@
-"""Rows 70 and 71: a dose that could not be read, and an allergy list that is empty."""
+"""A dose that could not be read, and an allergy list that is empty."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 
+_SAID_TWICE, _NO_AMOUNT, _NO_TIMING, _IN_WORDS, _NOTHING = (
+    "two statements", "unreadable amount", "unreadable timing", "words alone", "nothing at signing"
+)  # fmt: skip
 
-@asks("bodySize", "patient")
+
+@asks("bodySize", "patient", tiers=(_SAID_TWICE, _NO_AMOUNT, _NO_TIMING, _IN_WORDS, _NOTHING))
 def unreadable_dose(case: Case, rule: Rule) -> Outcome:
     """Words alone, an unknown unit, a contradiction; at order-sign also no dose at all. Never a guess."""
     order = case.order
@@ -24,21 +28,21 @@ def unreadable_dose(case: Case, rule: Rule) -> Outcome:
     in_part = [f"{p.where}: {p.says}" for p in problems if p.of == "timing"]
     in_part += [each for step in steps for each in step.uncompared]
     in_words = [f"“{words}”" for w in order.written if not w.has_amount and w.words for words in w.words[:1]]
-    tiers = {"contradiction": said, "unreadable": unread, "in-part": in_part, "text-only": in_words}
-    facts = [Fact(each) for each in dict.fromkeys(each for found in tiers.values() for each in found)]
-    tier = next((name for name, found in tiers.items() if found), None)
-    if tier is not None:
-        return fired(case, rule, tier, *facts)
+    problems_of = {_SAID_TWICE: said, _NO_AMOUNT: unread, _NO_TIMING: in_part, _IN_WORDS: in_words}
+    facts = [Fact(each) for each in dict.fromkeys(each for found in problems_of.values() for each in found)]
+    worst = next((name for name, found in problems_of.items() if found), None)
+    if worst is not None:
+        return fired(case, rule, rule.tier_of[worst], *facts)
     if case.signing and not any(written.has_amount for written in order.written):
-        return fired(case, rule, "no-dose")
+        return fired(case, rule, rule.tier_of[_NOTHING])
     return clear(rule, order.reference)
 
 
-@asks("allergies")
+@asks("allergies", tiers=("nothing recorded",))
 def allergy_list(case: Case, rule: Rule) -> Outcome:
     """Not even "no known allergy" is recorded."""
     if case.chart.has_allergy_list:
         return clear(rule, case.order.reference)
     if unread := undelivered(case.chart, "allergies"):
         return could_not_tell(rule, case.order.reference, *unread)
-    return fired(case, rule, "empty")
+    return fired(case, rule, rule.tier_of["nothing recorded"])

@@ -12,8 +12,8 @@ from cds_service.orders.indication import Use
 from cds_service.orders.proposal import REMOVAL
 from cds_service.orders.regimen import Body
 from cds_service.protocol.limits import listed
-from cds_service.protocol.loader import each_clause
 from cds_service.protocol.model import AmountIs, Rule, Severity
+from cds_service.protocol.references import each_clause
 from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
 from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.changes import Changed, changed_severity

@@ -61,7 +61,7 @@ class DosingWeight:
 
 @once_of_patient
 def dosing_weight(case: Case) -> DosingWeight:
-    """Newest measured weight; stated or estimated only where there is no measured one (4a)."""
+    """Newest measured weight; stated or estimated only where there is no measured one."""
     weights = case.chart.weights
     usable = [w for w in weights if w.kg is not None]
     if not usable:
@@ -72,7 +72,7 @@ def dosing_weight(case: Case) -> DosingWeight:
     unplaced = tuple(
         entry.says
         for entry in case.chart.unplaced_weights
-        if entry.when is None or entry.when.latest >= newest.when.placed or _goes_before(entry, newest)
+        if entry.when is None or entry.when.latest >= newest.when.placed or _goes_before(entry, newest, case)
     )
     later = [w for w in usable[1:] if w.when.is_coarse and w.when.latest > newest.when.latest]
     unplaced += tuple(f"{w.written} of {on(w.when, case.now)}: its date says too little" for w in later)
@@ -107,13 +107,13 @@ def _unheld(case: Case, newest: Weight, earlier: Sequence[Weight], said: Sequenc
     )
 
 
-def _goes_before(entry: Unplaced, newest: Weight) -> bool:
+def _goes_before(entry: Unplaced, newest: Weight, case: Case) -> bool:
     """A measured weight goes before a newer one that was stated or estimated."""
-    return newest.basis != "measured" and entry.may_be_in(["obs_weight_measured"])
+    return newest.basis != "measured" and entry.may_be_in([case.valuesets.roles.weight_measured])
 
 
 def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
-    """Why a weight is not believed (row 67)."""
+    """Why a weight is not believed."""
     kg = weight.kg
     assert kg is not None
     named = case.protocol.conventions
@@ -178,7 +178,7 @@ def ideal_weight(case: Case, weight: Fraction) -> IdealWeight:
 
 
 def _height(case: Case) -> Fraction | None:
-    for measurement in case.chart.measurements("obs_height"):
+    for measurement in case.chart.measurements(case.valuesets.roles.height):
         quantity = measurement.quantity
         if quantity is None or quantity.value is None or quantity.comparator:
             continue
@@ -201,7 +201,7 @@ def steps_at_dosing_weight(case: Case) -> tuple[Step, ...]:
 
 
 def steps_at_every_weight(case: Case) -> list[Step]:
-    """The same at the weight before it too where that one is doubted: the worse verdict counts (4a)."""
+    """The same at the weight before it too where that one is doubted: the worse verdict counts."""
     return [step for body in dosing_weight(case).bodies for step in steps_at(case, body)]
 
 

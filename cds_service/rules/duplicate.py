@@ -1,4 +1,4 @@
-"""Row 46: another ketamine or esketamine order, a running infusion, or a dose of the last day."""
+"""Another ketamine or esketamine order, a running infusion, or a dose of the last day."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cds_service.orders.regimen import Kind, Step
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
+from cds_service.rules.clauses.verdict import in_sets
 from cds_service.rules.dosing_weight import steps_at_dosing_weight
 from cds_service.rules.given_so_far import is_within
 from cds_service.rules.order_rules import fired
@@ -25,6 +26,7 @@ from cds_service.rules.reads import asks
     "bodySize",
     "patient",
     limits=("window", "nasal window", "hour", "day", "warning", "critical"),
+    tiers=("another is active", "another was given", "a session was given", "one plan within the limits"),
 )
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
@@ -33,14 +35,15 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     apart = [other for other in others if not (other.in_group and _belongs(case, other))]
     active = [other.fact for other in apart if not (is_plan and other.drafted)]
     if active and not is_plan:
-        return fired(case, rule, "active", *active), []
+        return fired(case, rule, rule.tier_of["another is active"], *active), []
     doses = list(_given(case, limits))
     given = [Fact(f"{dose.name} (given, {on(dose.end, case.now)})", dose.reference) for dose in doses]
     if any(_was_session(case, dose) for dose in doses):
-        return fired(case, rule, "session", *given), []
+        return fired(case, rule, rule.tier_of["a session was given"], *given), []
     if active or given:
-        tier = "panel" if is_within(case, limits, given) else "given"
-        return fired(case, rule, tier if given else "panel", *active, *given), []
+        is_plan = not given or is_within(case, limits, given)
+        found = "one plan within the limits" if is_plan else "another was given"
+        return fired(case, rule, rule.tier_of[found], *active, *given), []
     reasons = (
         *undelivered(case.chart, "medications", "medicationStatements", "administrations"),
         *unplaced_doses(case),
@@ -128,5 +131,5 @@ def _is_labelled_nasal(case: Case, medicine: Medicine) -> bool:
     labelled, identity = case.protocol.nasal, medicine.identity
     if labelled is None or identity is None or identity.drug != labelled.drug:
         return False
-    by_product = case.valuesets.member(labelled.products, identity.codings) is not None
-    return by_product or labelled.route in medicine.routes
+    by_code = case.valuesets.member(labelled.products, identity.codings) is not None
+    return by_code or in_sets(medicine.members, [labelled.products]) or labelled.route in medicine.routes

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from cds_service import units
 from cds_service.protocol import model
-from cds_service.protocol.loader import each_clause, of_use
 from cds_service.protocol.model import Protocol, Rule
-from cds_service.protocol.references import named_in
+from cds_service.protocol.references import each_clause, named_in, of_use
 
 
 def lacking(protocol: Protocol) -> Iterator[str]:

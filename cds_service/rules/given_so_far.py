@@ -1,4 +1,4 @@
-"""Row 74: what was given of the drug in the last hour and day, with what the order adds at once."""
+"""What was given of the drug in the last hour and day, with what the order adds at once."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from cds_service.rules.running import given_of_drug
 from cds_service.rules.unit_slip import usual_rate
 
 GIVEN_SUM = "given-sum"
-_ORDERED = "ordered-"
+_ORDERED = "ordered "
 _SUMS = ("hour", "day", "warning", "critical")
+_FOUND = ("critical hour", "hour", "day", "sum", "ordered critical hour", "ordered hour", "ordered sum")
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -42,15 +43,15 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Sum(msgspec.Struct, frozen=True):
-    """What the sums come to: the tier, mg/kg, the limit, and what they leave of the order's own doses."""
+    """What the sums come to: what was found, mg/kg, the limit, and what they leave of the order's own doses."""
 
-    tier: str
+    found: str
     figure: Fraction
     most: Fraction
     ceilings: tuple[Ceiling, ...] = ()
 
 
-@asks("administrations", "medications", "medicationStatements", "bodySize", "patient", limits=_SUMS)
+@asks("administrations", "medications", "medicationStatements", "bodySize", "patient", limits=_SUMS, tiers=_FOUND)
 def judge(case: Case, rule: Rule) -> Outcome:
     """The last hour with this dose, and the worst hour of what is ordered, against the limits of a rate; the last day
     against a day at it. A day ahead needs no look: it is within its limit where every hour is.
@@ -84,9 +85,9 @@ def judge(case: Case, rule: Rule) -> Outcome:
     }
     if worst is not None and worst.mg is not None:
         values |= {"ahead": show(worst.mg / kg, sums.most), "ahead_mg": show(worst.mg)}
-    others = [other.fact for other in other_orders(case)] if sums.tier.startswith(_ORDERED) else ()
+    others = [other.fact for other in other_orders(case)] if sums.found.startswith(_ORDERED) else ()
     asking = tuple(ceiling for ceiling in sums.ceilings if ceiling.asks and ceiling.most)
-    return replace(fired(case, rule, sums.tier, *found.doses, *others, **values), ceilings=asking)
+    return replace(fired(case, rule, rule.tier_of[sums.found], *found.doses, *others, **values), ceilings=asking)
 
 
 def sums_of(case: Case, rule: Rule) -> Sum | None:
@@ -113,7 +114,7 @@ def sums_of(case: Case, rule: Rule) -> Sum | None:
         if _is_said_here(case) if tier == "sum" else not is_anothers:
             sums.append(Sum(_ORDERED + tier, figure, most, left))
     order = [tier.name for tier in rule.tiers]
-    first = min(sums, key=lambda each: order.index(each.tier), default=None)
+    first = min(sums, key=lambda each: order.index(rule.tier_of[each.found]), default=None)
     return first and replace(first, ceilings=tuple(ceiling for each in sums for ceiling in each.ceilings))
 
 
@@ -162,12 +163,12 @@ def is_within(case: Case, limits: RuleLimits, doses: Sequence[Fact]) -> bool:
 
 
 def passed(case: Case, limits: RuleLimits, hour: Fraction, day: Fraction) -> tuple[str, Fraction, Fraction]:
-    """(tier, mg/kg, limit) of sums in mg/kg. In sedation and the like the rate that occurs there is the limit."""
+    """(what is passed, mg/kg, limit) of sums in mg/kg. In sedation and the like the rate that occurs there is the limit."""
     warning, critical, whole_day = _most(case, limits)
     if case.order.indication.in_sessions:
         return "sum", hour, warning
     if hour > critical:
-        return "hour-critical", hour, critical
+        return "critical hour", hour, critical
     if hour > warning:
         return "hour", hour, warning
     return ("day", day, whole_day) if day > whole_day else ("sum", hour, warning)

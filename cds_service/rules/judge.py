@@ -11,9 +11,8 @@ from cds_service.deadline import Late
 from cds_service.fhir import outgoing
 from cds_service.orders.proposal import REMOVAL, Action, Edit, Proposal, SetRepeat
 from cds_service.orders.route import KINDS
-from cds_service.protocol.errors import ProtocolError
+from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.filters import parted
-from cds_service.protocol.loader import did_you_mean, each_clause
 from cds_service.protocol.model import (
     LOWER_RATE,
     LOWER_TO_LIMIT,
@@ -26,14 +25,15 @@ from cds_service.protocol.model import (
     SiteChange,
     Tier,
 )
+from cds_service.protocol.references import each_clause
 from cds_service.rules import (
+    adjunct_dose,
     adverse_rules,
     data_rules,
     dose_outcomes,
     duplicate,
     family,
     given_so_far,
-    midazolam,
     order_rules,
     patient_rules,
     reads,
@@ -71,7 +71,7 @@ JUDGEMENTS: dict[str, Judgement] = {
     "doubted-weight": weight_rules.implausible,
     "unreadable-dose": data_rules.unreadable_dose,
     "allergy-list": data_rules.allergy_list,
-    "midazolam": midazolam.judge,
+    "adjunct-dose": adjunct_dose.judge,
     "restart": adverse_rules.restart,
     "abrupt-stop": adverse_rules.abrupt_stop,
 }
@@ -88,18 +88,29 @@ def check(protocol: Protocol) -> None:
     for rule in protocol.rules.values():
         if rule.judge != "clauses" and rule.judge not in JUDGEMENTS and not dose_outcomes.is_of_dose(rule):
             raise ProtocolError(f"{rule.id}: nothing judges {rule.judge!r}")
-        judgement = _code_of(rule)
-        asked = reads.names_of(judgement) if judgement is not None else (frozenset(), frozenset())
-        for kind, names, given in zip(("limits", "sets"), asked, (rule.limits, rule.sets), strict=True):
-            if names != given.keys():
-                expected = ", ".join(sorted(names)) or "none"
-                raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
+        _check_names(rule)
         clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
         for clause in each_clause(clauses):
             for what, known in (("route", KINDS), ("route_other_than", KINDS), ("drug", protocol.drugs)):
                 for name in getattr(clause, what) if isinstance(clause, OrderIs) else ():
                     if name not in known:
                         raise ProtocolError(f"{rule.id}: there is no {what} {name}{did_you_mean(name, known)}")
+
+
+def _check_names(rule: Rule) -> None:
+    """A judgement in code gets all that it asks for and no more, and can say every tier. Raises ProtocolError."""
+    judgement = _code_of(rule)
+    asked = reads.names_of(judgement) if judgement is not None else reads.NO_NAMES
+    for kind, names, given in zip(asked._fields, asked, (rule.limits, rule.sets, rule.tier_of), strict=True):
+        if names != given.keys():
+            expected = ", ".join(sorted(names)) or "none"
+            raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} asks for these {kind}: {expected}")
+    tiers = {tier.name for tier in rule.tiers}
+    for name in rule.tier_of.values():
+        if name not in tiers:
+            raise ProtocolError(f"{rule.id}: there is no tier {name}{did_you_mean(name, tiers)}")
+    if rule.tier_of and (never := tiers.difference(rule.tier_of.values())):
+        raise ProtocolError(f"{rule.id}: its judgement {rule.judge!r} never finds the tier {min(never)}")
 
 
 def judge(case: Case) -> list[Outcome]:

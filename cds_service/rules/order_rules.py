@@ -1,4 +1,4 @@
-"""Rows 13 and 20-22: how often, in which strength and by which route."""
+"""How often, in which strength and by which route."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, un
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, with_edits
 
-NASAL = "labelled nasal esketamine is not judged by it"
+NASAL = "the labelled nasal product has rules of its own"
 
 
 def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Outcome:
@@ -55,10 +55,10 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> lis
     return [Proposal(kind, (Action("update", resource=valid),), values)]
 
 
-# Row 13 -------------------------------------------------------------------------------------------------------
+# How often ------------------------------------------------------------------------------------------
 
 
-@asks("administrations", limits=("most", "offered", "window"))
+@asks("administrations", limits=("most", "offered", "window"), tiers=("planned too often", "given too often"))
 def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference
@@ -73,12 +73,13 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if too_often:
         offered = int(limits.number("offered"))
         edits: list[Edit] = [SetRepeat(index, offered, 1, "wk") for index in too_often]
-        outcome = fired(case, rule, "planned", figure=show(max(too_often.values()), most), limit=show(most))
+        values = {"figure": show(max(too_often.values()), most), "limit": show(most)}
+        outcome = fired(case, rule, rule.tier_of["planned too often"], **values)
         return replace(outcome, edits=tuple(edits)), []
     days = _days_given(case, limits.window("window"))
     if len(days) > most:
         facts = [Fact(f"given on {', '.join(sorted(days))}")]
-        return fired(case, rule, "given", *facts, figure=str(len(days)), limit=show(most)), []
+        return fired(case, rule, rule.tier_of["given too often"], *facts, figure=str(len(days)), limit=show(most)), []
     reasons = [
         Reason("dose", "how often it is given cannot be read") for w in case.order.written if w.repeat.unreadable
     ]
@@ -99,10 +100,10 @@ def _days_given(case: Case, window: timedelta) -> set[str]:
     }
 
 
-# Rows 20 and 21 -------------------------------------------------------------------------------------------------
+# In which strength ------------------------------------------------------------------------------------------
 
 
-@asks("bodySize", "patient", limits=("strength",))
+@asks("bodySize", "patient", limits=("strength",), tiers=("pushed", "infused"))
 def undiluted(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A strength that must be diluted, ordered by vein without a diluent."""
     order, strength = case.order, case.order.concentration
@@ -120,7 +121,7 @@ def undiluted(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         return clear(rule, order.reference), []
     pushed = any(step.kind == "bolus" or step.is_push for step in steps_at_dosing_weight(case))
     figures = {"figure": show(strength.mg_per_ml), "limit": show(undiluted)}
-    outcome = fired(case, rule, "bolus" if pushed else "infusion", **figures)
+    outcome = fired(case, rule, rule.tier_of["pushed" if pushed else "infused"], **figures)
     return outcome, list(_other_products(case, rule))
 
 
@@ -135,7 +136,7 @@ def _other_products(case: Case, rule: Rule) -> Iterator[Proposal]:
             yield from edited_order(case, "product", [SetProduct(codings, product.title)], label=product.label)
 
 
-@asks(limits=("in use", "undiluted", "salt", "rounding"))
+@asks(limits=("in use", "undiluted", "salt", "rounding"), tiers=("no strength", "not in use"))
 def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A dose in mL whose strength is not known, or is none that is in use.
 
@@ -149,7 +150,7 @@ def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposa
     if not in_volume:
         return clear(rule, order.reference), []
     if strength.mg_per_ml is None or strength.by == "name":
-        return fired(case, rule, "missing", why=strength.problem or "no strength is given"), []
+        return fired(case, rule, rule.tier_of["no strength"], why=strength.problem or "no strength is given"), []
     limits = RuleLimits(case, rule)
     routes = limits.limit("in use").routes
     if routes and not any(written.route.kind in routes for written in in_volume):
@@ -163,7 +164,7 @@ def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposa
     is_salt = any(abs(strength.mg_per_ml - each) <= each * rounding for each in as_salt)
     if strength.mixed and strength.mg_per_ml <= strongest and not is_salt:
         return clear(rule, order.reference), []
-    return fired(case, rule, "unusual", figure=show(strength.mg_per_ml, *known)), []
+    return fired(case, rule, rule.tier_of["not in use"], figure=show(strength.mg_per_ml, *known)), []
 
 
 def _in_millilitres(written: Written) -> bool:
@@ -173,13 +174,19 @@ def _in_millilitres(written: Written) -> bool:
     return any(amount.dimension == "volume" for amount in written.dose)
 
 
-# Row 22 ---------------------------------------------------------------------------------------------------------
+# By which route ------------------------------------------------------------------------------------------
 
 _NEVER = ("intrathecal-epidural-perineural", "intra-arterial")
 _IN_PROTOCOL = ("intravenous", "intraosseous")
 
 
-@asks("bodySize", "patient", limits=("strength",))
+@asks(
+    "bodySize",
+    "patient",
+    limits=("strength",),
+    tiers=("cannot be read", "never by it", "injected under the skin", "infused under the skin", "strong on the skin",
+           "with limits of its own", "any other"),
+)  # fmt: skip
 def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A route that the protocol's limits do not cover, or one that cannot be read."""
     order = case.order
@@ -188,26 +195,27 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     strong = RuleLimits(case, rule)
     limited = {name for limit in case.protocol.limits.values() for name in limit.routes}
     mg_per_ml, most = order.concentration.mg_per_ml, strong.number("strength")
-    tiers: dict[str, tuple[str, str]] = {}
+    found: dict[str, tuple[str, str]] = {}
     figures: dict[str, str] = {}
     kinds = {step.written.index: step.kind for step in steps_at_dosing_weight(case)}
     for written in order.written:
         given = written.route
         if given.unclear is not None:
-            tiers.setdefault("unclear", (given.given or "route", given.unclear))
+            found.setdefault("cannot be read", (given.given or "route", given.unclear))
         elif given.kind in _NEVER:
-            tiers.setdefault("never", (given.given or given.kind, ""))
+            found.setdefault("never by it", (given.given or given.kind, ""))
         elif given.kind == "subcutaneous":
             injected = kinds.get(written.index) in ("bolus", "short")
-            tiers.setdefault("subcutaneous-injection" if injected else "subcutaneous-infusion", (given.kind, ""))
+            found.setdefault("injected under the skin" if injected else "infused under the skin", (given.kind, ""))
         elif given.kind in strong.limit("strength").routes and mg_per_ml is not None and mg_per_ml > most:
             figures = {"figure": show(mg_per_ml, most), "limit": show(most)}
-            tiers.setdefault("topical-strong", (given.kind, ""))
+            found.setdefault("strong on the skin", (given.kind, ""))
         elif given.kind not in (*_IN_PROTOCOL, "unstated"):
             is_judged = given.kind in limited and kinds.get(written.index) != "continuous"
-            tiers.setdefault("own-limits" if is_judged else "other", (given.given or given.kind, ""))
+            found.setdefault("with limits of its own" if is_judged else "any other", (given.given or given.kind, ""))
+    named = {rule.tier_of[name]: said for name, said in found.items()}
     for tier in rule.tiers:
-        if tier.name in tiers:
-            given_as, why = tiers[tier.name]
+        if tier.name in named:
+            given_as, why = named[tier.name]
             return fired(case, rule, tier.name, route=given_as, why=why, **figures), []
     return clear(rule, order.reference), []

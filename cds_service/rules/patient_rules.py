@@ -1,4 +1,4 @@
-"""Rows 24 and 25: the patient's age."""
+"""The patient's age."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def _no_age(case: Case, rule: Rule) -> Outcome:
     return could_not_tell(rule, case.order.reference, *(unread or (missing,)))
 
 
-@asks("patient", limits=("infant", "adult"))
+@asks("patient", limits=("infant", "adult"), tiers=("below infant", "below adult"))
 def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     months, years = case.chart.age_months, case.chart.age_years
     if months is None or years is None:
         return _no_age(case, rule), []
     limits = RuleLimits(case, rule)
     if months < limits.number("infant"):
-        return fired(case, rule, "infant", age=f"{months} months"), []
+        return fired(case, rule, rule.tier_of["below infant"], age=f"{months} months"), []
     if years < limits.number("adult"):
-        return fired(case, rule, "child", age=f"{years} years"), []
+        return fired(case, rule, rule.tier_of["below adult"], age=f"{years} years"), []
     return clear(rule, case.order.reference), []
 
 
-@asks("patient", "bodySize", limits=("age", "rate", "dose"))
+@asks("patient", "bodySize", limits=("age", "rate", "dose"), tiers=("high dose", "confused", "age alone"))
 def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     years = case.chart.age_years
     if years is None:
@@ -55,12 +55,14 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         _, name, figure = max(high, key=lambda found: found[2] - case.number(found[1]))
         limit, unit = case.number(name), case.limit(name).unit
         values = {"figure": f"{show(figure, limit)} {unit}", "limit": f"{show(limit)} {unit}"}
-        return replace(fired(case, rule, "high-dose", age=age, **values), ceilings=_ceilings(case, high)), []
-    delirium = rule.tier("delirium").when
-    verdict = evaluate(delirium, case) if delirium is not None else NO
+        outcome = fired(case, rule, rule.tier_of["high dose"], age=age, **values)
+        return replace(outcome, ceilings=_ceilings(case, high)), []
+    confused = rule.tier(rule.tier_of["confused"])
+    verdict = evaluate(confused.when, case) if confused.when is not None else NO
     if verdict.holds:
-        return fired(case, rule, "delirium", *verdict.facts, age=age), []
-    return replace(fired(case, rule, "older", Fact(f"age {age}"), age=age), reasons=verdict.reasons), []
+        return fired(case, rule, confused.name, *verdict.facts, age=age), []
+    outcome = fired(case, rule, rule.tier_of["age alone"], Fact(f"age {age}"), age=age)
+    return replace(outcome, reasons=verdict.reasons), []
 
 
 def _high(limits: RuleLimits, step: Step) -> tuple[Step, str, Fraction] | None:

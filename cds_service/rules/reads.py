@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from cds_service.lazy import kept
 from cds_service.protocol import model
@@ -18,22 +18,34 @@ QueryOf = Callable[[str], str]
 _ASKS, _NAMES = "asks_for", "names_asked_for"
 
 
-def asks(*keys: str, limits: Iterable[str] = (), sets: Iterable[str] = ()) -> Callable[[F], F]:
-    """Declare which query keys a judgement asks the chart for, beside what its rule's clauses read, and by which
-    names it asks its rule for limits and for value sets.
+class Names(NamedTuple):
+    """The names by which a judgement asks its rule for limits and value sets, and says which tier holds."""
+
+    limits: frozenset[str]
+    sets: frozenset[str]
+    tiers: frozenset[str]
+
+
+NO_NAMES = Names(frozenset(), frozenset(), frozenset())
+
+
+def asks(
+    *keys: str, limits: Iterable[str] = (), sets: Iterable[str] = (), tiers: Iterable[str] = ()
+) -> Callable[[F], F]:
+    """Declare which query keys a judgement asks the chart for, beside what its rule's clauses read, and the names
+    that its rule gives limits, value sets and tiers for.
     """
 
     def declared(judgement: F) -> F:
         setattr(judgement, _ASKS, frozenset(keys))
-        setattr(judgement, _NAMES, (frozenset(limits), frozenset(sets)))
+        setattr(judgement, _NAMES, Names(frozenset(limits), frozenset(sets), frozenset(tiers)))
         return judgement
 
     return declared
 
 
-def names_of(judgement: Callable[..., object]) -> tuple[frozenset[str], frozenset[str]]:
-    """The names by which a judgement asks its rule for (limits, value sets)."""
-    named: tuple[frozenset[str], frozenset[str]] = getattr(judgement, _NAMES)
+def names_of(judgement: Callable[..., object]) -> Names:
+    named: Names = getattr(judgement, _NAMES)
     return named
 
 

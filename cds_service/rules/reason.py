@@ -1,4 +1,4 @@
-"""Row 19: what an order is for, where nothing, words alone or an unknown code say it."""
+"""What an order is for, where nothing, words alone or an unknown code say it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ _Verdicts = dict[Use, Severity | None]
 """What the rules of the dose would say of the order if it were for this; None: it is within its limits."""
 
 
-@asks("bodySize", "patient", "encounter", limits=("above", "up to", "shortest", "longest"))
+_FOUND = (
+    "nothing said", "nothing said and it matters", "said in words", "said in words and it matters", "code not known",
+    "code not known and it matters",
+)  # fmt: skip
+
+
+@asks("bodySize", "patient", "encounter", limits=("above", "up to", "shortest", "longest"), tiers=_FOUND)
 def judge(case: Case, rule: Rule) -> Outcome:
     """Nothing that is coded says what the order is for; it matters most where the verdict would change."""
     indication = case.order.indication
@@ -33,7 +39,7 @@ def judge(case: Case, rule: Rule) -> Outcome:
     if indication.given:
         return _unknown(case, rule)
     depends = not case.order.labelled_nasal and _verdict_depends(case, RuleLimits(case, rule))
-    tier = "verdict-depends" if depends else "none"
+    tier = rule.tier_of["nothing said and it matters" if depends else "nothing said"]
     return _offering(case, fired(case, rule, tier))
 
 
@@ -45,7 +51,8 @@ def _in_words(case: Case, rule: Rule) -> Outcome:
     if list(uses) == [default]:
         return clear(rule, case.order.reference)
     verdicts = {use: severity_as(case, use) for use in uses}
-    tier = "words-depend" if len(set(verdicts.values())) > 1 else "words"
+    depends = len(set(verdicts.values())) > 1
+    tier = rule.tier_of["said in words and it matters" if depends else "said in words"]
     return _offering(case, fired(case, rule, tier, Fact(indication.said), **_named(case, verdicts)), uses)
 
 
@@ -56,7 +63,8 @@ def _unknown(case: Case, rule: Rule) -> Outcome:
     verdicts: _Verdicts = {default: as_default}
     if as_default is not None:
         verdicts = {use: severity_as(case, use) for use in uses}
-    tier = "unknown-depends" if len(set(verdicts.values())) > 1 else "unknown"
+    depends = len(set(verdicts.values())) > 1
+    tier = rule.tier_of["code not known and it matters" if depends else "code not known"]
     facts = [Fact(words) for words in case.order.indication.unmapped]
     return _offering(case, fired(case, rule, tier, *facts, **_named(case, verdicts)))
 

@@ -16,7 +16,12 @@ from cds_service.rules.outcome import Reason
 from cds_service.rules.reads import asks
 
 
-@asks("bodySize", "patient", limits=("hour", "span", "rate"))
+@asks(
+    "bodySize",
+    "patient",
+    limits=("hour", "span", "rate"),
+    tiers=("no maximum", "maximum too high", "maximum below the rate", "no end"),
+)
 def judge(case: Case, rule: Rule) -> Found:
     """As needed without a maximum or with one that is too high, a maximum against its rate, a range without end."""
     findings: list[Finding] = []
@@ -27,7 +32,7 @@ def judge(case: Case, rule: Rule) -> Found:
                 doubts.append(found)
             else:
                 tier, amount = found
-                findings.append(Finding(rule.id, tier, amount))
+                findings.append(Finding(rule.id, rule.tier_of[tier], amount))
     return findings, doubts
 
 
@@ -49,18 +54,18 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
         if worst is not None and step.finite and step.written.as_needed:
             worst += basal
         if step.written.as_needed and step.written.cap is None:
-            yield found("no-cap", worst, "mg/kg", hour, step)
+            yield found("no maximum", worst, "mg/kg", hour, step)
         elif step.written.as_needed and not case.order.indication.alone:
             if worst is None:
                 yield why_unknown(step, case)
             elif worst > limits.number("hour"):
-                yield found("worst-hour", worst, "mg/kg", hour, step)
+                yield found("maximum too high", worst, "mg/kg", hour, step)
         if cap is not None and _cap_contradicts(step, cap):
-            yield found("cap-contradicts-rate", None, "", None, step)
+            yield found("maximum below the rate", None, "", None, step)
         open_ended = any(amount is not None and amount.open_ended for amount in (step.dose, step.rate))
         ranged = step.rate is not None and step.rate.shape == "range" and not step.rate.open_ended
         if open_ended or (step.written.titrate and not ranged and step.written.cap is None):
-            yield found("open-range", None, "mg/kg/h", limits.id("rate"), step)
+            yield found("no end", None, "mg/kg/h", limits.id("rate"), step)
 
 
 def _basal(here: View, routes: Sequence[str]) -> Fraction:

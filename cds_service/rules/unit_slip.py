@@ -49,6 +49,7 @@ class Slip:
     "patient",
     "administrations",
     limits=("rate above", "number high", "rate below", "number low", "ratio of minutes", "ratio of hours"),
+    tiers=("fits micrograms", "fits milligrams", "odd against the rate before"),
 )
 def slips(case: Case, rule: Rule) -> Iterator[Slip]:
     """The continuous steps whose number looks like a slip of units."""
@@ -67,16 +68,17 @@ def slips(case: Case, rule: Rule) -> Iterator[Slip]:
         if amount.unit in _SAME_AS_MG_PER_KG_PER_H and rate is not None and rate > usual:
             low, high = limits.numbers("number high")
             if low <= amount.written <= high:
-                yield Slip("fits-ug-per-kg-per-min", step, amount, IN_UG_PER_KG_PER_MIN)
+                yield Slip(rule.tier_of["fits micrograms"], step, amount, IN_UG_PER_KG_PER_MIN)
                 continue
         if amount.unit in _IN_MICROGRAMS and rate is not None and rate < limits.number("rate below"):
             low, high = limits.numbers("number low")
             if low <= amount.written <= high:
-                yield Slip("fits-mg-per-kg-per-h", step, amount, IN_MG_PER_KG_PER_H)
+                yield Slip(rule.tier_of["fits milligrams"], step, amount, IN_MG_PER_KG_PER_H)
                 continue
         if before is not None and ratio is not None:
             for name in ("ratio of minutes", "ratio of hours"):
                 low, high = limits.numbers(name)
                 if low <= ratio <= high:
-                    yield Slip("previous-rate", step, amount, fact=before.fact, ratio=ratio)
+                    tier = rule.tier_of["odd against the rate before"]
+                    yield Slip(tier, step, amount, fact=before.fact, ratio=ratio)
                     break

@@ -1,4 +1,4 @@
-"""Rows 65-67: no weight, an old weight, a weight that cannot be believed."""
+"""No weight, an old weight, a weight that cannot be believed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OUTPATIENT = ("outpatient", "home", "virtual")
 AT_ANY_WEIGHT = ("weights", "rate", "dose", "usual rate", "usual dose")
 
 
-@asks("bodySize", "patient", "encounter", limits=AT_ANY_WEIGHT)
+@asks("bodySize", "patient", "encounter", limits=AT_ANY_WEIGHT, tiers=("too high at any weight", "no weight"))
 def missing(case: Case, rule: Rule) -> Outcome:
     """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
     weight = dosing_weight(case)
@@ -38,8 +38,9 @@ def missing(case: Case, rule: Rule) -> Outcome:
     unread = undelivered(case.chart, "bodySize")
     facts += map(Fact, weight.unplaced)
     facts += [Fact(reason.says) for reason in unread]
-    tier, values = at_any_weight(case, RuleLimits(case, rule))
-    outcome = fired(case, rule, "dangerous-at-any-weight" if tier else "missing", *facts, **values)
+    dangerous, values = at_any_weight(case, RuleLimits(case, rule))
+    found = "too high at any weight" if dangerous else "no weight"
+    outcome = fired(case, rule, rule.tier_of[found], *facts, **values)
     return replace(outcome, reasons=unread)
 
 
@@ -77,7 +78,14 @@ def _passes_below(limits: RuleLimits, step: Step) -> str:
     return show(mg / limits.number(limit)) if mg is not None else ""
 
 
-@asks("bodySize", "patient", "encounter", limits=("in hospital", "outpatient", "too old"), sets=("class",))
+@asks(
+    "bodySize",
+    "patient",
+    "encounter",
+    limits=("in hospital", "outpatient", "too old"),
+    sets=("class",),
+    tiers=("older than too old", "older than allowed"),
+)
 def stale(case: Case, rule: Rule) -> Outcome:
     """A weight older than the setting allows."""
     weight = dosing_weight(case).shown
@@ -91,11 +99,11 @@ def stale(case: Case, rule: Rule) -> Outcome:
     fact = Fact(f"Weight {weight.written} of {on(weight.when, case.now)}", weight.reference)
     if age <= allowed:
         return clear(rule, case.order.reference)
-    tier = "very-old" if age > limits.window("too old") else "old"
-    return fired(case, rule, tier, fact, days=str(age.days), allowed=str(allowed.days))
+    found = "older than too old" if age > limits.window("too old") else "older than allowed"
+    return fired(case, rule, rule.tier_of[found], fact, days=str(age.days), allowed=str(allowed.days))
 
 
-@asks("bodySize", "patient", limits=AT_ANY_WEIGHT)
+@asks("bodySize", "patient", limits=AT_ANY_WEIGHT, tiers=("the verdict depends on it", "not believed"))
 def implausible(case: Case, rule: Rule) -> Outcome:
     """A weight that is doubted: critical where the verdict depends on it."""
     weight = dosing_weight(case)
@@ -106,12 +114,16 @@ def implausible(case: Case, rule: Rule) -> Outcome:
     facts = [Fact(f"Weight {weight.newest.written} ({on(weight.newest.when, case.now)})", weight.newest.reference)]
     values = {"doubt": weight.doubt}
     if weight.previous is None:
-        dangerous, ranges = at_any_weight(case, RuleLimits(case, rule))
-        return fired(case, rule, "verdict-flips" if dangerous else "implausible", *facts, **values, **ranges)
+        depends, ranges = at_any_weight(case, RuleLimits(case, rule))
+        return fired(case, rule, _doubted(rule, depends), *facts, **values, **ranges)
     before = weight.previous
     facts.append(Fact(f"Weight before {before.written} ({on(before.when, case.now)})", before.reference))
     values["given"] = _as_given(case, weight)
-    return fired(case, rule, "verdict-flips" if _verdict_flips(case, weight) else "implausible", *facts, **values)
+    return fired(case, rule, _doubted(rule, _verdict_flips(case, weight)), *facts, **values)
+
+
+def _doubted(rule: Rule, depends: bool) -> str:
+    return rule.tier_of["the verdict depends on it" if depends else "not believed"]
 
 
 def _verdict_flips(case: Case, weight: DosingWeight) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from cds_service import units
 from cds_service.errors import CdsError
 from cds_service.orders.measure import DOSE_DIMENSIONS, RATE_DIMENSIONS
-from cds_service.protocol.loader import parse_yaml
+from cds_service.protocol.parsing import parse_yaml
 from cds_service.sandbox.charts import Resource, coded, quantity
 
 _NUMBER = r"(\d{1,6}(?:\.\d{1,6})?)"

@@ -16,8 +16,9 @@ import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.folders import COMMON, KETAMINE
-from cds_service.terminology import drugs
+from cds_service.terminology import drugs, roles
 from cds_service.terminology.drugs import Drugs
+from cds_service.terminology.roles import NO_ROLES, Roles
 from cds_service.terminology.systems import (
     BRANCHED,
     LONGEST_CODE,
@@ -115,10 +116,13 @@ class ValueSets:
         sets: Iterable[ValueSet],
         words: Mapping[str, Mapping[str, Iterable[str]]] | None = None,
         judged: Drugs | None = None,
+        taken_as: Roles = NO_ROLES,
     ) -> None:
         """`words`: value set -> language -> what clinicians write for it (`vocabulary.read`)."""
         self.drugs = judged or Drugs()
         """The drugs that are judged."""
+        self.roles = taken_as
+        """The sets by which charts and orders are read."""
         self._sets = {each.name: each for each in sets}
         self._exact: dict[tuple[str, str], list[Member]] = {}
         self._branches: dict[str, dict[str, list[tuple[str, Member | None]]]] = {}
@@ -374,7 +378,11 @@ def load(site: Path | None = None, protocols: Sequence[Path] = (KETAMINE,)) -> V
     for name in judged.sets:
         if name not in found:
             raise ValueSetError(f"drug.yaml: there is no value set {name}{_nearest(name, found)}")
-    return ValueSets(found.values(), words, judged)
+    taken_as = roles.read(COMMON / "roles.yaml")
+    for name in msgspec.structs.astuple(taken_as):
+        if name.partition("/")[0] not in found:
+            raise ValueSetError(f"roles.yaml: there is no value set {name}{_nearest(name, found)}")
+    return ValueSets(found.values(), words, judged, taken_as)
 
 
 def _add_own(folder: Path, found: dict[str, ValueSet], words: dict[str, dict[str, list[str]]]) -> None:

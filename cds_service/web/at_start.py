@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cds_service.fhir import queries
 from cds_service.knowledge import Knowledge
-from cds_service.protocol.loader import not_judged
+from cds_service.protocol.references import not_judged
 from cds_service.web.tenants import Tenants
 
 

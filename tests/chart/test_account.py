@@ -10,8 +10,8 @@ import pytest
 from cds_service.chart.chart import Chart
 from cds_service.chart.genders import sex_of
 from cds_service.fhir import bundles, lenient, statuses
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.records import Records
-from cds_service.fhir.resources import CodeableConcept
 from cds_service.knowledge import Knowledge
 from cds_service.terminology import answers
 from tests.scenarios.build import NOW, hook_request

@@ -9,17 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cds_service import units
-from cds_service.fhir import lenient, resources, statuses
+from cds_service.fhir import datatypes, lenient, resources, statuses
+from cds_service.fhir.datatypes import CodeableConcept, Quantity
 from cds_service.fhir.resources import (
     AllergyIntolerance,
-    CodeableConcept,
     Condition,
     Encounter,
     Medication,
     MedicationRequest,
     Observation,
     Patient,
-    Quantity,
     RequestGroup,
 )
 from tests.fhir.as_it_arrives import (
@@ -75,7 +74,7 @@ def test_a_sound_resource_is_read_whole_on_the_strict_way_and_on_the_lenient_one
 
 def test_a_category_that_is_an_object_is_a_list_of_one() -> None:
     found = order(category={"coding": [{"code": "inpatient"}]})
-    assert found.category == (CodeableConcept(coding=(resources.Coding(code="inpatient"),)),)
+    assert found.category == (CodeableConcept(coding=(datatypes.Coding(code="inpatient"),)),)
 
 
 def test_a_dose_and_rate_that_is_an_object_is_a_list_of_one() -> None:
@@ -198,7 +197,7 @@ def test_null_members_are_members_that_are_not_there() -> None:
 def test_a_null_in_a_list_is_left_out_of_it() -> None:
     found = observation(code={"coding": [None, {"code": "x"}, None]}).resource
     assert isinstance(found, Observation)
-    assert found.code == CodeableConcept(coding=(resources.Coding(code="x"),))
+    assert found.code == CodeableConcept(coding=(datatypes.Coding(code="x"),))
 
 
 @pytest.mark.parametrize("identifier", [LONG_ID, "with_underscore", "with space", "a/b", "ä"])
@@ -230,13 +229,13 @@ def test_unknown_fields_and_extensions_are_passed_over() -> None:
 
 def test_a_reference_with_nothing_but_an_extension_is_a_reference_to_nothing() -> None:
     found = order(subject={"extension": [{"url": "http://example.org/data-absent-reason"}]})
-    assert found.subject == resources.Reference()
+    assert found.subject == datatypes.Reference()
 
 
 def test_a_bare_string_is_the_text_of_a_concept_and_the_target_of_a_reference() -> None:
     found = order(medicationCodeableConcept="ketamine", subject="Patient/p1")
     assert found.medication_codeable_concept == CodeableConcept(text="ketamine")
-    assert found.subject == resources.Reference(reference="Patient/p1")
+    assert found.subject == datatypes.Reference(reference="Patient/p1")
 
 
 def test_a_bare_number_is_a_quantity_without_a_unit() -> None:
@@ -248,7 +247,7 @@ def test_a_bare_number_is_a_quantity_without_a_unit() -> None:
 
 def test_a_list_of_one_where_one_element_belongs_is_that_element() -> None:
     found = order(subject=[SUBJECT], status=["draft"], medicationCodeableConcept=[{"text": ["ketamine"]}])
-    assert found.subject == resources.Reference(reference="Patient/p1")
+    assert found.subject == datatypes.Reference(reference="Patient/p1")
     assert found.medication_codeable_concept == CodeableConcept(text="ketamine")
 
 
@@ -352,7 +351,7 @@ def test_actions_nested_deeper_than_can_be_followed_are_a_fault() -> None:
     assert found.faults
     shallow = read({"resourceType": "RequestGroup", "action": {"action": {"resource": SUBJECT}}}).resource
     assert isinstance(shallow, RequestGroup)
-    assert shallow.action[0].action[0].resource == resources.Reference(reference="Patient/p1")
+    assert shallow.action[0].action[0].resource == datatypes.Reference(reference="Patient/p1")
 
 
 # What is said of faults
@@ -448,7 +447,7 @@ def test_concepts_give_codes_only_with_their_system_and_words_in_the_order_of_us
     assert found.codes == [("s", "2")]
     assert found.words == ["the text", "two", "three"]
     assert found.name == "the text"
-    assert CodeableConcept(coding=(resources.Coding(code="1"),)).name == "1"
+    assert CodeableConcept(coding=(datatypes.Coding(code="1"),)).name == "1"
     assert CodeableConcept().name is None
 
 
@@ -460,7 +459,7 @@ def test_a_quantity_is_looked_up_by_its_code_and_else_by_its_unit() -> None:
 
 
 def test_a_resource_says_whose_it_is_by_subject_or_patient() -> None:
-    reference = resources.Reference(reference="Patient/p1")
+    reference = datatypes.Reference(reference="Patient/p1")
     assert resources.subject_of(Condition(subject=reference)) == reference
     assert resources.subject_of(AllergyIntolerance(patient=reference)) == reference
     assert resources.subject_of(Patient(id="p1")) is None

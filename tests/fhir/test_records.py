@@ -8,17 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cds_service.fhir import bundles, queries
+from cds_service.fhir.datatypes import Reference
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Prefetched, Records, add_answer, from_prefetch, same_patient
-from cds_service.fhir.resources import (
-    AllergyIntolerance,
-    Condition,
-    Encounter,
-    Medication,
-    Observation,
-    Patient,
-    Reference,
-)
+from cds_service.fhir.resources import AllergyIntolerance, Condition, Encounter, Medication, Observation, Patient
 from cds_service.terminology import valuesets
 from tests.fhir.as_it_arrives import (
     ALLERGY,

@@ -7,7 +7,8 @@ from fractions import Fraction
 from typing import Any
 
 from cds_service.fhir import lenient
-from cds_service.fhir.resources import Dosage, MedicationRequest
+from cds_service.fhir.datatypes import Dosage
+from cds_service.fhir.resources import MedicationRequest
 from cds_service.orders import dosage
 from cds_service.orders.dosage import Written
 from cds_service.orders.instructions import regimen

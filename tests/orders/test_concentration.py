@@ -6,8 +6,9 @@ from fractions import Fraction
 from typing import Any
 
 from cds_service.fhir import lenient
+from cds_service.fhir.datatypes import Reference
 from cds_service.fhir.medication import describe
-from cds_service.fhir.resources import Medication, Reference
+from cds_service.fhir.resources import Medication
 from cds_service.knowledge import Knowledge
 from cds_service.orders import concentration
 from cds_service.orders.concentration import Concentration

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.fhir.resources import Quantity, Ratio
+from cds_service.fhir.datatypes import Quantity, Ratio
 from cds_service.orders import dosage
 from tests.orders.build import amounts, quantity, written
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.fhir.resources import CodeableConcept
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.knowledge import Knowledge
 from cds_service.orders import indication, route
 from cds_service.orders.indication import Indication

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.fhir.resources import Timing
+from cds_service.fhir.datatypes import Timing
 from cds_service.orders import timing
 from cds_service.orders.timing import Repeat, Times
 from tests.orders.build import fhir_dosage

@@ -55,7 +55,7 @@ def weighed(value: Mapping[str, Any], when: str = "2 hours ago", number: int = 1
 
 
 def request(*orders: Mapping[str, Any], hook: str = "order-sign", **patient: Any) -> dict[str, Any]:
-    """A request with these drafts, as FHIR, for the patient of a scenario (tests/scenarios/build.py).
+    """A request with these drafts, as FHIR, for the patient of a scenario (cds_service.scenarios).
 
     `weights` are Observations that stand in place of the scenario's weight.
     """

@@ -8,11 +8,13 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cds_service.advise import explain
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.errors import ProtocolError
+from cds_service.rules import judge
 from tests.scenarios.build import NOW, sent
 
 OVERLAY = """
@@ -177,3 +179,18 @@ def test_a_tier_of_amounts_that_may_hold_without_one_stops_the_load(tmp_path: Pa
 def test_a_judgement_without_its_limits_stops_the_load(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="asks for these limits: adult, infant"):
         house(tmp_path, PER_HOUR, "child")
+
+
+@pytest.mark.parametrize(
+    ("tier_of", "says"),
+    [
+        ({"below infant": "infant"}, "asks for these tiers: below adult, below infant"),
+        ({"below infant": "infant", "below adult": "chlid"}, "there is no tier chlid; did you mean child"),
+        ({"below infant": "infant", "below adult": "infant"}, "never finds the tier child"),
+    ],
+)
+def test_a_judgement_is_given_each_of_its_tiers(tier_of: dict[str, str], says: str, knowledge: Knowledge) -> None:
+    child = knowledge.protocol.rules["age-paediatric"]
+    rules = {**knowledge.protocol.rules, child.id: replace(child, tier_of=tier_of)}
+    with pytest.raises(ProtocolError, match=says):
+        judge.check(replace(knowledge.protocol, rules=rules))

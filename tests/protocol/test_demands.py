@@ -8,7 +8,7 @@ import pytest
 
 from cds_service.folders import CARDS
 from cds_service.knowledge import Knowledge
-from cds_service.protocol.loader import parse_yaml
+from cds_service.protocol.parsing import parse_yaml
 
 FILE = CARDS / "ketamine" / "demands.yaml"
 DEMANDS: dict[str, dict[str, Any]] = parse_yaml(FILE.read_text("utf-8"), FILE.name)

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from cds_service.folders import CARDS
 from cds_service.protocol import loader, model
+from cds_service.protocol.checks import check
 from cds_service.protocol.errors import ProtocolError
+from cds_service.protocol.parsing import convert, parse_yaml
 from cds_service.terminology import valuesets
 
 Edit = Callable[[str, str, str], None]
@@ -170,9 +172,9 @@ def test_a_clause_that_names_what_does_not_exist_is_refused_at_any_depth(
 ) -> None:
     for word in around:
         clause = {word: [clause]}
-    tier = loader.convert({"name": "tier", "severity": "warning", "when": clause}, model.Tier, "here")
+    tier = convert({"name": "tier", "severity": "warning", "when": clause}, model.Tier, "here")
     with pytest.raises(ProtocolError, match=r"psychosis names the (limit|value set) unheard-of"):
-        loader.check(with_tier(shipped, tier), sets)
+        check(with_tier(shipped, tier), sets)
 
 
 def test_what_a_change_of_severity_names_is_checked_too(shipped: model.Protocol, sets: valuesets.ValueSets) -> None:
@@ -180,7 +182,7 @@ def test_what_a_change_of_severity_names_is_checked_too(shipped: model.Protocol,
     rule = msgspec.structs.replace(shipped.rules["psychosis"], changes=[change])
     protocol = msgspec.structs.replace(shipped, rules={**shipped.rules, "psychosis": rule})
     with pytest.raises(ProtocolError, match="psychosis names the value set unheard-of"):
-        loader.check(protocol, sets)
+        check(protocol, sets)
 
 
 def test_every_fault_is_named_at_once(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
@@ -199,7 +201,7 @@ def test_a_statement_that_nothing_carries_needs_a_reason(copy: Path, edit: Edit,
 def test_a_tier_that_is_judged_by_clauses_needs_a_clause(shipped: model.Protocol, sets: valuesets.ValueSets) -> None:
     protocol = with_tier(shipped, model.Tier(name="active", severity="critical"))
     with pytest.raises(ProtocolError, match="psychosis: a tier judged by clauses has no `when`"):
-        loader.check(protocol, sets)
+        check(protocol, sets)
 
 
 def test_a_limit_that_stands_in_two_files_is_refused(copy: Path, edit: Edit, sets: valuesets.ValueSets) -> None:
@@ -261,11 +263,11 @@ def test_a_key_that_stands_twice_is_refused(copy: Path, edit: Edit, sets: values
 @pytest.mark.parametrize("text", ["a: 1\na: 2\n", "{a: 1, a: 1}", "a:\n  b: {c: 1, d: 2, c: 3}\n"])
 def test_a_duplicate_key_is_refused_at_any_depth(text: str) -> None:
     with pytest.raises(ProtocolError, match=r"here\.yaml.*a key stands twice"):
-        loader.parse_yaml(text, "here.yaml")
+        parse_yaml(text, "here.yaml")
 
 
 def test_a_number_keeps_its_exact_decimals() -> None:
-    values = loader.parse_yaml("[0.35, 0.1, 1.0, 0.50, 1.153]", "here.yaml")
+    values = parse_yaml("[0.35, 0.1, 1.0, 0.50, 1.153]", "here.yaml")
     assert [f"{value}" for value in values] == ["0.35", "0.1", "1.0", "0.50", "1.153"]
     assert all(isinstance(value, Decimal) for value in values)
 
@@ -278,36 +280,36 @@ def test_a_limit_keeps_its_exact_decimal(shipped: model.Protocol) -> None:
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**12), max_value=10**12))
 def test_any_plain_decimal_survives(value: Decimal) -> None:
-    assert loader.parse_yaml(f"value: {value:f}", "here.yaml") == {"value": value}
+    assert parse_yaml(f"value: {value:f}", "here.yaml") == {"value": value}
 
 
 @pytest.mark.parametrize("text", [".5", ".inf", ".nan", "1:30", "1:30.5", "010", "1e3", "yes", "0x10"])
 def test_what_only_looks_like_a_number_stays_a_text_and_fits_no_limit(text: str) -> None:
     """YAML 1.1 would read 010 as 8 and 1:30 as 90."""
-    assert loader.parse_yaml(f"a: {text}", "here.yaml") == {"a": text}
+    assert parse_yaml(f"a: {text}", "here.yaml") == {"a": text}
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: !!python/name:os.system", "\tb", "a: !!int ''", "a: !!timestamp x"])
 def test_what_is_no_yaml_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError, match=r"here\.yaml: not readable as YAML"):
-        loader.parse_yaml(text, "here.yaml")
+        parse_yaml(text, "here.yaml")
 
 
 @given(st.text(max_size=60))
 def test_text_of_any_kind_is_read_or_refused_and_never_breaks_the_reader(text: str) -> None:
     with contextlib.suppress(ProtocolError):
-        loader.parse_yaml(text, "here.yaml")
+        parse_yaml(text, "here.yaml")
 
 
 LIMIT = {"title": "Rate", "unit": "mg/kg/h", "values": {date(2026, 11, 22): Decimal("0.5")}, "sources": ["K-04"]}
 
 
 def test_a_limit_needs_a_known_status() -> None:
-    assert loader.convert({**LIMIT, "status": "design"}, model.Limit, "here").status == "design"
+    assert convert({**LIMIT, "status": "design"}, model.Limit, "here").status == "design"
     with pytest.raises(ProtocolError, match=r"here: .*'guessed'.*\$\.status"):
-        loader.convert({**LIMIT, "status": "guessed"}, model.Limit, "here")
+        convert({**LIMIT, "status": "guessed"}, model.Limit, "here")
     with pytest.raises(ProtocolError, match=r"here: .*missing required field `status`"):
-        loader.convert(LIMIT, model.Limit, "here")
+        convert(LIMIT, model.Limit, "here")
 
 
 @pytest.mark.parametrize(("unit", "number", "fits"), [("{score}", "-2", True), ("mg/kg/h", "-2", False)])
@@ -315,25 +317,25 @@ def test_only_points_of_a_scale_go_below_zero(
     shipped: model.Protocol, sets: valuesets.ValueSets, unit: str, number: str, fits: bool
 ) -> None:
     given = {**LIMIT, "unit": unit, "values": {date(2026, 11, 22): Decimal(number)}, "status": "design"}
-    limit = msgspec.structs.replace(loader.convert(given, model.Limit, "here"), id="sedative-rass", sources=["R6"])
+    limit = msgspec.structs.replace(convert(given, model.Limit, "here"), id="sedative-rass", sources=["R6"])
     protocol = msgspec.structs.replace(shipped, limits={**shipped.limits, "sedative-rass": limit})
     if fits:
-        loader.check(protocol, sets)
+        check(protocol, sets)
     else:
         with pytest.raises(ProtocolError, match="sedative-rass: -2 is not a number from 0 upwards"):
-            loader.check(protocol, sets)
+            check(protocol, sets)
 
 
 def test_a_change_of_a_site_needs_owner_date_and_reason() -> None:
     site = {"owner": "P&T committee", "date": date(2026, 12, 1), "reason": "chronic pain service"}
-    limit = loader.convert({**LIMIT, "status": "design", "site": site}, model.Limit, "here")
+    limit = convert({**LIMIT, "status": "design", "site": site}, model.Limit, "here")
     assert limit.site == model.SiteChange(
         owner="P&T committee", date=date(2026, 12, 1), reason="chronic pain service"
     )
     for field in site:
         rest = {key: value for key, value in site.items() if key != field}
         with pytest.raises(ProtocolError, match=f"missing required field `{field}`"):
-            loader.convert({**LIMIT, "status": "design", "site": rest}, model.Limit, "here")
+            convert({**LIMIT, "status": "design", "site": rest}, model.Limit, "here")
 
 
 def test_any_all_and_not_are_read_at_every_depth() -> None:
@@ -343,12 +345,10 @@ def test_any_all_and_not_are_read_at_every_depth() -> None:
         "when": {"not": {"any": [{"all": [{"fact": "condition", "in": ["dx_glaucoma"]}]}]}},
     }
     glaucoma = model.ConditionIs(sets=["dx_glaucoma"])
-    assert loader.convert(written, model.Tier, "here").when == model.Not(
-        of=[model.Any(of=[model.All(of=[glaucoma])])]
-    )
+    assert convert(written, model.Tier, "here").when == model.Not(of=[model.Any(of=[model.All(of=[glaucoma])])])
 
 
 def test_an_unknown_fact_is_refused() -> None:
     written = {"name": "tier", "severity": "warning", "when": {"fact": "horoscope", "in": ["leo"]}}
     with pytest.raises(ProtocolError, match="horoscope"):
-        loader.convert(written, model.Tier, "here")
+        convert(written, model.Tier, "here")

@@ -16,13 +16,13 @@ from cds_service.errors import ConfigurationError
 from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge, load
+from cds_service.scenarios.expected import faults
 from cds_service.settings import Settings
 from cds_service.terminology.drugs import identify
 from cds_service.web.app import create_app
 from tests.hooks.client import encoded
 from tests.scenarios.build import DRUGS, NOW, hook_request, of_protocol, scenarios
 from tests.scenarios.judged import endings, judge
-from tests.scenarios.test_scenarios import check
 
 LIDOCAINE = Path("examples/protocols/lidocaine")
 
@@ -38,7 +38,7 @@ def both() -> Knowledge:
     [pytest.param(scenario, id=f"{rule}: {scenario['name']}") for rule, scenario in of_protocol(LIDOCAINE)],
 )
 def test_a_scenario_of_the_second_drug(scenario: dict[str, Any], both: Knowledge) -> None:
-    check(scenario, judge(scenario, both))
+    assert faults(scenario, judge(scenario, both)) == []
 
 
 # Beside ketamine ----------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import pytest
 
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import model
-from cds_service.protocol.loader import convert
 from cds_service.protocol.model import Rule
+from cds_service.protocol.parsing import convert
 from cds_service.protocol.references import kinds_of
 from cds_service.protocol.words import Words, limit
 

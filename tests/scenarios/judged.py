@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from cds_service.advise import Advice, advice
-from cds_service.fhir.client import NoSource
+from cds_service.advise import Advice
 from cds_service.hooks.errors import HookError
-from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import Knowledge
-from tests.scenarios.build import NOW, sent
+from cds_service.scenarios.expected import Ended, endings, judge
 
-
-class Ended(NamedTuple):
-    """How one rule ended for one order."""
-
-    rule: str
-    status: str
-    tier: str | None
-    because: str | None
-
+__all__ = ["Ended", "ended", "endings", "judge", "judge_once"]
 
 _ended: dict[int, tuple[Ended, ...]] = {}
 """By the identity of a scenario: `scenarios()` gives the same objects each time."""
-
-
-def judge(scenario: dict[str, Any], knowledge: Knowledge, request: HookRequest | None = None) -> Advice:
-    """The answer to a scenario, or to another request of its hook."""
-    signing = scenario.get("hook", "order-sign") == "order-sign"
-    return advice(request or sent(scenario), signing, knowledge, NoSource(), NOW)
-
-
-def endings(made: Advice) -> tuple[Ended, ...]:
-    """How every rule ended in a judgement."""
-    outcomes = (outcome for order in made.judged for outcome in order.outcomes)
-    return tuple(Ended(each.rule.id, each.status, each.tier, each.because) for each in outcomes)
 
 
 def judge_once(scenario: dict[str, Any], knowledge: Knowledge) -> Advice:

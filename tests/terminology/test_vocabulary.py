@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cds_service.folders import COMMON
 from cds_service.protocol.loader import load as load_protocol
-from cds_service.protocol.loader import parse_yaml
+from cds_service.protocol.parsing import parse_yaml
 from cds_service.terminology import valuesets
 from cds_service.terminology.valuesets import ValueSetError, ValueSets
 from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, folded, read

@@ -15,8 +15,8 @@ import msgspec
 from cds_service import units
 from cds_service.chart import observations
 from cds_service.chart.account import in_words
-from cds_service.chart.chart import written
 from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
+from cds_service.chart.weights import written
 from cds_service.fhir.dates import When
 from cds_service.figures import show
 from cds_service.protocol import model
@@ -374,7 +374,8 @@ def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
 
 def _above_reference(m: Measurement, case: Case) -> Verdict:
     interpreted = partial(answers.holds, codings=m.interpretation, words=m.interpreted, valuesets=case.valuesets)
-    if interpreted("ans_high") or interpreted("ans_positive"):
+    roles = case.valuesets.roles
+    if interpreted(roles.above_reference) or interpreted(roles.answer_yes):
         return _measured(m, case)
     if m.quantity is None or m.quantity.value is None:
         return _by_answer(m, case)
@@ -384,7 +385,8 @@ def _above_reference(m: Measurement, case: Case) -> Verdict:
 
 def _by_answer(m: Measurement, case: Case) -> Verdict:
     """Of a result that is no number: what another clause reads as an answer is not above anything."""
-    if m.answers or any(answers.holds(n, (), m.words, case.valuesets) for n in ("ans_positive", "ans_negative")):
+    roles = case.valuesets.roles
+    if m.answers or any(answers.holds(n, (), m.words, case.valuesets) for n in (roles.answer_yes, roles.answer_no)):
         return NO
     return _not_understood(m, case, "its answer is not known" if m.words else "it has no number")
 

@@ -1,4 +1,4 @@
-"""Row 54: a dose of midazolam beside ketamine, drafted in this session or ordered before."""
+"""A single dose of another medicine beside the drug, drafted in this session or ordered before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENDED = frozenset({"cancelled", "stopped", "completed", "entered-in-error"})
 
 @dataclass(frozen=True, slots=True)
 class _Dose:
-    """A single dose by vein of one midazolam order."""
+    """A single dose by vein of one order of the other medicine."""
 
     medicine: Medicine
     step: Step
@@ -86,7 +86,7 @@ def _doses(case: Case, medicine_set: str) -> Iterator[_Dose]:
 
 
 def _steps(written: Sequence[Written], case: Case) -> list[Step]:
-    """The single doses by vein. A strength of midazolam is not read: mL stay unknown."""
+    """The single doses by vein. A strength of the medicine is not read: mL stay unknown."""
     steps = regimen(written, Reading(dosing_weight(case).bodies[0], None, case.conventions))
     return [step for step in steps if step.kind in ("bolus", "short") and step.route.kind in _BY_VEIN]
 
@@ -144,8 +144,7 @@ def _lower_doses(case: Case, rule: Rule, exceeded: Sequence[tuple[_Dose, Limit]]
 
 def _offered(case: Case, rule: Rule, step: Step) -> Fraction:
     """In mg: less in those for whom less is meant or may be, and never above the limit per kg."""
-    meant = rule.tier("susceptible").when
-    adult = meant is not None and evaluate(meant, case).holds is False
+    adult = all(tier.when is None or evaluate(tier.when, case).holds is False for tier in rule.tiers)
     limits = RuleLimits(case, rule)
     most = limits.number("offered" if adult else "offered if susceptible")
     kg = step.mg / step.mg_per_kg if step.mg is not None and step.mg_per_kg else None

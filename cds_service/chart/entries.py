@@ -1,0 +1,125 @@
+"""Problems, allergies and procedures: each entry is a fact of the chart, does not count, or is left open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cds_service.chart import allergies
+from cds_service.chart.account import Subject, Unplaced
+from cds_service.chart.facts import Act, Allergy, Problem, name_of, on
+from cds_service.chart.reading import Reading
+from cds_service.fhir import resources, statuses
+from cds_service.fhir.dates import When
+from cds_service.fhir.statuses import NEVER_COUNTS
+from cds_service.terminology.valuesets import Placement
+
+_PAST = frozenset({"remission", "resolved", "inactive"})
+_NOT_PERFORMED = frozenset({"entered-in-error", "preparation", "not-done", "on-hold", "stopped"})
+_SUBJECTS: Mapping[str, Subject] = {
+    "Condition": "problem",
+    "AllergyIntolerance": "allergy",
+    "Procedure": "procedure",
+}
+_TITLES: Mapping[Subject, str] = {"problem": "a problem", "allergy": "an allergy entry", "procedure": "a procedure"}
+
+
+def read_problem(condition: resources.Condition, chart: Reading) -> Problem | None:
+    """None for one that does not count, or that cannot be placed: that goes to the account."""
+    status = chart.status("condition", condition.verification_status, condition.clinical_status, condition.status)
+    placed = chart.placement(condition.code)
+    if status in NEVER_COUNTS or chart.is_unknown(placed):
+        chart.account.irrelevant["Condition"] += 1
+        return None
+    ended = bool(
+        condition.abatement_date_time
+        or condition.abatement_period
+        or condition.abatement_string
+        or condition.abatement_boolean
+    )
+    onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
+    when = chart.when(onset) or chart.when(condition.recorded_date)
+    name = name_of(condition.code, placed.members, "problem without a name")
+    if _is_open(chart, condition, name, placed, when):
+        return None
+    chart.account.placed["Condition"] += 1
+    return Problem(
+        name=name,
+        members=placed.members,
+        may_mean=placed.may_mean,
+        active=status not in _PAST if status else not ended,
+        assumed_active=status is None and not ended,
+        when=when,
+        reference=condition.reference,
+    )
+
+
+def read_allergy(entry: resources.AllergyIntolerance, chart: Reading) -> Allergy | None:
+    """As read_problem."""
+    status = chart.status("allergy", entry.clinical_status, entry.status)
+    if status in _PAST or chart.says_unknown(entry.code):
+        chart.account.irrelevant["AllergyIntolerance"] += 1
+        return None
+    allergy = allergies.read(entry, chart)
+    if _is_open(chart, entry, allergy.name, Placement(allergy.members, allergy.may_mean), None):
+        return None
+    chart.account.placed["AllergyIntolerance"] += 1
+    return allergy
+
+
+def read_act(procedure: resources.Procedure, chart: Reading, this_encounter: bool) -> Act | None:
+    """As read_problem."""
+    status = statuses.code_of("procedure", procedure.status)
+    if status in _NOT_PERFORMED:
+        chart.account.irrelevant["Procedure"] += 1
+        return None
+    placed, when = chart.placement(procedure.code), _performed(procedure, chart)
+    name = name_of(procedure.code, placed.members, "procedure")
+    why = "whether it was done is not clear from its status" if procedure.status and status is None else None
+    if _is_open(chart, procedure, name, placed, when, why):
+        return None
+    chart.account.placed["Procedure"] += 1
+    return Act(
+        name=name,
+        members=placed.members,
+        in_progress=status == "in-progress",
+        when=when,
+        this_encounter=this_encounter,
+        reference=procedure.reference,
+        may_mean=placed.may_mean,
+    )
+
+
+def _performed(procedure: resources.Procedure, chart: Reading) -> When | None:
+    period = procedure.performed_period or procedure.occurrence_period
+    at = procedure.performed_date_time or procedure.occurrence_date_time
+    texts = (at, period.end if period else None, period.start if period else None)
+    return next((when for text in texts if (when := chart.when(text))), None)
+
+
+def _is_open(
+    chart: Reading,
+    resource: resources.Condition | resources.AllergyIntolerance | resources.Procedure,
+    name: str,
+    placed: Placement,
+    when: When | None,
+    why: str | None = None,
+) -> bool:
+    """Whether an entry cannot be placed; it then goes to the account. One that says nothing may be anything."""
+    kind = type(resource).__name__
+    subject = _SUBJECTS[kind]
+    says_nothing = not placed.members and placed.may_mean is None
+    why = resources.changed_meaning(resource) or why
+    if why is None and when is not None and chart.is_future(when):
+        why = f"{_TITLES[subject]} dated in the future was left out"
+    if why is None and says_nothing:
+        why = "what it is, it says neither by a code that is known nor in words"
+    if why is None:
+        return False
+    sets = None if says_nothing else frozenset(placed.members) | (placed.may_mean or frozenset())
+    if sets is not None and not sets:
+        chart.account.irrelevant[kind] += 1
+        return True
+    says = f"{name} ({_TITLES[subject]}, {on(when, chart.now)}): {why}"
+    urgent = subject == "allergy" and says_nothing
+    chart.account.leave_open(Unplaced(kind, subject, resource.reference, _TITLES[subject], says, sets, when, urgent))
+    return True
