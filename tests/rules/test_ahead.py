@@ -13,7 +13,14 @@ _AMOUNTS = st.integers(1, 50).map(Fraction)
 _MINUTES = st.integers(0, 240).map(Fraction)
 _PARTS = st.one_of(
     st.builds(Part, _MINUTES, mg=_AMOUNTS, own=st.booleans()),
-    st.builds(Part, _MINUTES, mg=_AMOUNTS, every=st.sampled_from([Fraction(10), Fraction(45)]), own=st.booleans()),
+    # Doses as needed may begin at once; between later starts the hour is tried where a part begins or ends.
+    st.builds(
+        Part,
+        st.just(Fraction(0)),
+        mg=_AMOUNTS,
+        every=st.sampled_from([Fraction(10), Fraction(45)]),
+        own=st.booleans(),
+    ),
     st.builds(
         lambda start, rate, runs, own: Part(start, mg_per_hour=rate, end=runs and start + runs, own=own),
         _MINUTES,

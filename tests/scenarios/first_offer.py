@@ -51,7 +51,8 @@ def faults(request: Mapping[str, Any], made: Advice, ask: Ask) -> list[str]:
 def _doses(order: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The amounts and times of an order but for when it ends: an end leaves the dose as it is."""
     doses = []
-    for each in order.get("dosageInstruction") or []:
+    given = order.get("dosageInstruction") or []
+    for each in [given] if isinstance(given, dict) else given:
         repeat = dict((each.get("timing") or {}).get("repeat") or {})
         for end in ("boundsDuration", "boundsPeriod", "boundsRange"):
             repeat.pop(end, None)
