@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ made from code and data: protocol, sign-off, coverage, examples, settings, commands, routes.
+"""Writes the pages of docs/ made from code and data: protocol, sign-off, coverage, settings, commands, routes …
 
 `make docs` runs it; a test fails when a page is not what it would write.
 """

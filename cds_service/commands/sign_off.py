@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cds_service.knowledge import Knowledge
-from cds_service.protocol import loader, model
+from cds_service.protocol import model, parsing, references
 from cds_service.protocol.model import OFFERS, SEVERITIES, TO_A_LIMIT, Clause, Limit, Protocol, Rule
 from cds_service.protocol.references import named_in
 from cds_service.protocol.words import limit as with_unit
@@ -89,18 +89,18 @@ class _Use(NamedTuple):
 def demands(protocol: Protocol) -> dict[str, Demand]:
     """By name, from the file of the protocol's folder; empty where it has none. Raises ProtocolError."""
     found = _beside(protocol, "demands.yaml")
-    return loader.convert(found, dict[str, Demand], "demands.yaml") if found else {}
+    return parsing.convert(found, dict[str, Demand], "demands.yaml") if found else {}
 
 
 def released(protocol: Protocol) -> Released | None:
     """From the file of the protocol's folder; None where it was never released. Raises ProtocolError."""
     found = _beside(protocol, "released.yaml")
-    return loader.convert(found, Released, "released.yaml") if found else None
+    return parsing.convert(found, Released, "released.yaml") if found else None
 
 
 def _beside(protocol: Protocol, name: str) -> Any:
     path = Path(protocol.folders[0]).parent / name
-    return loader.parse_yaml(path.read_text("utf-8"), name) if path.is_file() else None
+    return parsing.parse_yaml(path.read_text("utf-8"), name) if path.is_file() else None
 
 
 def release(protocol: Protocol, version: str, day: date) -> str:
@@ -238,7 +238,7 @@ class _Page:
         yield "## What a site must fill in\n"
         yield "These value sets have no codes yet: what rests on them is not judged until a site adds its own.\n"
         yield "| value set | read by |\n|---|---|"
-        for name, rules in loader.not_judged([self.protocol], valuesets).items():
+        for name, rules in references.not_judged([self.protocol], valuesets).items():
             yield f"| `{name}` {valuesets[name].title} | {', '.join(map(_rule, rules))} |"
         never = [rule.id for rule in self.protocol.rules.values() if not rule.off and never_clear(rule, valuesets)]
         yield f"\nRules that can never be clear before that: {', '.join(map(_rule, never)) or 'none'}.\n"

@@ -163,7 +163,7 @@ def is_within(case: Case, limits: RuleLimits, doses: Sequence[Fact]) -> bool:
 
 
 def passed(case: Case, limits: RuleLimits, hour: Fraction, day: Fraction) -> tuple[str, Fraction, Fraction]:
-    """(what is passed, mg/kg, limit) of sums in mg/kg. In sedation and the like the rate that occurs there is the limit."""
+    """(what is passed, mg/kg, limit) of sums. In sedation and the like the rate that occurs there is the limit."""
     warning, critical, whole_day = _most(case, limits)
     if case.order.indication.in_sessions:
         return "sum", hour, warning
