@@ -34,8 +34,7 @@ HOOKS = ("order-select", "order-sign", "patient-view")
 ABOVE_A_LIMIT: dict[str, Any] = {"rate": "0.6 mg/kg/h"}
 DANGEROUS: dict[str, Any] = {"rate": "1.2 mg/kg/h"}
 """Above the ceiling whatever the patient weighs."""
-ORDERS: tuple[dict[str, Any], ...] = (
-    ABOVE_A_LIMIT,
+OTHERS: tuple[dict[str, Any], ...] = (
     {"rate": "40 mL/h", "strength": "500 mg per 250 mL"},
     {"dose": "60 mg", "push": True},
 )
@@ -175,7 +174,8 @@ def test_all_hooks_give_the_same_cards_with_and_without_prefetch(writable: Ehr) 
 def test_every_suggestion_can_be_taken_and_what_it_changes_is_valid_to_the_server(writable: Ehr) -> None:
     ehr = writable
     kinds: set[str] = set()
-    for plain, order in itertools.product(ehr.own, ORDERS):
+    of_each = [(plain, ABOVE_A_LIMIT) for plain in ehr.own]
+    for plain, order in [*of_each, *itertools.product(ehr.own[:4], OTHERS)]:
         kinds |= set(_take_all(ehr, plain, order))
     assert {"update", "delete"} <= kinds
 

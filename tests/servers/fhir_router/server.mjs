@@ -129,7 +129,7 @@ function serve(port) {
     return [allOk];
   });
   const repository = new CheckedRepository();
-  createServer(async (request, response) => {
+  const server = createServer(async (request, response) => {
     let status, content;
     try {
       [status, content] = await answer(request, router, repository);
@@ -139,7 +139,10 @@ function serve(port) {
     }
     response.writeHead(status, { 'Content-Type': 'application/fhir+json' });
     response.end(JSON.stringify(content));
-  }).listen(port, '127.0.0.1');
+  });
+  // Node lets go of a connection after 5 s without a request; one that is sent in that very moment is lost.
+  server.keepAliveTimeout = 600_000;
+  server.listen(port, '127.0.0.1');
 }
 
 serve(Number(process.argv[2]));
