@@ -22,6 +22,7 @@ DRAFTS = 500
 NESTING = 64
 COPY = 100_000
 WEIGHTS = 50
+PARTS = 50
 SHOWN = 200
 REFERENCE = 300
 LINES = 30
@@ -115,6 +116,12 @@ TABLE = (
         "weights that are tried where the newest is doubted, each against all before it",
         "two or three are ever needed",
         "no weight is believed: doses per kg are judged, doses in mg could not be checked",
+    ),
+    Bound(
+        "PARTS",
+        "doses and rates of one drug, ordered or running, whose worst hour is added up",
+        "a loading dose, an infusion and a rescue are three",
+        "the sum could not be checked; each order is judged by itself",
     ),
     Bound(
         "SHOWN",

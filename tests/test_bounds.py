@@ -24,6 +24,7 @@ from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
 from cds_service.rules.outcome import Reason
+from cds_service.scenarios.expected import endings, judge
 from tests import hostile
 from tests.fhir.test_costs import Asked
 from tests.hooks.client import client
@@ -321,6 +322,13 @@ def test_so_many_doubtful_weights_are_tried_and_with_one_more_none_is_believed(k
         weights.append({"value": "70 kg", "when": f"{doubtful + 1} hours ago"})
         answer = _answer(hook_request({"order": {"rate": "140 mg/h"}, "patient": {"weight": weights}}), knowledge)
         assert _judged(answer) is is_judged
+
+
+def test_so_many_doses_of_a_drug_are_added_up_and_with_one_more_the_sum_is_not_told(knowledge: Knowledge) -> None:
+    for parts, ending in ((bounds.PARTS, "fired"), (bounds.PARTS + 1, "could-not-tell")):
+        others = [{"drug": "ketamine", "rate": "0.01 mg/kg/h"}] * (parts - 1)
+        made = judge({"order": {"rate": "0.1 mg/kg/h"}, "patient": {"medicines": others}}, knowledge)
+        assert [each.status for each in endings(made) if each.rule == "dose-given-so-far"] == [ending]
 
 
 # Values and nesting -----------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import msgspec
 
+from cds_service import bounds
 from cds_service.deadline import NEVER, Deadline
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Step, mass
 from cds_service.rules.case import Case, once
@@ -80,7 +81,7 @@ def worst_hour(case: Case, routes: tuple[str, ...]) -> WorstHour | None:
     if not own or not (beside or is_pca(case)):
         return None
     known = [part for part in (*own, *beside) if part is not None]
-    if len(known) < len(own) + len(beside):
+    if len(known) < len(own) + len(beside) or len(known) > bounds.PARTS:
         return WorstHour(None)
     if all(part.is_once for part in known):
         return None
