@@ -95,6 +95,7 @@ TESTS_OF_BOUNDS = {
     "NESTING": "tests/test_bounds.py::test_of_json_that_is_nested_too_deep_so_many_levels_are_kept",
     "COPY": "tests/test_bounds.py::test_an_order_is_sent_back_changed_up_to_so_many_bytes",
     "WEIGHTS": "tests/test_bounds.py::test_so_many_doubtful_weights_are_tried_and_with_one_more_none_is_believed",
+    "PARTS": "tests/test_bounds.py::test_so_many_doses_of_a_drug_are_added_up_and_with_one_more_the_sum_is_not_told",
     "SHOWN": "tests/test_bounds.py::test_a_text_is_shown_up_to_so_many_characters_with_its_end",
     "REFERENCE": "tests/test_bounds.py::test_an_id_that_no_patient_has_is_missing",
     "LINES": "tests/test_bounds.py::test_the_extension_gives_so_many_reasons_of_one_rule",
