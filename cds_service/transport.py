@@ -10,8 +10,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from http.client import RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -20,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import PoolManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError
 from urllib3.util.ssl_ import create_urllib3_context
 
 from cds_service.deadline import Deadline
@@ -94,7 +95,26 @@ def session(allows: Allows | None = None, ca_bundle: str | None = None, connecti
 def get(
     session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline, *budgets: Budget
 ) -> bytes:
-    """The body at `url`, without following redirects or trying again. Raises Failure by the deadline."""
+    """The body at `url`, without following redirects. Raises Failure by the deadline.
+
+    It asks again only where a server closed a connection, kept from an earlier call, without a byte of an answer.
+    """
+    try:
+        return _get(session, url, headers, deadline, budgets)
+    except _ClosedMeanwhile:
+        try:
+            return _get(session, url, headers, deadline, budgets)
+        except _ClosedMeanwhile as error:
+            raise Unreachable from error
+
+
+class _ClosedMeanwhile(Unreachable):
+    """A connection ended without a byte of an answer, as one does that was kept for too long."""
+
+
+def _get(
+    session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline, budgets: Sequence[Budget]
+) -> bytes:
     if deadline.is_over:
         raise NotInTime
     # The stubs do not know that requests takes urllib3's own.
@@ -113,7 +133,13 @@ def get(
             return bytes(body)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         late = deadline.is_over or isinstance(error, (requests.Timeout, TimeoutError))
-        raise (NotInTime if late else Unreachable) from error
+        is_closed = bool(error.args) and _ends_with_nothing(error.args[0])
+        raise (NotInTime if late else _ClosedMeanwhile if is_closed else Unreachable) from error
+
+
+def _ends_with_nothing(error: object) -> bool:
+    """Whether an error of urllib3 stands for a connection that ended before an answer began."""
+    return isinstance(error, ProtocolError) and len(error.args) > 1 and isinstance(error.args[1], RemoteDisconnected)
 
 
 # The socket ---------------------------------------------------------------------------------------------------------

@@ -215,6 +215,27 @@ def test_a_connection_that_was_cut_is_not_used_again() -> None:
         assert server.begun == 2
 
 
+def answers_once(connection: socket.socket, over: threading.Event) -> None:
+    """Answer the first request of a connection, and close it at the second one."""
+    connection.recv(65536)
+    connection.sendall(GOOD)
+    connection.recv(65536)
+
+
+def test_a_kept_connection_that_the_server_closes_in_that_moment_is_no_failure() -> None:
+    with talking(answers_once) as server, transport.session() as session:
+        url = f"http://127.0.0.1:{server.port}/"
+        for _ in range(2):
+            assert transport.get(session, url, {}, Deadline.after(SECONDS), Budget(1000)) == b"{}"
+        assert until(lambda: server.begun == 2)
+
+
+def test_a_server_that_never_answers_is_asked_twice_and_is_then_unreachable() -> None:
+    with talking(lambda connection, over: None) as server:
+        assert failed(f"http://127.0.0.1:{server.port}/")[0] is Unreachable
+        assert server.begun <= 2
+
+
 def test_a_status_and_a_size_are_told_apart() -> None:
     def refusing(connection: socket.socket, over: threading.Event) -> None:
         connection.recv(65536)
