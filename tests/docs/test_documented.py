@@ -37,6 +37,10 @@ def _named_metrics(text: str) -> set[str]:
     return {ends.sub("", name) for name in found}
 
 
+def test_readme_counts_the_rules_that_there_are(knowledge: Knowledge) -> None:
+    assert f"holds {len(knowledge.protocol.rules)} rules against it" in " ".join(WRITTEN[ROOT / "README.md"].split())
+
+
 def test_every_setting_has_its_row() -> None:
     page = (DOCS / "settings.md").read_text("utf-8")
     assert [name for name, _, _ in settings.described() if f"| `{name}` |" not in page] == []
