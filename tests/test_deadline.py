@@ -28,8 +28,8 @@ from tests.scenarios.build import NOW, hook_request
 PATIENT = {
     "weight": "80 kg",
     "age": 40,
-    "problems": ["raised ICP"],
-    "medicines": ["diazepam"],
+    "problems": ["271719001 Raised intracranial pressure"],
+    "medicines": ["3322 diazepam"],
     "blood pressure": ["190/95, 20 minutes ago"],
 }
 REQUESTS: Mapping[str, dict[str, Any]] = {

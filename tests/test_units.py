@@ -91,7 +91,9 @@ def test_no_two_dimensions_share_a_unit_but_those_that_are_named_in_every_look_u
 
 OWN_DIMENSIONS = {"thyrotropin", *COUNT_DIMENSIONS}
 """Added since: hyperthyroid-untreated has a limit for TSH, and the nasal product is counted."""
-OWN_ALIASES = {"mIU/L": "m[IU]/L", "uIU/mL": "u[IU]/mL", "gamma": "ug/kg/min", "γ": "ug/kg/min"}
+OWN_ALIASES = {"mIU/L": "m[IU]/L", "uIU/mL": "u[IU]/mL", "gamma": "ug/kg/min", "γ": "ug/kg/min"} | dict.fromkeys(
+    ["mmhg", "mm hg", "MMHG", "mmHG", "MmHg", "mm(Hg)", "mm_Hg"], "mm[Hg]"
+)
 
 
 def test_the_table_is_that_of_its_source(source: dict[str, Any]) -> None:

@@ -100,6 +100,8 @@ def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Itera
         return  # a parameter of another kind
     else:
         order = _as_r4(value)
+        if order is not value and kind is not None and kind != order["resourceType"] and kind not in _EARLIER:
+            full_url = bundles.CONTAINED  # nobody could tell which order of theirs a change is of
         yield {"resource": order} | ({"fullUrl": full_url} if full_url else {})
         if order.get("resourceType") in _HOLDS:
             yield from _contained(order)

@@ -153,7 +153,7 @@ def test_check_finds_nothing_where_the_server_has_the_same_codes(hapi: str, run:
 
 
 def test_a_system_that_the_server_does_not_hold_is_said_once(hapi: str, run: Run) -> None:
-    status, output, _ = run("terminology", "check", "--tx", hapi, "--set", "obs_sbp", "--set", "obs_thyroid")
+    status, output, _ = run("terminology", "check", "--tx", hapi, "--set", "obs_inr", "--set", "obs_thyroid")
     assert status == 1
     assert output.splitlines()[0].startswith(f"not known: {LOINC}: none of its ")
     assert len(output.splitlines()) == 2

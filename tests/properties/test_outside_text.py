@@ -100,7 +100,7 @@ def _base() -> Json:
     asked = hook_request(
         {
             "order": {"rate": "1.2 mg/kg/h"},
-            "patient": {"problems": ["heart failure"], "medicines": ["midazolam"]},
+            "patient": {"problems": ["84114007 Heart failure"], "medicines": ["6960 midazolam"]},
         }
     )
     order = asked["context"]["draftOrders"]["entry"][0]["resource"]

@@ -15,7 +15,7 @@ RESERVED = {"could-not-check", "further-warnings"}
 WORDS = {
     "ketamine", "none", "missing", "active", "given", "other", "unclear", "bolus", "allergy", "intolerance",
     "critical", "symptom", "history", "home", "infant", "adult", "child", "stable", "words", "unknown", "above",
-    "sum", "hour", "day", "panel", "infusion", "no-weight", "own-limits",
+    "sum", "hour", "day", "panel", "infusion", "recorded", "session", "no-weight", "own-limits",
 }  # fmt: skip
 """Ids that are also words of FHIR or English, the name of a judgement or of a note, or the product's own name: in
 Python they stand for that."""
