@@ -192,7 +192,7 @@ def _unplaced(
 
 def _any(chart: Reading) -> frozenset[str]:
     """Every set of readings but those of weights."""
-    return frozenset(name for name in chart.valuesets.names() if name.startswith("obs_")) - _WEIGHTS
+    return chart.valuesets.readings - _WEIGHTS
 
 
 def _not_named(observation: resources.Observation, chart: Reading) -> frozenset[str]:

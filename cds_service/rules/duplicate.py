@@ -41,8 +41,8 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if any(_was_session(case, dose) for dose in doses):
         return fired(case, rule, rule.tier_of["a session was given"], *given), []
     if active or given:
-        is_plan = not given or is_within(case, limits, given)
-        found = "one plan within the limits" if is_plan else "another was given"
+        is_quiet = not given or is_within(case, limits, given)
+        found = "one plan within the limits" if is_quiet else "another was given"
         return fired(case, rule, rule.tier_of[found], *active, *given), []
     reasons = (
         *undelivered(case.chart, "medications", "medicationStatements", "administrations"),

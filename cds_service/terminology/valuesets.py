@@ -124,6 +124,8 @@ class ValueSets:
         self.roles = taken_as
         """The sets by which charts and orders are read."""
         self._sets = {each.name: each for each in sets}
+        self.readings = frozenset(name for name in self._sets if name.startswith("obs_"))
+        """The sets of what is measured or scored."""
         self._exact: dict[tuple[str, str], list[Member]] = {}
         self._branches: dict[str, dict[str, list[tuple[str, Member | None]]]] = {}
         for each in self._sets.values():

@@ -11,6 +11,7 @@ import queue
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from multiprocessing.util import Finalize
 from typing import TextIO
@@ -53,14 +54,15 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     could_not_check: int | None = None
 
 
-class Lines(logging.Formatter):
+class Lines(logging.Formatter, ABC):
     """A record as one line. What it may say is decided here, how that is written below."""
 
     def format(self, record: logging.LogRecord) -> str:
         return self.written(self.line(record))
 
+    @abstractmethod
     def written(self, line: Line) -> str:
-        raise NotImplementedError
+        """The line as it is read."""
 
     def line(self, record: logging.LogRecord) -> Line:
         error = record.exc_info[1] if record.exc_info else None
