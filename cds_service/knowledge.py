@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from cds_service import readers
 from cds_service.cards import loading, texts
 from cds_service.cards.model import EXTENSION, Coding
 from cds_service.fhir import queries as query_list
@@ -121,12 +122,14 @@ def load(
     for protocol in loaded:
         judge.check(protocol)
     parts = tuple(_part(protocol) for protocol in loaded)
+    queries = query_list.load(valuesets, measured_in(*loaded))
+    readers.check(readers.of(loaded, valuesets, queries), valuesets)
     reasons = valuesets[valuesets.roles.override_reasons]
     return Knowledge(
         parts=parts,
         valuesets=valuesets,
         texts=loading.load_all(loaded, texts_beside(overlay)),
-        queries=query_list.load(valuesets, measured_in(*loaded)),
+        queries=queries,
         override_reasons=_override_reasons(reasons),
         reasons_taken=frozenset((system, m.code) for system, m in reasons.members),
         public_url=public_url.rstrip("/"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -30,9 +31,15 @@ class Roles(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     push_by_method: str
     push_by_route: str
     override_reasons: str
+    kept: Mapping[str, str] = {}
+    """Sets that nothing names -> what each is kept for."""
+
+    def named(self) -> dict[str, str]:
+        """Role -> value set."""
+        return {name: each for name, each in msgspec.structs.asdict(self).items() if isinstance(each, str)}
 
 
-NO_ROLES = Roles(**dict.fromkeys(Roles.__struct_fields__, ""))
+NO_ROLES = msgspec.convert({field.name: "" for field in msgspec.structs.fields(Roles) if field.required}, Roles)
 """No set stands for any: a chart is read with codes alone that no set holds."""
 
 

@@ -117,8 +117,11 @@ class ValueSets:
         words: Mapping[str, Mapping[str, Iterable[str]]] | None = None,
         judged: Drugs | None = None,
         taken_as: Roles = NO_ROLES,
+        of_site: Iterable[str] = (),
     ) -> None:
         """`words`: value set -> language -> what clinicians write for it (`vocabulary.read`)."""
+        self.of_site = frozenset(of_site)
+        """The sets that a site added: nothing shipped has their name."""
         self.drugs = judged or Drugs()
         """The drugs that are judged."""
         self.roles = taken_as
@@ -360,6 +363,7 @@ def load(site: Path | None = None, protocols: Sequence[Path] = (KETAMINE,)) -> V
     that would take codes away, and for a name that is almost that of another.
     """
     found = {each.name: each for _, each in _read_all(COMMON / "valuesets")}
+    of_site: set[str] = set()
     try:
         words = read_words(COMMON / "vocabularies")
         for folder in protocols:
@@ -367,6 +371,7 @@ def load(site: Path | None = None, protocols: Sequence[Path] = (KETAMINE,)) -> V
         if site is not None:
             own = list(_read_all(site))
             names = {each.name for _, each in own}
+            of_site = names - found.keys()
             for where, each in own:
                 _check_name(each.name, where, found)
                 found[each.name] = _added(found[each.name], each, where) if each.name in found else each
@@ -381,10 +386,10 @@ def load(site: Path | None = None, protocols: Sequence[Path] = (KETAMINE,)) -> V
         if name not in found:
             raise ValueSetError(f"drug.yaml: there is no value set {name}{_nearest(name, found)}")
     taken_as = roles.read(COMMON / "roles.yaml")
-    for name in msgspec.structs.astuple(taken_as):
+    for name in (*taken_as.named().values(), *taken_as.kept):
         if name.partition("/")[0] not in found:
             raise ValueSetError(f"roles.yaml: there is no value set {name}{_nearest(name, found)}")
-    return ValueSets(found.values(), words, judged, taken_as)
+    return ValueSets(found.values(), words, judged, taken_as, of_site)
 
 
 def _add_own(folder: Path, found: dict[str, ValueSet], words: dict[str, dict[str, list[str]]]) -> None:

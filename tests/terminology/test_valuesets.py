@@ -14,13 +14,14 @@ from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service import knowledge as everything
+from cds_service import readers
 from cds_service.folders import COMMON
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.loader import load as load_protocol
 from cds_service.terminology import valuesets
 from cds_service.terminology.systems import canonical_system
 from cds_service.terminology.valuesets import ValueSetError, ValueSets
-from docs import valuesets_page
 from tests.terminology.test_vocabulary import sets_of
 
 SNOMED = "http://snomed.info/sct"
@@ -495,7 +496,7 @@ def test_a_set_without_codes_has_those_of_the_site(tmp_path: Path) -> None:
     )
     assert not sets["loc_infusion_clinic"].no_codes
     assert sets.member("loc_infusion_clinic", [("urn:site", "CLINIC")]) is not None
-    assert sets["obs_poss"].no_codes
+    assert sets["obs_child_pugh"].no_codes
 
 
 def test_a_name_that_is_not_shipped_is_a_set_of_the_site_and_may_exclude(tmp_path: Path) -> None:
@@ -570,10 +571,29 @@ def test_no_set_says_itself_what_reads_it(knowledge: Knowledge) -> None:
     for file in SHIPPED:
         said = json.loads(file.read_bytes())["description"]
         assert not [rule for rule in knowledge.protocol.rules if "-" in rule and rule in said], file.name
-    derived = valuesets_page.readers(knowledge)
-    assert derived["rx_midazolam"] == ["[`midazolam-dose-exceeds`](protocol.md#midazolam-dose-exceeds)"]
-    assert derived["obs_height"] == ["the role height", "the query bodySize"]
-    assert "the route intravenous" in derived["route_iv"]
+    derived = readers.of([part.protocol for part in knowledge.parts], knowledge.valuesets, knowledge.queries)
+    assert derived["rx_midazolam"] == [("rule", "midazolam-dose-exceeds")]
+    assert derived["obs_height"] == [("role", "height"), ("query", "bodySize")]
+    assert ("route", "intravenous") in derived["route_iv"]
+
+
+def test_a_set_of_a_protocol_that_nothing_reads_is_refused_and_one_of_a_site_is_known(tmp_path: Path) -> None:
+    folder = directory(tmp_path, value_set(enumerated("urn:site", "1"), name="our_own"))
+    loaded = everything.load(site_valuesets=str(folder))
+    assert loaded.valuesets.placement([("urn:site", "1")], ()).may_mean == frozenset()
+    read = readers.of([part.protocol for part in loaded.parts], loaded.valuesets, loaded.queries)
+    del read["dx_seizure"]
+    with pytest.raises(ValueSetError, match="nothing reads the value set dx_seizure"):
+        readers.check(read, loaded.valuesets)
+
+
+def test_a_set_that_is_kept_though_nothing_reads_it_has_a_reason_and_no_reader(knowledge: Knowledge) -> None:
+    kept = knowledge.valuesets.roles.kept
+    assert all(kept.values())
+    read = readers.of([part.protocol for part in knowledge.parts], knowledge.valuesets, knowledge.queries)
+    read["dx_myasthenia"] = [("rule", "pregnancy")]
+    with pytest.raises(ValueSetError, match="dx_myasthenia is kept for nobody, and the rule pregnancy reads it"):
+        readers.check(read, knowledge.valuesets)
 
 
 def test_the_sets_that_name_another_set_name_one_that_is_there(sets: ValueSets) -> None:
@@ -698,10 +718,8 @@ def test_the_shipped_sets_without_codes_are_known(sets: ValueSets) -> None:
         "ae_neuro_deficit",
         "ans_child_pugh_c",
         "loc_infusion_clinic",
-        "obs_cadss",
         "obs_child_pugh",
         "obs_delirium_screen",
-        "obs_poss",
     ]
 
 
