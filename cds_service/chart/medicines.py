@@ -17,6 +17,7 @@ from cds_service.fhir.records import Records
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.medicines import medicines
+from cds_service.terminology.valuesets import Member
 
 _Resource = resources.MedicationRequest | resources.MedicationStatement | resources.MedicationAdministration
 _NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})
@@ -155,7 +156,7 @@ class _Reader:
         return Medicine(
             name=next(iter(description.all_texts), None) or in_words_of(membership.members) or description.name,
             description=description,
-            members=_grouped(membership.members, identity, self._chart.valuesets.drugs),
+            members=_as_judged(membership.members, identity, self._chart.valuesets.drugs),
             by_name=membership.by_name,
             # Of ketamine any coding decides, whatever the others say.
             disagreement=membership.disagreement if identity is None else None,
@@ -174,9 +175,16 @@ class _Reader:
         return frozenset(self._chart.members(routes))
 
 
-def _grouped(members: Members, identity: Identity | None, judged: drugs.Drugs) -> Members:
-    """The members, and a product of one way of giving in the group of that: a brand says it where no code does."""
-    if identity is None or len(identity.made_for) != 1:
+def _as_judged(members: Members, identity: Identity | None, judged: drugs.Drugs) -> Members:
+    """The members with the set of the drug that it is, however that was recognised.
+
+    A product of one way of giving is in the group of that: a brand says it where no code does.
+    """
+    if identity is None:
+        return members
+    in_set = judged.set_of(identity.drug)
+    members = {in_set: Member(in_set, "", identity.drug), **members}
+    if len(identity.made_for) != 1:
         return members
     (way,), ours = identity.made_for, judged.family_sets(identity.drug)
     return {

@@ -123,7 +123,7 @@ def _kind_of(codes: _Codes, chart: Reading) -> _Kind:
                 indexed.update([(key, coding[1]) for key in keys])
                 coded.append((number, coding, keys))
     if not coded:
-        return _Kind((), _named(codes), is_known=any(map(_is_known, codes)), asked=_may_mean(codes[0], chart))
+        return _Kind((), _named(codes, chart), is_known=any(map(_is_known, codes)), asked=_may_mean(codes[0], chart))
     sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
     return _Kind(coded, sets, *_missed(codes, sets, chart))
 
@@ -253,13 +253,13 @@ def _sets_named(text: str) -> frozenset[str]:
     )
 
 
-def _named(codes: _Codes) -> frozenset[str]:
-    """The sets that a reading may be in by the words of its name, where no set holds its code."""
+def _named(codes: _Codes, chart: Reading) -> frozenset[str]:
+    """The sets that a reading may be in by the words of its name, or by its being called as their codes are."""
     found: frozenset[str] = frozenset()
     for concept in codes:
         for text in concept.words if concept is not None else ():
             if len(text) <= _LONGEST_NAME:
-                found |= _sets_named(text)
+                found |= _sets_named(text) | chart.valuesets.readings_called(text)
     return found
 
 

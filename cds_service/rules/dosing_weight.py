@@ -86,14 +86,11 @@ def dosing_weight(case: Case) -> DosingWeight:
 
 
 def _unheld(case: Case, newest: Weight, earlier: Sequence[Weight], said: Sequence[str]) -> tuple[Reason, ...]:
-    """Unreadable weights between the newest and the one it is held against, as far back as a change counts."""
-    spans = (span for _, span in case.protocol.conventions.weight_changes)
-    window = max(case.book.window(span, case.now) for span in spans)
+    """Unreadable weights between the newest and the one it is held against."""
     before = earlier[0].when.placed if earlier else None
 
     def counts(when: When) -> bool:
-        is_before = when.latest <= newest.when.latest and newest.when.latest - when.latest <= window
-        return is_before and (before is None or when.latest > before)
+        return when.latest <= newest.when.latest and (before is None or when.latest > before)
 
     weights = case.chart.weights
     unread = [w for w in weights[weights.index(newest) :] if w.kg is None and counts(w.when)]

@@ -17,10 +17,11 @@ from cds_service.protocol.model import Rule
 from cds_service.rules.ahead import WorstHour, is_pca, worst_hour
 from cds_service.rules.case import Case, RuleLimits, once_of_patient
 from cds_service.rules.ceiling import NOTHING, Ceiling
+from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.dosing_weight import steps_at
 from cds_service.rules.order_rules import fired
 from cds_service.rules.other_orders import lightest, other_orders
-from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
+from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, not_placed, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.running import given_of_drug
 from cds_service.rules.unit_slip import usual_rate
@@ -37,7 +38,7 @@ class Given(msgspec.Struct, frozen=True):
     hour: Fraction
     day: Fraction
     doses: tuple[Fact, ...]
-    unread: tuple[str, ...]
+    unread: tuple[Reason, ...]
     by_rate: bool
     """Whether all of it ran as an infusion."""
 
@@ -60,9 +61,7 @@ def judge(case: Case, rule: Rule) -> Outcome:
     found = _given(case, limits)
     kg, worst = lightest(case).judged_by, _ahead(case, limits)
     if not found.doses and worst is None:
-        reasons = [Reason("dose", each) for each in found.unread]
-        reasons += undelivered(case.chart, "administrations")
-        return could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)
+        return _nothing_found(case, rule, found)
     now = _at_once(case, limits)
     if kg is None or now is None or (worst is not None and worst.mg is None):
         what = (
@@ -71,7 +70,7 @@ def judge(case: Case, rule: Rule) -> Outcome:
         return could_not_tell(rule, order, what)
     sums = sums_of(case, rule)
     if sums is None:
-        return clear(rule, order)
+        return _nothing_found(case, rule, found)
     values = {
         "hour": show(found.hour / kg),
         "day": show(found.day / kg),
@@ -88,6 +87,17 @@ def judge(case: Case, rule: Rule) -> Outcome:
     others = [other.fact for other in other_orders(case)] if sums.found.startswith(_ORDERED) else ()
     asking = tuple(ceiling for ceiling in sums.ceilings if ceiling.asks and ceiling.most)
     return replace(fired(case, rule, rule.tier_of[sums.found], *found.doses, *others, **values), ceilings=asking)
+
+
+def _nothing_found(case: Case, rule: Rule, found: Given) -> Outcome:
+    """Clear, unless something else may be, or was, a dose of the drug."""
+    reasons = (
+        *found.unread,
+        *undelivered(case.chart, "administrations"),
+        *unplaced_doses(case),
+    )
+    order = case.order.reference
+    return could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)
 
 
 def sums_of(case: Case, rule: Rule) -> Sum | None:
@@ -204,28 +214,43 @@ def _at_once(case: Case, limits: RuleLimits) -> Fraction | None:
 
 @once_of_patient
 def given(case: Case, hour: timedelta, day: timedelta, routes: tuple[str, ...]) -> Given:
-    """The doses of the order's drug by these routes. What is charted anew of an order ends what ran of it before."""
+    """The doses of the order's drug by these routes. What is charted anew of an order ends what ran of it before.
+
+    What was charted last and runs counts whenever it began.
+    """
     body, sums = lightest(case), [Fraction(0), Fraction(0)]
     doses: list[Fact] = []
-    unread: list[str] = []
+    unread: list[Reason] = []
     by_rate = True
     later: dict[str | None, datetime] = {}
     for medicine in given_of_drug(case):
         kind = route.read(medicine.dosage.route if medicine.dosage else None, case.valuesets).kind
-        if kind not in routes or medicine.start is None or (medicine.end or medicine.start).age(case.now) >= day:
-            if medicine.start is None and kind in routes:
-                unread.append(f"{medicine.name}: when it was given is not known")
+        if kind not in routes:
+            continue
+        if medicine.start is None:
+            unread.append(_unread(medicine, f"{medicine.name}: when it was given is not known"))
+            continue
+        goes_on = medicine.status == "in-progress" and not later
+        if not goes_on and (medicine.end or medicine.start).age(case.now) >= day:
             continue
         until = later.get(medicine.order) if medicine.order is not None else None
         amounts = [_mg(medicine, case, body, window, until) for window in (hour, day)]
         later[medicine.order] = medicine.start.latest
         if amounts[0] is None or amounts[1] is None:
-            unread.append(f"{medicine.name} ({on(medicine.start, case.now)}): how much was given is not known")
+            says = f"{medicine.name} ({on(medicine.start, case.now)}): how much was given is not known"
+            unread.append(_unread(medicine, says))
             continue
         sums = [total + (amount or 0) for total, amount in zip(sums, amounts, strict=True)]
         by_rate = by_rate and _amount(medicine, case, body, is_rate=True) is not None
         doses.append(Fact(f"{show(amounts[1])} mg ({on(medicine.start, case.now)})", medicine.reference))
     return Given(sums[0], sums[1], tuple(doses), tuple(unread), by_rate)
+
+
+def _unread(medicine: Medicine, says: str) -> Reason:
+    """An amount that is written and not understood is said on a card; none at all is part of the rule."""
+    charted = medicine.dosage
+    is_written = charted and (charted.text or charted.dose or charted.rate_ratio or charted.rate_quantity)
+    return not_placed(says, medicine.reference, short="a dose") if is_written else Reason("dose", says)
 
 
 def _mg(medicine: Medicine, case: Case, body: Body, window: timedelta, until: datetime | None) -> Fraction | None:

@@ -129,6 +129,11 @@ class ValueSets:
         self._sets = {each.name: each for each in sets}
         self.readings = frozenset(name for name in self._sets if name.startswith("obs_"))
         """The sets of what is measured or scored."""
+        self._readings_called: dict[str, frozenset[str]] = {}
+        for name in self.readings:
+            for _, member in self._sets[name].members:
+                called = drugs.plain(member.display)
+                self._readings_called[called] = self._readings_called.get(called, frozenset()) | {name}
         self._exact: dict[tuple[str, str], list[Member]] = {}
         self._branches: dict[str, dict[str, list[tuple[str, Member | None]]]] = {}
         for each in self._sets.values():
@@ -160,6 +165,10 @@ class ValueSets:
             key = (system, spell(system, member.code))
             if key not in excluded:
                 self._exact.setdefault(key, []).append(member)
+
+    def readings_called(self, text: str) -> frozenset[str]:
+        """The sets of readings of whose codes one is called so."""
+        return self._readings_called.get(drugs.plain(text), frozenset())
 
     def members_of(self, system: str, code: str) -> Mapping[str, Member]:
         """Every set that holds the code, with what it says of it. No terminology has codes longer than this."""

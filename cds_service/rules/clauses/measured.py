@@ -386,9 +386,9 @@ def _above_reference(m: Measurement, case: Case) -> Verdict:
 def _by_answer(m: Measurement, case: Case) -> Verdict:
     """Of a result that is no number: what another clause reads as an answer is not above anything."""
     roles = case.valuesets.roles
-    if m.answers or any(answers.holds(n, (), m.words, case.valuesets) for n in (roles.answer_yes, roles.answer_no)):
+    if any(answers.holds(n, m.answers, m.words, case.valuesets) for n in (roles.answer_yes, roles.answer_no)):
         return NO
-    return _not_understood(m, case, "its answer is not known" if m.words else "it has no number")
+    return _not_understood(m, case, "its answer is not known" if m.words or m.answers else "it has no number")
 
 
 def _times_reference(m: Measurement, case: Case, times: Fraction) -> Verdict:
