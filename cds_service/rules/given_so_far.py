@@ -24,6 +24,9 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, un
 from cds_service.rules.reads import asks
 from cds_service.rules.running import given_of_drug
 from cds_service.rules.unit_slip import usual_rate
+from cds_service.says import Says
+from cds_service.says import findings as says
+from cds_service.says.entries import AND_WHY, DATED
 
 GIVEN_SUM = "given-sum"
 _ORDERED = "ordered "
@@ -37,7 +40,7 @@ class Given(msgspec.Struct, frozen=True):
     hour: Fraction
     day: Fraction
     doses: tuple[Fact, ...]
-    unread: tuple[str, ...]
+    unread: tuple[Says, ...]
     by_rate: bool
     """Whether all of it ran as an infusion."""
 
@@ -65,9 +68,7 @@ def judge(case: Case, rule: Rule) -> Outcome:
         return could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)
     now = _at_once(case, limits)
     if kg is None or now is None or (worst is not None and worst.mg is None):
-        what = (
-            Reason("weight", "there is no usable weight") if kg is None else Reason("dose", "its dose is not known")
-        )
+        what = Reason("weight", says.NO_USABLE_WEIGHT) if kg is None else Reason("dose", says.DOSE_NOT_KNOWN)
         return could_not_tell(rule, order, what)
     sums = sums_of(case, rule)
     if sums is None:
@@ -207,24 +208,25 @@ def given(case: Case, hour: timedelta, day: timedelta, routes: tuple[str, ...]) 
     """The doses of the order's drug by these routes. What is charted anew of an order ends what ran of it before."""
     body, sums = lightest(case), [Fraction(0), Fraction(0)]
     doses: list[Fact] = []
-    unread: list[str] = []
+    unread: list[Says] = []
     by_rate = True
     later: dict[str | None, datetime] = {}
     for medicine in given_of_drug(case):
         kind = route.read(medicine.dosage.route if medicine.dosage else None, case.valuesets).kind
         if kind not in routes or medicine.start is None or (medicine.end or medicine.start).age(case.now) >= day:
             if medicine.start is None and kind in routes:
-                unread.append(f"{medicine.name}: when it was given is not known")
+                unread.append(AND_WHY(medicine.name, says.WHEN_GIVEN_NOT_KNOWN))
             continue
         until = later.get(medicine.order) if medicine.order is not None else None
         amounts = [_mg(medicine, case, body, window, until) for window in (hour, day)]
         later[medicine.order] = medicine.start.latest
         if amounts[0] is None or amounts[1] is None:
-            unread.append(f"{medicine.name} ({on(medicine.start, case.now)}): how much was given is not known")
+            dated = DATED(medicine.name, on(medicine.start, case.now))
+            unread.append(AND_WHY(dated, says.HOW_MUCH_NOT_KNOWN))
             continue
         sums = [total + (amount or 0) for total, amount in zip(sums, amounts, strict=True)]
         by_rate = by_rate and _amount(medicine, case, body, is_rate=True) is not None
-        doses.append(Fact(f"{show(amounts[1])} mg ({on(medicine.start, case.now)})", medicine.reference))
+        doses.append(Fact(DATED(f"{show(amounts[1])} mg", on(medicine.start, case.now)), medicine.reference))
     return Given(sums[0], sums[1], tuple(doses), tuple(unread), by_rate)
 
 
