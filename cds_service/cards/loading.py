@@ -243,6 +243,10 @@ def _checked(
     for tier in rule.tiers:
         if tier.name not in text.summaries and "" not in text.summaries:
             raise TextError(f"{file.shown}: no summary for the tier {tier.name}")
+    reasons = {change.because for change in rule.changes}
+    for because in text.because:
+        if because not in reasons:
+            raise TextError(f"{file.shown}: nothing changes because {because!r}{did_you_mean(because, reasons)}")
     filled = _ALWAYS | {"found"} if rule.judge == "clauses" else _ALWAYS
     known = filled | (_named(model) if model is not None else set())
     for placeholder in sorted(_named(text) - known - shelf.limits.keys()):
@@ -324,6 +328,7 @@ def _read(rule: str, file: File, reader: Language, base: Text | None = None) -> 
             body=reader.wording(reader.detail, post.content),
             links=tuple((link["label"], link["url"]) for link in head.get("links", ())),
             citations=tuple(head.get("evidence", ())),
+            because=dict(head.get("because", base.because if base else {})),
         )
         literals = reader.literals()
         written = [title, text.short, *summaries.values(), post.content]
