@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from cds_service import gather, running_orders
 from cds_service.cards import acknowledged as quiet
 from cds_service.cards import compose
-from cds_service.cards.acknowledged import NOTHING, Acknowledged
+from cds_service.cards.acknowledged import NOTHING, Acknowledged, Recorded
 from cds_service.cards.model import Response
 from cds_service.cards.texts import ENGLISH, Texts
 from cds_service.chart.chart import Chart
@@ -33,6 +33,7 @@ from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, hook_of
 from cds_service.rules.judged import Judged, Note, judged, settle, with_offers
 from cds_service.rules.reads import rules_of
+from cds_service.says import Says
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Advice:
     """Of the cards."""
     version: str | None = None
     """Of the protocols that judged."""
+    recorded: Recorded = str
+    """What the store is told, in words."""
 
 
 def advise(
@@ -97,9 +100,17 @@ def advice(
     for each in results:
         settle(each)
     version = knowledge.version(each.drug for each in results)
-    extension = response.extension(results, version, knowledge.protocol.site)
+    extension = response.extension(results, version, knowledge.protocol.site, texts.recorded)
     answer = Response(cards=[each.card for each in composed], extension=extension)
-    return Advice(answer, results, composed, gather.patient_id(request), language=texts.language, version=version)
+    return Advice(
+        answer,
+        results,
+        composed,
+        gather.patient_id(request),
+        language=texts.language,
+        version=version,
+        recorded=texts.recorded,
+    )
 
 
 def explain(
@@ -112,8 +123,9 @@ def explain(
 ) -> tuple[list[Judged], list[str]]:
     """Every rule's outcome for each order that is judged, and the notes on what was read."""
     results, notes = _read_and_judge(request, signing, knowledge, source, now, acknowledged, NEVER) or ([], [])
-    say = knowledge.texts.words.say
-    return results, [say(f"doubt-{n.key}", value=n.value) if isinstance(n, Note) else n for n in notes]
+    words = knowledge.texts.words
+    said = (words.say(f"doubt-{n.key}", value=n.value) if isinstance(n, Note) else words.fill(n) for n in notes)
+    return results, list(said)
 
 
 def _read_and_judge(
@@ -125,7 +137,7 @@ def _read_and_judge(
     acknowledged: Acknowledged,
     deadline: Deadline,
     sends: frozenset[str] | None = None,
-) -> tuple[list[Judged], list[str | Note]] | None:
+) -> tuple[list[Judged], list[Says | Note]] | None:
     """The outcomes and notes; None where no order is, or may be, of a drug that is judged.
 
     Raises Late where that is not known in time; afterwards each rule says for itself whether it was reached.
@@ -134,7 +146,13 @@ def _read_and_judge(
     doubts: list[Note] = []
     if request.viewing:
         found, records, prefetched, doubts = running_orders.read(
-            request, knowledge.queries, knowledge.valuesets, source, _looked_back(knowledge, now), deadline
+            request,
+            knowledge.queries,
+            knowledge.valuesets,
+            source,
+            _looked_back(knowledge, now),
+            deadline,
+            knowledge.texts.recorded,
         )
     else:
         found, records = gather.read_drafts(request, knowledge, source, deadline)
@@ -145,7 +163,7 @@ def _read_and_judge(
         if doubts:
             return [], [*doubts, *request.notes, *request.faults]
         if request.faults and not mine:
-            raise Malformed("; ".join(request.faults))
+            raise Malformed("; ".join(map(knowledge.texts.recorded, request.faults)))
         return None
     if prefetched is None:
         prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, deadline)
@@ -154,8 +172,11 @@ def _read_and_judge(
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
         knowledge.protocol.conventions.quiet_hours, now
     )
-    results = [with_offers(each) for each in quiet.quieted(results, records.patient_id, acknowledged, window, now)]
-    notes: list[str | Note] = [*doubts]
+    results = [
+        with_offers(each)
+        for each in quiet.quieted(results, records.patient_id, acknowledged, window, now, knowledge.texts.recorded)
+    ]
+    notes: list[Says | Note] = [*doubts]
     if not (mine or doubts or request.drafts_cut):
         return results, notes  # an order that only ends needs nothing that could not be read
     notes += [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
@@ -182,7 +203,7 @@ def failure(
         texts, knowledge.protocol, TOPIC_SYSTEM, _source_url(knowledge), knowledge.override_reasons, why
     )
     version, site = knowledge.protocol.version, knowledge.protocol.site
-    return Response(cards=[card], extension=response.extension([], version, site, late))
+    return Response(cards=[card], extension=response.extension([], version, site, texts.recorded, late))
 
 
 def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge, languages: Sequence[str]) -> Advice:

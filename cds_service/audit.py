@@ -14,7 +14,7 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 from cds_service.advise import Advice
-from cds_service.cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Said, identity, said
+from cds_service.cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Recorded, Said, identity, said
 from cds_service.cards.compose import Composed
 from cds_service.deadline import NEVER, Deadline
 from cds_service.orders.exposure import Exposure
@@ -131,7 +131,14 @@ def _invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocati
         language=advice.language,
         cards=[_card(composed, orders) for composed in advice.composed],
         findings=[
-            _finding(outcome, each, orders.get(id(each)), on_card.get((id(each), outcome.rule.id)), digests)
+            _finding(
+                outcome,
+                each,
+                orders.get(id(each)),
+                on_card.get((id(each), outcome.rule.id)),
+                digests,
+                advice.recorded,
+            )
             for each in advice.judged
             for outcome in each.outcomes
             if outcome.status != "clear"
@@ -159,11 +166,11 @@ def _card(composed: Composed, orders: Mapping[int, str]) -> records.Card:
 
 
 def _finding(
-    outcome: Outcome, each: Judged, order: str | None, card: str | None, digests: _Digests | None
+    outcome: Outcome, each: Judged, order: str | None, card: str | None, digests: _Digests | None, recorded: Recorded
 ) -> records.Finding:
     remembered: dict[str, Any] = {}
     if digests is not None and outcome.status == "fired":
-        now = said(outcome, each, digests)
+        now = said(outcome, each, digests, recorded)
         remembered = {
             "dose_shape": now.dose.shape,
             "dose_amounts": [[_text(figure) for figure in step] for step in now.dose.amounts],

@@ -21,9 +21,12 @@ from cds_service.fhir.resources import (
     subject_of,
 )
 from cds_service.hooks.request import HookRequest, is_identifier
-from cds_service.knowledge import Knowledge, listed_or
+from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
 from cds_service.rules.judged import Note
+from cds_service.says import Said, Says, drug_named
+from cds_service.says import records as says
+from cds_service.says.orders import either
 from cds_service.terminology.drugs import identify
 
 
@@ -108,7 +111,7 @@ def fetch_missing(
         elif url is not None:
             urls[query.key] = url
         elif query.key != "encounter":
-            records.gaps[query.key] = "the request does not say which patient"
+            records.gaps[query.key] = says.NO_PATIENT_NAMED
     # One Bundle under a foreign key may answer several queries, with one next page between them.
     first_of = {url: key for key, url in reversed(urls.items())}
     unnamed = _unnamed_medications(records, request)
@@ -121,7 +124,7 @@ def fetch_missing(
         gap = answer.gap
         is_rest = key in prefetched.next_links
         if gap and is_rest:
-            gap = f"only its first page was sent, and {gap}"
+            gap = says.FIRST_PAGE(gap)
         if gap and key in prefetched.assumed:
             continue
         if not is_rest:
@@ -155,12 +158,12 @@ def _add_medications(records: Records, answers: Iterable[Answer]) -> None:
             records.add(page)
 
 
-def _leave_out(key: str, records: Records, why: str, sends: frozenset[str] | None) -> None:
+def _leave_out(key: str, records: Records, why: Says, sends: frozenset[str] | None) -> None:
     """A query that nobody answered. Where something else was sent in its place, that is why."""
     if key in records.gaps:
         return
     if sends is not None and key in sends:
-        records.gaps[key] = "it was not sent, and this client always sends it"
+        records.gaps[key] = says.NOT_SENT_AS_ALWAYS
     else:
         records.gaps[key] = why
         records.not_sent.add(key)
@@ -177,35 +180,35 @@ def contained_weights(ours: Sequence[Draft]) -> list[Item]:
     return items
 
 
-def draft_faults(found: Sequence[Draft], request: HookRequest, records: Records) -> list[str]:
+def draft_faults(found: Sequence[Draft], request: HookRequest, records: Records) -> list[Says]:
     """What could not be read of the drafts that were judged, and entries that are none."""
     ours = [d for d in found if d.identity is not None and not is_other_patients(d, records.patient_id)]
-    notes = [fault for draft in ours for fault in draft.faults]
+    notes: list[Says] = [fault for draft in ours for fault in draft.faults]
     notes += [fault for item in request.drafts if item.read.resource is None for fault in item.read.faults]
     return notes
 
 
 def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, knowledge: Knowledge) -> list[Note]:
     """The drafts that are of a judged drug, or may be, and are not judged. Each is said as a warning."""
-    says = []
-    unknown = f"whether it is {listed_or(knowledge.families)} is not known"
+    told: list[Said] = []
+    unknown = says.WHETHER_IT_IS(either(map(drug_named, knowledge.families)))
     for draft in found:
         if draft.identity is not None and is_other_patients(draft, records.patient_id):
             family = knowledge.by_drug[draft.identity.drug].protocol.id
-            says.append(f"a {family} draft names another patient and was not judged")
+            told.append(says.DRAFT_OF_ANOTHER(drug_named(family)))
         elif draft.selected and draft.identity is None and draft.description.to_fetch:
-            says.append(f"a draft order's medication is only referenced and could not be read: {unknown}")
+            told.append(says.DRAFT_ONLY_REFERENCED(unknown))
         elif draft.selected and draft.identity is None and draft.is_cut:
-            says.append(f"a draft order holds more than is read, {draft.faults[0]}: {unknown}")
+            told.append(says.DRAFT_HOLDS_MORE(draft.faults[0], unknown))
         elif draft.selected and draft.is_unknown:
-            says.append(f"a draft order does not say of which medication: {unknown}")
+            told.append(says.DRAFT_WITHOUT_MEDICATION(unknown))
     for item in request.drafts:
         kind = item.read.type
         if kind in _UNOPENED and item.read.resource is None:
-            says.append(f"a draft order could not be read: {unknown}")
+            told.append(says.DRAFT_UNREAD(unknown))
         elif kind in _GIVES and (drug := _given_by(item, records, knowledge)) is not None:
-            says.append(f"a {kind} of {drug} among the drafts was not judged: only a MedicationRequest is")
-    return [Note("draft", each) for each in dict.fromkeys(says)]
+            told.append(says.DRAFT_NO_REQUEST(kind, drug_named(drug)))
+    return [Note("draft", each) for each in dict.fromkeys(told)]
 
 
 _UNOPENED = frozenset({"MedicationRequest", "Bundle", "Parameters"})

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from cds_service import bounds, units
+from cds_service.cards.acknowledged import Recorded
 from cds_service.chart.medicines import counts, period_of, state_of
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles, dates, lenient, statuses
@@ -33,6 +34,9 @@ from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import Draft
 from cds_service.orders.proposal import SetRate, make_edits
 from cds_service.rules.judged import Note
+from cds_service.says import Said, Says
+from cds_service.says import records as says
+from cds_service.says.entries import NO_DATE
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
@@ -55,8 +59,9 @@ class _Running:
         return self.identity is None and drugs.says_nothing(description.all_codings, description.all_texts)
 
     @property
-    def says(self) -> str:
-        return f"{self.description.name} ({self.start.text if self.start is not None else 'no date'})"
+    def named(self) -> tuple[str, Says]:
+        """Its name and when it began, as both are said of it."""
+        return self.description.name, self.start.text if self.start is not None else NO_DATE
 
     @property
     def rate(self) -> Amount | None:
@@ -102,6 +107,7 @@ def read(
     source: Source,
     since: datetime | None = None,
     deadline: Deadline = NEVER,
+    recorded: Recorded = str,
 ) -> tuple[list[Draft], Records, Prefetched, list[Note]]:
     """The running infusions as orders that are judged, and what runs and may be one of them.
 
@@ -117,17 +123,17 @@ def read(
     _fetch_administrations(request, records, prefetched, queries, source)
     gap = records.gaps.get(_KEY)
     if gap is not None and not records.of(MedicationAdministration):
-        raise PreconditionFailed(f"what the patient is given is not known: {gap}")
+        raise PreconditionFailed(f"what the patient is given is not known: {recorded(gap)}")
     _fetch_medications(request, records, valuesets, source, deadline)
     in_progress = list(_given(records, valuesets, deadline))
     running = _newest_of_each([each for each in in_progress if each.identity is not None])
     if len(running) > bounds.DRAFTS:
-        records.notes.append(f"only the newest {bounds.DRAFTS} of {len(running)} running infusions were read")
+        records.notes.append(says.NEWEST_RUNNING(str(bounds.DRAFTS), str(len(running))))
         running = running[-bounds.DRAFTS :]
     _keep_orders(running, request, records, source)
     unknown = sum(1 for each in in_progress if each.is_unknown)
     doubts = [Note("running-unknown", str(unknown))] if unknown else []
-    doubts += [Note("running-rate", says) for says in dict.fromkeys(_doubted_rates(running, in_progress))]
+    doubts += [Note("running-rate", why) for why in dict.fromkeys(_doubted_rates(running, in_progress))]
     orders = [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")]
     if not running and since is not None:
         orders += _over(records, valuesets, since, deadline)
@@ -203,7 +209,7 @@ def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
     return list(newest.values())
 
 
-def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running]) -> Iterator[str]:
+def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running]) -> Iterator[Said]:
     """Why the rate that is judged may not be the one that runs: it, or another entry of its order, cannot be read."""
     of_order: dict[str, list[_Running]] = {}
     for each in in_progress:
@@ -211,17 +217,17 @@ def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running])
             of_order.setdefault(each.order, []).append(each)
     for newest in running:
         if newest.rate is None and newest.says_rate:
-            yield f"{newest.says}: its rate cannot be read, and the ordered one was judged"
+            yield says.RATE_UNREAD(*newest.named)
         for other in of_order.get(newest.order or "", ()):
             if other is newest:
                 continue
             if other.start is None:
-                yield f"{other.says}: it has no date that can be read"
+                yield says.DATE_UNREAD(*other.named)
             elif other.identity is None and other.began >= newest.began:
-                yield f"{other.says}: what it is, it says otherwise than its order"
+                yield says.OTHERWISE_THAN_ORDER(*other.named)
     for each in running:
         if (why := changed_meaning(each.administration)) is not None:
-            yield f"{each.says}: {why}"
+            yield says.RUNNING_BUT(*each.named, why)
 
 
 def _keep_orders(running: Sequence[_Running], request: HookRequest, records: Records, source: Source) -> None:

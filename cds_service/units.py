@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -14,15 +15,36 @@ import msgspec
 
 from cds_service import bounds
 from cds_service.errors import CdsError
+from cds_service.says import Says
+from cds_service.says.orders import NO_NUMBER, NOT_IN_TABLE, NOT_IN_TABLE_OF_UNITS, NUMBER_TOO_LONG
 from cds_service.writings import Factors, Writings
 
 
 class UnitError(CdsError, ValueError):
-    """A quantity that cannot be read; the message says what was written."""
+    """A quantity that cannot be read."""
+
+    @property
+    def says(self) -> Says:
+        """What a clinician is told of it."""
+        says: Says = self.args[0]
+        return says
 
 
 class UnknownUnit(UnitError):
     """A unit that is neither in the closed table nor an alias, or not of the dimensions that were asked for."""
+
+    def __init__(self, text: str, dimensions: Sequence[str]) -> None:
+        super().__init__(text, dimensions)
+        self.text, self.dimensions = text, dimensions
+
+    def __str__(self) -> str:
+        return f"unit {self.text!r} is not in the table of {' or '.join(self.dimensions) or 'units'}"
+
+    @property
+    def says(self) -> Says:
+        if not self.dimensions:
+            return NOT_IN_TABLE_OF_UNITS(repr(self.text))
+        return NOT_IN_TABLE(repr(self.text), " or ".join(self.dimensions))
 
 
 class UnreadableNumber(UnitError):
@@ -124,7 +146,7 @@ def find(text: str, *dimensions: str) -> Unit:
         for unit in units:
             if unit.dimension == dimension:
                 return unit
-    raise UnknownUnit(f"unit {text!r} is not in the table of {' or '.join(dimensions) or 'units'}")
+    raise UnknownUnit(text, dimensions)
 
 
 def dimensions_of(text: str) -> tuple[str, ...]:
@@ -151,11 +173,11 @@ def exact(number: Decimal | int | str) -> Fraction:
     try:
         value = Decimal(number)
     except InvalidOperation as error:
-        raise UnreadableNumber(f"{number!r} is not a number") from error
+        raise UnreadableNumber(NO_NUMBER(repr(number))) from error
     if not value.is_finite():
-        raise UnreadableNumber(f"{number} is not a number")
+        raise UnreadableNumber(NO_NUMBER(str(number)))
     if not bounds.is_figure(value):
-        raise UnreadableNumber("the number is too long to be a clinical figure")
+        raise UnreadableNumber(NUMBER_TOO_LONG)
     return Fraction(value)
 
 

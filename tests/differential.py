@@ -12,7 +12,7 @@ import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,7 @@ def answers(root: Path, asked: Path, out: Path) -> None:
     from cds_service.knowledge import load
 
     knowledge, now = load(), datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+    said = getattr(knowledge.texts, "recorded", str)  # a checkout without it says all in words at once
     with asked.open(encoding="utf-8") as lines, out.open("w", encoding="utf-8") as written:
         for line in lines:
             entry = json.loads(line)
@@ -167,22 +168,30 @@ def answers(root: Path, asked: Path, out: Path) -> None:
                 response = encode(advise(request, signing, knowledge, NoSource(), now)).decode()
             except HookError as error:
                 judged, response = [], str(error)
-            rules = [_ended(order.order, outcome) for order in judged for outcome in order.outcomes]
+            rules = [_ended(order.order, outcome, said) for order in judged for outcome in order.outcomes]
             answer = {"name": entry["name"], "rules": rules, "response": response}
             written.write(msgspec.json.encode(answer, enc_hook=str).decode() + "\n")
 
 
-def _ended(order: str, outcome: Any) -> dict[str, Any]:
+def _ended(order: str, outcome: Any, said: Callable[[Any], str]) -> dict[str, Any]:
     return {
         "order": order,
         "rule": outcome.rule.id,
         "finding": [outcome.status, outcome.severity, outcome.tier if outcome.status == "fired" else None],
         "offers": [
-            [each.kind, dict(each.values), [[a.type, a.resource, a.resource_id] for a in each.actions]]
+            [
+                each.kind,
+                {name: said(value) for name, value in each.values.items()},
+                [[a.type, a.resource, a.resource_id] for a in each.actions],
+            ]
             for each in outcome.proposals
         ],
-        "reasons": sorted([r.fact, r.says, r.kind] for r in outcome.reasons),
-        "words": [dict(outcome.values), [fact.says for fact in outcome.facts], str(outcome.figure)],
+        "reasons": sorted([r.fact, said(r.says), r.kind] for r in outcome.reasons),
+        "words": [
+            {name: said(value) for name, value in outcome.values.items()},
+            [said(fact.says) for fact in outcome.facts],
+            str(outcome.figure),
+        ],
         "limits": [limit.id for limit in outcome.limits],
     }
 

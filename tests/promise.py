@@ -10,6 +10,7 @@ import pytest
 
 import cds_service.advise
 from cds_service.advise import Advice
+from tests.said import said
 
 SAID = {"failed", "not-sent", "not-placed"}
 """Why a rule may be untold that leaves no order without a card. Never measured is part of the rule, and what is not
@@ -21,7 +22,7 @@ def silent(made: Advice) -> list[tuple[str, str, str]]:
     if made.response.cards:
         return []
     return [
-        (outcome.rule.id, reason.kind, reason.says)
+        (outcome.rule.id, reason.kind, said(reason.says))
         for judged in made.judged
         for outcome in judged.outcomes
         if any(tier.severity != "info" for tier in outcome.rule.tiers)

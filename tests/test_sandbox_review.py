@@ -15,6 +15,7 @@ from cds_service.protocol import model
 from cds_service.rules.outcome import Outcome
 from docs import sandbox_page
 from tests import sandbox_charts
+from tests.said import said
 from tests.sandbox_charts import SandboxPatient
 from tests.scenarios.build import NOW, RXNORM, SNOMED, concept
 from tests.servers.ketamine_patients import in_good_health
@@ -88,7 +89,7 @@ def test_no_active_tier_rests_on_a_resource_that_is_no_longer_active(
             for fact in outcome.facts:
                 resource = patient.by_reference.get(fact.reference or "", {})
                 if resource.get("resourceType") in ("Condition", "AllergyIntolerance", "MedicationRequest"):
-                    assert _status(resource) not in NO_LONGER, (patient.label, outcome.rule.id, fact.says)
+                    assert _status(resource) not in NO_LONGER, (patient.label, outcome.rule.id, said(fact.says))
                     looked_at += 1
     assert looked_at > 5
 

@@ -6,7 +6,7 @@ could not be checked is always said.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -20,6 +20,8 @@ from cds_service.orders.words import duration
 from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.judged import Judged
 from cds_service.rules.outcome import Outcome
+from cds_service.says import Says
+from cds_service.says.findings import OVERRIDDEN
 
 NEVER_QUIET = "could-not-check"
 """The card whose rules say that something is not known."""
@@ -61,6 +63,10 @@ class Acknowledged(Protocol):
         ...
 
 
+Recorded = Callable[[Says], str]
+"""What is said, in the words that are kept: `Texts.recorded`."""
+
+
 class _Nothing:
     def digest(self, kind: str, *parts: str) -> str:
         return ""
@@ -76,11 +82,16 @@ NOTHING: Acknowledged = _Nothing()
 
 
 def quieted(
-    results: Sequence[Judged], patient: str, acknowledged: Acknowledged, window: timedelta, now: datetime
+    results: Sequence[Judged],
+    patient: str,
+    acknowledged: Acknowledged,
+    window: timedelta,
+    now: datetime,
+    recorded: Recorded,
 ) -> list[Judged]:
     """The outcomes after the policy: what was overridden is suppressed, and if it is critical, it informs."""
     if acknowledged.former is not None:
-        results = quieted(results, patient, acknowledged.former, window, now)
+        results = quieted(results, patient, acknowledged.former, window, now, recorded)
     if acknowledged is NOTHING or not patient or not any(_may_be_quiet(o) for each in results for o in each.outcomes):
         return list(results)
     keys = [identity(each, patient, acknowledged) for each in results]
@@ -88,7 +99,7 @@ def quieted(
     quiet = []
     for each, key in zip(results, keys, strict=True):
         earlier = remembered.get(key, ())
-        outcomes = tuple(_quieted(outcome, each, earlier, acknowledged, now) for outcome in each.outcomes)
+        outcomes = tuple(_quieted(outcome, each, earlier, acknowledged, now, recorded) for outcome in each.outcomes)
         quiet.append(replace(each, outcomes=outcomes) if earlier else each)
     return quiet
 
@@ -106,7 +117,7 @@ def identity(each: Judged, patient: str, acknowledged: Acknowledged) -> str:
     )
 
 
-def said(outcome: Outcome, each: Judged, acknowledged: Acknowledged) -> Said:
+def said(outcome: Outcome, each: Judged, acknowledged: Acknowledged, recorded: Recorded) -> Said:
     """An outcome as it is remembered."""
     return Said(
         rule=outcome.rule.id,
@@ -116,7 +127,8 @@ def said(outcome: Outcome, each: Judged, acknowledged: Acknowledged) -> Said:
         lower_is_worse=outcome.lower_is_worse,
         dose=Exposure(acknowledged.digest("dose", each.exposure.shape), each.exposure.amounts),
         facts=frozenset(
-            acknowledged.digest("fact", fact.says, fact.reference or "", fact.figure or "") for fact in outcome.facts
+            acknowledged.digest("fact", recorded(fact.says), fact.reference or "", fact.figure or "")
+            for fact in outcome.facts
         ),
     )
 
@@ -142,15 +154,20 @@ def _may_be_quiet(outcome: Outcome) -> bool:
 
 
 def _quieted(
-    outcome: Outcome, each: Judged, earlier: Sequence[Acknowledgement], acknowledged: Acknowledged, now: datetime
+    outcome: Outcome,
+    each: Judged,
+    earlier: Sequence[Acknowledgement],
+    acknowledged: Acknowledged,
+    now: datetime,
+    recorded: Recorded,
 ) -> Outcome:
     if not _may_be_quiet(outcome):
         return outcome
-    current = said(outcome, each, acknowledged)
+    current = said(outcome, each, acknowledged, recorded)
     when = next((before.when for before in earlier if no_worse(current, before.said)), None)
     if when is None:
         return outcome
-    because = f"overridden {_ago(now - when)} ago with a reason"
+    because = OVERRIDDEN(_ago(now - when))
     if outcome.severity == "critical":
         return with_changes(outcome, severity="info", because=because, overridden=when)
     return with_changes(outcome, status="suppressed", severity=None, because=because, proposals=(), overridden=when)

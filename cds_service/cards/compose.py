@@ -15,6 +15,7 @@ from cds_service import bounds
 from cds_service.cards import could_not_check, detail
 from cds_service.cards.fitting import bullet, fitted
 from cds_service.cards.model import EXTENSION, Card, Coding, Link, Source
+from cds_service.cards.sentences import data_named
 from cds_service.cards.suggestions import are_alternatives, suggestions
 from cds_service.cards.texts import Text, Texts, Words, as_markdown, one_line, plain
 from cds_service.chart.facts import Weight
@@ -26,6 +27,7 @@ from cds_service.protocol.limits import LimitBook, Limits, as_written
 from cds_service.protocol.model import SEVERITIES, Limit, Protocol, Severity
 from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import Outcome
+from cds_service.says import Says
 
 FURTHER_WARNINGS = "further-warnings"
 
@@ -102,7 +104,7 @@ class Composed:
     stands_for: tuple[tuple[Judged, Outcome], ...]
 
 
-def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[str | Note] = ()) -> list[Composed]:
+def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[Says | Note] = ()) -> list[Composed]:
     """The cards of a response, worst first. A Note among the `notes` is a doubt, and warns.
 
     Every critical one is shown; of the others as many interrupt as there is room for, and the rest share one card.
@@ -209,7 +211,7 @@ def _card(finding: Finding, setting: Setting) -> Composed:
     notes: list[Note] = list(dict.fromkeys(note for each in finding.judged for note in each.notes))
     if leading.rule.card != "dose":
         notes = [note for note in notes if note.key == "by-name"]
-    names = {key: query.says for key, query in setting.queries.items()}
+    names = {key: data_named(key, query.says) for key, query in setting.queries.items()}
     lines = detail.lines(finding.outcomes, notes, texts, setting.now.date(), names, book)
     return _made(
         setting,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from cds_service import bounds
 from cds_service.cards import detail
 from cds_service.cards.fitting import Line, bullet, sentences
+from cds_service.cards.sentences import data_named
 from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service.fhir.queries import Query
 from cds_service.protocol.limits import LimitBook
@@ -15,6 +16,7 @@ from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.clauses import QUESTION
 from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import ENTRY, Outcome, Reason
+from cds_service.says import Named, Says, listed
 
 TOPIC = "could-not-check"
 _LONGEST_ENTRY = 60
@@ -27,7 +29,7 @@ class Gap:
 
     severity: Severity
     short: str
-    says: str
+    says: Says
     facts: Sequence[str] = ()
     """What was found; it stands behind what is said, as far as it fits."""
     advice: str = ""
@@ -35,16 +37,16 @@ class Gap:
     is_foreign: bool = False
     """It repeats what came from outside, and is made safe to show only where it is shown: there may be thousands."""
 
-    @property
-    def line(self) -> str:
-        return escaped(self.says) if self.is_foreign else self.says
+    def line(self, words: Words) -> str:
+        says = words.fill(self.says)
+        return escaped(says) if self.is_foreign else says
 
 
 def gaps(
     judged: Sequence[Judged],
     texts: Texts,
     queries: Mapping[str, Query],
-    notes: Sequence[str | Note],
+    notes: Sequence[Says | Note],
     book: Callable[[Judged], LimitBook],
     not_sent: bool = True,
 ) -> tuple[list[Gap], list[Outcome]]:
@@ -53,15 +55,15 @@ def gaps(
     A list that failed is always said, and so is an indispensable one that was not sent. The others that were not sent
     share a line; without `not_sent` there is none, since the operator is told of what this client never sends.
     """
-    found: dict[str, Gap] = {}
+    found: dict[object, Gap] = {}
     fired: list[Outcome] = []
-    asked: dict[tuple[str, str], Gap] = {}
+    asked: dict[object, Gap] = {}
     for each in judged:
         for outcome in each.outcomes:
             if outcome.status == "fired" and outcome.rule.card == "could-not-check":
                 fired.append(outcome)
                 gap = _of_rule(outcome, texts, book(each))
-                found.setdefault(f"{outcome.rule.id} {gap.says}", gap)
+                found.setdefault((outcome.rule.id, gap.says), gap)
             for reason in outcome.to_say:
                 gap = _of_reason(reason, outcome, texts, queries)
                 known = asked.setdefault((reason.fact, reason.says), gap)
@@ -71,7 +73,7 @@ def gaps(
     for doubt in doubts:
         says = texts.words.say(f"doubt-{doubt.key}", value=doubt.value)
         found.setdefault(says, Gap("warning", texts.words.say(f"short-{doubt.key}"), as_markdown(says)))
-    found |= {f"{fact} {says}": gap for (fact, says), gap in asked.items()}
+    found |= asked
     said = {reason for outcome in fired for reason in outcome.reasons}
     undelivered = dict.fromkeys(r for each in judged for r in each.undelivered)
     if undelivered and all(key in {r.fact for r in undelivered} for key, query in queries.items() if query.is_search):
@@ -84,22 +86,25 @@ def gaps(
     for note in notes:
         if isinstance(note, Note):
             continue
-        found[note] = Gap("info", texts.words.say("short-note"), escaped(note))
+        found[note] = Gap("info", texts.words.say("short-note"), note, is_foreign=True)
     ordered = sorted(found.values(), key=lambda gap: SEVERITIES.index(gap.severity))
     return ordered, fired
 
 
-def _of_lists(to_say: Sequence[Reason], texts: Texts, queries: Mapping[str, Query], not_sent: bool) -> dict[str, Gap]:
+def _of_lists(
+    to_say: Sequence[Reason], texts: Texts, queries: Mapping[str, Query], not_sent: bool
+) -> dict[object, Gap]:
     """The lists that did not come: one line for all that did not come for one reason."""
     words = texts.words
-    found: dict[str, Gap] = {}
+    found: dict[object, Gap] = {}
     own = [reason for reason in to_say if _is_own_line(reason, queries)]
     for why in dict.fromkeys(reason.says for reason in own):
-        names = ", ".join(queries[reason.fact].says for reason in own if reason.says == why)
-        found[f"{names} {why}"] = Gap("warning", names, as_markdown(words.say("missing-data", name=names, why=why)))
-    rest = [queries[reason.fact].says for reason in to_say if not _is_own_line(reason, queries)]
+        of_why = (_named(reason.fact, queries) for reason in own if reason.says == why)
+        names = words.fill(listed(of_why))
+        found[names, why] = Gap("warning", names, as_markdown(words.say("missing-data", name=names, why=why)))
+    rest = [_named(reason.fact, queries) for reason in to_say if not _is_own_line(reason, queries)]
     if rest and not_sent:
-        says = words.say("not-sent", names=", ".join(rest))
+        says = words.say("not-sent", names=listed(rest))
         found[says] = Gap("info", words.say("short-not-sent"), as_markdown(says))
     return found
 
@@ -108,7 +113,7 @@ def _of_rule(outcome: Outcome, texts: Texts, book: LimitBook) -> Gap:
     text = texts.of(outcome.rule.id, book.drug)
     assert outcome.severity is not None
     says = as_markdown(detail.summary(outcome, texts, book))
-    found = [escaped(fact.says) for fact in outcome.facts[: bounds.WORDS]]
+    found = [escaped(texts.words.fill(fact.says)) for fact in outcome.facts[: bounds.WORDS]]
     return Gap(outcome.severity, text.short, says, found, detail.body(outcome, texts, book))
 
 
@@ -116,7 +121,7 @@ def lines(found: Sequence[Gap], words: Words) -> list[Line]:
     """What the card may say, the worst first: what is missing, then what was found of it, then what to do."""
     said = [Line(words.say("could-not-check-body"), len(found), "body")]
     for place, gap in enumerate(found):
-        said.append(bullet(gap.line if place < bounds.WORDS else "", place, gap.short))
+        said.append(bullet(gap.line(words) if place < bounds.WORDS else "", place, gap.short))
         said += [Line(f"- {each}", len(found) + 2, "list") for each in sentences(gap.advice)]
         said += [Line(f"- {each}", len(found) + 1, "list") for each in gap.facts]
     return said
@@ -132,16 +137,21 @@ def _of_reason(reason: Reason, outcome: Outcome, texts: Texts, queries: Mapping[
     if reason.fact not in (QUESTION, ENTRY):
         return _of_list(reason, texts, queries)
     asks = reason.fact == QUESTION and any(tier.severity == "critical" for tier in outcome.rule.tiers)
-    short = _cut(reason.short) if reason.short else texts.words.say(f"short-{reason.fact}")
+    short = _cut(texts.words.fill(reason.short)) if reason.short else texts.words.say(f"short-{reason.fact}")
     return Gap("warning" if reason.urgent or asks else "info", short, reason.says, is_foreign=True)
 
 
 def _of_list(reason: Reason, texts: Texts, queries: Mapping[str, Query]) -> Gap:
     query = queries.get(reason.fact)
-    name = query.says if query is not None else reason.fact
+    name = texts.words.fill(_named(reason.fact, queries))
     informs = reason.kind == "not-placed" and query is not None and not query.indispensable
     says = as_markdown(texts.words.say("missing-data", name=name, why=reason.says))
     return Gap("info" if informs else "warning", name, says)
+
+
+def _named(fact: str, queries: Mapping[str, Query]) -> Named:
+    query = queries.get(fact)
+    return data_named(fact, query.says if query is not None else fact)
 
 
 def _cut(entry: str) -> str:

@@ -11,10 +11,12 @@ from itertools import islice
 
 from cds_service import bounds
 from cds_service.cards.fitting import Line, bullet, sentences
-from cds_service.cards.texts import Texts, as_markdown, escaped, one_line
+from cds_service.cards.sentences import data_named
+from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
 from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.rules.judged import Note
 from cds_service.rules.outcome import Outcome
+from cds_service.says import Named, Says
 from cds_service.units import said as unit_said
 
 _FIRST, _NAMED, _FOUND, _READ, _MORE, _REST = range(6)
@@ -28,14 +30,16 @@ def body(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
         site = outcome.condition
         says = texts.words.say("condition-body", reason=site.reason, owner=site.owner, date=str(site.date))
         return as_markdown(says)
-    return texts.of(outcome.rule.id, book.drug).detail(outcome.tier, outcome.values, book)
+    values = texts.words.filled(outcome.values)
+    return texts.of(outcome.rule.id, book.drug).detail(outcome.tier, values, book)
 
 
 def summary(outcome: Outcome, texts: Texts, book: LimitBook) -> str:
     if outcome.condition is not None:
         title = texts.of(outcome.rule.id, book.drug).title(book)
         return one_line(texts.words.say("condition-summary", title=title, reason=outcome.condition.reason))
-    return texts.of(outcome.rule.id, book.drug).summary(outcome.tier, outcome.values, book)
+    values = texts.words.filled(outcome.values)
+    return texts.of(outcome.rule.id, book.drug).summary(outcome.tier, values, book)
 
 
 def lines(
@@ -43,7 +47,7 @@ def lines(
     notes: Iterable[Note],
     texts: Texts,
     day: date,
-    names: Mapping[str, str],
+    names: Mapping[str, Named],
     book: LimitBook,
 ) -> list[Line]:
     """All that a card can say of the outcomes that share it, the leading one first.
@@ -56,20 +60,23 @@ def lines(
     said += [
         bullet(as_markdown(summary(o, texts, book)), _NAMED, texts.of(o.rule.id, book.drug).short) for o in others
     ]
-    said += [Line(each, _FOUND, "sums") for each in sums(outcomes)]
-    said += [Line(each, _MORE if place else _FOUND, "facts") for place, each in enumerate(facts(outcomes))]
+    said += [Line(each, _FOUND, "sums") for each in sums(outcomes, texts.words)]
+    said += [
+        Line(each, _MORE if place else _FOUND, "facts") for place, each in enumerate(facts(outcomes, texts.words))
+    ]
     said += [Line(each, _READ, "notes") for each in _readings(outcomes, notes, texts, day, names, book)]
     return [line for line in said if line.text]
 
 
-def facts(outcomes: Iterable[Outcome]) -> list[str]:
+def facts(outcomes: Iterable[Outcome], words: Words) -> list[str]:
     """Those that may fit, each once."""
     found = dict.fromkeys(fact.says for outcome in outcomes for fact in outcome.facts)
-    return [escaped(says) for says in islice(found, bounds.WORDS)]
+    return [escaped(words.fill(says)) for says in islice(found, bounds.WORDS)]
 
 
-def sums(outcomes: Iterable[Outcome]) -> list[str]:
-    written = (line for outcome in outcomes for line in outcome.values.get("arithmetic", "").split("\n"))
+def sums(outcomes: Iterable[Outcome], words: Words) -> list[str]:
+    said = (words.fill(outcome.values.get("arithmetic", "")) for outcome in outcomes)
+    written = (line for each in said for line in each.split("\n"))
     return list(dict.fromkeys(escaped(line) for line in written if line))
 
 
@@ -78,7 +85,7 @@ def _readings(
     notes: Iterable[Note],
     texts: Texts,
     day: date,
-    names: Mapping[str, str],
+    names: Mapping[str, Named],
     book: LimitBook,
 ) -> list[str]:
     """How the order was read, why a severity is another one, what could not be read, and which limits a site set."""
@@ -87,17 +94,31 @@ def _readings(
     limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits if limit.site is not None}
     said = [as_markdown(words.say(f"note-{note.key}", book, value=note.value)) for note in notes]
     said += [
-        escaped(words.say("exception-unread", name=names.get(reason.fact, reason.fact), why=reason.says))
+        escaped(
+            words.say(
+                "exception-unread",
+                name=names.get(reason.fact) or data_named(reason.fact, reason.fact),
+                why=reason.says,
+            )
+        )
         for outcome in fired
         for reason in outcome.exceptions
         if reason.undelivered or reason.kind == "not-placed"
     ]
-    said += [as_markdown(words.say("changed", because=o.because)) for o in fired if o.because]
+    said += [as_markdown(words.say("changed", because=_because(o, texts, book))) for o in fired if o.because]
     changed: dict[tuple[str, str], list[str]] = {}
     for limit in limits.values():
         assert limit.site is not None
-        value = f"{limit.title} {as_written(limit, day)} {unit_said(limit.unit)}".strip()
+        title = words.fill(Named(f"limit-{limit.id}", limit.title))
+        value = f"{title} {as_written(limit, day)} {unit_said(limit.unit)}".strip()
         changed.setdefault((limit.site.owner, str(limit.site.date)), []).append(value)
     for (owner, on), values in changed.items():
         said.append(as_markdown(words.say("limit-site", limits="; ".join(values), owner=owner, date=on)))
     return list(dict.fromkeys(said))
+
+
+def _because(outcome: Outcome, texts: Texts, book: LimitBook) -> Says:
+    """What changed a severity; the rule's own words for it in the language, where it has them."""
+    because = outcome.because or ""
+    known = texts.of(outcome.rule.id, book.drug).because
+    return known.get(because, because) if isinstance(because, str) else because

@@ -10,31 +10,28 @@ refused, so that no card fails at the bedside.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import frontmatter
 import yaml
-from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError, UndefinedError
 
-from cds_service.cards.literals import Literals, Quote
-from cds_service.cards.shown import TextError, filters
-from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Text, Texts, Wording, Words, escaped, plain
+from cds_service.cards.languages import File, Language, Word, check_keys, refused
+from cds_service.cards.sentences import KEYS, OPEN, names_of
+from cds_service.cards.shown import TextError
+from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Phrase, Text, Texts, Wording
 from cds_service.folders import COMMON
-from cds_service.protocol.errors import ProtocolError, did_you_mean
+from cds_service.protocol.errors import did_you_mean
 from cds_service.protocol.limits import LimitBook
 from cds_service.protocol.model import Protocol, Rule
-from cds_service.protocol.parsing import parse_yaml
 from cds_service.protocol.references import limits_read
 
 _WORDS = "words"
 _LONGEST_LANGUAGE = 3
 _FILE = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(?:\.(?P<language>[a-z]{2,3}(?:-[a-z0-9]{2,8})*))?\.(?P<kind>md|yaml)")
-_OPEN = re.compile(r"(?:number|fraction|fraction-of|times|period|a-period)-\d+(?:/\d+)?|override-[a-z-]+")
-"""Words that filters look up, and other languages' words for reasons; a language has as many of them as it needs."""
 _WITH_LIMITS = ("label-", "description-", "note-")
 """Shared words that are said of one order, so that they may name a limit of its drug."""
 _ALWAYS = frozenset({"tier", "ordered"})
@@ -42,69 +39,10 @@ _SAMPLE = "9"
 """Stands for a figure where a text is tried; it is as short as one can be."""
 
 
-@dataclass
-class _Language:
-    """How the files of one language are read: its words, which the filters say, and its templates."""
-
-    code: str
-    limits: Mapping[str, str]
-    """Placeholder -> id of the limit."""
-    entries: dict[str, Wording] = field(default_factory=dict)
-    """The shared words."""
-
-    def __post_init__(self) -> None:
-        self.detail = _environment(lambda value: escaped(str(value)), trim_blocks=True, lstrip_blocks=True)
-        self.plain = _environment(lambda value: plain(str(value)))
-        for environment in (self.detail, self.plain):
-            environment.globals.clear()  # no text calls range() and the like; each is filled in half the time
-            environment.filters.update(filters(self.say))
-
-    def say(self, key: str, values: Mapping[str, object]) -> str | None:
-        return self.entries[key].fill(values) if key in self.entries else None
-
-    def wording(self, environment: Environment, source: str) -> Wording:
-        named = meta.find_undeclared_variables(environment.parse(source))
-        limits = {placeholder: self.limits[placeholder] for placeholder in sorted(named & self.limits.keys())}
-        return Wording(environment.from_string(source), frozenset(named), limits, self.say)
-
-    def fixed(self) -> dict[str, str]:
-        """The shared words that have no placeholder."""
-        return {key: word.fill({}) for key, word in self.entries.items() if not word.names}
-
-    def literals(self) -> Literals:
-        return Literals(self.plain, self.fixed())
-
-
-def _environment(finalize: Callable[[Any], str], **options: bool) -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, extensions=[Quote], finalize=finalize, **options)
-
-
-@dataclass(frozen=True)
-class _File:
-    """One file of a folder of texts."""
-
-    path: Path
-    language: str
-    site: bool
-    drug: str | None = None
-    """The drug of which alone it is said."""
-
-    @property
-    def shown(self) -> str:
-        return f"{self.path.parent.name}/{self.path.name}"
-
-    def read(self) -> str:
-        try:
-            return self.path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise TextError(f"{self.shown}: cannot be read as UTF-8") from error
-
-
 def load_all(protocols: Sequence[Protocol], extra: Path | None = None) -> Texts:
     """The texts of the rules of all protocols as `load` reads them, with the shared words of the first."""
-    rules = [rule for protocol in protocols for rule in protocol.rules]
-    first = load(protocols[0], extra, rules)
-    loaded = [first, *(load(protocol, extra, rules, first) for protocol in protocols[1:])]
+    first = load(protocols[0], extra, protocols)
+    loaded = [first, *(load(protocol, extra, protocols, first) for protocol in protocols[1:])]
     languages = sorted({code for texts in loaded for code in texts.others})
 
     def joined(each: Sequence[Texts], language: str) -> Texts:
@@ -116,41 +54,45 @@ def load_all(protocols: Sequence[Protocol], extra: Path | None = None) -> Texts:
 
 
 def load(
-    protocol: Protocol, extra: Path | None = None, rules: Collection[str] = (), spoken: Texts | None = None
+    protocol: Protocol, extra: Path | None = None, beside: Sequence[Protocol] = (), spoken: Texts | None = None
 ) -> Texts:
     """The texts of the rules' folders, and of a site's own where it has one; the site's win.
 
-    In another language a rule says what the site's file of that language says, else the site's English one, else the
-    shipped file of that language, else the shipped English one; the shared words likewise, one by one. `rules` are
-    those of all protocols, of which a site may have texts; the words of `spoken` are taken as they are. Raises
-    TextError.
+    In another language a rule says what the site's file of it says, else the site's English one, else the shipped
+    file of it, else the shipped English one; the shared words likewise, one by one. `beside` are all protocols, of
+    whose rules a site may have texts; the words of `spoken` are taken as they are. Raises TextError.
     """
-    known = rules or protocol.rules
-    files = [*_words_of_all(), *_of_rules(protocol), *(_files(extra, known) if extra else ())]
-    shelf = _Shelf(protocol, files, spoken)
+    every = beside or [protocol]
+    known = {rule for each in every for rule in each.rules}
+    files = [*_words_of_all(every), *_of_rules(protocol), *(_files(extra, known) if extra else ())]
+    shelf = _Shelf(protocol, files, names_of(every), spoken)
     english = shelf.texts(shelf.english)
     _refuse_unnamed(protocol, shelf, english)
     others = sorted({file.language for _, file in files} - {ENGLISH})
-    return replace(english, others={code: shelf.texts(_Language(code, shelf.limits), english) for code in others})
+    return replace(english, others={code: shelf.texts(Language(code, shelf.limits), english) for code in others})
 
 
 def _refuse_unnamed(protocol: Protocol, shelf: _Shelf, english: Texts) -> None:
     """A limit that no rule, no convention and no text names says nothing to anybody. Raises TextError."""
     texts = [*shelf.models.values(), *english.by_rule.values()]
     said = [word for text in texts for word in (text.heading, text.body, *text.summaries.values())]
-    said += [*shelf.words.values(), *english.words.entries.values()]
+    said += [word for word in shelf.words.values() if isinstance(word, Wording)]
+    said += english.words.entries.values()
     named = limits_read(protocol).union(*(word.limits.values() for word in said))
     for limit in protocol.limits.values():
         if limit.id not in named and limit.stands_for not in named:
             raise TextError(f"{protocol.id}: nothing names the limit {limit.id}")
 
 
-def _words_of_all() -> Iterator[tuple[str, _File]]:
-    for path in sorted(COMMON.glob(f"{_WORDS}*.yaml")):
-        yield _WORDS, _File(path, (*path.name.split(".")[1:-1], ENGLISH)[0], site=False)
+def _words_of_all(protocols: Iterable[Protocol]) -> Iterator[tuple[str, File]]:
+    """The words of all drugs, and in other languages than English those for what the protocols name."""
+    yield _WORDS, File(COMMON / f"{_WORDS}.yaml", ENGLISH, site=False)
+    for folder in (COMMON, *(Path(each.folders[0]) for each in protocols)):
+        for path in sorted(folder.glob(f"{_WORDS}.*.yaml")):
+            yield _WORDS, File(path, path.name.split(".")[1], site=False)
 
 
-def _of_rules(protocol: Protocol) -> Iterator[tuple[str, _File]]:
+def _of_rules(protocol: Protocol) -> Iterator[tuple[str, File]]:
     """(rule, its card in each language), of the shipped rules and of a site's own."""
     shipped = Path(protocol.folders[0])
     for rule in protocol.rules.values():
@@ -160,10 +102,10 @@ def _of_rules(protocol: Protocol) -> Iterator[tuple[str, _File]]:
                 drug = parts.pop(0) if parts and parts[0] in protocol.drugs else None
                 if len(parts) > 1 or any(len(part) > _LONGEST_LANGUAGE for part in parts):
                     raise TextError(f"{rule.id}: {path.name} names no drug of the protocol and no language")
-                yield rule.id, _File(path, parts[0] if parts else ENGLISH, folder != shipped, drug)
+                yield rule.id, File(path, parts[0] if parts else ENGLISH, folder != shipped, drug)
 
 
-def _files(folder: Path, rules: Collection[str]) -> Iterator[tuple[str, _File]]:
+def _files(folder: Path, rules: Collection[str]) -> Iterator[tuple[str, File]]:
     """(rule or `words`, file) of a site's folder. Raises TextError for a file that is neither."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith("."):
@@ -173,34 +115,42 @@ def _files(folder: Path, rules: Collection[str]) -> Iterator[tuple[str, _File]]:
         known = [*(f"{rule}.md" for rule in rules), f"{_WORDS}.yaml"]
         if found is None or found["kind"] != kind or (kind == "md" and found["name"] not in rules):
             raise TextError(f"texts/{path.name}: there is no such text{did_you_mean(path.name, known)}")
-        yield found["name"], _File(path, found["language"] or ENGLISH, site=True)
+        yield found["name"], File(path, found["language"] or ENGLISH, site=True)
 
 
 class _Shelf:
     """All files, and the shipped English ones read: they say which values each text and each word is filled with."""
 
-    def __init__(self, protocol: Protocol, files: Sequence[tuple[str, _File]], spoken: Texts | None = None) -> None:
+    def __init__(
+        self,
+        protocol: Protocol,
+        files: Sequence[tuple[str, File]],
+        names: Collection[str],
+        spoken: Texts | None = None,
+    ) -> None:
         self.protocol = protocol
+        self.names = names
+        """The keys of what has a name in the data."""
         self.spoken = spoken
         self.books = {drug: LimitBook(protocol, drug, protocol.date) for drug in protocol.drugs}
         self.book = self.books[protocol.drugs[0]]
         self.limits = {name.replace("-", "_"): name for name in protocol.limits if name in self.book}
-        self.english = _Language(ENGLISH, self.limits)
+        self.english = Language(ENGLISH, self.limits)
         self._files = [(name, file) for name, file in files if file.drug is None]
         self._of_drugs = [(name, file) for name, file in files if file.drug is not None]
         shipped = {name: file for name, file in self._files if not file.site and file.language == ENGLISH}
         words = shipped.pop(_WORDS)
-        self.english.entries = {
-            key: _compiled(self.english, words, key, word) for key, word in _entries(words).items()
-        }
-        self.words: Mapping[str, Wording] = dict(self.english.entries)
-        _check_numbers(self.english, words)
+        self._add(self.english, words)
+        check_keys(words)
+        self.words: Mapping[str, Word] = dict(self.english.words)
+        self.shipped = self.english.made()
         self.models = {rule: _read(rule, file, self.english) for rule, file in shipped.items()}
 
-    def texts(self, reader: _Language, english: Texts | None = None) -> Texts:
+    def texts(self, reader: Language, english: Texts | None = None) -> Texts:
         """The texts of one language; the `english` ones stand in where it has none of its own."""
         if english is not None:
-            reader.entries = {key: word for key, word in english.words.entries.items() if not _OPEN.fullmatch(key)}
+            words: dict[str, Word] = {**english.words.entries, **english.words.phrases}
+            reader.words = {key: word for key, word in words.items() if not OPEN.fullmatch(key)}
         self._add_words(reader)
         by_rule: dict[str, Text] = {}
         for rule in self.protocol.rules.values():
@@ -214,10 +164,10 @@ class _Shelf:
             else:
                 raise TextError(f"the rule {rule.id} has no card text card.md")
         by_drug = self._by_drug(reader, by_rule, english)
-        return Texts(by_rule, Words(reader.entries, reader.fixed()), reader.code, by_drug)
+        return Texts(by_rule, reader.made(), reader.code, by_drug, shipped=self.shipped)
 
     def _by_drug(
-        self, reader: _Language, by_rule: Mapping[str, Text], english: Texts | None
+        self, reader: Language, by_rule: Mapping[str, Text], english: Texts | None
     ) -> dict[tuple[str, str], Text]:
         """The texts of one drug alone; a site's text of all drugs stands before a shipped one of a drug."""
         found: dict[tuple[str, str], Text] = {} if english is None else dict(english.by_drug)
@@ -233,42 +183,48 @@ class _Shelf:
             found[name, file.drug] = _checked(rule, text, self.models.get(name), self, file, book)
         return found
 
-    def _add_words(self, reader: _Language) -> None:
+    def _add_words(self, reader: Language) -> None:
         """The words of a language's own files, the site's last; between them the site's English ones."""
         if self.spoken is not None:
-            reader.entries = dict(self.spoken.spoken([reader.code]).words.entries)
+            known = self.spoken.spoken([reader.code]).words
+            reader.words = {**known.entries, **known.phrases}
             return
         own = [file for name, file in self._files if name == _WORDS and file.language in (reader.code, ENGLISH)]
-        english = dict(reader.entries)
+        english = dict(reader.words)
         for file in sorted(own, key=lambda file: (file.site, file.language == reader.code)):
             if file.language == reader.code and (file.site or reader.code != ENGLISH):
-                reader.entries |= {key: self._word(reader, file, key, word) for key, word in _entries(file).items()}
-                _check_numbers(reader, file)
+                self._add(reader, file)
             elif file.site:
-                reader.entries |= {key: english[key] for key in _entries(file) if key in english}
+                reader.words |= {key: english[key] for key in file.words if key in english}
 
-    def _word(self, reader: _Language, file: _File, key: str, source: str) -> Wording:
-        """A word with the values that the shipped entry of its key reads. Raises TextError."""
-        if key not in self.words and not _OPEN.fullmatch(key):
-            raise TextError(f"{file.shown}: there are no words {key}{did_you_mean(key, self.words)}")
-        word = _compiled(reader, file, key, source)
-        model = self.words.get(key)
-        values = model.names - model.limits.keys() if model else frozenset()
-        limits = self.limits.keys() if key.startswith(_WITH_LIMITS) else set()
-        for placeholder in sorted(word.names - values - limits):
+    def _add(self, reader: Language, file: File) -> None:
+        reader.words |= {key: self._word(reader, file, key, source) for key, source in file.words.items()}
+        reader.check_numbers(file)
+
+    def _word(self, reader: Language, file: File, key: str, source: str) -> Word:
+        """A word with the values that the code gives for its key. Raises TextError."""
+        if key not in KEYS and key not in self.names and not OPEN.fullmatch(key):
+            raise TextError(f"{file.shown}: there are no words {key}{did_you_mean(key, (*KEYS, *self.names))}")
+        word, named = reader.word(file, key, source)
+        values = KEYS.get(key, ())
+        limits = self.limits.keys() if key.startswith(_WITH_LIMITS) and key in KEYS else set()
+        for placeholder in sorted(named - {*values, *limits}):
             near = did_you_mean(placeholder, [*values, *limits])
             raise TextError(f"{file.shown}: {key}: there is no value {placeholder}{near}")
         self._try_word(word, file, key, values)
         return word
 
-    def _try_word(self, word: Wording, file: _File, key: str, values: Iterable[str]) -> None:
+    def _try_word(self, word: Word, file: File, key: str, values: Sequence[str]) -> None:
         try:
-            word.fill(dict.fromkeys(values, _SAMPLE), self.book)
+            if isinstance(word, Phrase):
+                word.fill([_SAMPLE for _ in word.names])
+            else:
+                word.fill(dict.fromkeys(values, _SAMPLE), self.book)
         except (TemplateError, TextError, TypeError, ValueError, ArithmeticError) as error:
             raise TextError(f"{file.shown}: {key} cannot be filled: {error}") from error
 
 
-def _chosen(files: Iterable[_File], code: str) -> _File | None:
+def _chosen(files: Iterable[File], code: str) -> File | None:
     """The site's file before the shipped one, and of each the language's before the English one."""
     usable = [file for file in files if file.language in (code, ENGLISH)]
     return max(usable, key=lambda file: (file.site, file.language == code), default=None)
@@ -278,7 +234,7 @@ def _chosen(files: Iterable[_File], code: str) -> _File | None:
 
 
 def _checked(
-    rule: Rule, text: Text, model: Text | None, shelf: _Shelf, file: _File, book: LimitBook | None = None
+    rule: Rule, text: Text, model: Text | None, shelf: _Shelf, file: File, book: LimitBook | None = None
 ) -> Text:
     """The text, with a summary for each tier and filled once for each. Raises TextError.
 
@@ -287,6 +243,10 @@ def _checked(
     for tier in rule.tiers:
         if tier.name not in text.summaries and "" not in text.summaries:
             raise TextError(f"{file.shown}: no summary for the tier {tier.name}")
+    reasons = {change.because for change in rule.changes}
+    for because in text.because:
+        if because not in reasons:
+            raise TextError(f"{file.shown}: nothing changes because {because!r}{did_you_mean(because, reasons)}")
     filled = _ALWAYS | {"found"} if rule.judge == "clauses" else _ALWAYS
     known = filled | (_named(model) if model is not None else set())
     for placeholder in sorted(_named(text) - known - shelf.limits.keys()):
@@ -304,7 +264,7 @@ def _ways(text: Text, tier: str) -> list[str]:
     return ["", *(key.partition("/")[2] for key in text.summaries if key.startswith(f"{tier}/"))]
 
 
-def _try(text: Text, model: Text | None, given: Mapping[str, str], book: LimitBook, file: _File) -> None:
+def _try(text: Text, model: Text | None, given: Mapping[str, str], book: LimitBook, file: File) -> None:
     """Fill a text with what is there for certain; `found` may be empty. Raises TextError."""
     tier = given["tier"]
     try:
@@ -346,7 +306,7 @@ def _named(text: Text) -> set[str]:
     return {name for wording in (text.heading, text.body, *text.summaries.values()) for name in wording.names}
 
 
-def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -> Text:
+def _read(rule: str, file: File, reader: Language, base: Text | None = None) -> Text:
     """A text file: front matter with title and summary, and the body; what it leaves out, `base` says.
 
     Raises TextError.
@@ -368,6 +328,7 @@ def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -
             body=reader.wording(reader.detail, post.content),
             links=tuple((link["label"], link["url"]) for link in head.get("links", ())),
             citations=tuple(head.get("evidence", ())),
+            because=dict(head.get("because", base.because if base else {})),
         )
         literals = reader.literals()
         written = [title, text.short, *summaries.values(), post.content]
@@ -377,40 +338,5 @@ def _read(rule: str, file: _File, reader: _Language, base: Text | None = None) -
     except (TypeError, AttributeError, yaml.YAMLError, TemplateError) as error:
         raise TextError(f"{file.shown}: cannot be read: {' '.join(str(error).split())}") from error
     if numbers:
-        raise TextError(f"{file.shown}: {_refused(numbers)}")
+        raise TextError(f"{file.shown}: {refused(numbers)}")
     return text
-
-
-def _refused(numbers: Iterable[str]) -> str:
-    return (
-        f"writes the number {', '.join(dict.fromkeys(numbers))} itself; name a limit as {{{{ limit_id }}}}, or put "
-        "what a source says between {% quote %} and {% endquote %}"
-    )
-
-
-# The shared words --------------------------------------------------------------------------------------------------
-
-
-def _entries(file: _File) -> dict[str, str]:
-    try:
-        content = parse_yaml(file.read(), file.shown)
-    except ProtocolError as error:
-        raise TextError(" ".join(str(error).split())) from error
-    if not isinstance(content, dict) or not all(isinstance(w, str) for each in content.items() for w in each):
-        raise TextError(f"{file.shown}: expected are lines of `key: words`, the words in quotes")
-    return content
-
-
-def _compiled(reader: _Language, file: _File, key: str, source: str) -> Wording:
-    try:
-        return reader.wording(reader.plain, source)
-    except TemplateError as error:
-        raise TextError(f"{file.shown}: {key} cannot be read: {error}") from error
-
-
-def _check_numbers(reader: _Language, file: _File) -> None:
-    literals = reader.literals()
-    for key, source in _entries(file).items():
-        numbers = [] if _OPEN.fullmatch(key) or key == "counted" else literals.found(source)
-        if numbers:
-            raise TextError(f"{file.shown}: {key} {_refused(numbers)}")

@@ -1,9 +1,9 @@
-"""The words of the cards: one Markdown file per rule, filled with a finding's figures and the limits in force."""
+"""The words of the cards: a Markdown file per rule and the words that all share, filled where a card is made."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jinja2 import Template
@@ -12,6 +12,7 @@ from cds_service import bounds
 from cds_service.cards.shown import Say, TextError, shown
 from cds_service.figures import show
 from cds_service.protocol.limits import LimitBook, listed
+from cds_service.says import Named, Said, Says
 
 ENGLISH = "en"
 SUMMARY_LIMIT = 140
@@ -115,6 +116,8 @@ class Text:
     links: tuple[tuple[str, str], ...] = ()
     citations: tuple[str, ...] = ()
     """Its own sources, in place of the rule's."""
+    because: Mapping[str, str] = field(default_factory=dict)
+    """What changes its severity, in another language: what the rule says of it -> its words."""
 
     def title(self, book: LimitBook) -> str:
         return self.heading.fill({}, book)
@@ -135,16 +138,52 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Phrase:
+    """The words of a sentence of one key. Its values stand as they are: what comes of them is made safe as a whole."""
+
+    parts: tuple[str | int, ...]
+    """Text, and the numbers of the values between it; of one with a `template` none."""
+    names: tuple[str, ...]
+    template: Template | None = None
+    """Where it holds more than its values."""
+
+    def fill(self, values: Sequence[str]) -> str:
+        if self.template is not None:
+            return self.template.render(zip(self.names, values, strict=True))
+        return "".join([part if isinstance(part, str) else values[part] for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
-    """The words that all cards share: headings, suggestion labels, notes."""
+    """The words that all cards share: headings, suggestion labels, notes, and what rules say by key."""
 
     entries: Mapping[str, Wording]
     fixed: Mapping[str, str]
     """Those that have no placeholder."""
+    phrases: Mapping[str, Phrase] = field(default_factory=dict)
+    """By key what rules, charts and orders say."""
 
-    def say(self, key: str, book: LimitBook | None = None, **values: object) -> str:
+    def say(self, key: str, book: LimitBook | None = None, **values: Says | int) -> str:
         """Plain text: labels and descriptions are no Markdown. Some name limits, and need the `book` of the drug."""
-        return self.fixed[key] if key in self.fixed else self.entries[key].fill(values, book)
+        if key in self.fixed:
+            return self.fixed[key]
+        return self.entries[key].fill(
+            {n: v if isinstance(v, str | int) else self.fill(v) for n, v in values.items()}, book
+        )
+
+    def fill(self, says: Says) -> str:
+        """What is said, in words. What came from outside is not made safe to show by this."""
+        if isinstance(says, str):
+            return says
+        if isinstance(says, Said):
+            return self.phrases[says.key].fill([self.fill(value) for value in says.values])
+        if isinstance(says, Named):
+            return self.fixed.get(says.key, says.name)
+        return self.fill(says.between).join([self.fill(part) for part in says.parts])
+
+    def filled(self, values: Mapping[str, Says]) -> dict[str, str]:
+        """The values of a card's text."""
+        return {name: value if isinstance(value, str) else self.fill(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +198,12 @@ class Texts:
     """By rule and drug."""
     others: Mapping[str, Texts] = field(default_factory=dict)
     """By language: what a file of another language says instead."""
+    shipped: Words = field(default_factory=lambda: Words({}, {}))
+    """The English words that the service came with."""
+
+    def recorded(self, says: Says) -> str:
+        """What is said as machines, logs and the store keep it: in the English that the service came with."""
+        return self.shipped.fill(says)
 
     def of(self, rule: str, drug: str) -> Text:
         """The text of a rule for an order of a drug."""

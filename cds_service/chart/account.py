@@ -9,6 +9,8 @@ from typing import Literal
 import msgspec
 
 from cds_service.fhir.dates import When
+from cds_service.says import Said, Says
+from cds_service.says import entries as says
 
 Subject = Literal["reading", "problem", "allergy", "medicine", "procedure", "event", "patient"]
 LISTS: dict[str, tuple[str, ...]] = {
@@ -32,9 +34,9 @@ class Unplaced(msgspec.Struct, frozen=True):
     """The type of its resource."""
     subject: Subject
     reference: str
-    name: str
+    name: Says
     """What it is about, for a summary."""
-    says: str
+    says: Says
     """The entry in its own words, and why it could not be placed."""
     sets: frozenset[str] | None = None
     """The value sets that it may be in; None: any of its kind."""
@@ -92,7 +94,9 @@ class Account:
         )
 
 
-def in_words(text: str) -> str:
+def in_words(text: Says) -> Said:
     """An entry's own words as a card repeats them: in quotation marks, and cut where they are long."""
-    text = " ".join(text.split())
-    return f"“{text if len(text) <= _LONGEST else text[:_LONGEST].rstrip() + '…'}”"
+    if isinstance(text, str):
+        text = " ".join(text.split())
+        text = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()}…"
+    return says.QUOTED(text)

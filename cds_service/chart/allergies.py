@@ -6,6 +6,7 @@ from cds_service.chart.facts import Allergy, name_of
 from cds_service.chart.reading import Reading
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.resources import AllergyIntolerance
+from cds_service.says import entries as says
 from cds_service.terminology import drugs
 from cds_service.terminology.medicines import medicines
 from cds_service.terminology.valuesets import Member
@@ -32,7 +33,7 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
         in_set = chart.valuesets.drugs.set_of(drug.drug)
         members.setdefault(in_set, Member(in_set, "", drug.drug))
     return Allergy(
-        name=next(iter(words), None) or name_of(next(iter(concepts), None), members, "allergy without a name"),
+        name=next(iter(words), None) or name_of(next(iter(concepts), None), members, says.NAMELESS_ALLERGY),
         members=members,
         intolerance=(entry.type or "").strip().lower() == "intolerance",
         reference=entry.reference,

@@ -21,7 +21,7 @@ from cds_service.chart.facts import (
     Weight,
 )
 from cds_service.chart.reading import Reading
-from cds_service.chart.weights import PRELIMINARY, by_date, read_weight
+from cds_service.chart.weights import by_date, read_weight
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import datatypes, dates, resources, statuses
 from cds_service.fhir.dates import When
@@ -30,6 +30,8 @@ from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
 from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.lazy import cached_property
+from cds_service.says import Says
+from cds_service.says import entries as says
 from cds_service.terminology.valuesets import Member, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
@@ -66,14 +68,14 @@ class Chart(Reading):
         """The key of the query that asks for a set of observations."""
         return self._query_of.get(observation_set.partition("/")[0], "results")
 
-    def gap(self, key: str) -> str | None:
+    def gap(self, key: str) -> Says | None:
         return self._gaps.get(key)
 
     @cached_property
-    def _gaps(self) -> Mapping[str, str]:
+    def _gaps(self) -> Mapping[str, Says]:
         """Lists that were not delivered whole, and a problem list that says only that nothing is known."""
         if not self.problems and any(self.says_unknown(c.code) for c in self._records.of(resources.Condition)):
-            return {"conditions": "it says that nothing is known", **self._records.gaps}
+            return {"conditions": says.NOTHING_KNOWN, **self._records.gaps}
         return self._records.gaps
 
     def is_promised(self, key: str) -> bool:
@@ -116,13 +118,13 @@ class Chart(Reading):
         return None if found is None or resources.changed_meaning(found) is not None else found
 
     @property
-    def deceased(self) -> str | None:
+    def deceased(self) -> Says | None:
         """Where the patient is recorded as dead: the date, as far as it is given."""
         if self.patient is None:
             return None
         if self.patient.deceased_date_time is not None:
             return self.patient.deceased_date_time
-        return "no date" if self.patient.deceased_boolean else None
+        return says.NO_DATE if self.patient.deceased_boolean else None
 
     @cached_property
     def birth_date(self) -> When | None:
@@ -177,8 +179,8 @@ class Chart(Reading):
         unconfirmed: list[Weight] = []
         for name, basis in self._weight_sets.items():
             found = [read_weight(m, basis, m.reference in preliminary) for m in self.measurements(name)]
-            unconfirmed += [weight for weight in found if weight.problem == PRELIMINARY]
-            if confirmed := [weight for weight in found if weight.problem != PRELIMINARY]:
+            unconfirmed += [weight for weight in found if weight.problem == says.PRELIMINARY]
+            if confirmed := [weight for weight in found if weight.problem != says.PRELIMINARY]:
                 return by_date([*confirmed, *unconfirmed])
         return by_date(unconfirmed)
 

@@ -11,6 +11,8 @@ from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.statuses import NEVER_COUNTS
+from cds_service.says import Said, Says
+from cds_service.says import entries as says
 from cds_service.terminology.valuesets import Placement
 
 _PAST = frozenset({"remission", "resolved", "inactive"})
@@ -20,7 +22,11 @@ _SUBJECTS: Mapping[str, Subject] = {
     "AllergyIntolerance": "allergy",
     "Procedure": "procedure",
 }
-_TITLES: Mapping[Subject, str] = {"problem": "a problem", "allergy": "an allergy entry", "procedure": "a procedure"}
+_TITLES: Mapping[Subject, Said] = {
+    "problem": says.PROBLEM,
+    "allergy": says.ALLERGY_ENTRY,
+    "procedure": says.PROCEDURE,
+}
 
 
 def read_problem(condition: resources.Condition, chart: Reading) -> Problem | None:
@@ -38,7 +44,7 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
     )
     onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
     when = chart.when(onset) or chart.when(condition.recorded_date)
-    name = name_of(condition.code, placed.members, "problem without a name")
+    name = name_of(condition.code, placed.members, says.NAMELESS_PROBLEM)
     if _is_open(chart, condition, name, placed, when):
         return None
     chart.account.placed["Condition"] += 1
@@ -73,8 +79,8 @@ def read_act(procedure: resources.Procedure, chart: Reading, this_encounter: boo
         chart.account.irrelevant["Procedure"] += 1
         return None
     placed, when = chart.placement(procedure.code), _performed(procedure, chart)
-    name = name_of(procedure.code, placed.members, "procedure")
-    why = "whether it was done is not clear from its status" if procedure.status and status is None else None
+    name = name_of(procedure.code, placed.members, says.NAMELESS_PROCEDURE)
+    why = says.NOT_KNOWN_WHETHER_DONE if procedure.status and status is None else None
     if _is_open(chart, procedure, name, placed, when, why):
         return None
     chart.account.placed["Procedure"] += 1
@@ -99,10 +105,10 @@ def _performed(procedure: resources.Procedure, chart: Reading) -> When | None:
 def _is_open(
     chart: Reading,
     resource: resources.Condition | resources.AllergyIntolerance | resources.Procedure,
-    name: str,
+    name: Says,
     placed: Placement,
     when: When | None,
-    why: str | None = None,
+    why: Said | None = None,
 ) -> bool:
     """Whether an entry cannot be placed; it then goes to the account. One that says nothing may be anything."""
     kind = type(resource).__name__
@@ -110,16 +116,16 @@ def _is_open(
     says_nothing = not placed.members and placed.may_mean is None
     why = resources.changed_meaning(resource) or why
     if why is None and when is not None and chart.is_future(when):
-        why = f"{_TITLES[subject]} dated in the future was left out"
+        why = says.AHEAD(_TITLES[subject])
     if why is None and says_nothing:
-        why = "what it is, it says neither by a code that is known nor in words"
+        why = says.SAYS_NOTHING
     if why is None:
         return False
     sets = None if says_nothing else frozenset(placed.members) | (placed.may_mean or frozenset())
     if sets is not None and not sets:
         chart.account.irrelevant[kind] += 1
         return True
-    says = f"{name} ({_TITLES[subject]}, {on(when, chart.now)}): {why}"
+    said = says.OPEN_ENTRY(name, _TITLES[subject], on(when, chart.now), why)
     urgent = subject == "allergy" and says_nothing
-    chart.account.leave_open(Unplaced(kind, subject, resource.reference, _TITLES[subject], says, sets, when, urgent))
+    chart.account.leave_open(Unplaced(kind, subject, resource.reference, _TITLES[subject], said, sets, when, urgent))
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import Generic, Literal, TypeVar
 
@@ -14,6 +15,8 @@ from cds_service.fhir.datatypes import CodeableConcept, Dosage, Quantity, Range
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description
 from cds_service.fhir.resources import AdministrationDosage, Observation, ObservationComponent
+from cds_service.says import Says
+from cds_service.says import entries as says
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import Member, without_kind
 
@@ -23,7 +26,7 @@ Members = Mapping[str, Member]
 class Fact(msgspec.Struct, frozen=True):
     """One thing that is known, in words for a card, and the resource that says it."""
 
-    says: str
+    says: Says
     reference: str | None = None
     figure: str | None = None
     """The measured number alone, for a summary."""
@@ -35,7 +38,7 @@ def in_words_of(members: Members) -> str | None:
     return without_kind(found) if found else None
 
 
-def name_of(concept: CodeableConcept | None, members: Members, otherwise: str) -> str:
+def name_of(concept: CodeableConcept | None, members: Members, otherwise: Says) -> Says:
     """What an entry is, for a card: its own words, else those of its value sets; a bare code only where nobody knows
     it."""
     if concept is None:
@@ -101,12 +104,19 @@ def words_of(part: Observation | ObservationComponent) -> Sequence[str]:
     return words
 
 
-def value_of(part: Observation | ObservationComponent) -> str | None:
+def amount_of(quantity: Quantity, value: Decimal) -> Says:
+    """A quantity as it was written."""
+    number = f"{quantity.comparator or ''}{value}"
+    if not quantity.unit_text:
+        return says.NO_UNIT(number)
+    return f"{number} {units.said(quantity.unit_text)}".rstrip()
+
+
+def value_of(part: Observation | ObservationComponent) -> Says | None:
     """The value of a reading as it was written, for a card; None where it has none."""
     quantity = part.value_quantity
     if quantity is not None and quantity.value is not None:
-        unit = units.said(quantity.unit_text) if quantity.unit_text else "(no unit)"
-        return f"{quantity.comparator or ''}{quantity.value} {unit}".rstrip()
+        return amount_of(quantity, quantity.value)
     if part.value_integer is not None:
         return str(part.value_integer)
     if words := words_of(part):
@@ -118,7 +128,7 @@ def value_of(part: Observation | ObservationComponent) -> str | None:
 class Problem(msgspec.Struct, frozen=True):
     """One recorded condition. `assumed_active`: it has neither a status nor an end."""
 
-    name: str
+    name: Says
     members: Members
     active: bool
     assumed_active: bool
@@ -132,14 +142,14 @@ class Problem(msgspec.Struct, frozen=True):
 class Symptom(msgspec.Struct, frozen=True):
     """A complaint that somebody affirmed: by an observation, a problem that began, or a reported adverse event."""
 
-    name: str
+    name: Says
     members: Members
     when: When
     reference: str
 
 
 class Allergy(msgspec.Struct, frozen=True):
-    name: str
+    name: Says
     members: Members
     intolerance: bool
     reference: str
@@ -174,7 +184,7 @@ class Medicine(msgspec.Struct, frozen=True):
     """It is recorded that the patient takes it (MedicationStatement); it need not have been ordered here."""
     by_name: bool = False
     """No code says what it is: it is in the sets by its name."""
-    disagreement: str | None = None
+    disagreement: Says | None = None
     """Why it cannot be told which of its sets it is in: its codings name different drugs. Never of ketamine."""
     status_reasons: Members = {}
     """Value sets of why an administration was stopped or held."""
@@ -183,7 +193,7 @@ class Medicine(msgspec.Struct, frozen=True):
 class Act(msgspec.Struct, frozen=True):
     """A procedure."""
 
-    name: str
+    name: Says
     members: Members
     in_progress: bool
     when: When | None
@@ -200,8 +210,8 @@ class Weight(msgspec.Struct, frozen=True):
     basis: Literal["measured", "stated", "estimated"]
     when: When
     reference: str
-    written: str
-    problem: str | None = None
+    written: Says
+    problem: Says | None = None
 
 
 F = TypeVar("F", Problem, Allergy, Medicine, Act)
@@ -232,10 +242,10 @@ class BySet(Generic[F]):
         return [found[number] for number in sorted(found)]
 
 
-def on(when: When | None, now: datetime) -> str:
+def on(when: When | None, now: datetime) -> Says:
     """A date as a card shows it, in the zone of `now`."""
     if when is None:
-        return "no date"
+        return says.NO_DATE
     if when.date_only:
         return when.text
     return when.latest.astimezone(now.tzinfo).strftime("%Y-%m-%d %H:%M")

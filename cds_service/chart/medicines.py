@@ -14,6 +14,7 @@ from cds_service.fhir import datatypes, resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
+from cds_service.says import entries as says
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.medicines import medicines
@@ -83,22 +84,22 @@ class _Reader:
         why = resources.changed_meaning(resource)
         when = medicine.start
         if why is None and medicine.given and when is not None and self._chart.is_future(when):
-            why, when = "a medicine given in the future was left out", None
+            why, when = says.MEDICINE_AHEAD, None
         if why is None and says_nothing:
-            why = "what it is could not be read"
+            why = says.NOT_KNOWN_WHAT
         if why is None:
             account.placed[kind] += 1
             yield medicine
         elif not is_known and not says_nothing:
             account.irrelevant[kind] += 1
         else:
-            state = "given" if medicine.given else "recorded as taken" if medicine.taken else "ordered"
-            named = "a medicine" if says_nothing else medicine.name
-            says = f"{named} ({state}, {on(medicine.start, self._chart.now)}): {why}"
+            state = says.GIVEN if medicine.given else says.TAKEN if medicine.taken else says.ORDERED
+            named = says.MEDICINE if says_nothing else medicine.name
+            said = says.OPEN_ENTRY(named, state, on(medicine.start, self._chart.now), why)
             sets = None if says_nothing else frozenset(medicine.members)
             if sets is not None and medicine.identity is not None:
                 sets |= frozenset(self._chart.valuesets.drugs.family_sets(medicine.identity.drug))
-            account.leave_open(Unplaced(kind, "medicine", resource.reference, "a medicine", says, sets, when))
+            account.leave_open(Unplaced(kind, "medicine", resource.reference, says.MEDICINE, said, sets, when))
 
     def ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:
         group = order.group_identifier

@@ -28,6 +28,8 @@ from cds_service.fhir import resources, statuses
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
+from cds_service.says import Named, Said, Says, listed
+from cds_service.says import entries as says
 from cds_service.terminology import answers as answered
 from cds_service.terminology.drugs import plain, telling, whole_words, words_in
 from cds_service.terminology.systems import canonical_system, is_registered
@@ -41,7 +43,7 @@ _TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_t
 _URGENT = frozenset(_TABLE["urgent"])
 _WEIGHTS = frozenset(_TABLE["weights"])
 _PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
-_PANEL_TITLES = {_PANELS[name]: panel["title"] for name, panel in _TABLE["panel"].items()}
+_PANEL_TITLES = {_PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
 _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
     (
         frozenset(entry["sets"]),
@@ -97,7 +99,7 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
         why = _why_not_placed(observation, when, bool(kind.coded), chart)
         if why is not None or when is None:
             sets = sets or _not_named(observation, chart)
-            account.leave_open(_unplaced(observation, sets, when, why or "", chart))
+            account.leave_open(_unplaced(observation, sets, when, why, chart))
             continue
         placed += 1
         reference = observation.reference
@@ -107,7 +109,7 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
             for key in keys:
                 index.setdefault(key, []).append(measurement)
         if kind.missed and not _is_empty_header(observation, kind, chart):
-            account.leave_open(_unplaced(observation, kind.missed, when, "its value is not understood", chart))
+            account.leave_open(_unplaced(observation, kind.missed, when, says.VALUE_NOT_UNDERSTOOD, chart))
     account.irrelevant[_KIND] += irrelevant
     account.placed[_KIND] += placed
     return index
@@ -158,25 +160,25 @@ def _never_counts(observation: resources.Observation) -> bool:
 
 def _why_not_placed(
     observation: resources.Observation, when: When | None, is_coded: bool, chart: Reading
-) -> str | None:
+) -> Said | None:
     if (changed := resources.changed_meaning(observation)) is not None:
         return changed
     if about(observation, chart.patient_id) == "unclear":
-        return "whom it is about is not clear"
+        return says.NOT_KNOWN_WHOSE
     if when is None:
-        return "its date cannot be read"
+        return says.DATE_UNREAD
     if chart.is_future(when):
-        return "a reading dated in the future was left out"
-    return None if is_coded else "its code is not known"
+        return says.READING_AHEAD
+    return None if is_coded else says.CODE_NOT_KNOWN
 
 
 def _unplaced(
-    observation: resources.Observation, sets: frozenset[str], when: When | None, why: str, chart: Reading
+    observation: resources.Observation, sets: frozenset[str], when: When | None, why: Said | None, chart: Reading
 ) -> Unplaced:
     known = when if when is not None and not chart.is_future(when) else None
-    parts = ((_name(part, "a part"), value_of(part)) for part in observation.component)
-    values = [f"{name}: {value}" for name, value in parts if value is not None]
-    value = value_of(observation) or ", ".join(values) or None
+    parts = ((_name(part, says.PART), value_of(part)) for part in observation.component)
+    values = [says.VALUE_OF_PART(name, value) for name, value in parts if value is not None]
+    value = value_of(observation) or (listed(values) if values else None)
     return Unplaced(
         kind=_KIND,
         subject="reading",
@@ -202,10 +204,10 @@ def _not_named(observation: resources.Observation, chart: Reading) -> frozenset[
     return _any(chart) | (_WEIGHTS if is_mass else frozenset())
 
 
-def panel_of(sets: Iterable[str]) -> tuple[str, Sequence[str]] | None:
+def panel_of(sets: Iterable[str]) -> tuple[Named, Sequence[str]] | None:
     """(title, sets of its parts in their order) of the panel of which a reading in these sets is a part."""
-    found = (panel for panel in _TABLE["panel"].values() if not set(panel["sets"]).isdisjoint(sets))
-    return next(((panel["title"], panel["sets"]) for panel in found), None)
+    found = (panel["sets"] for panel in _TABLE["panel"].values() if not set(panel["sets"]).isdisjoint(sets))
+    return next(((_PANEL_TITLES[frozenset(parts)], parts) for parts in found), None)
 
 
 def is_urgent(sets: Iterable[str]) -> bool:
@@ -213,23 +215,26 @@ def is_urgent(sets: Iterable[str]) -> bool:
     return not _URGENT.isdisjoint(sets)
 
 
-def _title(sets: frozenset[str], chart: Reading) -> str:
+def _title(sets: frozenset[str], chart: Reading) -> Says:
     """What a reading is, in the words of the first of its value sets; one that may be of any has none."""
     if sets >= _any(chart):
-        return "a reading"
-    titles = (chart.valuesets[name].title for name in sorted(sets) if name in chart.valuesets)
+        return says.READING
+    titles = (chart.valuesets[name].named for name in sorted(sets) if name in chart.valuesets)
     panel = next((title for parts, title in _PANEL_TITLES.items() if parts <= sets), None)
-    return panel or next(titles, "a reading")
+    return panel or next(titles, says.READING)
 
 
-def _name(part: _Part, otherwise: str = "a reading") -> str:
+def _name(part: _Part, otherwise: Says = says.READING) -> Says:
     """What a reading is in its own words; a bare code says nothing to a reader."""
     return next(iter(part.code.words if part.code else ()), otherwise)
 
 
-def _saying(name: str, when: When | None, value: str | None, why: str, chart: Reading) -> str:
-    said = f" says {in_words(value)}" if value is not None else " has no value"
-    return f"{name} of {on(when, chart.now)}{said}: {why}" if why else f"{name} of {on(when, chart.now)}{said}"
+def _saying(name: Says, when: When | None, value: Says | None, why: Said | None, chart: Reading) -> Said:
+    date = on(when, chart.now)
+    if value is None:
+        return says.READING_EMPTY_AND(name, date, why) if why else says.READING_EMPTY(name, date)
+    words = in_words(value)
+    return says.READING_SAYS_BUT(name, date, words, why) if why else says.READING_SAYS(name, date, words)
 
 
 def _is_empty_header(observation: resources.Observation, kind: _Kind, chart: Reading) -> bool:
@@ -298,8 +303,8 @@ def symptoms(chart: Reading, records: Records, problems: Iterable[Problem]) -> l
             if problem.when is not None:
                 found.append(Symptom(problem.name, problem.members, problem.when, problem.reference))
             else:
-                says = f"{problem.name}: when it began is not recorded"
-                _leave_open(chart, "Condition", problem.name, says, problem.reference, problem.members)
+                said = says.AND_WHY(problem.name, says.BEGAN_NOT_RECORDED)
+                _leave_open(chart, "Condition", problem.name, said, problem.reference, problem.members)
     for observation in chart.deadline.each(records.of(resources.Observation), "chart"):
         if not _never_counts(observation):
             found += _affirmed_by(observation, chart)
@@ -309,9 +314,9 @@ def symptoms(chart: Reading, records: Records, problems: Iterable[Problem]) -> l
 
 
 def _leave_open(
-    chart: Reading, kind: str, name: str, says: str, reference: str, members: Members, when: When | None = None
+    chart: Reading, kind: str, name: Says, said: Says, reference: str, members: Members, when: When | None = None
 ) -> None:
-    chart.account.leave_open(Unplaced(kind, "event", reference, name, says, frozenset(members), when))
+    chart.account.leave_open(Unplaced(kind, "event", reference, name, said, frozenset(members), when))
 
 
 def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator[Symptom]:
@@ -323,17 +328,17 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
     when = _effective(observation, chart)
     if _why_not_placed(observation, when, True, chart) is not None or when is None:
         if by_value and not said:  # by its code it is in the account already
-            why = _why_not_placed(observation, when, True, chart) or ""
+            why = _why_not_placed(observation, when, True, chart)
             chart.account.leave_open(_unplaced(observation, frozenset(by_value), when, why, chart))
         return
     is_affirmed = affirmed(observation, chart) if said else False
     if is_affirmed is None and not by_value:
         name = _name(observation, next(iter(said.values())).display)
-        says = _saying(name, when, value_of(observation), "its answer is not known", chart)
-        _leave_open(chart, _KIND, name, says, observation.reference, said, when)
+        told = _saying(name, when, value_of(observation), says.ANSWER_NOT_KNOWN, chart)
+        _leave_open(chart, _KIND, name, told, observation.reference, said, when)
     members = {**by_value, **(said if is_affirmed else {})}
     if members:
-        name = _name(observation, in_words_of(members) or "a reading")
+        name = _name(observation, in_words_of(members) or says.READING)
         yield Symptom(name, members, when, observation.reference)
 
 
@@ -380,15 +385,15 @@ def _happened(event: resources.AdverseEvent, chart: Reading) -> Iterator[Symptom
     members = chart.members_of(event.event)
     if status in ("entered-in-error", "potential") or not members:
         return
-    name = name_of(event.event, members, "adverse event")
+    name = name_of(event.event, members, says.NAMELESS_EVENT)
     when = chart.when(event.date) or chart.when(event.recorded_date)
     why = resources.changed_meaning(event)
     if why is None and when is None:
-        why = "its date cannot be read"
+        why = says.DATE_UNREAD
     elif why is None and when is not None and chart.is_future(when):
-        why, when = "an event dated in the future was left out", None
+        why, when = says.EVENT_AHEAD, None
     if why is None and when is not None:
         yield Symptom(name, members, when, event.reference)
     else:
-        says = f"{name} of {on(when, chart.now)}: {why}"
-        _leave_open(chart, "AdverseEvent", name, says, event.reference, members, when)
+        said = says.EVENT_OF(name, on(when, chart.now), why or says.DATE_UNREAD)
+        _leave_open(chart, "AdverseEvent", name, said, event.reference, members, when)

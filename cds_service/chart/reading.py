@@ -12,6 +12,7 @@ from cds_service.fhir import datatypes, dates, resources, statuses
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
+from cds_service.says import Says
 from cds_service.terminology.valuesets import Member, Placement, ValueSets
 
 _Said = str | CodeableConcept | None
@@ -34,7 +35,7 @@ class Reading:
         self.now = now
         self.zone = now.tzinfo or UTC
         self.valuesets = valuesets
-        self._notes: dict[str, None] = {}
+        self._notes: dict[Says, None] = {}
         self.account = Account()
         self._records = records
         self._tolerance = clock_tolerance
@@ -136,10 +137,10 @@ class Reading:
     def resolve(self, reference: datatypes.Reference | None) -> resources.Resource | None:
         return self._records.resolve(reference)
 
-    def note(self, note: str) -> None:
+    def note(self, note: Says) -> None:
         """For the card: what was left out, once."""
         self._notes[note] = None
 
     @property
-    def notes(self) -> list[str]:
+    def notes(self) -> list[Says]:
         return list(self._notes)

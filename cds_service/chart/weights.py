@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 from cds_service import units
-from cds_service.chart.facts import Measurement, Weight, value_of
+from cds_service.chart.facts import Measurement, Weight, amount_of, value_of
 from cds_service.fhir.datatypes import Quantity
-
-PRELIMINARY = "it is preliminary"
+from cds_service.says import Says
+from cds_service.says import entries as says
 
 
 def by_date(weights: Iterable[Weight]) -> list[Weight]:
@@ -16,29 +17,29 @@ def by_date(weights: Iterable[Weight]) -> list[Weight]:
     return sorted(lightest_first, key=lambda weight: weight.when.placed, reverse=True)
 
 
-def written(quantity: Quantity | None) -> str:
+def written(quantity: Quantity | None) -> Says:
     """A quantity as it was written, for a card."""
     if quantity is None or quantity.value is None:
-        return "no value"
-    unit = units.said(quantity.unit_text) if quantity.unit_text else "(no unit)"
-    return f"{quantity.comparator or ''}{quantity.value} {unit}".rstrip()
+        return says.NO_VALUE
+    return amount_of(quantity, quantity.value)
 
 
 def read_weight(measurement: Measurement, basis: str, is_preliminary: bool) -> Weight:
     quantity = measurement.quantity
-    kg = problem = None
+    kg: Fraction | None = None
+    problem: Says | None = None
     if is_preliminary:
-        problem = PRELIMINARY
+        problem = says.PRELIMINARY
     elif quantity is None or quantity.value is None:
-        problem = "it has no value" if value_of(measurement.part) is None else "it is not a number with a unit"
+        problem = says.HAS_NO_VALUE if value_of(measurement.part) is None else says.NO_NUMBER_WITH_UNIT
     elif quantity.comparator:
-        problem = "it is not an exact value"
+        problem = says.NO_EXACT_VALUE
     else:
         try:
             kg = units.quantity(quantity.value, quantity.unit_text or "", "body_weight").value
         except units.UnitError as error:
-            problem = str(error)
+            problem = error.says
         if kg is not None and kg <= 0:
-            kg, problem = None, "it is not above zero"
-    said = value_of(measurement.part) or "no value"
+            kg, problem = None, says.NOT_ABOVE_ZERO
+    said = value_of(measurement.part) or says.NO_VALUE
     return Weight(kg, basis, measurement.when, measurement.reference, said, problem)  # type: ignore[arg-type]

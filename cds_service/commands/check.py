@@ -14,7 +14,7 @@ from cds_service.advise import advice
 from cds_service.advise import explain as explained
 from cds_service.cards.acknowledged import NOTHING, Acknowledged
 from cds_service.cards.model import Card, Response
-from cds_service.cards.texts import visible
+from cds_service.cards.texts import Words, visible
 from cds_service.commands import record
 from cds_service.commands.refused import Refused
 from cds_service.deadline import NEVER
@@ -56,16 +56,17 @@ def check(text: bytes, hook: str | None, now: str | None, as_json: bool, languag
 
 def _judged(judged: Sequence[Judged], request: HookRequest, knowledge: Knowledge) -> Iterator[str]:
     """Explain an answer without cards: the orders that were read, how their rules ended, and other drugs."""
+    said = knowledge.texts.recorded
     for each in judged:
-        yield f"order: {each.name} ({each.order}): {each.ordered}"
+        yield f"order: {each.name} ({each.order}): {said(each.ordered)}"
         if each.weight is not None:
-            yield f"  weight {each.weight.written}, {each.weight.basis}"
+            yield f"  weight {said(each.weight.written)}, {each.weight.basis}"
         for status, word in (("clear", "clear"), ("suppressed", "suppressed"), ("fired", "fired, not shown")):
             if count := sum(outcome.status == status for outcome in each.outcomes):
                 yield f"  {word}: {count} rule{'' if count == 1 else 's'}"
         for outcome in each.outcomes:
             if outcome.status == "could-not-tell":
-                why = "; ".join(dict.fromkeys(reason.says for reason in outcome.reasons))
+                why = "; ".join(dict.fromkeys(said(reason.says) for reason in outcome.reasons))
                 yield f"  could not tell: {outcome.rule.id} ({gravest(outcome.reasons)}: {why})"
     others = [
         draft.description.name
@@ -85,11 +86,14 @@ def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, clien
     with _overridden(settings, client) as acknowledged:
         judged, notes = explained(request, signing, knowledge, source, moment, acknowledged)
     if as_json:
-        rows = [{"order": each.order, "rules": [_row(o) for o in each.outcomes]} for each in judged]
+        rows = [
+            {"order": each.order, "rules": [_row(o, knowledge.texts.shipped) for o in each.outcomes]}
+            for each in judged
+        ]
         print(msgspec.json.encode({"orders": rows, "notes": list(notes)}).decode())
         return 0
     for each in judged:
-        print(_explained(each))
+        print(_explained(each, knowledge.texts.shipped))
     for note in notes:
         print(f"note: {visible(note)}")
     if not judged:
@@ -162,7 +166,7 @@ def orders_of(body: dict[str, Any]) -> list[str]:
             concept = order.medication_codeable_concept
             name = (concept.name if concept else None) or "medication by reference"
             written = [dosage.read(d, i, ValueSets(()), UTC) for i, d in enumerate(order.dosage_instruction)]
-            lines.append(f"{name}: {words.regimen(written)}")
+            lines.append(f"{name}: {words.written_out(words.regimen(written))}")
     return lines
 
 
@@ -189,36 +193,37 @@ def _plain(markdown: str) -> str:
     return markdown
 
 
-def _explained(each: Judged) -> str:
-    lines = [f"{each.name} ({each.order}): {each.ordered}"]
+def _explained(each: Judged, english: Words) -> str:
+    lines = [f"{each.name} ({each.order}): {english.fill(each.ordered)}"]
     if each.weight is not None:
-        lines.append(f"  weight {each.weight.written}, {each.weight.basis}, {each.weight.reference}")
+        lines.append(f"  weight {english.fill(each.weight.written)}, {each.weight.basis}, {each.weight.reference}")
     for outcome in each.outcomes:
         status = _STATUS[outcome.status]
         tier = f" {outcome.severity} ({outcome.tier})" if outcome.status == "fired" else ""
         lines.append(f"  {outcome.rule.row:3} {outcome.rule.id:40} {status}{tier}")
-        lines += [f"      {line}" for line in _because(outcome)]
+        lines += [f"      {line}" for line in _because(outcome, english)]
     return "\n".join(map(visible, lines))
 
 
-def _because(outcome: Outcome) -> list[str]:
-    lines = [f"{fact.says}{f' [{fact.reference}]' if fact.reference else ''}" for fact in outcome.facts]
-    lines += [f"{name} = {outcome.values[name]}" for name in ("figure", "limit") if name in outcome.values]
-    lines += [line for line in outcome.values.get("arithmetic", "").split("\n") if line]
-    lines += [f"{reason.fact}: {reason.says}" for reason in outcome.reasons]
+def _because(outcome: Outcome, english: Words) -> list[str]:
+    values = english.filled(outcome.values)
+    lines = [f"{english.fill(fact.says)}{f' [{fact.reference}]' if fact.reference else ''}" for fact in outcome.facts]
+    lines += [f"{name} = {values[name]}" for name in ("figure", "limit") if name in values]
+    lines += [line for line in values.get("arithmetic", "").split("\n") if line]
+    lines += [f"{reason.fact}: {english.fill(reason.says)}" for reason in outcome.reasons]
     if outcome.because:
-        lines.append(outcome.because)
+        lines.append(english.fill(outcome.because))
     return lines
 
 
-def _row(outcome: Outcome) -> dict[str, object]:
+def _row(outcome: Outcome, english: Words) -> dict[str, object]:
     return {
         "rule": outcome.rule.id,
         "status": outcome.status,
         "tier": outcome.tier,
         "severity": outcome.severity,
-        "facts": [{"says": fact.says, "reference": fact.reference} for fact in outcome.facts],
-        "values": dict(outcome.values),
-        "reasons": [{"fact": reason.fact, "says": reason.says} for reason in outcome.reasons],
-        "because": outcome.because,
+        "facts": [{"says": english.fill(fact.says), "reference": fact.reference} for fact in outcome.facts],
+        "values": english.filled(outcome.values),
+        "reasons": [{"fact": reason.fact, "says": english.fill(reason.says)} for reason in outcome.reasons],
+        "because": english.fill(outcome.because) if outcome.because else None,
     }

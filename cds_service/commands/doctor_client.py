@@ -87,6 +87,7 @@ class _Server:
         self._base = base
         self._settings = settings
         self._queries = knowledge.queries
+        self._said = knowledge.texts.recorded
         self._patient = patient
         self._token = token
 
@@ -196,7 +197,8 @@ class _Server:
                 answer = servers.source(self._base, self._token).fetch({key: url})[key]
                 took = round((time.perf_counter() - begun) * 1000)
                 resources += [each for page in answer.pages for each in page.resources]
-                yield self._search(key, answer.gap or left_out(answer.pages), took, deadline)
+                gap = answer.gap or left_out(answer.pages)
+                yield self._search(key, self._said(gap) if gap is not None else None, took, deadline)
             begun = time.perf_counter()
             servers.source(self._base, self._token).fetch(urls)
             took = round((time.perf_counter() - begun) * 1000)

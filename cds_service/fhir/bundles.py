@@ -13,6 +13,8 @@ from cds_service import bounds
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
 from cds_service.fhir.resources import AnyResource, OperationOutcome, Resource
+from cds_service.says import Said
+from cds_service.says import records as says
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class CleanItem(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
     resource: AnyResource | None = None
     full_url: str | None = None
-    faults: ClassVar[tuple[str, ...]] = ()
+    faults: ClassVar[tuple[Said, ...]] = ()
     is_cut: ClassVar[bool] = False
     raw: ClassVar[bytes] = b""
 
@@ -100,9 +102,9 @@ class Page:
     items: Sequence[Item] = ()
     next: str | None = None
     self: str | None = None
-    error: str | None = None
+    error: Said | None = None
     is_bundle: bool = False
-    cut: str | None = None
+    cut: Said | None = None
     """Why it holds more than its items."""
     is_clean: bool = False
     """There was nothing to repair."""
@@ -114,7 +116,7 @@ class Page:
         return [resource for item in self.items if (resource := item.resource) is not None]
 
     @property
-    def faults(self) -> list[str]:
+    def faults(self) -> list[Said]:
         return [fault for item in self.items for fault in item.read.faults]
 
 
@@ -124,7 +126,7 @@ def page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Dead
     What cannot be read is in `error` or in the items' faults. Raises nothing but Late.
     """
     if bounds.holds_too_much(raw):
-        return Page(error=f"the answer has more than {bounds.VALUES} values and was not read")
+        return Page(error=says.TOO_MANY_VALUES(str(bounds.VALUES)))
     try:
         bundle = _DECODER.decode(raw)
     except lenient.UNREADABLE:
@@ -153,18 +155,18 @@ def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadli
     return _page(as_items, links, missing, cut=_cut(len(sent), most), is_clean=True, total=bundle.total)
 
 
-def _cut(sent: int, most: int) -> str | None:
-    return f"only the first {most} of its {sent} entries were read" if sent > most else None
+def _cut(sent: int, most: int) -> Said | None:
+    return says.FIRST_ENTRIES(str(most), str(sent)) if sent > most else None
 
 
-def left_out(pages: Sequence[Page]) -> str | None:
+def left_out(pages: Sequence[Page]) -> Said | None:
     """Why the pages of a search, from its first to its last, are not all that it found.
 
     Some servers cut a list at `_count` without a link to the rest, and only the total says so.
     """
     total = max((page.total for page in pages if page.total is not None), default=0)
     came = sum(item.read.type != "OperationOutcome" for page in pages for item in page.items)
-    return f"only {came} of its {total} entries came" if total > came else None
+    return says.CAME(str(came), str(total)) if total > came else None
 
 
 def first_entries(raw: msgspec.Raw | bytes, most: int) -> bytes:
@@ -199,15 +201,15 @@ def _slow_page(raw: msgspec.Raw | bytes, most: int, deadline: Deadline) -> Page:
     try:
         value = lenient.untyped(raw)
     except lenient.UNREADABLE:
-        return Page(error="the answer is not readable as JSON")
+        return Page(error=says.NO_JSON)
     if isinstance(value, dict) and "resourceType" not in value and isinstance(value.get("resource"), dict):
         value = value["resource"]  # early drafts of CDS Hooks wrapped each prefetched resource
     if not isinstance(value, dict):
-        return Page(error="the answer is not a FHIR resource")
+        return Page(error=says.NO_RESOURCE)
     if value.get("resourceType") != "Bundle":
         item = _item(value)
         if item.read.type is None:
-            return Page(error="the answer is not a FHIR resource")
+            return Page(error=says.NO_RESOURCE)
         return _page((item,), [], missing=0, is_bundle=False)
     sent = _listed(value.get("entry"))
     entries = [entry if isinstance(entry, dict) else {} for entry in sent[:most]]
@@ -241,12 +243,12 @@ def _page(
     links: list[tuple[Any, Any]],
     missing: int,
     is_bundle: bool = True,
-    cut: str | None = None,
+    cut: Said | None = None,
     is_clean: bool = False,
     total: int | None = None,
 ) -> Page:
     if missing:
-        empty = lenient.Read(None, None, ("an entry without a resource",))
+        empty = lenient.Read(None, None, (says.ENTRY_WITHOUT_RESOURCE,))
         items = (*items, *(Item(empty, b"null") for _ in range(missing)))
     by_relation = {relation: url for relation, url in links if isinstance(url, str)}
     return Page(
@@ -269,7 +271,7 @@ _WITHHELD = frozenset(
 """Codes of an issue by which a Bundle without data is no empty list, however mild its severity (R4, issue-type)."""
 
 
-def _outcome_error(items: Sequence[Item], is_bundle: bool) -> str | None:
+def _outcome_error(items: Sequence[Item], is_bundle: bool) -> Said | None:
     """The code of the first error among OperationOutcomes; alone, any OperationOutcome is an error.
 
     In a Bundle that holds nothing else, one that only informs ("no rows") is none, and one that does not say so is.
@@ -279,9 +281,9 @@ def _outcome_error(items: Sequence[Item], is_bundle: bool) -> str | None:
     for outcome in outcomes:
         for issue in outcome.issue:
             if issue.severity in ("error", "fatal") or not is_bundle:
-                return f"the EHR answered with an error ({issue.code or 'no code'})"
+                return says.ANSWERED_WITH_CODE(issue.code or says.NO_CODE)
             if alone and (issue.severity not in _INFORMS or issue.code in _WITHHELD):
-                return f"the EHR answered with an error ({issue.code or 'no code'})"
+                return says.ANSWERED_WITH_CODE(issue.code or says.NO_CODE)
         if not is_bundle or (alone and not outcome.issue):
-            return "the EHR answered with an error"
+            return says.ANSWERED_WITH_ERROR
     return None

@@ -15,6 +15,8 @@ from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.medication import to_read
+from cds_service.says import Said, Says
+from cds_service.says import records as says
 from cds_service.transport import Budget
 
 log = logging.getLogger("ketamine_cds")
@@ -30,7 +32,7 @@ class Answer:
     """What one search gave: the pages that came in time, and why it is not complete (None: it is)."""
 
     pages: list[Page] = field(default_factory=list)
-    gap: str | None = None
+    gap: Says | None = None
 
     def so_far(self) -> Answer:
         """A copy that a thread which is still reading cannot change. The gap first: it is lifted last."""
@@ -42,7 +44,7 @@ class Source(Protocol):
     """Where missing data can be had."""
 
     @property
-    def why_not(self) -> str | None:
+    def why_not(self) -> Says | None:
         """Why nothing can be had; None where there is a server to ask."""
 
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]: ...
@@ -52,7 +54,7 @@ class Source(Protocol):
 class NoSource:
     """No FHIR server to ask, and the reason, as a clinician may read it."""
 
-    why_not: str | None = "it was not sent, and there is no FHIR server to ask"
+    why_not: Says | None = says.NOT_SENT_NO_SERVER
 
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
         return {key: Answer(gap=self.why_not) for key in urls}
@@ -143,12 +145,12 @@ class FhirServers:
             return NoSource()
         allowed = next((each for each in self.allowed if is_below(base, each)), None)
         if token and len(token) > MAX_TOKEN:
-            return NoSource("it was not sent, and the access token of the request is too long to be sent on")
+            return NoSource(says.NOT_SENT_TOKEN_TOO_LONG)
         if allowed is None:
             # Not the one that is named: whoever calls may write anything there.
             listed = ", ".join(self.allowed) or "none"
             log.warning("a request names a FHIR server that is not on its client's list; on the list: %s", listed)
-            return NoSource("it was not sent, and the FHIR server that the request names is not on the allowlist")
+            return NoSource(says.NOT_SENT_SERVER_NOT_ALLOWED)
         return _FhirServer(self, self._pools[allowed], base.rstrip("/") + "/", token, deadline)
 
     def close(self) -> None:
@@ -161,7 +163,7 @@ class FhirServers:
 class _FhirServer:
     """One allowed server for one request."""
 
-    why_not: str | None = None
+    why_not: Says | None = None
 
     def __init__(
         self, servers: FhirServers, pool: ThreadPoolExecutor, base: str, token: str | None, deadline: Deadline
@@ -177,8 +179,8 @@ class _FhirServer:
             self._headers["Authorization"] = f"Bearer {token}"
         seconds = min(self._limits.deadline, deadline.left - KEPT_FOR_JUDGING)
         self._deadline = Deadline.after(seconds)
-        in_time = "in time" if seconds < 0.9 * self._limits.deadline else f"within {self._limits.milliseconds} ms"
-        self._late = f"the FHIR server did not answer {in_time}"
+        in_full = says.NOT_WITHIN(str(self._limits.milliseconds))
+        self._late = says.NOT_IN_TIME if seconds < 0.9 * self._limits.deadline else in_full
         self._budget = Budget(self._limits.max_total_bytes)
 
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
@@ -207,10 +209,10 @@ class _FhirServer:
             except ValueError:
                 absolute = link
             if not is_below(absolute, self._base):
-                answer.gap = "the FHIR server's next page is not on that server"
+                answer.gap = says.NEXT_PAGE_ELSEWHERE
                 return
             if absolute in seen or len(seen) >= self._limits.max_pages:
-                answer.gap = f"the FHIR server gave more than {len(seen)} pages"
+                answer.gap = says.MORE_PAGES(str(len(seen)))
                 return
             seen.add(absolute)
             try:
@@ -223,7 +225,7 @@ class _FhirServer:
                 return
             answer.pages.append(page)
             if "?" in url and not page.is_bundle and not page.error:
-                answer.gap = "the FHIR server's answer is not a search result"
+                answer.gap = says.NO_SEARCH_RESULT
                 return
             link = page.next
         answer.gap = next((page.error for page in answer.pages if page.error), None)
@@ -236,13 +238,13 @@ class _FhirServer:
             raise transport.NotInTime
         return body
 
-    def _says(self, failure: transport.Failure) -> str:
+    def _says(self, failure: transport.Failure) -> Said:
         """In words that a clinician may read."""
         match failure:
             case transport.NotInTime():
                 return self._late
             case transport.Refused():
-                return f"the FHIR server answered {failure.status}"
+                return says.SERVER_ANSWERED(str(failure.status))
             case transport.TooLarge():
-                return "the FHIR server's answer is too large"
-        return "the FHIR server could not be reached"
+                return says.ANSWER_TOO_LARGE
+        return says.NOT_REACHED

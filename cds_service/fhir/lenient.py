@@ -17,6 +17,8 @@ from msgspec import inspect
 from cds_service import bounds
 from cds_service.fhir.datatypes import CodeableConcept, Quantity, Reference
 from cds_service.fhir.resources import OLDER_NAMES, TYPES, AnyResource, Resource
+from cds_service.says import Said, Two
+from cds_service.says import records as says
 
 MAX_FAULTS = 8
 """Faults named per resource; one broken resource must not fill a card."""
@@ -27,7 +29,7 @@ class Read(msgspec.Struct, frozen=True, gc=False):
 
     resource: Resource | None
     type: str | None
-    faults: tuple[str, ...] = ()
+    faults: tuple[Said, ...] = ()
     is_cut: bool = False
     """It holds more than is read: nothing is absent from it for certain."""
 
@@ -64,8 +66,8 @@ _MANY_BYTES = 50_000
 _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
 _MOST_MARKS = 200_000
 """Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
-TOO_MUCH = Read(None, None, (f"a resource of more than {bounds.VALUES} values, which was not read",), is_cut=True)
-TOO_DEEP = Read(None, None, ("a resource that is nested too deep",), is_cut=True)
+TOO_MUCH = Read(None, None, (says.RESOURCE_TOO_LARGE(str(bounds.VALUES)),), is_cut=True)
+TOO_DEEP = Read(None, None, (says.RESOURCE_TOO_DEEP,), is_cut=True)
 
 # A bare string in the place of these is what the sender meant by one of their fields.
 _FROM_STRING = {CodeableConcept: "text", Reference: "reference"}
@@ -83,7 +85,7 @@ def decode(raw: msgspec.Raw | bytes) -> Read:
     except RecursionError:
         return TOO_DEEP
     except UNREADABLE:
-        return Read(None, None, ("a resource that is not readable JSON",))
+        return Read(None, None, (says.RESOURCE_NO_JSON,))
 
 
 def in_order(raw: msgspec.Raw | bytes) -> Resource | None:
@@ -148,34 +150,34 @@ def names(raw: msgspec.Raw | bytes) -> frozenset[str]:
 def read(value: Any) -> Read:
     """The resource in already decoded JSON, element by element."""
     if not isinstance(value, dict):
-        return Read(None, None, ("an entry that is not a resource",))
+        return Read(None, None, (says.ENTRY_NO_RESOURCE,))
     name = value.get("resourceType")
     cls = TYPES.get(name) or OLDER_NAMES.get(name) if isinstance(name, str) else None
     if cls is None:
         if isinstance(name, str) and not name.lstrip("-")[:1].isdigit():  # a number that is too long arrives as text
             return Read(None, name)
-        return Read(None, None, ("a resource without resourceType",))
+        return Read(None, None, (says.RESOURCE_WITHOUT_TYPE,))
     faults = _Faults([])
     try:
         resource = msgspec.convert(_struct(value, _info(cls), cls.__name__, faults), cls)
     except RecursionError:
         return TOO_DEEP
     except UNREADABLE:
-        return Read(None, cls.__name__, (f"{cls.__name__} could not be read",))
+        return Read(None, cls.__name__, (says.UNREAD(cls.__name__),))
     return Read(resource, cls.__name__, tuple(faults.named[:MAX_FAULTS]), faults.is_cut)
 
 
 @dataclass(slots=True)
 class _Faults:
-    named: list[str]
+    named: list[Said]
     is_cut: bool = False
 
     def unreadable(self, path: str) -> None:
-        self.named.append(f"{path} could not be read")
+        self.named.append(says.UNREAD(path))
 
-    def cut(self, path: str, length: int, what: str) -> None:
+    def cut(self, path: str, length: int, more: Two) -> None:
         """First of all that is named: what could not be read at all is less than what was not looked at."""
-        self.named.insert(0, f"{path} has more than {length} {what}; the rest was not read")
+        self.named.insert(0, more(path, str(length)))
         self.is_cut = True
 
 
@@ -209,7 +211,7 @@ def _element(value: Any, info: inspect.Type, path: str, faults: _Faults) -> Any:
     if isinstance(info, inspect.VarTupleType):
         items = value if isinstance(value, list) else [value]
         if info.max_length is not None and len(items) > info.max_length:
-            faults.cut(path, info.max_length, "members")
+            faults.cut(path, info.max_length, says.MORE_MEMBERS)
             items = items[: info.max_length]
         read_items = (
             _element(item, info.item_type, f"{path}[{i}]", faults) for i, item in enumerate(items) if item is not None
@@ -225,7 +227,7 @@ def _element(value: Any, info: inspect.Type, path: str, faults: _Faults) -> Any:
     if read_value is _NOTHING:
         faults.unreadable(path)
     elif isinstance(info, inspect.StrType) and info.max_length is not None and len(read_value) > info.max_length:
-        faults.cut(path, info.max_length, "characters")
+        faults.cut(path, info.max_length, says.MORE_CHARACTERS)
         return read_value[: info.max_length]
     return read_value
 

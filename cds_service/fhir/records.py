@@ -17,6 +17,8 @@ from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.datatypes import Reference
 from cds_service.fhir.queries import Query
 from cds_service.fhir.resources import MedicationRequest, Observation, Patient, Resource, subject_of
+from cds_service.says import Said, Says
+from cds_service.says import records as says
 
 R = TypeVar("R", bound=Resource)
 
@@ -78,11 +80,11 @@ class Records:
     """
 
     patient_id: str
-    gaps: dict[str, str] = field(default_factory=dict)
+    gaps: dict[str, Says] = field(default_factory=dict)
     not_sent: set[str] = field(default_factory=set)
     promised: frozenset[str] = frozenset()
     """The query keys that the client's entry says it sends."""
-    notes: list[str] = field(default_factory=list)
+    notes: list[Says] = field(default_factory=list)
     """For the card: dropped and unreadable resources, without their content."""
     _by_type: dict[type[Resource], list[Resource]] = field(default_factory=dict)
     _by_reference: dict[str, Resource] = field(default_factory=dict)
@@ -146,10 +148,12 @@ class Records:
             return same_patient(subject, self.patient_id) is not False
         return not isinstance(resource, Patient) or resource.id in (None, self.patient_id)
 
-    def foreign_notes(self) -> list[str]:
-        notes = [f"{count} {kind} of another patient left out" for kind, count in sorted(self._foreign.items())]
+    def foreign_notes(self) -> list[Says]:
+        notes: list[Says] = [
+            says.OF_ANOTHER_PATIENT(str(count), kind) for kind, count in sorted(self._foreign.items())
+        ]
         if self._not_about:
-            notes.append(f"{self._not_about} Observation about someone or something else left out")
+            notes.append(says.ABOUT_ANOTHER(str(self._not_about)))
         return notes
 
 
@@ -186,7 +190,7 @@ def from_prefetch(
         room -= len(page.items) if page is not None else 0
         for query in by_key.get(key) or _recognise(key, page, queries):
             if query.key == key and page is not None and _answers_another(page, query, queries):
-                records.gaps.setdefault(query.key, "what was sent answers another search")
+                records.gaps.setdefault(query.key, says.ANOTHER_SEARCH)
                 continue
             if query.key == key or page is None or (_is_named(key, page, query) and _holds(page, query)):
                 result.answered.add(query.key)
@@ -209,15 +213,15 @@ def from_prefetch(
     return result
 
 
-def _is_no_answer(page: Page, query: Query) -> str | None:
+def _is_no_answer(page: Page, query: Query) -> Said | None:
     """Why a page without an error is no answer to the query all the same."""
     if page.is_bundle:
         inside = next((item.read.type for item in page.items if item.read.type in ("Bundle", "Parameters")), None)
-        return f"a {inside} stands inside it and was not opened" if inside else None
+        return says.UNOPENED(inside) if inside else None
     if all(item.read.type != query.type for item in page.items):
-        return f"the answer is neither a Bundle nor a resource of type {query.type}"
+        return says.NEITHER_BUNDLE_NOR(query.type)
     if query.is_search:
-        return f"one {query.type} was sent where the result of a search belongs"
+        return says.ONE_INSTEAD_OF_SEARCH(query.type)
     return None
 
 
@@ -300,7 +304,9 @@ def _holds_codes(page: Page, query: Query) -> bool:
     )
 
 
-def add_answer(records: Records, query: Query, pages: Iterable[Page], gap: str | None, is_rest: bool = False) -> None:
+def add_answer(
+    records: Records, query: Query, pages: Iterable[Page], gap: Says | None, is_rest: bool = False
+) -> None:
     """Take over what was fetched for one query; `gap` says why it is not complete.
 
     `is_rest`: the pages follow one that the client had sent, so that their number says nothing.
@@ -325,8 +331,8 @@ def _note_faults(records: Records, key: str, pages: list[Page]) -> None:
     cut = next((read.faults[0] for read in faulty if read.is_cut), None)
     partly = [fault for read in faulty if read.resource for fault in read.faults]
     if unreadable:
-        records.gaps.setdefault(key, f"{unreadable} of its entries could not be read")
+        records.gaps.setdefault(key, says.ENTRIES_UNREAD(str(unreadable)))
     if cut is not None:
-        records.gaps.setdefault(key, f"one of its entries holds more than is read: {cut}")
+        records.gaps.setdefault(key, says.ENTRY_HOLDS_MORE(cut))
     known = set(records.notes)
     records.notes += [note for note in dict.fromkeys(partly) if note not in known]

@@ -25,6 +25,8 @@ from cds_service.fhir.datatypes import (
     Text,
     Whole,
 )
+from cds_service.says import Said
+from cds_service.says.entries import UNKNOWN_EXTENSION, UNKNOWN_RULES
 
 
 class Meta(Element, frozen=True):
@@ -352,19 +354,16 @@ _SUBJECTS = {
 }
 
 
-_CHANGED = "an extension that is not known changes what it means"
-
-
-def changed_meaning(resource: Resource) -> str | None:
+def changed_meaning(resource: Resource) -> Said | None:
     """Why a resource cannot be taken at its word: it has a `modifierExtension` or `implicitRules`; none is known."""
     if resource.implicit_rules:
-        return "it is written by rules that are not known"
+        return UNKNOWN_RULES
     if resource.modifier_extension:
-        return _CHANGED
+        return UNKNOWN_EXTENSION
     parts_of = _PARTS.get(type(resource))
     for part in parts_of(resource) if parts_of is not None else ():
         if part is not None and part.modifier_extension:
-            return _CHANGED
+            return UNKNOWN_EXTENSION
     return None
 
 

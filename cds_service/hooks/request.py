@@ -16,6 +16,8 @@ from cds_service.fhir import drafts, lenient
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.records import bare_id
 from cds_service.hooks.errors import Malformed
+from cds_service.says import Said
+from cds_service.says import records as says
 
 
 class _Envelope(msgspec.Struct, rename="camel", frozen=True):
@@ -84,8 +86,8 @@ class HookRequest:
     prefetch: Mapping[str, msgspec.Raw]
     fhir_server: str | None = None
     access_token: str | None = field(default=None, repr=False)
-    faults: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    faults: tuple[Said, ...] = ()
+    notes: tuple[Said, ...] = ()
     """Faults that are survived, for the "could not check" card."""
     viewing: bool = False
     """patient-view: there are no drafts; what is running is judged."""
@@ -104,15 +106,15 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
 
     Raises Malformed where it is not JSON or not an object. Everything else is read as far as it goes.
     """
-    faults: list[str] = []
-    notes: list[str] = []
+    faults: list[Said] = []
+    notes: list[Said] = []
     envelope = _envelope(body, notes)
     named = _string(envelope.hook)
     if named != hook and not told:
-        faults.append(f"hook is not {hook}")
+        faults.append(says.NO_HOOK(hook))
     instance = _string(envelope.hook_instance)
     if instance is None:
-        faults.append("hookInstance is missing or not a string")
+        faults.append(says.NO_INSTANCE)
     context = _context(envelope.context, faults)
     viewing = hook == VIEWING
     found = drafts.NONE if viewing else _drafts(context.draft_orders, faults, notes)
@@ -133,7 +135,7 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
     )
 
 
-def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
+def _envelope(body: bytes, notes: list[Said]) -> _Usual | _Unusual:
     """The request's parts. A byte order mark, other bytes than UTF-8 and halves of characters are survived."""
     body = body.removeprefix(codecs.BOM_UTF8)
     valid = body if is_utf8(body) else body.decode(errors="replace").encode()
@@ -152,17 +154,17 @@ def _envelope(body: bytes, notes: list[str]) -> _Usual | _Unusual:
         except msgspec.DecodeError as error:
             raise Malformed(f"the body is not a JSON object{_place(error, valid)}") from error
     if valid != body:
-        notes.append("characters of the request that could not be read were replaced")
+        notes.append(says.REPLACED)
     return envelope
 
 
-def _shallow(body: bytes, notes: list[str]) -> _Usual | _Unusual:
+def _shallow(body: bytes, notes: list[Said]) -> _Usual | _Unusual:
     """The parts of a request that is nested deeper than can be followed, without what lies so deep."""
     try:
         envelope = _parts(lenient.without_depths(body))
     except (msgspec.DecodeError, RecursionError) as error:
         raise Malformed("the body is not a JSON object, or nested too deep") from error
-    notes.append(f"what is nested deeper than {bounds.NESTING} levels was not read")
+    notes.append(says.TOO_DEEP(str(bounds.NESTING)))
     return envelope
 
 
@@ -222,68 +224,66 @@ def is_identifier(text: str) -> bool:
     return text.isprintable() and len(text) <= bounds.REFERENCE
 
 
-def _context(raw: msgspec.Raw, faults: list[str]) -> _Context:
+def _context(raw: msgspec.Raw, faults: list[Said]) -> _Context:
     try:
         return _CONTEXT.decode(raw)
     except (msgspec.DecodeError, RecursionError):
-        faults.append("context is missing or not an object")
+        faults.append(says.NO_CONTEXT)
         return _Context()
 
 
-def _patient_id(context: _Context, faults: list[str]) -> str | None:
+def _patient_id(context: _Context, faults: list[Said]) -> str | None:
     """The bare id; a sender that writes Patient/123, or the whole address, is understood."""
     patient_id = _identifier(context.patient_id)
     if patient_id is None:
-        faults.append("context.patientId is missing or not a string")
+        faults.append(says.NO_PATIENT)
         return None
     return bare_id(patient_id) if _PATIENT.fullmatch(patient_id) else patient_id
 
 
-def _drafts(raw: msgspec.Raw, faults: list[str], notes: list[str]) -> drafts.Found:
+def _drafts(raw: msgspec.Raw, faults: list[Said], notes: list[Said]) -> drafts.Found:
     """More drafts than are read are noted."""
     if not len(memoryview(raw)):
-        faults.append("context.draftOrders is missing")
+        faults.append(says.NO_DRAFTS)
         return drafts.NONE
     found = drafts.read(raw)
     if not found.as_asked:
-        faults.append("context.draftOrders is not a Bundle")
+        faults.append(says.DRAFTS_NO_BUNDLE)
     if found.more:
-        notes.append(
-            f"only the first {bounds.DRAFTS} drafts of very many were read: what the others are is not known"
-        )
+        notes.append(says.FIRST_DRAFTS(str(bounds.DRAFTS)))
     return found
 
 
-def _selections(raw: msgspec.Raw, notes: list[str]) -> Sequence[str] | None:
+def _selections(raw: msgspec.Raw, notes: list[Said]) -> Sequence[str] | None:
     value = _given(raw)
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list):
-        notes.append("context.selections could not be read; all drafts were judged")
+        notes.append(says.SELECTIONS_UNREAD)
         return None
     return [item for item in value if isinstance(item, str)]
 
 
-def _prefetch(envelope: _Usual | _Unusual, notes: list[str]) -> Mapping[str, msgspec.Raw]:
+def _prefetch(envelope: _Usual | _Unusual, notes: list[Said]) -> Mapping[str, msgspec.Raw]:
     if isinstance(envelope, _Usual):
         return _first_keys(envelope.prefetch, notes)
     if bytes(memoryview(envelope.prefetch)[:5]) in (b"", b"null"):
         return {}
     if bounds.holds_too_much(envelope.prefetch):
-        notes.append(f"the prefetch has more than {bounds.VALUES} values and was not read")
+        notes.append(says.PREFETCH_TOO_LARGE(str(bounds.VALUES)))
         return {}
     try:
         # the second of two that stand under the same key
         return _first_keys(_PREFETCH.decode(envelope.prefetch), notes)
     except (msgspec.DecodeError, RecursionError):
-        notes.append("the prefetch could not be read")
+        notes.append(says.PREFETCH_UNREAD)
         return {}
 
 
-def _first_keys(prefetch: dict[str, msgspec.Raw], notes: list[str]) -> Mapping[str, msgspec.Raw]:
+def _first_keys(prefetch: dict[str, msgspec.Raw], notes: list[Said]) -> Mapping[str, msgspec.Raw]:
     if len(prefetch) <= bounds.KEYS:
         return prefetch
-    notes.append(f"only the first {bounds.KEYS} of {len(prefetch)} keys of the prefetch were read")
+    notes.append(says.FIRST_KEYS(str(bounds.KEYS), str(len(prefetch))))
     return dict(islice(prefetch.items(), bounds.KEYS))
 
 

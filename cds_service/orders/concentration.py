@@ -12,6 +12,8 @@ from typing import Literal
 from cds_service import units
 from cds_service.fhir.datatypes import Quantity, Ratio
 from cds_service.fhir.medication import Description
+from cds_service.says import Said
+from cds_service.says import orders as says
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
@@ -26,7 +28,7 @@ class Concentration:
     mg_per_ml: Fraction | None
     by: Literal["ingredient", "code", "site", "name"] | None = None
     """A strength read from a `name` may raise a finding, never clear one."""
-    problem: str | None = None
+    problem: Said | None = None
     diluted: bool = False
     """One of the ingredients is a diluent."""
     mixed: bool = False
@@ -56,22 +58,22 @@ def read(
     if len(strengths) == 1:
         return Concentration(strengths.pop(), "code", diluted=diluted)
     if len(strengths) > 1:
-        return Concentration(None, problem="its codes name two strengths", diluted=diluted)
+        return Concentration(None, problem=says.TWO_STRENGTHS, diluted=diluted)
     by_name = _from_names(description)
     if by_name is not None:
-        return Concentration(by_name, "name", problem="its strength is given in words alone", diluted=diluted)
-    return Concentration(None, problem=problem or "no strength is given", diluted=diluted)
+        return Concentration(by_name, "name", problem=says.STRENGTH_IN_WORDS, diluted=diluted)
+    return Concentration(None, problem=problem or says.NO_STRENGTH, diluted=diluted)
 
 
 def _from_ingredients(
     description: Description, identity: Identity, valuesets: ValueSets
-) -> tuple[Fraction | None, str | None, bool]:
+) -> tuple[Fraction | None, Said | None, bool]:
     """The sum of the drug's own ingredients, and whether it is that of a whole bag, mg by mL.
 
     A strength per vial or bag needs the volume of the medication.
     """
     total: Fraction | None = None
-    problem: str | None = None
+    problem: Said | None = None
     mixed = True
     for ingredient in description.ingredients:
         found = drugs.identify(ingredient.codings, ingredient.texts, valuesets)
@@ -81,7 +83,7 @@ def _from_ingredients(
             continue
         strength = _ratio(ingredient.strength, description.amount)
         if strength is None:
-            problem = "its strength cannot be read"
+            problem = says.STRENGTH_UNREAD
         else:
             total = (total or Fraction(0)) + strength
             mixed = mixed and _is_whole(ingredient.strength, description.amount)

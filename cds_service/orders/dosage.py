@@ -19,6 +19,8 @@ from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_D
 from cds_service.orders.route import Route
 from cds_service.orders.text import AMOUNT, NOTHING, Spoken
 from cds_service.orders.timing import Problem, Repeat
+from cds_service.says import Said, Says
+from cds_service.says import orders as says
 from cds_service.terminology.valuesets import ValueSets
 
 _PER_TIME = {
@@ -84,7 +86,7 @@ class Written:
     rate_refused: bool = False
     words: tuple[str, ...] = ()
     """All that is said of it in words, its text first."""
-    contradictions: tuple[str, ...] = ()
+    contradictions: tuple[Said, ...] = ()
     """What it says in two ways, without a look at the patient's weight."""
     at_most: Amount | None = None
     """maxDosePerAdministration."""
@@ -105,7 +107,7 @@ class _Reader:
     may_be_zero: bool = False
     counts: tuple[str, ...] = ()
     problems: list[Problem] = field(default_factory=list)
-    contradictions: list[str] = field(default_factory=list)
+    contradictions: list[Said] = field(default_factory=list)
 
     def quantities(self, given: Quantity | None, where: str, dimensions: Sequence[str]) -> tuple[units.Quantity, ...]:
         """No amount without a value; two, the code's first, if unit and code disagree.
@@ -117,9 +119,9 @@ class _Reader:
         try:
             found, against = measure.read(given, dimensions, self.may_be_zero)
         except units.UnitError as error:
-            self.refuse(where, str(error))
+            self.refuse(where, error.says)
         if against:
-            self.contradictions.append(f"{where}: {against}")
+            self.contradictions.append(says.IN_ITS_PART(where, against))
         return found
 
     def largest(self, given: Quantity | None, where: str, dimensions: Sequence[str]) -> units.Quantity | None:
@@ -128,8 +130,8 @@ class _Reader:
         alike = [each for each in found if each.dimension == found[0].dimension]
         return max(alike, key=lambda each: each.value, default=None)
 
-    def refuse(self, where: str, says: str) -> NoReturn:
-        self.problems.append(Problem(where, says))
+    def refuse(self, where: str, why: Says) -> NoReturn:
+        self.problems.append(Problem(where, why))
         raise _Refused
 
 
@@ -194,7 +196,7 @@ def _words(dosage: Dosage, notes: Sequence[str], reader: _Reader) -> tuple[str, 
     words = tuple(dict.fromkeys(each for each in (*given, *notes) if each))
     if sum(map(len, words)) <= _MOST_CHARACTERS:
         return words
-    reader.problems.append(Problem("text", f"only the first {_MOST_CHARACTERS} characters of its words were read"))
+    reader.problems.append(Problem("text", says.FIRST_CHARACTERS(str(_MOST_CHARACTERS))))
     return ("; ".join(words)[:_MOST_CHARACTERS],)
 
 
@@ -262,7 +264,7 @@ def _doses_and_rates(
         doses = tuple(amount for amount in doses if amount.dimension not in RATE_DIMENSIONS)
         container = any(_is_container(entry.given.dose_quantity) for entry in of_types)
         if container and not (doses or rates or refused):
-            reader.problems.append(Problem("doseQuantity", "a container says no amount"))
+            reader.problems.append(Problem("doseQuantity", says.CONTAINER))
         if doses or rates or container or refused:
             return doses, rates, container, refused
     return (), (), False, False
@@ -294,7 +296,7 @@ def _doses(entry: _Entry, reader: _Reader) -> list[Amount]:
         found += [_amount(each, (*entry.path, "doseQuantity")) for each in read_here]
     for amount in found:
         if amount.dimension in RATE_DIMENSIONS:
-            reader.contradictions.append(f"{amount.unit} is a rate and stands as a dose; it is judged as the rate")
+            reader.contradictions.append(says.RATE_AS_DOSE(amount.unit))
     return found
 
 
@@ -327,11 +329,11 @@ def _range(given: Range | None, where: str, dimensions: Sequence[str], path: Pat
     high, low = highs[0], lows[0] if lows else None
     others = [_amount(each, path) for each in (*highs[1:], *lows[1:])]
     if low is not None and low.dimension != high.dimension:
-        reader.contradictions.append(f"{where}: its ends are not of one kind")
+        reader.contradictions.append(says.ENDS_OF_TWO_KINDS(where))
         others.append(_amount(low, path))
         low = None
     elif low is not None and low.value > high.value:
-        reader.contradictions.append(f"{where}: its low end is above its high end; the higher one is judged")
+        reader.contradictions.append(says.ENDS_CROSSED(where))
         high, low = low, high
     low_value = low.value if low else None
     return [Amount(high.dimension, high.value, high.unit.code, high.written, "range", path, low_value), *others]
@@ -348,7 +350,7 @@ def _ratio(given: Ratio, where: str, path: Path, reader: _Reader) -> list[Amount
     if not numerators and not denominators:
         return []
     if not numerators or not denominators:
-        reader.refuse(where, "it is not an amount in a time")
+        reader.refuse(where, says.NO_AMOUNT_IN_TIME)
     return [
         Amount(
             dimension=_PER_TIME[numerator.dimension],
@@ -372,7 +374,7 @@ def _cap(given: Ratio | None, reader: _Reader) -> Cap | None:
         numerator = reader.largest(given.numerator, f"{where}.numerator", (*DOSE_DIMENSIONS, *reader.counts))
         denominator = reader.largest(given.denominator, f"{where}.denominator", ("time",))
         if numerator is None or denominator is None:
-            reader.refuse(where, "it is not an amount in a time")
+            reader.refuse(where, says.NO_AMOUNT_IN_TIME)
     except _Refused:
         return None
     return Cap(_amount(numerator, (where, "numerator")), denominator.value)

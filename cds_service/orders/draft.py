@@ -24,6 +24,8 @@ from cds_service.orders.route import kinds_named
 from cds_service.orders.terms import Nasal, Terms
 from cds_service.orders.text import states_an_amount
 from cds_service.orders.timing import Problem
+from cds_service.says import Says
+from cds_service.says import orders as says
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
@@ -55,9 +57,9 @@ class Draft:
         return not self.item.is_contained
 
     @property
-    def faults(self) -> tuple[str, ...]:
+    def faults(self) -> tuple[Says, ...]:
         """The parts that could not be read."""
-        more = ("the medication may have more codings or ingredients than were read",)
+        more = (says.MORE_CODINGS,)
         return (*self.item.read.faults, *(more if self.description.is_cut else ()))
 
     @property
@@ -87,7 +89,7 @@ class KetamineOrder:
     concentration: Concentration
     written: tuple[Written, ...]
     group: str | None
-    faults: tuple[str, ...]
+    faults: tuple[Says, ...]
     labelled_nasal: bool
     """Whether it is the labelled nasal product, by whatever route it is to be given."""
     mg_in: Mapping[str, Fraction]
@@ -232,7 +234,7 @@ def read_steps(
     )
     if len(given) <= MOST_STEPS:
         return written
-    problem = Problem("dosageInstruction", f"only the first {MOST_STEPS} of {len(given)} steps were read")
+    problem = Problem("dosageInstruction", says.FIRST_STEPS(str(MOST_STEPS), str(len(given))))
     return (*written[:-1], replace(written[-1], problems=(*written[-1].problems, problem)))
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from cds_service.fhir.datatypes import CodeableConcept, Reference
 from cds_service.fhir.resources import Condition, MedicationRequest, Resource
 from cds_service.lazy import cached_property
+from cds_service.says import Said, Says
+from cds_service.says import orders as says
 from cds_service.terminology.valuesets import ValueSets
 from cds_service.terminology.vocabulary import Vocabulary
 
@@ -48,7 +50,7 @@ class Indication:
 
     given: bool
     mapped: tuple[frozenset[str], ...] = ()
-    unmapped: tuple[str, ...] = ()
+    unmapped: tuple[Says, ...] = ()
     """Reasons in none of the sets, in their own words."""
     in_words: frozenset[str] = frozenset()
     """The indications that words alone name, where no code does."""
@@ -136,16 +138,19 @@ def read(
     notes; `in_words` says so.
     """
     mapped: list[frozenset[str]] = []
-    unmapped: list[str] = []
+    unmapped: list[Says] = []
     spoken: dict[str, frozenset[str]] = {}
-    concepts: list[CodeableConcept] = [c for c in order.reason_code if c.codes or c.words]
+    concepts: list[CodeableConcept | Said] = [c for c in order.reason_code if c.codes or c.words]
     for reference in order.reason_reference:
         reason = resolve(reference)
         if isinstance(reason, Condition) and reason.code is not None:
             concepts.append(reason.code)
         elif reference.reference or reference.display:
-            concepts.append(CodeableConcept(text=reference.display or "a problem that could not be read"))
+            concepts.append(CodeableConcept(text=reference.display) if reference.display else says.REASON_UNREAD)
     for concept in concepts:
+        if isinstance(concept, Said):
+            unmapped.append(concept)
+            continue
         codes = concept.codes
         kinds = frozenset(
             name
@@ -159,7 +164,7 @@ def read(
         if kinds:
             mapped.append(kinds)
         else:
-            unmapped.append(concept.name or "a reason without words")
+            unmapped.append(concept.name or says.REASON_WITHOUT_WORDS)
     order_sets = {*order.instantiates_canonical, *order.instantiates_uri}
     contexts = frozenset(name for name, known in indications.items() if order_sets.intersection(known.order_sets))
     if not (concepts or contexts):

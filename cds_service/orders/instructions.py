@@ -25,6 +25,7 @@ from cds_service.orders.regimen import (
     step_of,
 )
 from cds_service.orders.text import NOTHING
+from cds_service.says import orders as says
 from cds_service.units import Quantity
 
 
@@ -123,7 +124,7 @@ def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[
                 _aloud(step.written, each, None, reading)
                 for each in {(a.dimension, a.value): a for a in others}.values()
             ]
-            faults = tuple(f"the words say {words.amount(amount)} as well" for amount in others)
+            faults = tuple(says.WORDS_SAY_AS_WELL(words.amount(amount)) for amount in others)
             step = replace(step, contradictions=(*step.contradictions, *dict.fromkeys(faults)))
         else:
             step = _raised(step, own, others, len(others) == len(amounts), reading)
@@ -138,13 +139,13 @@ def _raised(step: Step, own: Amount, others: Sequence[Amount], none_repeats: boo
     unlike = [other for other, pair in pairs if pair is None and other.dimension != "volume"]
     if higher:
         most = max(higher, key=lambda each: each[0])[1]
-        fault = f"the words say {words.amount(most)} and the structure {words.amount(own)}; the higher is judged"
+        fault = says.WORDS_AND_STRUCTURE(words.amount(most), words.amount(own))
         changed = replace(step, rate=most) if own is step.rate else replace(step, dose=most)
         step = computed(replace(changed, contradictions=(*step.contradictions, fault)), reading)
     elif lower and none_repeats:
-        fault = f"the words say {words.amount(lower[0])} and the structure {words.amount(own)}; the higher is judged"
+        fault = says.WORDS_AND_STRUCTURE(words.amount(lower[0]), words.amount(own))
         step = replace(step, contradictions=(*step.contradictions, fault))
-    faults = (f"“{words.amount(other)}” in words cannot be held against {words.amount(own)}" for other in unlike)
+    faults = (says.WORDS_NOT_COMPARABLE(words.amount(other), words.amount(own)) for other in unlike)
     return replace(step, uncompared=(*step.uncompared, *dict.fromkeys(faults)))
 
 
@@ -155,7 +156,7 @@ def _at_shorter_time(step: Step, minutes: Fraction | None, reading: Reading) -> 
     known = [each for each in (written.minutes, written.bounds_minutes, cap, step.minutes) if each is not None]
     if minutes is None or written.minutes is None or any(close(minutes, each, tolerance) for each in known):
         return step
-    fault = f"the words say over {words.duration(minutes)}, the structure over {words.duration(written.minutes)}"
+    fault = says.WORDS_AND_TIME(words.duration(minutes), words.duration(written.minutes))
     step = replace(step, contradictions=(*step.contradictions, fault))
     if step.rate is not None or minutes > written.minutes:
         return step

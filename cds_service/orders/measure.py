@@ -8,6 +8,8 @@ from importlib import resources
 
 from cds_service import units
 from cds_service.fhir.datatypes import Quantity
+from cds_service.says import Said
+from cds_service.says import orders as says
 from cds_service.units import Unit
 
 DOSE_DIMENSIONS = ("mass", "mass_per_bodymass", "volume")
@@ -28,31 +30,32 @@ def is_container(given: Quantity) -> bool:
 
 def read(
     given: Quantity, dimensions: Sequence[str], may_be_zero: bool = False
-) -> tuple[tuple[units.Quantity, ...], str | None]:
+) -> tuple[tuple[units.Quantity, ...], Said | None]:
     """(the amount, what its unit says against its code). Two amounts where both can be read and differ.
 
     A code is believed alone, and so is a unit beside the code of another system. Raises UnitError.
     """
     if given.value is None:
-        raise units.UnitError("it has a unit and no value")
+        raise units.UnitError(says.UNIT_WITHOUT_VALUE)
     if given.comparator:
-        raise units.UnitError(f"{given.comparator} {given.value} is not an exact value")
+        raise units.UnitError(says.INEXACT(given.comparator, str(given.value)))
     if not given.unit_text:
-        raise units.UnitError(f"{given.value} has no unit")
+        raise units.UnitError(says.WITHOUT_UNIT(str(given.value)))
     number = units.exact(given.value)
     if number < 0:
-        raise units.UnitError(f"{given.value} is below zero")
+        raise units.UnitError(says.BELOW_ZERO(str(given.value)))
     if number == 0 and not may_be_zero:
-        raise units.UnitError(f"{given.value} {given.unit_text} is no amount")
+        raise units.UnitError(says.NO_AMOUNT(str(given.value), given.unit_text))
     known, against = _units(given, dimensions)
     return tuple(units.Quantity(number * unit.factor, unit) for unit in known), against
 
 
-def _units(given: Quantity, dimensions: Sequence[str]) -> tuple[list[Unit], str | None]:
+def _units(given: Quantity, dimensions: Sequence[str]) -> tuple[list[Unit], Said | None]:
     code, unit = (_find(text, dimensions) for text in (given.code, given.unit))
-    against = f"its unit says “{given.unit}”, its code “{given.code}”"
     if code is not None and unit is not None:
-        return ([code], None) if _same(code, unit) else ([code, unit], f"{against}; the larger is judged")
+        larger_of_two = says.UNIT_AND_CODE_LARGER(given.unit or "", given.code or "")
+        return ([code], None) if _same(code, unit) else ([code, unit], larger_of_two)
+    against = says.UNIT_AND_CODE(str(given.unit), str(given.code))
     if code is not None:
         meant = _find((given.unit or "").lower(), (*DOSE_DIMENSIONS, *RATE_DIMENSIONS, *dimensions))
         if not given.unit or (meant is not None and _same(code, meant)):

@@ -14,6 +14,7 @@ from cds_service import bounds
 from cds_service.orders import often
 from cds_service.orders.dosage import Amount, Path
 from cds_service.orders.text import maxima, states_an_amount
+from cds_service.says import Says
 
 ActionType = Literal["create", "update", "delete"]
 _RELATIVE = re.compile(r"[A-Za-z]+/[^\s/?#]+")
@@ -34,7 +35,7 @@ class Proposal:
 
     kind: str
     actions: tuple[Action, ...]
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Says] = field(default_factory=dict)
 
     @property
     def place(self) -> int:

@@ -17,6 +17,8 @@ from cds_service import units
 from cds_service.orders.dosage import Amount, Written
 from cds_service.orders.measure import COUNT_DIMENSIONS
 from cds_service.orders.route import Route
+from cds_service.says import Said
+from cds_service.says import orders as says
 
 Kind = Literal["bolus", "short", "continuous"]
 MINUTES_PER_HOUR = 60
@@ -61,10 +63,10 @@ class Step(msgspec.Struct, frozen=True):
     minutes: Fraction | None = None
     dose: Amount | None = None
     rate: Amount | None = None
-    contradictions: tuple[str, ...] = ()
-    uncompared: tuple[str, ...] = ()
+    contradictions: tuple[Said, ...] = ()
+    uncompared: tuple[Said, ...] = ()
     """Amounts of its words that cannot be held against it."""
-    why_unknown: str | None = None
+    why_unknown: Said | None = None
     """Why `kind` is None, or why a figure is missing."""
     spoken: bool = False
     """Read from words: it may raise a finding, never clear one."""
@@ -121,8 +123,8 @@ def mass(amount: Amount, reading: Reading) -> tuple[Fraction | None, Fraction | 
 
 
 def step_of(written: Written, reading: Reading) -> Step:
-    dose, dose_faults = _agreed(written.dose, "dose", reading)
-    rate, rate_faults = _agreed(written.rate, "rate", reading)
+    dose, dose_faults = _agreed(written.dose, says.TWO_DOSES, reading)
+    rate, rate_faults = _agreed(written.rate, says.TWO_RATES, reading)
     contradictions = tuple(dict.fromkeys((*written.contradictions, *dose_faults, *rate_faults)))
     step = computed(Step(written, None, False, dose=dose, rate=rate, contradictions=contradictions), reading)
     return replace(step, contradictions=(*step.contradictions, *_above_most(step, reading)))
@@ -134,20 +136,20 @@ def computed(step: Step, reading: Reading) -> Step:
         return _beside_rate(step, step.dose, step.rate, reading)
     assert step.dose is not None
     if step.written.rate_refused:
-        return replace(step, finite=True, why_unknown="the rate beside the dose cannot be read")
+        return replace(step, finite=True, why_unknown=says.RATE_UNREAD)
     return classed(finite(step, mass(step.dose, reading), step.written.minutes), reading)
 
 
-def _above_most(step: Step, reading: Reading) -> Iterator[str]:
+def _above_most(step: Step, reading: Reading) -> Iterator[Said]:
     """Yield each of the order's own maxima (per administration, per period) that its finite doses exceed."""
     written = step.written
-    most = [("the dose is above its own largest single dose", written.at_most, 1)]
+    most = [(says.ABOVE_OWN_LARGEST, written.at_most, 1)]
     if written.cap is not None:
         doses, repeat = 1, written.repeat
         if repeat.interval is not None and not written.as_needed:
             doses = math.ceil(written.cap.minutes / repeat.interval)
             doses = min(doses, repeat.count) if repeat.count else doses
-        most.append(("what is given in a period is above its own maximum", written.cap.amount, doses))
+        most.append((says.ABOVE_OWN_MAXIMUM, written.cap.amount, doses))
     for fault, amount, times in most:
         if amount is not None and step.finite:
             pairs = zip((step.mg, step.mg_per_kg), mass(amount, reading), strict=True)
@@ -208,7 +210,7 @@ def _mass_beside_rate(
     stated = step.written.minutes
     if stated is not None:
         if minutes is not None and not close(minutes, stated, reading.conventions.tolerance):
-            said = "dose, rate and duration do not fit each other"
+            said = says.DO_NOT_FIT
             step = replace(step, contradictions=(*step.contradictions, said))
             hours = stated / MINUTES_PER_HOUR
             by_rate = [None if x is None else x * hours for x in per_hour]
@@ -218,7 +220,7 @@ def _mass_beside_rate(
             given = (larger[0], larger[1])
         minutes = stated
     if minutes is None:
-        why = "the run time cannot be computed without a weight"
+        why = says.NO_RUN_TIME
         return replace(step, finite=True, mg=given[0], mg_per_kg=given[1], why_unknown=why)
     return classed(finite(step, given, minutes), reading)
 
@@ -249,7 +251,7 @@ def close(a: Fraction, b: Fraction, tolerance: Fraction) -> bool:
     return abs(a - b) <= tolerance * min(a, b)
 
 
-def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[Amount | None, tuple[str, ...]]:
+def _agreed(amounts: tuple[Amount, ...], differ: Said, reading: Reading) -> tuple[Amount | None, tuple[Said, ...]]:
     """The amount that counts: the first one, or the highest where two statements of it disagree."""
     if not amounts:
         return None, ()
@@ -262,7 +264,7 @@ def _agreed(amounts: tuple[Amount, ...], what: str, reading: Reading) -> tuple[A
         highest = other if pair is not None and pair[1] > pair[0] else highest
     if len({amount.path for amount in amounts}) == 1:
         return highest, ()  # how one quantity contradicts itself is said already
-    return highest, (f"two statements of the {what} differ; the higher is judged",)
+    return highest, (differ,)
 
 
 def _extremes(amounts: tuple[Amount, ...]) -> list[Amount]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 
 from cds_service.fhir.datatypes import CodeableConcept
+from cds_service.says import Said
+from cds_service.says import orders as says
 from cds_service.terminology.drugs import plain
 from cds_service.terminology.valuesets import ValueSets
 
@@ -19,7 +21,7 @@ class Route:
     """`kind` is a name of routes.toml, `other` (a code that is in no set) or `unstated`."""
 
     kind: str
-    unclear: str | None = None
+    unclear: Said | None = None
     """Why a route that was given counts as unstated."""
     push: bool = False
     """The route's code itself says bolus or push."""
@@ -63,13 +65,13 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
             return Route("other", given=given)
         return replace(_by_words(concept, unknown_code), named=spoken)
     if len(kinds) > 1:
-        return Route(UNSTATED, f"its codes name two routes ({', '.join(sorted(kinds))})", given=given, named=spoken)
+        return Route(UNSTATED, says.TWO_ROUTES(", ".join(sorted(kinds))), given=given, named=spoken)
     (kind,) = kinds
     for words in concept.words:
         against = kinds_named(words)
         if against and kind not in against:
-            says = f"its code says {kind}, its words say {', '.join(sorted(against))}"
-            return Route(UNSTATED, says, given=given, named=spoken)
+            why = says.ROUTE_CONTRADICTED(kind, ", ".join(sorted(against)))
+            return Route(UNSTATED, why, given=given, named=spoken)
     push = valuesets.member(valuesets.roles.push_by_route, concept.codes) is not None
     return Route(kind, push=push, given=given, named=spoken)
 
@@ -77,4 +79,4 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
 def _by_words(concept: CodeableConcept, unknown_code: bool) -> Route:
     if unknown_code and not any(kinds_named(words) for words in concept.words):
         return Route("other", given=concept.name)
-    return Route(UNSTATED, "it is given in words alone", given=concept.name)
+    return Route(UNSTATED, says.ROUTE_IN_WORDS, given=concept.name)

@@ -13,6 +13,8 @@ from cds_service import units
 from cds_service.fhir import dates
 from cds_service.fhir.datatypes import Quantity, Timing, TimingRepeat
 from cds_service.orders import often
+from cds_service.says import Said, Says
+from cds_service.says import orders as says
 
 _DAY = Fraction(1440)
 _WEEK = 7 * _DAY
@@ -23,7 +25,7 @@ class Problem:
     """Why something of a dosage cannot be read; `where` is its FHIR path below the dosage."""
 
     where: str
-    says: str
+    says: Says
     of: Literal["amount", "timing"] = "amount"
 
 
@@ -53,10 +55,10 @@ class Times:
     start: datetime | None = None
     repeat: Repeat = Repeat()
     problems: list[Problem] = field(default_factory=list)
-    contradictions: list[str] = field(default_factory=list)
+    contradictions: list[Said] = field(default_factory=list)
 
-    def refuse(self, where: str, says: str) -> None:
-        self.problems.append(Problem(f"timing.{where}" if where else "timing", says, "timing"))
+    def refuse(self, where: str, why: Says) -> None:
+        self.problems.append(Problem(f"timing.{where}" if where else "timing", why, "timing"))
 
 
 def read(timing: Timing, in_words: Fraction | None, zone: tzinfo) -> Times:
@@ -82,10 +84,10 @@ def _length(value: object, unit: str | None, where: str, times: Times) -> Fracti
     try:
         minutes = units.quantity(str(value), unit or "", "time").value
     except units.UnitError as error:
-        times.refuse(where, str(error))
+        times.refuse(where, error.says)
         return None
     if minutes <= 0:
-        times.refuse(where, f"{value} is no time")
+        times.refuse(where, says.NO_TIME(str(value)))
         return None
     return minutes
 
@@ -94,7 +96,7 @@ def _duration(repeat: TimingRepeat, times: Times) -> Fraction | None:
     usual = _length(repeat.duration, repeat.duration_unit, "repeat.duration", times)
     most = _length(repeat.duration_max, repeat.duration_unit, "repeat.durationMax", times)
     if usual is not None and most is not None and most < usual:
-        times.contradictions.append("the longest duration is shorter than the duration")
+        times.contradictions.append(says.LONGEST_DURATION_SHORTER)
     return usual if usual is not None else most
 
 
@@ -103,7 +105,7 @@ def _bounds(repeat: TimingRepeat, times: Times, zone: tzinfo) -> None:
     if repeat.bounds_range is not None:
         low, high = (_bound(end, times) for end in (repeat.bounds_range.low, repeat.bounds_range.high))
         if low is not None and high is not None and low > high:
-            times.contradictions.append("the low end of the bounds is above the high one")
+            times.contradictions.append(says.BOUNDS_CROSSED)
         times.bounds_minutes = max(low, high) if low is not None and high is not None else high
     if repeat.bounds_duration is not None:
         times.bounds_minutes = _bound(repeat.bounds_duration, times)
@@ -112,7 +114,7 @@ def _bounds(repeat: TimingRepeat, times: Times, zone: tzinfo) -> None:
     end = dates.parse(period.end, zone) if period else None
     times.start = start.earliest if start else None
     if start and end and end.latest <= start.earliest:
-        times.refuse("repeat.boundsPeriod", "it ends before it starts")
+        times.refuse("repeat.boundsPeriod", says.ENDS_BEFORE_START)
     elif times.bounds_minutes is None and start and end:
         times.bounds_minutes = Fraction(round((end.latest - start.earliest).total_seconds()), 60)
 
@@ -124,14 +126,14 @@ def _bound(given: Quantity | None, times: Times) -> Fraction | None:
     found = [_length(given.value, text, "repeat.bounds[x]", times) for text in texts or [given.unit_text or ""]]
     lengths = [each for each in found if each is not None]
     if len(set(lengths)) > 1:
-        times.contradictions.append(f"the unit of the bounds says {given.unit}, its code {given.code}")
+        times.contradictions.append(says.BOUNDS_UNIT_AND_CODE(str(given.unit), str(given.code)))
     return max(lengths, default=None)
 
 
 def _repeat(timing: Timing, repeat: TimingRepeat, in_words: Fraction | None, times: Times, zone: tzinfo) -> Repeat:
     counts = [each for each in (repeat.count, repeat.count_max) if each is not None]
     if any(each < 1 for each in counts):
-        times.refuse("repeat.count", f"{min(counts)} is no number of doses")
+        times.refuse("repeat.count", says.NO_NUMBER_OF_DOSES(str(min(counts))))
     count = max((each for each in counts if each > 0), default=None)
     before = len(times.problems)
     named = _named(repeat, times)
@@ -142,16 +144,16 @@ def _repeat(timing: Timing, repeat: TimingRepeat, in_words: Fraction | None, tim
     if in_words is not None:
         found.append((in_words, None))
     if once and found:
-        times.contradictions.append("it is to be given once and to be repeated; the repeats are judged")
+        times.contradictions.append(says.ONCE_AND_REPEATED)
     elif len({per_week or _WEEK / interval for interval, per_week in found}) > 1 and not _agree(found, named):
-        times.contradictions.append("how often it is given is said in two ways; the more frequent is judged")
+        times.contradictions.append(says.TWO_FREQUENCIES)
     if not found:
         if count is None and len(timing.event) > 1:
             count = len(timing.event)
         if once and not unreadable:
             return Repeat(count=1)
         if not unreadable and (count or 1) > 1 and not timing.event:
-            times.refuse("repeat", f"{count} doses are to be given, and not how often")
+            times.refuse("repeat", says.COUNT_WITHOUT_INTERVAL(str(count)))
             unreadable = True
         return Repeat(count=count, unreadable=unreadable)
     if count is None and found == [stated[3]]:
@@ -177,12 +179,12 @@ def _agree(found: Sequence[_Often], named: _Often | None) -> bool:
 def _by_period(repeat: TimingRepeat, once: bool, times: Times) -> _Often | None:
     given = [each for each in (repeat.frequency, repeat.frequency_max) if each is not None]
     if any(each < 1 for each in given):
-        times.refuse("repeat.frequency", f"{min(given)} is no number of doses")
+        times.refuse("repeat.frequency", says.NO_NUMBER_OF_DOSES(str(min(given))))
         return None
     frequency = max(given, default=1)
     if repeat.period is None and repeat.period_max is None:
         if not (repeat.time_of_day or repeat.day_of_week or repeat.when) and (frequency > 1 or repeat.period_unit):
-            times.refuse("repeat", f"it is given {frequency} times, and not in which period")
+            times.refuse("repeat", says.TIMES_WITHOUT_PERIOD(str(frequency)))
         return None
     before = len(times.problems)
     read = [
@@ -193,11 +195,11 @@ def _by_period(repeat: TimingRepeat, once: bool, times: Times) -> _Often | None:
         return None
     periods = [each for each in read if each is not None]
     if len(periods) == 2 and periods[1] < periods[0]:
-        times.contradictions.append("the longest period is shorter than the period")
+        times.contradictions.append(says.LONGEST_PERIOD_SHORTER)
     interval = min(periods) / frequency
     if interval < often.SHORTEST:
         if not once:
-            times.refuse("repeat.period", f"{frequency} in {min(periods) * 60} s is no interval between doses")
+            times.refuse("repeat.period", says.NO_INTERVAL(str(frequency), str(min(periods) * 60)))
         return None
     return _on_days(repeat, interval, frequency)
 
@@ -215,7 +217,7 @@ def _named(repeat: TimingRepeat, times: Times) -> _Often | None:
     days = len(set(repeat.day_of_week))
     clock = sorted(set(filter(None, map(_minute, repeat.time_of_day))))
     if len(clock) < len(set(repeat.time_of_day)):
-        times.refuse("repeat.timeOfDay", "it has a time that cannot be read")
+        times.refuse("repeat.timeOfDay", says.TIME_UNREAD)
     in_a_day = max(len(set(repeat.time_of_day)), len(set(repeat.when)))
     if not in_a_day:
         return (_WEEK / days, None) if days else None
@@ -243,11 +245,10 @@ def _by_code(timing: Timing, times: Times) -> tuple[_Often | None, bool]:
     worded = [each for word in said if often.by_code(word) is None and (each := often.interval(word)) is not None]
     once = any(often.is_once(word) for word in said)
     if len(set(known)) > 1 or (known and any(each not in known for each in worded)):
-        times.contradictions.append("timing.code says how often in two ways; the more frequent is judged")
+        times.contradictions.append(says.TWO_CODES)
     if not known and said and not once:
         name = timing.code.name or said[0]
-        read_as = f", read as every {min(worded)} min" if worded else ""
-        times.refuse("code", f"“{name}” is no code that says how often{read_as}")
+        times.refuse("code", says.NO_CODE_READ_AS(name, str(min(worded))) if worded else says.NO_CODE(name))
     return ((min(known + worded), None) if known or worded else None), once
 
 
@@ -257,7 +258,7 @@ def _events(events: Sequence[str], times: Times, zone: tzinfo) -> _Often | None:
         return None
     found = sorted(when.earliest for text in events if (when := dates.parse(text, zone)))
     if len(found) < len(events):
-        times.refuse("event", "it has a moment that cannot be read")
+        times.refuse("event", says.MOMENT_UNREAD)
         return None
     gap = min((later - earlier).total_seconds() for earlier, later in pairwise(found))
     return Fraction(max(round(gap), 1), 60), None

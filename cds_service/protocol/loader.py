@@ -95,7 +95,8 @@ def _refuse_strays(root: Path) -> None:
     }
     for path in sorted(root.iterdir()):
         known = _FOLDERS if path.is_dir() else files
-        if path.name not in known and not path.name.startswith((".", "_")):
+        is_words = not path.is_dir() and path.match("words.*.yaml")
+        if path.name not in known and not is_words and not path.name.startswith((".", "_")):
             raise ProtocolError(f"{root.name}: nothing reads {path.name}{did_you_mean(path.name, known)}")
 
 

@@ -25,6 +25,9 @@ from cds_service.rules.dosing_weight import dosing_weight
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
+from cds_service.says import Says, listed
+from cds_service.says import findings as says
+from cds_service.says.entries import AND_WHY, DRAFTED, ORDERED
 
 _BY_VEIN = frozenset({"intravenous", "intraosseous", "unstated"})
 _NO_ORDER = frozenset({"plan", "proposal", "option"})
@@ -103,13 +106,13 @@ def _exceeded(step: Step, tier: Tier, case: Case) -> Limit | None:
 
 def _unknown(dose: _Dose) -> Reason | None:
     if dose.step.mg is None:
-        return Reason("midazolam", f"{_said(dose)}: its dose in mg is not known")
-    return Reason("weight", f"{_said(dose)}: its dose per kg is not known") if dose.step.mg_per_kg is None else None
+        return Reason("midazolam", AND_WHY(_said(dose), says.MG_NOT_KNOWN))
+    return Reason("weight", AND_WHY(_said(dose), says.MG_PER_KG_NOT_KNOWN)) if dose.step.mg_per_kg is None else None
 
 
-def _said(dose: _Dose) -> str:
-    state = "drafted" if dose.medicine.drafted else "ordered"
-    return f"{dose.medicine.name} {words.dosage(dose.step.written)} ({state})"
+def _said(dose: _Dose) -> Says:
+    state = DRAFTED if dose.medicine.drafted else ORDERED
+    return says.WITH_STATE(listed((dose.medicine.name, words.dosage(dose.step.written)), " "), state)
 
 
 def _every_limit(rule: Rule, case: Case) -> dict[str, str]:

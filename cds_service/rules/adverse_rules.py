@@ -29,6 +29,9 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, no
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import given_by, pump_step, sendable
 from cds_service.rules.running import PreviousRate, given_of_drug, given_rate, is_given_by
+from cds_service.says import Says
+from cds_service.says import findings as says
+from cds_service.says.entries import AND_WHY, DATED
 
 _PAUSED = frozenset({"stopped", "on-hold"})
 _ENDED = _PAUSED | {"completed"}
@@ -74,8 +77,8 @@ def _pauses(case: Case, window: timedelta, unclear: list[Reason]) -> Iterator[Me
             continue
         if medicine.end is None:
             if medicine.status in _PAUSED:
-                says = f"the infusion of {on(medicine.start, case.now)} is {medicine.status}: since when is not known"
-                unclear.append(Reason("administrations", says, "not-placed"))
+                since = says.SINCE_NOT_KNOWN(on(medicine.start, case.now), medicine.status or "")
+                unclear.append(Reason("administrations", since, "not-placed"))
         elif medicine.end is not medicine.start and medicine.end.age(case.now) <= window:
             yield medicine
 
@@ -86,7 +89,7 @@ def _harm(pause: Medicine, harm: SymptomIs, limits: RuleLimits) -> Fact | None:
     assert pause.start is not None
     assert pause.end is not None
     if in_sets(pause.status_reasons, harm.sets):
-        return Fact(f"paused because of harm ({on(pause.end, case.now)})", pause.reference)
+        return Fact(says.PAUSED_FOR_HARM(on(pause.end, case.now)), pause.reference)
     earliest = max(pause.start.earliest, pause.end.earliest - case.book.window(harm.within, case.now))
     latest = pause.end.latest + limits.window("charted late")
     for symptom in case.chart.symptoms:
@@ -95,7 +98,7 @@ def _harm(pause: Medicine, harm: SymptomIs, limits: RuleLimits) -> Fact | None:
             and earliest <= symptom.when.latest
             and symptom.when.earliest <= latest
         ):
-            return Fact(f"{symptom.name} ({on(symptom.when, case.now)})", symptom.reference)
+            return Fact(DATED(symptom.name, on(symptom.when, case.now)), symptom.reference)
     return None
 
 
@@ -116,12 +119,12 @@ def _restarted(
     before = given_rate(pause, case, dosing_weight(case).bodies[0])
     facts = [
         harm,
-        before.fact if before is not None else Fact(f"paused ({on(pause.end, case.now)})", pause.reference),
+        before.fact if before is not None else Fact(says.PAUSED(on(pause.end, case.now)), pause.reference),
     ]
     times = [before.times(step) if before is not None else None for step in infusions]
     rates = [step.mg_per_kg_per_hour for step in infusions]
     known = [rate for rate in rates if rate is not None]
-    values = {"figure": words.regimen(case.order.written)}
+    values: dict[str, Says] = {"figure": words.regimen(case.order.written)}
     found = None
     minutes = _minutes_of_pause(case, infusions, pause)
     if any(each is not None and each >= 1 for each in times):
@@ -142,9 +145,9 @@ def _restarted(
 def _not_compared(pause: Medicine, before: PreviousRate | None, case: Case) -> Reason:
     given = pause.dosage
     if before is None and given is not None and (given.rate_quantity or given.rate_ratio or given.text):
-        says = f"{pause.name} ({on(pause.start, case.now)}): its rate cannot be read"
-        return not_placed(says, pause.reference, short="a rate that was given")
-    return Reason("weight", "the two rates cannot be compared")
+        unread = AND_WHY(DATED(pause.name, on(pause.start, case.now)), says.RATE_UNREAD)
+        return not_placed(unread, pause.reference, short=says.RATE_THAT_WAS_GIVEN)
+    return Reason("weight", says.RATES_NOT_COMPARABLE)
 
 
 def _per_kg(before: PreviousRate | None, infusions: Sequence[Step]) -> Fraction | None:
@@ -173,7 +176,7 @@ def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """An infusion that ran for long, at more than a little, and is ended at once."""
     order = case.order.reference
     if any(_goes_on(case, other) for other in case.companions):
-        return clear(rule, order, "another infusion is ordered"), []
+        return clear(rule, order, says.ANOTHER_INFUSION), []
     given = [medicine for medicine in given_of_drug(case) if _is_of(medicine, case)]
     running = next((medicine for medicine in given if medicine.status == "in-progress"), None)
     if running is None:
@@ -181,30 +184,28 @@ def abrupt_stop(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         return (could_not_tell(rule, order, *unread) if unread else clear(rule, order)), []
     started = min((medicine.start for medicine in given if medicine.start is not None), default=None)
     if started is None:
-        return could_not_tell(
-            rule, order, Reason("administrations", "when the infusion began is not known", "not-placed")
-        ), []
+        return could_not_tell(rule, order, Reason("administrations", says.BEGIN_NOT_KNOWN, "not-placed")), []
     if started.age(case.now) < RuleLimits(case, rule).window("after"):
         return clear(rule, order), []
     return _ended(case, rule, given, running, on(started, case.now))
 
 
 def _ended(
-    case: Case, rule: Rule, given: Sequence[Medicine], running: Medicine, since: str
+    case: Case, rule: Rule, given: Sequence[Medicine], running: Medicine, since: Says
 ) -> tuple[Outcome, list[Proposal]]:
     limits, body = RuleLimits(case, rule), dosing_weight(case).bodies[0]
     infusions = [step for step in steps_at_dosing_weight(case) if step.kind == "continuous"]
     now = given_rate(running, case, body)
     per_kg = now.mg_per_kg_per_hour if now is not None else max(_known(infusions), default=None)
     if per_kg is None:
-        return could_not_tell(rule, case.order.reference, Reason("weight", "its rate in mg/kg/h is not known")), []
+        return could_not_tell(rule, case.order.reference, Reason("weight", says.RATE_PER_KG_NOT_KNOWN)), []
     if per_kg < limits.number("rate"):
         return clear(rule, case.order.reference), []
     earlier = [rate.mg_per_kg_per_hour for medicine in given if (rate := given_rate(medicine, case, body))]
     if any(rate is not None and per_kg <= rate * limits.number("fraction") for rate in earlier):
-        return clear(rule, case.order.reference, "it was stepped down"), []
-    says = f"{case.order.name} at {show(per_kg)} mg/kg/h (running since {since})"
-    outcome = fired(case, rule, rule.tier_of["at once"], Fact(says, running.reference), figure=show(per_kg))
+        return clear(rule, case.order.reference, says.STEPPED_DOWN), []
+    told = says.RUNNING_AT(case.order.name, show(per_kg), since)
+    outcome = fired(case, rule, rule.tier_of["at once"], Fact(told, running.reference), figure=show(per_kg))
     return outcome, _step_down(limits, infusions, per_kg)
 
 

@@ -11,18 +11,18 @@ from cds_service.protocol.model import SEVERITIES, Change, Rule, Severity, SiteC
 from cds_service.rules.case import Case
 from cds_service.rules.clauses import evaluate, evaluate_once
 from cds_service.rules.outcome import Outcome, Reason
+from cds_service.says import Says
+from cds_service.says import findings as says
 
-_NOT_SENT = "an exception could not be read, because its list was not sent"
 _UNREAD = ("failed", "not-sent", "not-placed")
 """Never measured is part of the rule, and what is not judged is said at the start: neither makes a finding worse."""
-_FEARED = "what makes it worse could not be read, so it is not ruled out"
 
 
 class Changed(msgspec.Struct, frozen=True):
     """The severity that is left (None: the rule is silent), why it is not the tier's own, and what was not read."""
 
     severity: Severity | None
-    because: str | None = None
+    because: Says | None = None
     exceptions: tuple[Reason, ...] = ()
     filtered: SiteChange | None = None
     """The site's filter that lowered it."""
@@ -66,7 +66,7 @@ def _filtered(changed: Changed, change: Change, site: SiteChange, case: Case) ->
     if not verdict.holds or verdict.reasons:
         unread = tuple(dict.fromkeys((*changed.exceptions, *verdict.reasons)))
         return msgspec.structs.replace(changed, exceptions=unread)
-    because = f"{change.because} (filter of the site: {site.owner}, {site.date})"
+    because = says.FILTER_OF_SITE(change.because, site.owner, str(site.date))
     severity = None if change.to == "none" else change.to
     return msgspec.structs.replace(changed, severity=severity, because=because, filtered=site)
 
@@ -86,9 +86,9 @@ def _by_protocol(
             feared = min(feared, _if_unread(change.to, verdict.reasons), key=SEVERITIES.index)
     said = tuple(dict.fromkeys(exceptions))
     if feared != own:
-        return Changed(feared, _FEARED, said)
+        return Changed(feared, says.WORSE_NOT_RULED_OUT, said)
     left = _if_unread(own, unread)
-    return Changed(left, None if left == own else _NOT_SENT, said)
+    return Changed(left, None if left == own else says.EXCEPTION_NOT_SENT, said)
 
 
 def _if_unread(severity: Severity, reasons: Sequence[Reason]) -> Severity:

@@ -17,6 +17,8 @@ from cds_service.rules.case import Case, once
 from cds_service.rules.dosing_weight import dosing_weight, reading, steps_as
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import Placed, placed
+from cds_service.says import findings as says
+from cds_service.says.orders import NO_RUN_TIME, NO_STRENGTH
 
 How = Literal["step", "sum", "repeats", "ideal-weight", "cap"]
 NO_WEIGHT = Body.of(None)
@@ -102,32 +104,32 @@ def unread_dose(case: Case) -> Reason | None:
     """Why an order, or a part of it, has no dose that could pass."""
     unread = [w for w in case.order.written if not w.has_amount]
     if not case.order.written or len(unread) == len(case.order.written):
-        return Reason("dose", "the order has no dose that can be read")
+        return Reason("dose", says.NO_DOSE_READ)
     if unread:
-        return Reason("dose", "a part of the dosage has no dose that can be read")
+        return Reason("dose", says.PART_WITHOUT_DOSE)
     return None
 
 
 def why_unknown(step: Step, case: Case) -> Reason:
     """Why a figure of a step could not be computed."""
     if step.why_unknown is not None:
-        return Reason("weight" if "weight" in step.why_unknown else "dose", step.why_unknown)
+        return Reason("weight" if step.why_unknown == NO_RUN_TIME else "dose", step.why_unknown)
     amounts = [amount for amount in (step.dose, step.rate) if amount is not None]
     if case.order.concentration.mg_per_ml is None and any(a.dimension.startswith("volume") for a in amounts):
-        return Reason("concentration", case.order.concentration.problem or "no strength is given")
-    return Reason("weight", "there is no usable weight")
+        return Reason("concentration", case.order.concentration.problem or NO_STRENGTH)
+    return Reason("weight", says.NO_USABLE_WEIGHT)
 
 
 def may_clear(step: Step, case: Case) -> Reason | None:
     """Why a step that passes may still not be called clear: words only raise."""
     if step.spoken:
-        return Reason("dose", "the dose stands in words alone")
+        return Reason("dose", says.DOSE_IN_WORDS)
     if case.order.concentration.by == "name" and any(
         amount is not None and amount.dimension.startswith("volume") for amount in (step.dose, step.rate)
     ):
-        return Reason("concentration", "the strength stands in words alone")
+        return Reason("concentration", says.STRENGTH_STANDS_IN_WORDS)
     if any(amount is not None and amount.open_ended for amount in (step.dose, step.rate)):
-        return Reason("dose", "the range has no upper end")
+        return Reason("dose", says.NO_UPPER_END)
     return None
 
 

@@ -23,8 +23,10 @@ from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_w
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.reads import asks
 from cds_service.rules.unit_slip import Slip
+from cds_service.says import Named, Says
+from cds_service.says import findings as says
+from cds_service.says import listed as said_in_turn
 
-NOT_OF_LABEL = "the labelled nasal product has rules of its own"
 _OBJECTIONABLE: tuple[Severity, ...] = ("critical", "warning")
 
 
@@ -115,7 +117,7 @@ def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
     order = case.order.reference
     if case.order.labelled_nasal:
         own = [rule for rule in rules if _is_of_label(rule)]
-        others = [clear(rule, order, NOT_OF_LABEL) for rule in rules if rule not in own]
+        others = [clear(rule, order, says.NASAL) for rule in rules if rule not in own]
         rules = own
     else:
         others = []
@@ -162,7 +164,7 @@ def _fired(case: Case, rule: Rule, finding: Finding, result: DoseVerdict) -> Out
     return _changed(case, rule.id, finding.tier).of(outcome)
 
 
-def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str]:
+def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, Says]:
     """What a card text may say of an amount and of the limits that its tier names. Figures never stand on or across
     their limit.
     """
@@ -170,11 +172,11 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str
     lines = arithmetic.lines(amount, case.order.concentration.mg_per_ml)
     if amount.how == "ideal-weight":
         lines += _ideal_lines(case, amount)
-    values = {
+    values: dict[str, Says] = {
         "ordered": words.regimen(case.order.written),
-        "arithmetic": "\n".join(lines),
+        "arithmetic": said_in_turn(lines, "\n") if lines else "",
         "how": amount.how,
-        "judged_as": case.protocol.uses[amount.use].title if amount.use else "",
+        "judged_as": _named(case, amount.use) if amount.use else "",
         "unit": amount.unit,
         "count": str(len(amount.steps)),
     }
@@ -191,15 +193,23 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, str
     return values
 
 
-def _ideal_lines(case: Case, amount: Measured) -> list[str]:
+def _named(case: Case, use: str) -> Named:
+    return Named(f"use-{use}", case.protocol.uses[use].title)
+
+
+def _ideal_lines(case: Case, amount: Measured) -> list[Says]:
     actual = amount.body.judged_by
     ideal = ideal_weight(case, actual) if actual is not None else None
     if ideal is None or ideal.kg is None or ideal.bmi is None or amount.figure is None:
         return []
     return [
-        f"BMI {show(ideal.bmi)} kg/m2; ideal body weight {show(ideal.kg)} kg",
-        f"on ideal body weight: {show(amount.figure)} {amount.unit}",
+        says.BODY_MASS(show(ideal.bmi), show(ideal.kg)),
+        says.ON_IDEAL_WEIGHT(f"{show(amount.figure)} {amount.unit}"),
     ]
+
+
+_BASES = {"stated": says.STATED, "estimated": says.ESTIMATED}
+"""What a weight that was not measured is."""
 
 
 def weight_facts(case: Case, weight: DosingWeight) -> tuple[Fact, ...]:
@@ -207,16 +217,18 @@ def weight_facts(case: Case, weight: DosingWeight) -> tuple[Fact, ...]:
     shown = weight.shown
     if shown is None:
         return ()
-    basis = "" if shown.basis == "measured" else f", {shown.basis}"
-    facts = [Fact(f"Weight {shown.written} ({on(shown.when, case.now)}{basis})", shown.reference)]
+    date = on(shown.when, case.now)
+    basis = _BASES.get(shown.basis)
+    told = says.WEIGHT_AS(shown.written, date, basis) if basis else says.WEIGHT(shown.written, date)
+    facts = [Fact(told, shown.reference)]
     if weight.previous is not None:
         before = weight.previous
-        facts.append(Fact(f"Weight before {before.written} ({on(before.when, case.now)})", before.reference))
+        facts.append(Fact(says.WEIGHT_BEFORE(before.written, on(before.when, case.now)), before.reference))
     return tuple(facts)
 
 
 def _slip_outcome(case: Case, rule: Rule, slip: Slip) -> Outcome:
-    values = {
+    values: dict[str, Says] = {
         "written": words.amount(slip.amount),
         "figure": show(slip.amount.written),
         "unit": slip.amount.unit,

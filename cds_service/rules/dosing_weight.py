@@ -18,6 +18,9 @@ from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Reading, Step
 from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.outcome import Reason, not_placed
+from cds_service.says import Said, Says
+from cds_service.says import findings as says
+from cds_service.says.entries import WEIGHT as A_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,11 @@ class DosingWeight:
     """
 
     newest: Weight | None
-    doubt: str | None = None
+    doubt: Said | None = None
     previous: Weight | None = None
     unreadable: tuple[Weight, ...] = ()
     """Weights newer than `newest` that cannot be read."""
-    unplaced: tuple[str, ...] = ()
+    unplaced: tuple[Says, ...] = ()
     """Readings that may be newer weights, in their own words."""
     unheld: tuple[Reason, ...] = ()
     """Weights that `newest` would be held against next, and that cannot be read: they might make it doubted."""
@@ -75,7 +78,7 @@ def dosing_weight(case: Case) -> DosingWeight:
         if entry.when is None or entry.when.latest >= newest.when.placed or _goes_before(entry, newest, case)
     )
     later = [w for w in usable[1:] if w.when.is_coarse and w.when.latest > newest.when.latest]
-    unplaced += tuple(f"{w.written} of {on(w.when, case.now)}: its date says too little" for w in later)
+    unplaced += tuple(says.VALUE_NOT_USED(w.written, on(w.when, case.now), says.DATE_TOO_COARSE) for w in later)
     usable = [newest, *(w for w in usable[1:] if not w.when.is_coarse)]
     doubt = _doubt(newest, usable[1:], case)
     previous = None
@@ -85,7 +88,7 @@ def dosing_weight(case: Case) -> DosingWeight:
     return DosingWeight(newest, doubt, previous, unreadable, unplaced, _unheld(case, newest, usable[1:], unplaced))
 
 
-def _unheld(case: Case, newest: Weight, earlier: Sequence[Weight], said: Sequence[str]) -> tuple[Reason, ...]:
+def _unheld(case: Case, newest: Weight, earlier: Sequence[Weight], said: Sequence[Says]) -> tuple[Reason, ...]:
     """Unreadable weights between the newest and the one it is held against."""
     before = earlier[0].when.placed if earlier else None
 
@@ -97,10 +100,12 @@ def _unheld(case: Case, newest: Weight, earlier: Sequence[Weight], said: Sequenc
     entries = [e for e in case.chart.unplaced_weights if e.when is not None and counts(e.when)]
     return (
         *(
-            not_placed(f"Weight {w.written} of {on(w.when, case.now)}: {w.problem}", w.reference, short="a weight")
+            not_placed(
+                says.WEIGHT_NOT_USED(w.written, on(w.when, case.now), w.problem or ""), w.reference, short=A_WEIGHT
+            )
             for w in unread
         ),
-        *(not_placed(e.says, e.reference, short="a weight") for e in entries if e.says not in said),
+        *(not_placed(e.says, e.reference, short=A_WEIGHT) for e in entries if e.says not in said),
     )
 
 
@@ -109,7 +114,7 @@ def _goes_before(entry: Unplaced, newest: Weight, case: Case) -> bool:
     return newest.basis != "measured" and entry.may_be_in([case.valuesets.roles.weight_measured])
 
 
-def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
+def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> Said | None:
     """Why a weight is not believed."""
     kg = weight.kg
     assert kg is not None
@@ -117,22 +122,22 @@ def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
     low, high = case.book.numbers(named.weight_range)
     age = case.chart.age_years
     if (age is None or age >= case.number(named.adult_age)) and not low <= kg <= high:
-        return f"{show(kg, low, high)} kg is outside {show(low)} to {show(high)} kg"
+        return says.OUTSIDE(show(kg, low, high), show(low), show(high))
     if not earlier:
         return None
     before = earlier[0].kg
     assert before is not None
-    for name, says in (
-        (named.pounds_ratio, "as if pounds had been entered as kilograms"),
-        (named.kilograms_ratio, "as if the weight before had been entered in pounds"),
+    for name, as_if in (
+        (named.pounds_ratio, says.AS_IF_POUNDS),
+        (named.kilograms_ratio, says.AS_IF_POUNDS_BEFORE),
     ):
         smallest, largest = case.book.numbers(name)
         if smallest <= kg / before <= largest:
-            return f"{show(kg)} kg after {show(before)} kg ({on(earlier[0].when, case.now)}), {says}"
+            return as_if(show(kg), show(before), on(earlier[0].when, case.now))
     return _changed_too_fast(weight, earlier, case)
 
 
-def _changed_too_fast(weight: Weight, earlier: Sequence[Weight], case: Case) -> str | None:
+def _changed_too_fast(weight: Weight, earlier: Sequence[Weight], case: Case) -> Said | None:
     assert weight.kg is not None
     for change, window in case.protocol.conventions.weight_changes:
         span = case.book.window(window, case.now)
@@ -141,10 +146,9 @@ def _changed_too_fast(weight: Weight, earlier: Sequence[Weight], case: Case) -> 
             apart: timedelta = weight.when.latest - other.when.latest
             if apart <= span and abs(weight.kg - other.kg) / other.kg * 100 > case.number(change):
                 limit = case.limit(window)
-                return (
-                    f"{show(weight.kg)} kg after {show(other.kg)} kg ({on(other.when, case.now)}), "
-                    f"more than {show(case.number(change))} % within {show(case.number(window))} {limit.unit}"
-                )
+                most = says.MORE_THAN_WITHIN(show(case.number(change)), show(case.number(window)), limit.unit)
+                date = on(other.when, case.now)
+                return says.CHANGED_TOO_FAST(show(weight.kg), show(other.kg), date, most)
     return None
 
 
@@ -154,7 +158,7 @@ class IdealWeight:
 
     kg: Fraction | None
     bmi: Fraction | None
-    why_not: str | None = None
+    why_not: Said | None = None
 
 
 @once_of_patient
@@ -162,14 +166,14 @@ def ideal_weight(case: Case, weight: Fraction) -> IdealWeight:
     """Ideal body weight (kg) and BMI (kg/m2) at an actual weight; needs height and sex."""
     height = _height(case)
     if height is None:
-        return IdealWeight(None, None, "there is no usable height")
+        return IdealWeight(None, None, says.NO_USABLE_HEIGHT)
     bmi = weight / (height / 100) ** 2
     named = case.protocol.conventions
     base_height = case.number(named.ideal_height)
     if height < base_height:
-        return IdealWeight(None, bmi, f"the height is below {show(base_height)} cm")
+        return IdealWeight(None, bmi, says.HEIGHT_BELOW(show(base_height)))
     if case.chart.sex is None:
-        return IdealWeight(None, bmi, "the sex is not known")
+        return IdealWeight(None, bmi, says.SEX_NOT_KNOWN)
     base = case.number(named.ideal_base[case.chart.sex])
     return IdealWeight(base + case.number(named.ideal_per_cm) * (height - base_height), bmi)
 

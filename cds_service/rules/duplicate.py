@@ -17,6 +17,8 @@ from cds_service.rules.order_rules import fired
 from cds_service.rules.other_orders import Other, bare, other_orders, own_ids
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
+from cds_service.says.entries import GIVEN
+from cds_service.says.findings import IN_STATE
 
 
 @asks(
@@ -37,7 +39,7 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if active and not is_plan:
         return fired(case, rule, rule.tier_of["another is active"], *active), []
     doses = list(_given(case, limits))
-    given = [Fact(f"{dose.name} (given, {on(dose.end, case.now)})", dose.reference) for dose in doses]
+    given = [Fact(IN_STATE(dose.name, GIVEN, on(dose.end, case.now)), dose.reference) for dose in doses]
     if any(_was_session(case, dose) for dose in doses):
         return fired(case, rule, rule.tier_of["a session was given"], *given), []
     if active or given:

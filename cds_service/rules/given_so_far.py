@@ -25,6 +25,9 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, no
 from cds_service.rules.reads import asks
 from cds_service.rules.running import given_of_drug
 from cds_service.rules.unit_slip import usual_rate
+from cds_service.says import Says
+from cds_service.says import findings as says
+from cds_service.says.entries import AND_WHY, DATED, DOSE
 
 GIVEN_SUM = "given-sum"
 _ORDERED = "ordered "
@@ -64,9 +67,7 @@ def judge(case: Case, rule: Rule) -> Outcome:
         return _nothing_found(case, rule, found)
     now = _at_once(case, limits)
     if kg is None or now is None or (worst is not None and worst.mg is None):
-        what = (
-            Reason("weight", "there is no usable weight") if kg is None else Reason("dose", "its dose is not known")
-        )
+        what = Reason("weight", says.NO_USABLE_WEIGHT) if kg is None else Reason("dose", says.DOSE_NOT_KNOWN)
         return could_not_tell(rule, order, what)
     sums = sums_of(case, rule)
     if sums is None:
@@ -228,7 +229,7 @@ def given(case: Case, hour: timedelta, day: timedelta, routes: tuple[str, ...]) 
         if kind not in routes:
             continue
         if medicine.start is None:
-            unread.append(_unread(medicine, f"{medicine.name}: when it was given is not known"))
+            unread.append(_unread(medicine, AND_WHY(medicine.name, says.WHEN_GIVEN_NOT_KNOWN)))
             continue
         goes_on = medicine.status == "in-progress" and not later
         if not goes_on and (medicine.end or medicine.start).age(case.now) >= day:
@@ -237,20 +238,20 @@ def given(case: Case, hour: timedelta, day: timedelta, routes: tuple[str, ...]) 
         amounts = [_mg(medicine, case, body, window, until) for window in (hour, day)]
         later[medicine.order] = medicine.start.latest
         if amounts[0] is None or amounts[1] is None:
-            says = f"{medicine.name} ({on(medicine.start, case.now)}): how much was given is not known"
-            unread.append(_unread(medicine, says))
+            dated = DATED(medicine.name, on(medicine.start, case.now))
+            unread.append(_unread(medicine, AND_WHY(dated, says.HOW_MUCH_NOT_KNOWN)))
             continue
         sums = [total + (amount or 0) for total, amount in zip(sums, amounts, strict=True)]
         by_rate = by_rate and _amount(medicine, case, body, is_rate=True) is not None
-        doses.append(Fact(f"{show(amounts[1])} mg ({on(medicine.start, case.now)})", medicine.reference))
+        doses.append(Fact(DATED(f"{show(amounts[1])} mg", on(medicine.start, case.now)), medicine.reference))
     return Given(sums[0], sums[1], tuple(doses), tuple(unread), by_rate)
 
 
-def _unread(medicine: Medicine, says: str) -> Reason:
+def _unread(medicine: Medicine, why: Says) -> Reason:
     """An amount that is written and not understood is said on a card; none at all is part of the rule."""
     charted = medicine.dosage
     is_written = charted and (charted.text or charted.dose or charted.rate_ratio or charted.rate_quantity)
-    return not_placed(says, medicine.reference, short="a dose") if is_written else Reason("dose", says)
+    return not_placed(why, medicine.reference, short=DOSE) if is_written else Reason("dose", why)
 
 
 def _mg(medicine: Medicine, case: Case, body: Body, window: timedelta, until: datetime | None) -> Fraction | None:

@@ -19,6 +19,7 @@ from cds_service.protocol.model import (
     REPEAT_TO,
     STOP_AFTER,
     Clause,
+    Orderable,
     OrderIs,
     Protocol,
     Rule,
@@ -53,6 +54,8 @@ from cds_service.rules.outcome import Offers, Outcome, clear, could_not_tell, no
 from cds_service.rules.reads import QueryOf, rules_of
 from cds_service.rules.repair import ceilings_of
 from cds_service.rules.stop_time import stop_after
+from cds_service.says import Named, Says
+from cds_service.says.findings import IN_ITS_PLACE
 
 Judgement = Callable[[Case, Rule], Outcome | tuple[Outcome, list[Proposal]]]
 
@@ -220,7 +223,7 @@ def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
     for name in outcome.rule.yields_to:
         other = by_id.get(name)
         if other is not None and other.status == "fired":
-            return outcome.suppressed(f"{other.rule.title} stands in its place")
+            return outcome.suppressed(IN_ITS_PLACE(other.rule.title))
     return outcome
 
 
@@ -253,6 +256,13 @@ def _suggested(case: Case, rule: Rule, tier: Tier) -> list[Proposal]:
     return proposals
 
 
+def _names(name: str, orderable: Orderable) -> dict[str, Says]:
+    return {
+        "label": Named(f"label-of-{name}", orderable.label),
+        "title": Named(f"title-of-{name}", orderable.title),
+    }
+
+
 def _seldomer(case: Case, limit: str) -> list[Edit]:
     """What lets an order be given as often in a week as a limit says, where it is planned more often."""
     most = case.number(limit)
@@ -272,4 +282,4 @@ def _services(case: Case, name: str) -> list[Proposal]:
             each.title, codings, each.priority, case.chart.patient_id, case.chart.encounter_id
         )
         actions.append(Action("create", resource=request))
-    return [Proposal("service", tuple(actions), {"label": orderable.label, "title": orderable.title})]
+    return [Proposal("service", tuple(actions), _names(name, orderable))]

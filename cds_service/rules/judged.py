@@ -20,6 +20,8 @@ from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_a
 from cds_service.rules.judge import judge, read_in
 from cds_service.rules.offers import asks, order_offers
 from cds_service.rules.outcome import Offers, Outcome, Reason, undelivered
+from cds_service.says import Named, Says, drug_named, listed
+from cds_service.says import findings as says
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Note:
     """Something about how an order was read that its card must say. `key` names the words, `value` fills them."""
 
     key: str
-    value: str = ""
+    value: Says = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Judged:
     """The order's own id; None where the draft has none."""
     drug: str
     name: str
-    ordered: str
+    ordered: Says
     outcomes: tuple[Outcome, ...]
     steps: tuple[Step, ...]
     exposure: Exposure
@@ -110,7 +112,13 @@ def _left_out(outcomes: Sequence[Outcome]) -> Sequence[Note]:
     late = [outcome.rule.category for outcome in outcomes if outcome.is_late]
     if not late:
         return ()
-    return [Note("late", f"{len(late)} of {len(outcomes)} rules ({', '.join(dict.fromkeys(late))})")]
+    return [
+        Note("late", says.SOME_RULES(str(len(late)), str(len(outcomes)), listed(map(_category, dict.fromkeys(late)))))
+    ]
+
+
+def _category(name: str) -> Named:
+    return Named(f"category-{name}", name)
 
 
 def _notes(case: Case, weighed: DosingWeight | None) -> Sequence[Note]:
@@ -119,15 +127,15 @@ def _notes(case: Case, weighed: DosingWeight | None) -> Sequence[Note]:
     if order.identity.by == "name":
         notes.append(Note("by-name", order.name))
     if order.drug != case.protocol.drugs[0] and not order.labelled_nasal:
-        notes.append(Note("own-limits", order.drug))
+        notes.append(Note("own-limits", drug_named(order.drug)))
     if order.indication.assumed and not order.indication.given:
         notes.append(Note("no-indication"))
     elif order.indication.assumed:
-        notes.append(Note("unmapped-indication", ", ".join(order.indication.unmapped)))
+        notes.append(Note("unmapped-indication", listed(order.indication.unmapped)))
     if order.written and all(w.route.kind == "unstated" for w in order.written):
         notes.append(Note("route-unstated"))
     if weight is not None and weight.basis != "measured":
-        notes.append(Note("weight-basis", weight.basis))
+        notes.append(Note("weight-basis", says.STATED if weight.basis == "stated" else says.ESTIMATED))
     return notes
 
 
@@ -147,6 +155,6 @@ def _doubts(case: Case, weight: DosingWeight | None) -> Sequence[Note]:
     if order.identity.veterinary:
         doubts.append(Note("veterinary", order.name))
     if weight is not None and weight.newest is not None and not order.labelled_nasal:
-        unread = (f"{w.written} of {on(w.when, case.now)}: {w.problem}" for w in weight.unreadable)
+        unread = (says.VALUE_NOT_USED(w.written, on(w.when, case.now), w.problem or "") for w in weight.unreadable)
         doubts += [Note("newer-weight", each) for each in (*unread, *weight.unplaced)]
     return doubts

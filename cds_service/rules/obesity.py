@@ -13,6 +13,7 @@ from cds_service.rules.dose_finding import Finding, Found, Measured, View, is_se
 from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
 from cds_service.rules.outcome import Reason
 from cds_service.rules.reads import asks
+from cds_service.says import findings as says
 
 
 @asks("bodySize", "patient", limits=("bmi", "rate", "dose", "session"))
@@ -21,13 +22,13 @@ def judge(case: Case, rule: Rule) -> Found:
     if weight.doubt is not None:
         return [], []
     if weight.newest is None or weight.newest.kg is None:
-        return [], [Reason("weight", "there is no usable weight")]
+        return [], [Reason("weight", says.NO_USABLE_WEIGHT)]
     actual = weight.newest.kg
     ideal = ideal_weight(case, actual)
     if ideal.bmi is not None and ideal.bmi < limits.number("bmi"):
         return [], []
     if ideal.kg is None:
-        return [], [Reason("height", ideal.why_not or "the ideal body weight is not known")]
+        return [], [Reason("height", ideal.why_not or says.NO_IDEAL_WEIGHT)]
     if case.order.indication.alone:
         return [], []
     seen = views_at(case, [Body.of(actual)])

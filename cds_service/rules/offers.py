@@ -43,6 +43,8 @@ from cds_service.rules.repair import (
     with_edits,
 )
 from cds_service.rules.unit_slip import Slip
+from cds_service.says import Says, listed
+from cds_service.says.orders import THEN
 
 _OF_THE_DRUG = frozenset({"allergy", "route"})
 """Categories of rules beside which no dose is offered. A contraindication may be overridden for a reason, and then
@@ -210,7 +212,7 @@ def _is_more(old: Step, new: Step) -> bool:
     return any(not no_higher(figure(new), figure(old)) for figure in alike)
 
 
-def equivalent(case: Case) -> str:
+def equivalent(case: Case) -> Says:
     """mg/h of each rate and mg of each dose, for a pump that wants them; empty where all are written so already, or
     one is not known.
     """
@@ -222,7 +224,7 @@ def equivalent(case: Case) -> str:
         (step.mg, "mg") if step.finite and not _is_rate_alone(step) else (step.mg_per_hour, "mg/h") for step in steps
     ]
     known = [f"{show(figure)} {unit}" for figure, unit in figures if figure is not None]
-    return ", then ".join(known) if len(known) == len(figures) else ""
+    return listed(known, THEN) if known and len(known) == len(figures) else ""
 
 
 def _is_rate_alone(step: Step) -> bool:

@@ -21,11 +21,12 @@ from cds_service.rules.dosing_weight import steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, with_edits
+from cds_service.says import Named, Says
+from cds_service.says import findings as says
+from cds_service.says.orders import NO_STRENGTH
 
-NASAL = "the labelled nasal product has rules of its own"
 
-
-def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Outcome:
+def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: Says) -> Outcome:
     """An outcome of one tier, with what its card says."""
     entry = rule.tier(tier)
     values.setdefault("ordered", words.regimen(case.order.written))
@@ -43,7 +44,7 @@ def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: str) -> Out
     )
 
 
-def edited_order(case: Case, kind: str, edits: list[Edit], **values: str) -> list[Proposal]:
+def edited_order(case: Case, kind: str, edits: list[Edit], **values: Says) -> list[Proposal]:
     """The update of the order after edits; none where it cannot be sent as valid R4."""
     after = with_edits(case, edits)
     if after is None:
@@ -63,9 +64,9 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """More antidepressant doses in a week than were studied, planned or given."""
     order = case.order.reference
     if case.order.labelled_nasal:
-        return clear(rule, order, NASAL), []
+        return clear(rule, order, says.NASAL), []
     if not case.order.indication.in_sessions:
-        return clear(rule, order, "the order is not for depression"), []
+        return clear(rule, order, says.NOT_IN_SESSIONS), []
     limits = RuleLimits(case, rule)
     most = limits.number("most")
     planned = {w.index: planned_per_week(w) for w in case.order.written}
@@ -78,11 +79,9 @@ def frequency(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         return replace(outcome, edits=tuple(edits)), []
     days = _days_given(case, limits.window("window"))
     if len(days) > most:
-        facts = [Fact(f"given on {', '.join(sorted(days))}")]
+        facts = [Fact(says.GIVEN_ON(", ".join(sorted(days))))]
         return fired(case, rule, rule.tier_of["given too often"], *facts, figure=str(len(days)), limit=show(most)), []
-    reasons = [
-        Reason("dose", "how often it is given cannot be read") for w in case.order.written if w.repeat.unreadable
-    ]
+    reasons = [Reason("dose", says.HOW_OFTEN_UNREAD) for w in case.order.written if w.repeat.unreadable]
     reasons += undelivered(case.chart, "administrations")
     reasons += unplaced_doses(case, given=True)
     return (could_not_tell(rule, order, *reasons) if reasons else clear(rule, order)), []
@@ -109,12 +108,12 @@ def undiluted(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     order, strength = case.order, case.order.concentration
     undiluted = RuleLimits(case, rule).number("strength")
     if order.labelled_nasal:
-        return clear(rule, order.reference, NASAL), []
+        return clear(rule, order.reference, says.NASAL), []
     routes = {w.route.kind for w in order.written} or {"unstated"}
     if not routes.intersection(("intravenous", "intraosseous", "unstated")) or strength.diluted:
         return clear(rule, order.reference), []
     if strength.mg_per_ml is None:
-        return could_not_tell(rule, order.reference, Reason("concentration", strength.problem or "unknown")), []
+        return could_not_tell(rule, order.reference, Reason("concentration", strength.problem or says.UNKNOWN)), []
     if strength.mg_per_ml < undiluted:
         if strength.by == "name":
             return could_not_tell(rule, order.reference, Reason("concentration", strength.problem or "")), []
@@ -133,7 +132,9 @@ def _other_products(case: Case, rule: Rule) -> Iterator[Proposal]:
         product = case.protocol.orderables.get(name)
         if product is not None and product.kind == "product" and case.order.drug == case.protocol.drugs[0]:
             codings = [(c.system, c.code, c.display) for c in product.codings]
-            yield from edited_order(case, "product", [SetProduct(codings, product.title)], label=product.label)
+            yield from edited_order(
+                case, "product", [SetProduct(codings, product.title)], label=Named(f"label-of-{name}", product.label)
+            )
 
 
 @asks(limits=("in use", "undiluted", "salt", "rounding"), tiers=("no strength", "not in use"))
@@ -145,16 +146,16 @@ def concentration_missing(case: Case, rule: Rule) -> tuple[Outcome, list[Proposa
     """
     order, strength = case.order, case.order.concentration
     if order.labelled_nasal:
-        return clear(rule, order.reference, NASAL), []
+        return clear(rule, order.reference, says.NASAL), []
     in_volume = [written for written in order.written if _in_millilitres(written)]
     if not in_volume:
         return clear(rule, order.reference), []
     if strength.mg_per_ml is None or strength.by == "name":
-        return fired(case, rule, rule.tier_of["no strength"], why=strength.problem or "no strength is given"), []
+        return fired(case, rule, rule.tier_of["no strength"], why=strength.problem or NO_STRENGTH), []
     limits = RuleLimits(case, rule)
     routes = limits.limit("in use").routes
     if routes and not any(written.route.kind in routes for written in in_volume):
-        return clear(rule, order.reference, "the strengths in use are those of other routes"), []
+        return clear(rule, order.reference, says.STRENGTHS_OF_OTHER_ROUTES), []
     known = limits.numbers("in use")
     strongest = limits.number("undiluted")
     if strength.mg_per_ml in (*known, strongest):
@@ -191,11 +192,11 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A route that the protocol's limits do not cover, or one that cannot be read."""
     order = case.order
     if order.labelled_nasal:
-        return clear(rule, order.reference, NASAL), []
+        return clear(rule, order.reference, says.NASAL), []
     strong = RuleLimits(case, rule)
     limited = {name for limit in case.protocol.limits.values() for name in limit.routes}
     mg_per_ml, most = order.concentration.mg_per_ml, strong.number("strength")
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, tuple[str, Says]] = {}
     figures: dict[str, str] = {}
     kinds = {step.written.index: step.kind for step in steps_at_dosing_weight(case)}
     for written in order.written:

@@ -16,6 +16,8 @@ from cds_service.orders.regimen import Body, Reading, Step
 from cds_service.rules.case import Case, once
 from cds_service.rules.dosing_weight import dosing_weight, reading
 from cds_service.rules.running import charted_rate
+from cds_service.says import findings as says
+from cds_service.says.entries import ORDERED, RUNNING, TAKEN
 
 NOT_AN_ORDER = frozenset({"plan", "proposal", "option"})
 
@@ -79,7 +81,7 @@ def _drafts(case: Case) -> Iterator[Other]:
             continue
         read = reading(case, other, lightest(case), other.indication.volume_is_dose)
         yield Other(
-            Fact(f"{other.name} (another draft)", other.reference),
+            Fact(says.WITH_STATE(other.name, says.ANOTHER_DRAFT), other.reference),
             regimen(other.written, read),
             of_drug=other.drug == case.order.drug,
             drafted=True,
@@ -100,7 +102,7 @@ def _of_chart(case: Case) -> Iterator[Other]:
         name, order = bare(medicine.reference), bare(medicine.order)
         if medicine.given:
             if medicine.status == "in-progress" and order not in own:
-                fact = Fact(f"{medicine.name} (running, {on(medicine.start, case.now)})", medicine.reference)
+                fact = Fact(says.IN_STATE(medicine.name, RUNNING, on(medicine.start, case.now)), medicine.reference)
                 rate = charted_rate(medicine, case, lightest(case))
                 yield Other(fact, of_drug=is_same_drug, mg_per_hour=rate[0] if rate else None, order=order)
             continue
@@ -111,8 +113,8 @@ def _of_chart(case: Case) -> Iterator[Other]:
         left = tuple(step for step in steps if not (name in begun and _is_once(step)))
         if steps and not left:
             continue
-        state = "recorded as taken" if medicine.taken else "ordered"
-        fact = Fact(f"{medicine.name} ({state}, {on(medicine.start, case.now)})", medicine.reference)
+        state = TAKEN if medicine.taken else ORDERED
+        fact = Fact(says.IN_STATE(medicine.name, state, on(medicine.start, case.now)), medicine.reference)
         is_one = is_same_drug and not medicine.taken
         yield Other(fact, left, of_drug=is_one, in_group=_is_in_group(case.order, medicine))
 

@@ -16,6 +16,8 @@ from cds_service.lazy import cached_property
 from cds_service.orders.proposal import Edit, Proposal
 from cds_service.protocol.model import Limit, Rule, Severity, SiteChange
 from cds_service.rules.ceiling import Ceiling
+from cds_service.says import Says
+from cds_service.says.findings import NOT_CHECKED_IN_TIME
 
 Status = Literal["fired", "clear", "could-not-tell", "suppressed"]
 
@@ -34,13 +36,13 @@ class Reason(msgspec.Struct, frozen=True):
     """Why a rule could not be told. `fact` is what is missing: a query key, or weight, dose, concentration …"""
 
     fact: str
-    says: str
+    says: Says
     kind: Kind = "not-measured"
     reference: str | None = None
     """The entry that it is about."""
     urgent: bool = False
     """Of an entry that could not be placed: the clinician is warned of it."""
-    short: str | None = None
+    short: Says | None = None
     """What it is about, for a summary."""
 
     @property
@@ -53,12 +55,12 @@ def gravest(reasons: Iterable[Reason]) -> Kind:
     return min((reason.kind for reason in reasons), key=KINDS.index, default="not-measured")
 
 
-NOT_IN_TIME = Reason("time", "it was not checked in time", "failed")
+NOT_IN_TIME = Reason("time", NOT_CHECKED_IN_TIME, "failed")
 ENTRY = "entry"
 """The fact of a reason that names an entry which could not be placed; it is said in the words of the entry."""
 
 
-def not_placed(says: str, reference: str, urgent: bool = False, short: str | None = None) -> Reason:
+def not_placed(says: Says, reference: str, urgent: bool = False, short: Says | None = None) -> Reason:
     """That an entry is there and was not understood, in its own words."""
     return Reason(ENTRY, says, "not-placed", reference, urgent, short)
 
@@ -99,13 +101,13 @@ class Outcome(msgspec.Struct, frozen=True):
     tier: str | None = None
     severity: Severity | None = None
     facts: tuple[Fact, ...] = ()
-    values: Mapping[str, str] = msgspec.field(default_factory=dict)
+    values: Mapping[str, Says] = msgspec.field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     reasons: tuple[Reason, ...] = ()
     """Why it could not be told; of one that fired, why a worse tier or an exception could not."""
     exceptions: tuple[Reason, ...] = ()
     """Why what would have silenced it, or made it milder, could not be read."""
-    because: str | None = None
+    because: Says | None = None
     """What suppressed it or changed its severity."""
     filtered: SiteChange | None = None
     """The site's filter that did so."""
@@ -126,7 +128,7 @@ class Outcome(msgspec.Struct, frozen=True):
     overridden: datetime | None = None
     """When a clinician overrode the same finding with a reason, which is why it is quiet, or only informs."""
 
-    def suppressed(self, because: str | None = None) -> Outcome:
+    def suppressed(self, because: Says | None = None) -> Outcome:
         """The same without any voice: it offers and asks nothing."""
         return msgspec.structs.replace(
             self,
@@ -165,7 +167,7 @@ def undelivered(chart: Chart, *keys: str) -> tuple[Reason, ...]:
     return tuple(Reason(key, gap, "not-sent" if chart.was_not_sent(key) else "failed") for key, gap in gaps.items())
 
 
-def clear(rule: Rule, order: str | None, because: str | None = None) -> Outcome:
+def clear(rule: Rule, order: str | None, because: Says | None = None) -> Outcome:
     return Outcome(rule, "clear", order, because=because)
 
 

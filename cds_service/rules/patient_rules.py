@@ -20,11 +20,12 @@ from cds_service.rules.dosing_weight import steps_at_every_weight
 from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
+from cds_service.says import findings as says
 
 
 def _no_age(case: Case, rule: Rule) -> Outcome:
     unread = undelivered(case.chart, "patient")
-    missing = Reason("patient", "the date of birth is missing or not a full date")
+    missing = Reason("patient", says.BIRTH_NOT_KNOWN)
     return could_not_tell(rule, case.order.reference, *(unread or (missing,)))
 
 
@@ -35,9 +36,9 @@ def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         return _no_age(case, rule), []
     limits = RuleLimits(case, rule)
     if months < limits.number("infant"):
-        return fired(case, rule, rule.tier_of["below infant"], age=f"{months} months"), []
+        return fired(case, rule, rule.tier_of["below infant"], age=says.MONTHS(str(months))), []
     if years < limits.number("adult"):
-        return fired(case, rule, rule.tier_of["below adult"], age=f"{years} years"), []
+        return fired(case, rule, rule.tier_of["below adult"], age=says.YEARS(str(years))), []
     return clear(rule, case.order.reference), []
 
 
@@ -49,7 +50,7 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     limits = RuleLimits(case, rule)
     if years < limits.number("age"):
         return clear(rule, case.order.reference), []
-    age = f"{years} years"
+    age = says.YEARS(str(years))
     high = [] if case.order.labelled_nasal else [f for s in steps_at_every_weight(case) if (f := _high(limits, s))]
     if high:
         _, name, figure = max(high, key=lambda found: found[2] - case.number(found[1]))
@@ -61,7 +62,7 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     verdict = evaluate(confused.when, case) if confused.when is not None else NO
     if verdict.holds:
         return fired(case, rule, confused.name, *verdict.facts, age=age), []
-    outcome = fired(case, rule, rule.tier_of["age alone"], Fact(f"age {age}"), age=age)
+    outcome = fired(case, rule, rule.tier_of["age alone"], Fact(says.AGE(age)), age=age)
     return replace(outcome, reasons=verdict.reasons), []
 
 

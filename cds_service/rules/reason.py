@@ -17,6 +17,7 @@ from cds_service.rules.dosing_weight import steps_at_every_weight
 from cds_service.rules.order_rules import edited_order, fired
 from cds_service.rules.outcome import Offers, Outcome, clear
 from cds_service.rules.reads import asks
+from cds_service.says import Named
 
 _Verdicts = dict[Use, Severity | None]
 """What the rules of the dose would say of the order if it were for this; None: it is within its limits."""
@@ -93,19 +94,19 @@ def _offering(case: Case, outcome: Outcome, uses: Iterable[Use] | None = None) -
 
 def _offers(case: Case, rule: Rule, tier: str, uses: Iterable[Use] | None = None) -> list[Proposal]:
     """The reasons that the tier offers; with `uses`, those of them alone, and first what the words name."""
-    choices = [case.protocol.orderables[name] for name in rule.tier(tier).suggests]
+    choices = [(name, case.protocol.orderables[name]) for name in rule.tier(tier).suggests]
     if uses is not None:
         wanted = list(uses)
-        of_use = [(wanted.index(use), each) for each in choices if (use := _use_of(case, each)) in wanted]
+        of_use = [(wanted.index(use), each) for each in choices if (use := _use_of(case, each[1])) in wanted]
         choices = [each for _, each in sorted(of_use, key=lambda pair: pair[0] or len(wanted))]
     return [
         proposal
-        for choice in choices
+        for name, choice in choices
         for proposal in edited_order(
             case,
             "indication",
             [SetReason([(c.system, c.code, c.display) for c in choice.codings], choice.title)],
-            label=choice.label,
+            label=Named(f"label-of-{name}", choice.label),
         )
     ]
 

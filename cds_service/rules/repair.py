@@ -102,7 +102,7 @@ def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
     instructions = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, dict)]
     for before, now, instruction in zip(case.order.written, after.order.written, instructions, strict=False):
         if before.text and "text" not in instruction:
-            instruction["text"] = "; ".join((words.dosage(now), *text.maxima(before.text)))
+            instruction["text"] = "; ".join((words.written_out(words.dosage(now)), *text.maxima(before.text)))
     return sendable(case, resource)
 
 

@@ -14,6 +14,8 @@ from cds_service.orders import concentration, dosage
 from cds_service.orders.regimen import Body, Reading, Step, mass
 from cds_service.rules.case import Case
 from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight
+from cds_service.says import findings as says
+from cds_service.says.entries import GIVEN, RUNNING
 
 _Rate = tuple[Fraction | None, Fraction | None]
 """(mg/h, mg/kg/h)"""
@@ -79,8 +81,8 @@ def given_rate(medicine: Medicine, case: Case, body: Body) -> PreviousRate | Non
     if rate is None:
         return None
     running = medicine.status == "in-progress"
-    says = f"{_shown(rate)} ({'running' if running else 'given'}, {on(medicine.start, case.now)})"
-    return PreviousRate(*rate, running, Fact(says, medicine.reference))
+    told = says.IN_STATE(_shown(rate), RUNNING if running else GIVEN, on(medicine.start, case.now))
+    return PreviousRate(*rate, running, Fact(told, medicine.reference))
 
 
 def charted_rate(medicine: Medicine, case: Case, body: Body) -> _Rate | None:
@@ -113,6 +115,6 @@ def _replaced(case: Case, body: Body) -> PreviousRate | None:
             amount = dosage.read_rate(entry.rate_quantity, entry.rate_ratio)
             rate = _known(mass(amount, Reading(body, None, case.conventions))) if amount else None
             if rate is not None:
-                says = f"{_shown(rate)} (order before this one)"
-                return PreviousRate(*rate, False, Fact(says, prior.reference))
+                told = says.WITH_STATE(_shown(rate), says.BEFORE_THIS_ORDER)
+                return PreviousRate(*rate, False, Fact(told, prior.reference))
     return None

@@ -13,9 +13,11 @@ from cds_service.protocol.model import SEVERITIES, Rule
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.dose_outcomes import passed_at, verdict
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, steps_at
-from cds_service.rules.order_rules import NASAL, fired
+from cds_service.rules.order_rules import fired
 from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
+from cds_service.says import Says
+from cds_service.says import findings as says
 
 _OUTPATIENT = ("outpatient", "home", "virtual")
 AT_ANY_WEIGHT = ("weights", "rate", "dose", "usual rate", "usual dose")
@@ -26,15 +28,14 @@ def missing(case: Case, rule: Rule) -> Outcome:
     """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
     weight = dosing_weight(case)
     if case.order.labelled_nasal:
-        return clear(rule, case.order.reference, NASAL)
+        return clear(rule, case.order.reference, says.NASAL)
     if weight.newest is not None:
-        because = (
-            "a weight that cannot be believed is said in its place"
-            if weight.doubt and weight.previous is None
-            else None
-        )
+        because = says.WEIGHT_NOT_BELIEVED if weight.doubt and weight.previous is None else None
         return clear(rule, case.order.reference, because)
-    facts = [Fact(f"{w.written} of {on(w.when, case.now)}: {w.problem}", w.reference) for w in weight.unreadable]
+    facts = [
+        Fact(says.VALUE_NOT_USED(w.written, on(w.when, case.now), w.problem or ""), w.reference)
+        for w in weight.unreadable
+    ]
     unread = undelivered(case.chart, "bodySize")
     facts += map(Fact, weight.unplaced)
     facts += [Fact(reason.says) for reason in unread]
@@ -90,13 +91,13 @@ def stale(case: Case, rule: Rule) -> Outcome:
     """A weight older than the setting allows."""
     weight = dosing_weight(case).shown
     if case.order.labelled_nasal or weight is None:
-        return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else "there is no weight")
+        return clear(rule, case.order.reference, says.NASAL if case.order.labelled_nasal else says.NO_WEIGHT)
     member = case.chart.setting.get(rule.sets["class"])
     outpatient = member is not None and member.group in _OUTPATIENT
     age = weight.when.age_at_most(case.now)
     limits = RuleLimits(case, rule)
     allowed = limits.window("outpatient" if outpatient else "in hospital")
-    fact = Fact(f"Weight {weight.written} of {on(weight.when, case.now)}", weight.reference)
+    fact = Fact(says.WEIGHT_OF(weight.written, on(weight.when, case.now)), weight.reference)
     if age <= allowed:
         return clear(rule, case.order.reference)
     found = "older than too old" if age > limits.window("too old") else "older than allowed"
@@ -110,14 +111,14 @@ def implausible(case: Case, rule: Rule) -> Outcome:
     if weight.newest is not None and weight.doubt is None and weight.unheld and not case.order.labelled_nasal:
         return could_not_tell(rule, case.order.reference, *weight.unheld)
     if case.order.labelled_nasal or weight.doubt is None or weight.newest is None:
-        return clear(rule, case.order.reference, NASAL if case.order.labelled_nasal else None)
-    facts = [Fact(f"Weight {weight.newest.written} ({on(weight.newest.when, case.now)})", weight.newest.reference)]
-    values = {"doubt": weight.doubt}
+        return clear(rule, case.order.reference, says.NASAL if case.order.labelled_nasal else None)
+    facts = [Fact(says.WEIGHT(weight.newest.written, on(weight.newest.when, case.now)), weight.newest.reference)]
+    values: dict[str, Says] = {"doubt": weight.doubt}
     if weight.previous is None:
         depends, ranges = at_any_weight(case, RuleLimits(case, rule))
         return fired(case, rule, _doubted(rule, depends), *facts, **values, **ranges)
     before = weight.previous
-    facts.append(Fact(f"Weight before {before.written} ({on(before.when, case.now)})", before.reference))
+    facts.append(Fact(says.WEIGHT_BEFORE(before.written, on(before.when, case.now)), before.reference))
     values["given"] = _as_given(case, weight)
     return fired(case, rule, _doubted(rule, _verdict_flips(case, weight)), *facts, **values)
 

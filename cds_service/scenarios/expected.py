@@ -45,7 +45,10 @@ def judge(
 def endings(made: Advice) -> tuple[Ended, ...]:
     """How every rule ended in a judgement."""
     outcomes = (outcome for order in made.judged for outcome in order.outcomes)
-    return tuple(Ended(each.rule.id, each.status, each.tier, each.because) for each in outcomes)
+    return tuple(
+        Ended(each.rule.id, each.status, each.tier, made.recorded(each.because) if each.because else None)
+        for each in outcomes
+    )
 
 
 def faults(scenario: Mapping[str, Any], made: Advice) -> list[str]:

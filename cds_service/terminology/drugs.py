@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.says import Said, drug_named, listed
+from cds_service.says import orders as says
 from cds_service.terminology import products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, Product
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
@@ -29,13 +31,13 @@ class Identity:
     drug: str
     by: Literal["code", "name"]
     veterinary: bool = False
-    disagreement: str | None = None
+    disagreement: Said | None = None
     """What else the medication is coded or named as, for the card."""
     strengths: tuple[Decimal, ...] = ()
     """mg base per mL, from product codes that fix it."""
     codings: tuple[tuple[str, str], ...] = ()
     """The codings that decided."""
-    asked: str | None = None
+    asked: Said | None = None
     """Why it may be another drug of the family, for the card."""
     made_for: frozenset[str] = frozenset()
     """The ways in which its product is given (`nasal`, `injection`), by product code or brand; empty where neither
@@ -285,15 +287,18 @@ def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets
     asked = None
     if either and not (coded or by_name):
         first, *others = either[0]
-        by_name, asked = {first}, f"the name may mean {first} or {', '.join(others)}; judged as {first}"
+        by_name, asked = (
+            {first},
+            says.EITHER_DRUG(drug_named(first), listed(map(drug_named, others)), drug_named(first)),
+        )
     found = [drug.name for drug in valuesets.drugs if drug.name in coded or drug.name in by_name]
     if not found:
         return None
-    disagreement = None
+    disagreement: Said | None = None
     if len(found) > 1:
-        disagreement = f"both {' and '.join(found)} are named; judged as {found[0]}"
+        disagreement = says.BOTH_DRUGS(listed(map(drug_named, found), says.AND), drug_named(found[0]))
     elif not coded and other:
-        disagreement = f"the name says {found[0]}, the code {other} does not"
+        disagreement = says.NAME_AND_CODE(drug_named(found[0]), other)
     return Identity(
         drug=found[0],
         by="code" if found[0] in coded else "name",

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cds_service.says import Said
+from cds_service.says import orders as says
 from cds_service.terminology import drugs, products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, TABLE
 from cds_service.terminology.systems import LONGEST_CODE, LONGEST_SYSTEM, canonical
@@ -36,7 +38,7 @@ class Membership:
     members: Mapping[str, Member]
     by_name: bool = False
     """No coding says what it is; its name does."""
-    disagreement: str | None = None
+    disagreement: Said | None = None
     """Its codings, or a coding and the name, are of different drugs. `members` holds the sets of all of them, and
     none of them can be told."""
 
@@ -81,7 +83,7 @@ class Medicines:
         coded: list[_Reading] = []
         named: list[_Reading] = []
         texts: list[str] = []
-        disagreement: str | None = None
+        disagreement: Said | None = None
         for codings, words in parts:
             by_code = [reading for coding in codings if (reading := self._of_coding(*coding)) is not None]
             by_name = [reading for text in words if (reading := self._of_text(text)) is not None]
@@ -201,17 +203,17 @@ def _is_ingredient_name(name: str) -> bool:
     return _LETTERS.fullmatch(name) is not None and name not in _SOLVENTS and not _PRODUCT_WORDS.search(name)
 
 
-def _contradiction(coded: Sequence[_Reading], in_text: Sequence[_Reading]) -> str | None:
+def _contradiction(coded: Sequence[_Reading], in_text: Sequence[_Reading]) -> Said | None:
     """Between two codings of one thing, or between its codings and what it is called."""
     coded, in_text = _different(coded), _different(in_text)
     for number, one in enumerate(coded):
         for other in coded[number + 1 :]:
             if one.contradicts(other):
-                return f"it is coded both as {one.name} and as {other.name}"
+                return says.CODED_TWICE(one.name, other.name)
     for text in in_text:
         # A name is weaker than a code: it contradicts only where it would make the medicine another kind of drug.
         if coded and all(text.contradicts(each) and text.shares_no_set(each) for each in coded):
-            return f"it is coded as {coded[0].name} and called {text.name}"
+            return says.CODED_AND_CALLED(coded[0].name, text.name)
     return None
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.folders import COMMON, KETAMINE
+from cds_service.says import Named
 from cds_service.terminology import drugs, roles
 from cds_service.terminology.drugs import Drugs
 from cds_service.terminology.roles import NO_ROLES, Roles
@@ -71,6 +72,11 @@ class ValueSet:
     no_codes: bool = False
     descendants: frozenset[str] = frozenset()
     """Systems of which also whatever lies below an enumerated code is meant. What that is, only a server can say."""
+
+    @property
+    def named(self) -> Named:
+        """The title, which may have a word in another language."""
+        return Named(f"set-{self.name}", self.title)
 
     @property
     def groups(self) -> list[str]:

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 
 from cds_service.fhir.client import Answer, Source
+from cds_service.says import Says
 from cds_service.web.connections import Connections
 
 log = logging.getLogger("ketamine_cds")
@@ -230,7 +231,7 @@ class Counted:
     source: Source
 
     @property
-    def why_not(self) -> str | None:
+    def why_not(self) -> Says | None:
         return self.source.why_not
 
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:

@@ -8,6 +8,7 @@ from cds_service.advise import explain
 from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge
 from cds_service.rules.outcome import Outcome
+from tests.said import said
 from tests.scenarios.build import NOW, sent
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -63,19 +64,19 @@ def _patient() -> str:
 def test_an_ingredient_code_fires_and_is_not_said_to_be_by_name(knowledge: Knowledge) -> None:
     found = ordered(knowledge, concept((RXNORM, THEOPHYLLINE), text="theophylline"))
     assert found.status == "fired"
-    assert "by name" not in found.facts[0].says
+    assert "by name" not in said(found.facts[0].says)
 
 
 def test_a_product_code_fires_by_its_ingredient(knowledge: Knowledge) -> None:
     found = ordered(knowledge, concept((RXNORM, TABLET), text="a tablet"))
     assert found.status == "fired"
-    assert found.facts[0].says.startswith("a tablet (ordered, ")
+    assert said(found.facts[0].says).startswith("a tablet (ordered, ")
 
 
 def test_a_name_fires_and_the_card_says_that_it_was_the_name(knowledge: Knowledge) -> None:
     found = ordered(knowledge, concept(("urn:local", "T1"), text="Theophylline SR 300 mg"))
     assert found.status == "fired"
-    assert found.facts[0].says.startswith("Theophylline SR 300 mg (by name, ordered, ")
+    assert said(found.facts[0].says).startswith("Theophylline SR 300 mg (by name, ordered, ")
 
 
 def test_codings_that_disagree_are_could_not_tell_whichever_comes_first(knowledge: Knowledge) -> None:
@@ -83,7 +84,7 @@ def test_codings_that_disagree_are_could_not_tell_whichever_comes_first(knowledg
     for order in (codings, codings[::-1]):
         found = ordered(knowledge, concept(*order, text="bag"))
         assert found.status == "could-not-tell"
-        assert ["it is coded both as" in reason.says for reason in found.reasons] == [True]
+        assert ["it is coded both as" in said(reason.says) for reason in found.reasons] == [True]
 
 
 def test_a_medicine_that_cannot_be_told_hides_no_other_one(knowledge: Knowledge) -> None:
@@ -91,7 +92,7 @@ def test_a_medicine_that_cannot_be_told_hides_no_other_one(knowledge: Knowledge)
     certain = {"drug": concept((RXNORM, THEOPHYLLINE), text="theophylline")}
     found = outcome(knowledge, medicines=[disputed, certain])
     assert found.status == "fired"
-    assert [fact.says.partition(" (")[0] for fact in found.facts] == ["theophylline"]
+    assert [said(fact.says).partition(" (")[0] for fact in found.facts] == ["theophylline"]
 
 
 def test_of_ketamine_any_coding_decides(knowledge: Knowledge) -> None:
@@ -104,7 +105,7 @@ def test_of_ketamine_any_coding_decides(knowledge: Knowledge) -> None:
 def test_a_medicine_that_the_patient_is_recorded_to_take_counts(status: str, knowledge: Knowledge) -> None:
     found = taken(knowledge, RULE, statement(concept((RXNORM, THEOPHYLLINE), text="theophylline"), status=status))
     assert found.status == "fired"
-    assert found.facts[0].says == "theophylline (recorded as taken, no date)"
+    assert said(found.facts[0].says) == "theophylline (recorded as taken, no date)"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_statement_whose_time_is_over_does_not_count(knowledge: Knowledge) -> 
     medication = concept((RXNORM, THEOPHYLLINE), text="theophylline")
     assert taken(knowledge, RULE, statement(medication, effectivePeriod=past)).status == "clear"
     begun = taken(knowledge, RULE, statement(medication, effectivePeriod={"start": "2026-01-01"}))
-    assert begun.facts[0].says == "theophylline (recorded as taken, 2026-01-01)"
+    assert said(begun.facts[0].says) == "theophylline (recorded as taken, 2026-01-01)"
 
 
 @pytest.mark.parametrize("key", ["medications", "medicationStatements", "administrations"])
@@ -137,6 +138,6 @@ def test_ketamine_that_is_recorded_as_taken_is_one_more_unless_it_stands_for_thi
     rule, medication = "duplicate-ketamine-esketamine", concept((RXNORM, "6130"), text="ketamine")
     found = taken(knowledge, rule, statement(medication))
     assert found.status == "fired"
-    assert found.facts[0].says == "ketamine (recorded as taken, no date)"
+    assert said(found.facts[0].says) == "ketamine (recorded as taken, no date)"
     own = statement(medication, basedOn=[{"reference": "MedicationRequest/o1"}])
     assert taken(knowledge, rule, own).status == "clear"

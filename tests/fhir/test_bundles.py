@@ -14,6 +14,7 @@ from cds_service.deadline import NEVER
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.resources import TYPES, Condition, Observation, Patient
+from cds_service.says.records import NO_JSON
 from tests import charts
 from tests.fhir.as_it_arrives import (
     CONDITION,
@@ -27,8 +28,8 @@ from tests.fhir.as_it_arrives import (
     plain_json,
     spoilt,
 )
+from tests.said import told
 
-NO_JSON = "the answer is not readable as JSON"
 NO_FHIR = "the answer is not a FHIR resource"
 
 
@@ -40,7 +41,7 @@ def test_a_search_bundle_holds_its_resources_in_order() -> None:
     found = page(bundle(WEIGHT, CONDITION, PATIENT))
     assert [type(each) for each in found.resources] == [Observation, Condition, Patient]
     assert [item.full_url for item in found.items] == ["urn:uuid:0", "urn:uuid:1", "urn:uuid:2"]
-    assert (found.is_bundle, found.error, found.faults) == (True, None, [])
+    assert told((found.is_bundle, found.error, found.faults)) == (True, None, [])
 
 
 def test_an_empty_bundle_is_an_answer_without_data() -> None:
@@ -76,12 +77,12 @@ def test_what_is_no_json_is_an_error(raw: bytes) -> None:
 
 @pytest.mark.parametrize("value", [None, [], [WEIGHT], "Bundle", 7, {}, {"resourceType": 7}, {"error": "no access"}])
 def test_json_that_is_no_resource_is_an_error(value: Any) -> None:
-    assert page(value).error == NO_FHIR
+    assert told(page(value).error) == NO_FHIR
 
 
 def test_an_answer_of_another_type_is_neither_data_nor_an_error() -> None:
     found = page({"resourceType": "CapabilityStatement"})
-    assert (found.resources, found.error, found.is_bundle) == ([], None, False)
+    assert told((found.resources, found.error, found.is_bundle)) == ([], None, False)
 
 
 # OperationOutcomes
@@ -93,18 +94,18 @@ def outcome(severity: str | None, code: str | None = "forbidden") -> Any:
 
 @pytest.mark.parametrize("severity", ["fatal", "error", "warning", "information", "unheard-of", None])
 def test_an_operation_outcome_instead_of_an_answer_is_an_error_whatever_its_severity(severity: str | None) -> None:
-    assert page(outcome(severity)).error == "the EHR answered with an error (forbidden)"
+    assert told(page(outcome(severity)).error) == "the EHR answered with an error (forbidden)"
 
 
 def test_an_operation_outcome_without_issues_or_code_is_still_an_error() -> None:
-    assert page({"resourceType": "OperationOutcome"}).error == "the EHR answered with an error"
-    assert page(outcome("error", None)).error == "the EHR answered with an error (no code)"
+    assert told(page({"resourceType": "OperationOutcome"}).error) == "the EHR answered with an error"
+    assert told(page(outcome("error", None)).error) == "the EHR answered with an error (no code)"
 
 
 @pytest.mark.parametrize("severity", ["fatal", "error"])
 def test_an_error_among_the_entries_of_a_bundle_makes_it_incomplete_but_keeps_the_data(severity: str) -> None:
     found = page(bundle(WEIGHT, outcome(severity)))
-    assert found.error == "the EHR answered with an error (forbidden)"
+    assert told(found.error) == "the EHR answered with an error (forbidden)"
     assert "w1" in [each.id for each in found.resources]
 
 
@@ -115,7 +116,7 @@ def test_a_remark_among_the_entries_of_a_bundle_is_no_error(severity: str | None
 
 def test_an_error_says_its_code_and_not_its_diagnostics() -> None:
     assert "jdoe" not in repr(page(OUTCOME).error)
-    assert page(OUTCOME).error == "the EHR answered with an error (forbidden)"
+    assert told(page(OUTCOME).error) == "the EHR answered with an error (forbidden)"
 
 
 # Entries that cannot be read
@@ -124,7 +125,7 @@ def test_an_error_says_its_code_and_not_its_diagnostics() -> None:
 def test_a_broken_entry_is_a_fault_and_its_neighbours_are_read() -> None:
     found = page(bundle(WEIGHT, "nothing", {"id": "1"}, CONDITION))
     assert [each.id for each in found.resources] == ["w1", "c1"]
-    assert found.faults == ["an entry that is not a resource", "a resource without resourceType"]
+    assert told(found.faults) == ["an entry that is not a resource", "a resource without resourceType"]
     assert found.error is None
 
 
@@ -132,19 +133,19 @@ def test_an_entry_that_is_not_utf_8_is_a_fault_and_its_neighbours_are_read() -> 
     latin = encoded({**WEIGHT, "valueString": "Größe"}).decode().encode("latin-1")
     found = bundles.page(encoded(bundle(CONDITION, msgspec.Raw(latin))))
     assert [each.id for each in found.resources] == ["c1"]
-    assert found.faults == ["a resource that is not readable JSON"]
+    assert told(found.faults) == ["a resource that is not readable JSON"]
 
 
 @pytest.mark.parametrize("entry", [None, {}, {"fullUrl": "x"}, {"resource": None}, "x", 7, [], {"resource": []}])
 def test_an_entry_without_a_resource_is_counted_as_one_that_could_not_be_read(entry: Any) -> None:
     found = page({"resourceType": "Bundle", "entry": [entry, {"resource": WEIGHT}]})
     assert [each.id for each in found.resources] == ["w1"]
-    assert len(found.faults) == 1
+    assert told(len(found.faults)) == 1
 
 
 @pytest.mark.parametrize("entry", ["", 0, False, {}])
 def test_a_list_of_entries_that_is_none_is_not_taken_for_an_empty_one(entry: Any) -> None:
-    assert page({"resourceType": "Bundle", "entry": entry}).faults == ["an entry without a resource"]
+    assert told(page({"resourceType": "Bundle", "entry": entry}).faults) == ["an entry without a resource"]
 
 
 def test_an_entry_of_a_type_that_is_not_needed_is_no_fault() -> None:
@@ -256,4 +257,4 @@ def test_entries_that_are_nested_too_deep_are_faults_on_both_ways() -> None:
     for entry in ([{"resource": deep}], {"resource": deep}):
         found = page({"resourceType": "Bundle", "entry": entry})
         assert found.resources == []
-        assert len(found.faults) == 1
+        assert told(len(found.faults)) == 1

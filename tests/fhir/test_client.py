@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from cds_service.fhir.client import Answer, FhirServers, Limits, NoSource, is_below
 from tests.fhir.as_it_arrives import CONDITION, OUTCOME, PATIENT, bundle, encoded
+from tests.said import told
 from tests.servers.local import FOREVER, LocalServer, Received, Reply, local_server, unused_port
 
 DEADLINE = 0.3
@@ -94,7 +95,7 @@ def test_a_search_that_finds_nothing_is_complete() -> None:
 def test_a_read_gives_the_resource() -> None:
     with local_server(Reply(encoded(PATIENT))) as server:
         answer = ask(server, "Patient/p1")
-    assert (ids(answer), answer.gap) == (["p1"], None)
+    assert told((ids(answer), answer.gap)) == (["p1"], None)
     assert server.received[0].path == "/fhir/Patient/p1"
 
 
@@ -117,7 +118,7 @@ def test_pages_are_followed_to_the_last_without_loss_and_in_order(form: str) -> 
 def test_a_page_link_from_a_prefetch_can_be_followed() -> None:
     with local_server(Reply(conditions("2"))) as server:
         answer = ask(server, f"{server.base}?_getpages=abc&_getpagesoffset=20")
-    assert (ids(answer), answer.gap) == (["2"], None)
+    assert told((ids(answer), answer.gap)) == (["2"], None)
 
 
 def test_searches_run_at_the_same_time() -> None:
@@ -138,7 +139,7 @@ def test_more_searches_than_threads_wait_for_their_turn_and_are_all_answered() -
     urls = {str(i): SEARCH for i in range(12)}
     with local_server(Reply(conditions("1"))) as server, allowed(server.base, threads=2) as servers:
         answers = servers.source(server.base, None).fetch(urls)
-    assert [answer.gap for answer in answers.values()] == [None] * 12
+    assert told([answer.gap for answer in answers.values()]) == [None] * 12
 
 
 def test_one_connection_serves_one_request_after_another() -> None:
@@ -161,7 +162,7 @@ def test_a_compressed_answer_is_read() -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/fhir+json"}
     with local_server(Reply(gzip.compress(conditions("1")), headers=headers)) as server:
         answer = ask(server)
-    assert (ids(answer), answer.gap) == (["1"], None)
+    assert told((ids(answer), answer.gap)) == (["1"], None)
 
 
 def test_the_answer_is_read_whatever_json_the_server_calls_it() -> None:
@@ -224,7 +225,7 @@ def test_a_server_that_fails_leaves_a_gap_in_time_and_says_how_it_failed(fault: 
     with local_server(reply) as server:
         deadline = DEADLINE if gap == LATE else PLENTY
         answer = within(DEADLINE + GRACE, lambda: ask(server, deadline=deadline, max_bytes=200_000))
-    assert answer.gap == gap
+    assert told(answer.gap) == gap
     assert [resource for resource in ids(answer) if resource == "1"] == []
 
 
@@ -246,7 +247,7 @@ def test_a_name_that_does_not_resolve_leaves_a_gap() -> None:
     base = "http://no-such-host.invalid/fhir"
     with allowed(base, deadline=DEADLINE) as servers:
         answer = within(DEADLINE + GRACE, lambda: servers.source(base, TOKEN).fetch({"c": SEARCH})["c"])
-    assert answer.gap in (UNREACHABLE, LATE)
+    assert told(answer.gap) in (UNREACHABLE, LATE)
     assert answer.pages == []
 
 
@@ -275,7 +276,7 @@ def test_the_pages_that_came_in_time_are_kept_beside_the_gap() -> None:
     with local_server(script) as server:
         answer = ask(server, deadline=1.0)
     assert ids(answer) == ["1", "2"]
-    assert answer.gap == "the FHIR server did not answer within 1000 ms"
+    assert told(answer.gap) == "the FHIR server did not answer within 1000 ms"
 
 
 def test_an_error_on_a_later_page_is_a_gap_and_the_pages_before_it_are_kept() -> None:
@@ -285,7 +286,7 @@ def test_an_error_on_a_later_page_is_a_gap_and_the_pages_before_it_are_kept() ->
     with local_server(script) as server:
         answer = ask(server)
     assert ids(answer) == ["1"]
-    assert answer.gap == "the FHIR server answered 410"
+    assert told(answer.gap) == "the FHIR server answered 410"
 
 
 def test_an_error_among_the_entries_is_a_gap_and_the_following_pages_are_still_read() -> None:
@@ -297,7 +298,7 @@ def test_an_error_among_the_entries_is_a_gap_and_the_following_pages_are_still_r
     with local_server(script) as server:
         answer = ask(server)
     assert "2" in ids(answer)
-    assert answer.gap == "the EHR answered with an error (forbidden)"
+    assert told(answer.gap) == "the EHR answered with an error (forbidden)"
 
 
 def test_what_was_handed_out_at_the_deadline_does_not_change_any_more() -> None:
@@ -310,13 +311,13 @@ def test_what_was_handed_out_at_the_deadline_does_not_change_any_more() -> None:
         assert (ids(answer), len(answer.pages)) == (["1"], 1)
         time.sleep(0.5)
         assert (ids(answer), len(answer.pages)) == (["1"], 1)
-        assert answer.gap == "the FHIR server did not answer within 500 ms"
+        assert told(answer.gap) == "the FHIR server did not answer within 500 ms"
 
 
 def test_one_deadline_covers_all_that_is_asked_for_one_request() -> None:
     def ask_three_times() -> list[str | None]:
         source = servers.source(server.base, TOKEN)
-        return [source.fetch({"c": SEARCH})["c"].gap for _ in range(3)]
+        return [told(source.fetch({"c": SEARCH})["c"].gap) for _ in range(3)]
 
     with local_server(Reply(wait=FOREVER)) as server, allowed(server.base, deadline=DEADLINE) as servers:
         assert ask_three_times() == [LATE] * 3
@@ -340,7 +341,7 @@ def test_paging_without_end_is_ended() -> None:
         answer = ask(server, max_pages=4)
     assert len(server.received) == 4
     assert ids(answer) == ["1", "2", "3", "4"]
-    assert answer.gap == "the FHIR server gave more than 4 pages"
+    assert told(answer.gap) == "the FHIR server gave more than 4 pages"
 
 
 def test_a_page_that_leads_back_to_itself_is_not_read_twice() -> None:
@@ -348,7 +349,7 @@ def test_a_page_that_leads_back_to_itself_is_not_read_twice() -> None:
         answer = ask(server)
     assert len(server.received) == 1
     assert ids(answer) == ["1"]
-    assert answer.gap == "the FHIR server gave more than 1 pages"
+    assert told(answer.gap) == "the FHIR server gave more than 1 pages"
 
 
 # Where the token goes
@@ -397,7 +398,7 @@ def test_a_redirect_to_another_host_is_not_followed_and_the_token_is_not_sent_th
 
 def test_a_redirect_is_not_followed_on_the_same_server_either() -> None:
     with local_server(Reply(status=302, headers={"Location": "/admin"})) as server:
-        assert ask(server).gap == "the FHIR server answered 302"
+        assert told(ask(server).gap) == "the FHIR server answered 302"
     assert [request.path for request in server.received] == ["/fhir/Condition?patient=p1"]
 
 
@@ -429,7 +430,7 @@ def test_a_next_link_that_leads_off_the_server_is_not_followed_and_the_first_pag
         with local_server(script) as server:
             answer = ask(server)
         assert ids(answer) == ["1"]
-        assert answer.gap == "the FHIR server's next page is not on that server"
+        assert told(answer.gap) == "the FHIR server's next page is not on that server"
         assert len(server.received) == 1
         assert other.connections == []
 
@@ -439,7 +440,7 @@ def test_a_server_that_is_not_on_the_allowlist_is_not_asked() -> None:
         source = servers.source(server.base, TOKEN)
         assert isinstance(source, NoSource)
         assert source.why_not is not None
-        assert "not on the allowlist" in source.why_not
+        assert "not on the allowlist" in told(source.why_not)
         assert source.fetch({"c": SEARCH}) == {"c": Answer([], source.why_not)}
         assert server.connections == []
 
@@ -462,7 +463,7 @@ def test_a_server_below_an_allowed_base_may_be_asked_and_its_pages_must_stay_bel
         source = servers.source(f"{server.base}/tenant-1/", TOKEN)
         answer = source.fetch({"c": SEARCH})["c"]
     assert source.why_not is None
-    assert answer.gap == "the FHIR server's next page is not on that server"
+    assert told(answer.gap) == "the FHIR server's next page is not on that server"
     assert [request.path for request in server.received] == ["/fhir/tenant-1/Condition?patient=p1"]
 
 
@@ -482,7 +483,7 @@ def test_a_token_that_is_no_header_value_is_a_gap_and_nothing_is_sent(token: str
     if server.received:
         assert "x-injected" not in server.received[0].headers
     else:
-        assert answer.gap == UNREACHABLE
+        assert told(answer.gap) == UNREACHABLE
 
 
 def test_two_requests_at_once_do_not_mix_their_tokens_or_their_answers() -> None:

@@ -14,6 +14,7 @@ from cds_service.deadline import Deadline
 from cds_service.fhir import bundles
 from cds_service.fhir.client import MAX_TOKEN, Answer, FhirServers, Limits, read_named
 from tests.fhir.test_client import DEADLINE, GRACE, PLENTY, SEARCH, TOKEN, allowed, conditions, within
+from tests.said import told
 from tests.servers.local import FOREVER, Received, Reply, local_server
 
 
@@ -39,7 +40,7 @@ def test_a_server_that_hung_does_not_keep_the_threads_from_the_next_request(repl
         assert held.until_none(), "threads are held beyond the deadline"
         fails[0] = False
         servers.limits = Limits(deadline=PLENTY)
-        assert {each.gap for each in servers.source(server.base, TOKEN).fetch(urls).values()} == {None}
+        assert told({each.gap for each in servers.source(server.base, TOKEN).fetch(urls).values()}) == {None}
         servers.close()
 
 
@@ -111,8 +112,8 @@ def test_all_pages_of_a_call_together_have_a_bound(spare: int, complete: int) ->
     ):
         answers = servers.source(server.base, TOKEN).fetch(urls).values()
     gaps = [answer.gap for answer in answers]
-    assert gaps.count(None) == complete
-    assert set(gaps) - {None} <= {"the FHIR server's answer is too large"}
+    assert told(gaps.count(None)) == complete
+    assert set(map(told, gaps)) - {None} <= {"the FHIR server's answer is too large"}
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -120,7 +121,7 @@ def test_a_token_that_no_server_would_take_is_not_sent(more: int) -> None:
     with local_server(Reply(conditions("1"))) as server, allowed(server.base) as servers:
         source = servers.source(server.base, "a" * (MAX_TOKEN + more))
         assert (source.why_not is None) is not more
-        assert source.fetch({"c": SEARCH})["c"].gap == source.why_not
+        assert told(source.fetch({"c": SEARCH})["c"].gap) == source.why_not
 
 
 # What references name

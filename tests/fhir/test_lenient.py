@@ -21,6 +21,7 @@ from cds_service.fhir.resources import (
     Patient,
     RequestGroup,
 )
+from cds_service.says.records import ENTRY_NO_RESOURCE, RESOURCE_NO_JSON, RESOURCE_WITHOUT_TYPE
 from tests.fhir.as_it_arrives import (
     CONDITION,
     ENCOUNTER,
@@ -39,6 +40,7 @@ from tests.fhir.as_it_arrives import (
     spoilt,
     with_element,
 )
+from tests.said import told
 
 Json = dict[str, Any]
 
@@ -63,7 +65,7 @@ def observation(**elements: Any) -> lenient.Read:
 def test_a_sound_resource_is_read_whole_on_the_strict_way_and_on_the_lenient_one(resource: Json) -> None:
     strict = lenient.decode(encoded(resource))
     by_element = lenient.read(lenient.untyped(encoded(resource)))
-    assert strict.faults == by_element.faults == ()
+    assert told(strict.faults) == by_element.faults == ()
     assert strict.type == resource["resourceType"]
     assert strict.resource is not None
     assert elements(strict.resource) == elements(by_element.resource)
@@ -153,7 +155,7 @@ def test_no_number_passes_through_a_float_on_either_way(value: str) -> None:
 @pytest.mark.parametrize("value", ["0,5", "about 5", "", " ", "5 mg", True, [], {}, [1, 2], "½", "0x10", "1e"])
 def test_what_is_no_number_leaves_the_unit_and_is_named(value: Any) -> None:
     found = observation(valueQuantity={"value": value, "unit": "mg"}, valueString="kept")
-    assert found.faults == ("Observation.valueQuantity.value could not be read",)
+    assert told(found.faults) == ("Observation.valueQuantity.value could not be read",)
     assert isinstance(found.resource, Observation)
     assert found.resource.value_quantity == Quantity(unit="mg")
     assert found.resource.value_string == "kept"
@@ -173,7 +175,7 @@ def test_a_number_that_no_clinician_wrote_is_never_a_quantity(value: Any) -> Non
 @pytest.mark.parametrize("token", [b"1e99999999999999999999", b"-1e99999999999999999999", b"1e-99999999999999999999"])
 def test_a_number_beyond_any_decimal_spoils_its_own_element_only(token: bytes) -> None:
     found = observation(valueQuantity={"value": msgspec.Raw(token), "unit": "mg"}, valueInteger=7)
-    assert found.faults == ("Observation.valueQuantity.value could not be read",)
+    assert told(found.faults) == ("Observation.valueQuantity.value could not be read",)
     assert isinstance(found.resource, Observation)
     assert (found.resource.value_quantity, found.resource.value_integer) == (Quantity(unit="mg"), 7)
 
@@ -253,7 +255,7 @@ def test_a_list_of_one_where_one_element_belongs_is_that_element() -> None:
 
 def test_two_where_one_belongs_are_neither_guessed_nor_merged() -> None:
     found = read({**WEIGHT, "valueQuantity": [quantity(70, "kg"), quantity(154, "[lb_av]")]})
-    assert found.faults == ("Observation.valueQuantity could not be read",)
+    assert told(found.faults) == ("Observation.valueQuantity could not be read",)
     assert isinstance(found.resource, Observation)
     assert found.resource.value_quantity is None
 
@@ -266,7 +268,7 @@ def test_a_truth_value_is_read_also_when_it_is_written_as_a_string(written: Any,
 @pytest.mark.parametrize("written", [0, 1, "yes", "True", "", {}])
 def test_what_is_neither_true_nor_false_is_named(written: Any) -> None:
     found = read({"resourceType": "MedicationRequest", "doNotPerform": written})
-    assert found.faults == ("MedicationRequest.doNotPerform could not be read",)
+    assert told(found.faults) == ("MedicationRequest.doNotPerform could not be read",)
 
 
 @pytest.mark.parametrize("absent", ["class", "status", "subject", "period"])
@@ -323,23 +325,23 @@ def test_a_type_that_is_not_needed_is_passed_over_without_a_fault(name: str) -> 
     "value", [{}, {"resourceType": None}, {"resourceType": 7}, {"id": "1"}, {"resourceType": []}]
 )
 def test_an_object_without_a_type_is_a_fault(value: Any) -> None:
-    assert read(value) == lenient.Read(None, None, ("a resource without resourceType",))
+    assert read(value) == lenient.Read(None, None, (RESOURCE_WITHOUT_TYPE,))
 
 
 @pytest.mark.parametrize("value", [None, True, 7, "Observation", [], [WEIGHT]])
 def test_what_is_no_object_is_a_fault(value: Any) -> None:
-    assert read(value) == lenient.Read(None, None, ("an entry that is not a resource",))
+    assert read(value) == lenient.Read(None, None, (ENTRY_NO_RESOURCE,))
 
 
 @pytest.mark.parametrize("raw", [b"", b" ", b"{", b"<html>", b"\xff", b'{"resourceType":"Observation"', b"{'a': 1}"])
 def test_what_is_no_json_is_a_fault(raw: bytes) -> None:
-    assert lenient.decode(raw) == lenient.Read(None, None, ("a resource that is not readable JSON",))
+    assert lenient.decode(raw) == lenient.Read(None, None, (RESOURCE_NO_JSON,))
 
 
 def test_a_text_that_is_not_utf_8_is_a_fault_and_not_an_exception() -> None:
     raw = encoded({**WEIGHT, "valueString": "Größe"}).decode().encode("latin-1")
     assert lenient.decode(raw).resource is None
-    assert lenient.decode(raw).faults == ("a resource that is not readable JSON",)
+    assert told(lenient.decode(raw).faults) == ("a resource that is not readable JSON",)
 
 
 def test_actions_nested_deeper_than_can_be_followed_are_a_fault() -> None:
@@ -365,7 +367,7 @@ def test_a_fault_names_the_element_and_its_place_but_never_what_stood_there() ->
             "code": {"coding": ["SECRET"]},
         }
     )
-    assert found.faults == (
+    assert told(found.faults) == (
         "Observation.code.coding[0] could not be read",
         "Observation.component[1].valueQuantity.value could not be read",
     )
@@ -373,7 +375,7 @@ def test_a_fault_names_the_element_and_its_place_but_never_what_stood_there() ->
 
 def test_one_broken_resource_names_no_more_than_a_few_of_its_faults() -> None:
     found = observation(component=[{"valueInteger": "x"}] * 100)
-    assert len(found.faults) == lenient.MAX_FAULTS
+    assert told(len(found.faults)) == lenient.MAX_FAULTS
     assert isinstance(found.resource, Observation)
     assert len(found.resource.component) == 100
 

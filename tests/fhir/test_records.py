@@ -30,6 +30,7 @@ from tests.fhir.as_it_arrives import (
     plain_json,
     spoilt,
 )
+from tests.said import told
 
 QUERIES = queries.load(valuesets.load())
 KEYS = {query.key for query in QUERIES}
@@ -61,7 +62,7 @@ def another(resource: Json, patient: str = "somebody-else") -> Json:
 def test_a_key_that_was_not_sent_is_not_answered_and_says_nothing() -> None:
     records, result = prefetched()
     assert result == Prefetched()
-    assert (records.gaps, records.notes) == ({}, [])
+    assert told((records.gaps, records.notes)) == ({}, [])
 
 
 @pytest.mark.parametrize("empty", [None, bundle(), {"resourceType": "Bundle"}, bundle(total=0)])
@@ -82,21 +83,21 @@ def test_null_is_null_however_it_is_spaced() -> None:
 def test_an_operation_outcome_is_an_answer_that_failed() -> None:
     records, result = prefetched(conditions=OUTCOME)
     assert result.answered == {"conditions"}
-    assert records.gaps == {"conditions": "the EHR answered with an error (forbidden)"}
+    assert told(records.gaps) == {"conditions": "the EHR answered with an error (forbidden)"}
 
 
 def test_an_operation_outcome_beside_data_keeps_the_data_and_says_that_they_are_not_complete() -> None:
     records, result = prefetched(conditions=bundle(CONDITION, OUTCOME))
     assert result.answered == {"conditions"}
     assert [each.id for each in records.of(Condition)] == ["c1"]
-    assert records.gaps == {"conditions": "the EHR answered with an error (forbidden)"}
+    assert told(records.gaps) == {"conditions": "the EHR answered with an error (forbidden)"}
 
 
 @pytest.mark.parametrize("junk", ["<html>", 7, True, [], [CONDITION], {}, {"error": "no access"}, ""])
 def test_what_is_not_fhir_is_a_gap_and_never_an_empty_list(junk: Json) -> None:
     records, result = prefetched(allergies=junk)
     assert result.answered == {"allergies"}
-    assert records.gaps == {"allergies": "the answer is not a FHIR resource"}
+    assert told(records.gaps) == {"allergies": "the answer is not a FHIR resource"}
 
 
 def test_a_bundle_with_data_is_an_answer() -> None:
@@ -105,7 +106,7 @@ def test_a_bundle_with_data_is_an_answer() -> None:
     assert [each.id for each in records.of(Condition)] == ["c1"]
     assert [each.id for each in records.of(AllergyIntolerance)] == ["a1"]
     assert records.of(Patient)[0].birth_date == "1980-02-29"
-    assert (records.gaps, records.notes) == ({}, [])
+    assert told((records.gaps, records.notes)) == ({}, [])
 
 
 def test_a_resource_may_stand_for_a_bundle_of_one_and_the_other_way_round() -> None:
@@ -113,7 +114,7 @@ def test_a_resource_may_stand_for_a_bundle_of_one_and_the_other_way_round() -> N
     records, result = prefetched(conditions=CONDITION, patient=bundle(PATIENT))
     assert result.answered == {"conditions", "patient"}
     assert len(records.of(Condition)) == len(records.of(Patient)) == 1
-    assert records.gaps == {"conditions": "one Condition was sent where the result of a search belongs"}
+    assert told(records.gaps) == {"conditions": "one Condition was sent where the result of a search belongs"}
 
 
 OTHER_SEARCHES = {
@@ -128,7 +129,7 @@ OTHER_SEARCHES = {
 def test_nothing_of_another_search_under_our_own_key_is_no_empty_list(key: str) -> None:
     records, result = prefetched_as({key: empty_search(OTHER_SEARCHES[key])})
     assert result == Prefetched()
-    assert records.gaps == {key: "what was sent answers another search"}
+    assert told(records.gaps) == {key: "what was sent answers another search"}
 
 
 @pytest.mark.parametrize(
@@ -142,13 +143,13 @@ def test_nothing_of_another_search_under_our_own_key_is_no_empty_list(key: str) 
 )
 def test_nothing_of_a_search_that_may_be_ours_is_an_empty_list(url: str) -> None:
     records, result = prefetched(vitalSigns=empty_search(url))
-    assert (records.gaps, result.answered) == ({}, {"vitalSigns"})
+    assert told((records.gaps, result.answered)) == ({}, {"vitalSigns"})
 
 
 def test_what_our_own_key_holds_of_its_codes_counts_whatever_its_self_link_says() -> None:
     link = [{"relation": "self", "url": f"{BASE}/Observation?code=http://loinc.org|85354-9"}]
     records, result = prefetched(vitalSigns=bundle(BLOOD_PRESSURE, link=link))
-    assert (records.gaps, result.answered) == ({}, {"vitalSigns"})
+    assert told((records.gaps, result.answered)) == ({}, {"vitalSigns"})
 
 
 def outcome(severity: str | None, code: str) -> Json:
@@ -171,19 +172,19 @@ def test_a_bundle_of_nothing_but_outcomes_is_empty_only_where_they_inform(
     severity: str | None, code: str, gap: str | None
 ) -> None:
     records, _ = prefetched(conditions=bundle(outcome(severity, code)))
-    assert records.gaps.get("conditions") == gap
+    assert told(records.gaps.get("conditions")) == gap
 
 
 def test_a_bundle_of_an_outcome_without_an_issue_is_no_empty_list() -> None:
     records, _ = prefetched(conditions=bundle({"resourceType": "OperationOutcome"}))
-    assert records.gaps == {"conditions": "the EHR answered with an error"}
+    assert told(records.gaps) == {"conditions": "the EHR answered with an error"}
 
 
 @pytest.mark.parametrize("other", [PATIENT, ALLERGY, {"resourceType": "CapabilityStatement"}])
 def test_a_resource_that_is_not_what_was_asked_for_is_no_empty_list(other: Json) -> None:
     records, result = prefetched(conditions=other)
     assert result.answered == {"conditions"}
-    assert records.gaps == {"conditions": "the answer is neither a Bundle nor a resource of type Condition"}
+    assert told(records.gaps) == {"conditions": "the answer is neither a Bundle nor a resource of type Condition"}
 
 
 def test_a_bundle_that_was_cut_at_a_page_says_where_it_goes_on() -> None:
@@ -195,21 +196,21 @@ def test_a_bundle_that_was_cut_at_a_page_says_where_it_goes_on() -> None:
 
 def test_an_entry_that_cannot_be_read_leaves_its_list_incomplete() -> None:
     records, _ = prefetched(conditions=bundle(CONDITION, "nothing", {"id": "x"}))
-    assert records.gaps == {"conditions": "2 of its entries could not be read"}
+    assert told(records.gaps) == {"conditions": "2 of its entries could not be read"}
 
 
 def test_a_resource_of_which_a_part_could_not_be_read_is_used_and_noted_once() -> None:
     odd = {**CONDITION, "onsetDateTime": {"value": "2014"}}
     records, _ = prefetched(conditions=bundle({**odd, "id": "1"}, {**odd, "id": "2"}))
     assert [each.id for each in records.of(Condition)] == ["1", "2"]
-    assert records.notes == ["Condition.onsetDateTime could not be read"]
+    assert told(records.notes) == ["Condition.onsetDateTime could not be read"]
     assert records.gaps == {}
 
 
 def test_a_resource_that_nobody_asked_for_is_neither_a_note_nor_a_gap() -> None:
     records, result = prefetched(coverage=bundle({"resourceType": "Coverage", "id": "1"}))
     assert result == Prefetched()
-    assert (records.gaps, records.notes) == ({}, [])
+    assert told((records.gaps, records.notes)) == ({}, [])
 
 
 # Other key names
@@ -258,7 +259,7 @@ def test_an_empty_answer_under_a_name_that_says_nothing_answers_nothing(empty: J
 def test_an_error_under_another_name_is_a_gap_where_its_name_says_so() -> None:
     records, result = prefetched_as({"conditions-user": OUTCOME, "foo": OUTCOME})
     assert result.answered == {"conditions"}
-    assert records.gaps == {"conditions": "the EHR answered with an error (forbidden)"}
+    assert told(records.gaps) == {"conditions": "the EHR answered with an error (forbidden)"}
 
 
 def empty_search(url: str) -> Json:
@@ -396,7 +397,7 @@ def test_another_patients_resources_are_left_out_and_counted() -> None:
     assert result.answered == {"conditions", "allergies"}
     assert [each.id for each in records.of(Condition)] == ["c1"]
     assert records.of(AllergyIntolerance) == []
-    assert records.foreign_notes() == [
+    assert told(records.foreign_notes()) == [
         "1 AllergyIntolerance of another patient left out",
         "2 Condition of another patient left out",
     ]
@@ -405,7 +406,7 @@ def test_another_patients_resources_are_left_out_and_counted() -> None:
 def test_another_patient_is_left_out_and_so_cannot_be_the_one_whose_age_counts() -> None:
     records, _ = prefetched(patient={**PATIENT, "id": "p2"})
     assert records.of(Patient) == []
-    assert records.foreign_notes() == ["1 Patient of another patient left out"]
+    assert told(records.foreign_notes()) == ["1 Patient of another patient left out"]
 
 
 def test_another_patients_resource_cannot_be_reached_by_reference_either() -> None:
@@ -466,13 +467,13 @@ def test_pages_that_were_fetched_are_taken_over_with_their_gap() -> None:
     pages = [bundles.page(encoded(bundle({**CONDITION, "id": str(i)}))) for i in range(3)]
     add_answer(records, query("conditions"), pages, "the FHIR server did not answer within 400 ms")
     assert [each.id for each in records.of(Condition)] == ["0", "1", "2"]
-    assert records.gaps == {"conditions": "the FHIR server did not answer within 400 ms"}
+    assert told(records.gaps) == {"conditions": "the FHIR server did not answer within 400 ms"}
 
 
 def test_a_fetched_error_is_a_gap_also_when_all_pages_came() -> None:
     records = Records(PATIENT_ID)
     add_answer(records, query("allergies"), [bundles.page(encoded(OUTCOME))], None)
-    assert records.gaps == {"allergies": "the EHR answered with an error (forbidden)"}
+    assert told(records.gaps) == {"allergies": "the EHR answered with an error (forbidden)"}
 
 
 def test_a_fetched_answer_without_fault_leaves_no_gap() -> None:
@@ -492,9 +493,9 @@ def cut(total: Json, *resources: Json) -> Json:
 def test_a_list_of_which_the_total_says_that_more_was_found_is_not_whole() -> None:
     records = Records(PATIENT_ID)
     add_answer(records, query("conditions"), [bundles.page(encoded(cut(3, CONDITION)))], None)
-    assert records.gaps == {"conditions": "only 1 of its 3 entries came"}
+    assert told(records.gaps) == {"conditions": "only 1 of its 3 entries came"}
     sent, _ = prefetched(conditions=cut(3, CONDITION), vitalSigns=cut(2, BLOOD_PRESSURE), allergies=cut(1, ALLERGY))
-    assert sent.gaps == {
+    assert told(sent.gaps) == {
         "conditions": "only 1 of its 3 entries came",
         "vitalSigns": "only 1 of its 2 entries came",
     }
@@ -502,18 +503,18 @@ def test_a_list_of_which_the_total_says_that_more_was_found_is_not_whole() -> No
 
 def test_a_bundle_under_a_foreign_key_that_is_cut_is_no_whole_list_either() -> None:
     records, _ = prefetched(problems=cut(3, CONDITION))
-    assert records.gaps == {"conditions": "only 1 of its 3 entries came"}
+    assert told(records.gaps) == {"conditions": "only 1 of its 3 entries came"}
 
 
 def test_an_empty_list_of_which_the_total_counts_something_is_not_empty() -> None:
     records, _ = prefetched(allergies=cut(2))
-    assert records.gaps == {"allergies": "only 0 of its 2 entries came"}
+    assert told(records.gaps) == {"allergies": "only 0 of its 2 entries came"}
 
 
 def test_a_warning_among_the_entries_is_none_of_those_that_were_found() -> None:
     says = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "informational"}]}
     records, _ = prefetched(conditions=cut(2, CONDITION, says))
-    assert records.gaps == {"conditions": "only 1 of its 2 entries came"}
+    assert told(records.gaps) == {"conditions": "only 1 of its 2 entries came"}
 
 
 def test_all_pages_together_are_held_against_the_total() -> None:
@@ -521,7 +522,7 @@ def test_all_pages_together_are_held_against_the_total() -> None:
     whole, rest = Records(PATIENT_ID), Records(PATIENT_ID)
     add_answer(whole, query("conditions"), pages, None)
     add_answer(rest, query("conditions"), pages[1:], None, is_rest=True)
-    assert (whole.gaps, rest.gaps) == ({}, {})
+    assert told((whole.gaps, rest.gaps)) == ({}, {})
 
 
 @pytest.mark.parametrize("total", [None, 0, 1, -1, "3", True, [3], "many"])

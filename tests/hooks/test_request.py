@@ -14,6 +14,7 @@ from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import parse
 from tests.hooks.client import Service, card, encoded, topics
 from tests.hooks.conformance import faults
+from tests.said import told
 from tests.scenarios.build import hook_request
 
 Change = Callable[[dict[str, Any]], object]
@@ -240,7 +241,7 @@ def test_a_unit_in_latin_1_is_not_an_all_clear(service: Service) -> None:
 def test_half_of_a_character_does_not_cost_the_whole_request(escape: bytes, becomes: str) -> None:
     request = parse(b'{"hook":"order-sign","hookInstance":"' + escape + b'"}', "order-sign")
     assert request.hook_instance == becomes
-    assert REPLACED in request.notes
+    assert REPLACED in told(request.notes)
 
 
 @pytest.mark.parametrize(
@@ -299,13 +300,13 @@ def test_an_encounter_id_that_cannot_be_read_is_none() -> None:
 def test_a_prefetch_that_is_no_object_is_noted(prefetch: Any) -> None:
     request = _parsed(_set("prefetch", to=prefetch))
     assert request.prefetch == {}
-    assert request.notes == ("the prefetch could not be read",)
+    assert told(request.notes) == ("the prefetch could not be read",)
 
 
 @pytest.mark.parametrize("change", [_delete("prefetch"), _set("prefetch", to=None), _set("prefetch", to={})])
 def test_no_prefetch_is_no_fault(change: Change) -> None:
     request = _parsed(change)
-    assert (request.prefetch, request.notes) == ({}, ())
+    assert told((request.prefetch, request.notes)) == ({}, ())
 
 
 @pytest.mark.parametrize("token", ["a b", "a\r\nX: y", "", "tökén", 5, None, "a\x00"])

@@ -12,6 +12,7 @@ from cds_service.fhir.resources import Medication
 from cds_service.knowledge import Knowledge
 from cds_service.orders import concentration
 from cds_service.orders.concentration import Concentration
+from cds_service.says.orders import NO_STRENGTH, STRENGTH_IN_WORDS, STRENGTH_UNREAD
 from cds_service.terminology.drugs import identify
 from tests.orders.build import quantity
 
@@ -44,7 +45,7 @@ def test_the_strength_of_the_ingredient_goes_before_all_else(knowledge: Knowledg
 
 def test_a_strength_per_bag_needs_the_volume_of_the_bag(knowledge: Knowledge) -> None:
     per_bag = [_ingredient(quantity(500, "mg"), {"value": 1, "unit": "bag"})]
-    assert _read(knowledge, code=KETAMINE, ingredient=per_bag).problem == "its strength cannot be read"
+    assert _read(knowledge, code=KETAMINE, ingredient=per_bag).problem == STRENGTH_UNREAD
     amount = {"numerator": quantity(250, "mL"), "denominator": {"value": 1}}
     assert _read(knowledge, code=KETAMINE, ingredient=per_bag, amount=amount).mg_per_ml == 2
 
@@ -59,8 +60,8 @@ def test_the_site_goes_before_the_shipped_code(knowledge: Knowledge) -> None:
 
 def test_a_strength_in_words_is_said_to_be_one(knowledge: Knowledge) -> None:
     found = _read(knowledge, code={"text": "Ketamine 10 mg/mL or 50 mg / 2 mL"})
-    assert (found.mg_per_ml, found.by, found.problem) == (25, "name", "its strength is given in words alone")
+    assert (found.mg_per_ml, found.by, found.problem) == (25, "name", STRENGTH_IN_WORDS)
 
 
 def test_without_any_strength_it_cannot_be_told(knowledge: Knowledge) -> None:
-    assert _read(knowledge, code=KETAMINE) == Concentration(None, problem="no strength is given")
+    assert _read(knowledge, code=KETAMINE) == Concentration(None, problem=NO_STRENGTH)

@@ -11,6 +11,7 @@ import pytest
 from cds_service.fhir.datatypes import Quantity, Ratio
 from cds_service.orders import dosage
 from tests.orders.build import amounts, quantity, written
+from tests.said import said
 
 
 def _typed(code: str, value: int) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def test_a_dose_that_cannot_be_read_is_a_problem_and_no_amount(dose: dict[str, A
     found = written(doseAndRate=amounts(dose))
     assert found.dose == ()
     (problem,) = found.problems
-    assert says in problem.says
+    assert says in said(problem.says)
     assert "dose" in problem.where
 
 
@@ -91,8 +92,8 @@ def test_where_unit_and_code_disagree_both_amounts_are_kept_and_it_is_said() -> 
         doseAndRate=amounts({"value": 5, "unit": "g", "code": "mg", "system": "http://unitsofmeasure.org"})
     )
     assert {amount.value for amount in found.dose} == {5, 5000}
-    (said,) = found.contradictions
-    assert "its unit says “g”, its code “mg”" in said
+    (against,) = found.contradictions
+    assert "its unit says “g”, its code “mg”" in said(against)
 
 
 def test_a_bag_is_a_container_and_no_dose() -> None:

@@ -10,6 +10,7 @@ import pytest
 from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Reading, Step, close
 from tests.orders.build import CONVENTIONS, KG, amounts, quantity, steps, written
+from tests.said import said
 
 
 def _over(minutes: int) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def test_a_dose_beside_a_rate_runs_as_long_as_both_say() -> None:
 
 def test_dose_rate_and_duration_that_do_not_fit_are_said_and_the_larger_dose_counts() -> None:
     step = _one(doseAndRate=amounts(quantity(35, "mg"), quantity(70, "mg/h")), timing=_over(60))
-    assert step.contradictions == ("dose, rate and duration do not fit each other",)
+    assert list(map(said, step.contradictions)) == ["dose, rate and duration do not fit each other"]
     assert (step.mg, step.minutes) == (70, 60)
 
 
@@ -88,7 +89,7 @@ def test_a_ratio_over_less_time_than_lies_between_two_doses_is_a_dose() -> None:
 
 def test_a_dose_above_the_orders_own_largest_single_dose_contradicts_it() -> None:
     step = _one(doseAndRate=amounts(quantity(35, "mg")), maxDosePerAdministration=quantity(30, "mg"))
-    assert step.contradictions == ("the dose is above its own largest single dose",)
+    assert list(map(said, step.contradictions)) == ["the dose is above its own largest single dose"]
 
 
 def test_an_amount_in_words_raises_a_step_and_never_lowers_it() -> None:

@@ -12,6 +12,7 @@ from cds_service.fhir.datatypes import Timing
 from cds_service.orders import timing
 from cds_service.orders.timing import Repeat, Times
 from tests.orders.build import fhir_dosage
+from tests.said import said
 
 
 def _read(in_words: Fraction | None = None, **elements: Any) -> Times:
@@ -28,7 +29,7 @@ def test_a_duration_is_in_minutes() -> None:
 
 
 def test_a_longest_duration_below_the_duration_contradicts_it() -> None:
-    assert _repeat(duration=2, durationMax=1, durationUnit="h").contradictions == [
+    assert list(map(said, _repeat(duration=2, durationMax=1, durationUnit="h").contradictions)) == [
         "the longest duration is shorter than the duration"
     ]
 
@@ -58,7 +59,7 @@ def test_a_period_without_an_end_is_open() -> None:
 def test_a_period_that_ends_before_it_starts_is_a_problem() -> None:
     times = _repeat(boundsPeriod={"start": "2026-11-22T10:00:00Z", "end": "2026-11-22T09:00:00Z"})
     assert times.bounds_minutes is None
-    assert [problem.says for problem in times.problems] == ["it ends before it starts"]
+    assert [said(problem.says) for problem in times.problems] == ["it ends before it starts"]
 
 
 @pytest.mark.parametrize(
@@ -96,19 +97,23 @@ def test_a_code_for_once_is_one_dose() -> None:
 def test_once_beside_a_repeat_is_said_and_the_repeat_counts() -> None:
     times = _read(code={"text": "STAT"}, repeat={"frequency": 1, "period": 6, "periodUnit": "h"})
     assert times.repeat.interval == 360
-    assert times.contradictions == ["it is to be given once and to be repeated; the repeats are judged"]
+    assert list(map(said, times.contradictions)) == [
+        "it is to be given once and to be repeated; the repeats are judged"
+    ]
 
 
 def test_of_two_statements_the_more_frequent_counts_and_it_is_said() -> None:
     times = _read(in_words=Fraction(60), repeat={"frequency": 1, "period": 6, "periodUnit": "h"})
     assert times.repeat.interval == 60
-    assert times.contradictions == ["how often it is given is said in two ways; the more frequent is judged"]
+    assert list(map(said, times.contradictions)) == [
+        "how often it is given is said in two ways; the more frequent is judged"
+    ]
 
 
 def test_a_count_without_how_often_cannot_be_read() -> None:
     times = _repeat(count=4)
     assert times.repeat.unreadable
-    assert [problem.says for problem in times.problems] == ["4 doses are to be given, and not how often"]
+    assert [said(problem.says) for problem in times.problems] == ["4 doses are to be given, and not how often"]
 
 
 def test_events_are_doses_with_the_shortest_gap_between_them() -> None:
@@ -121,4 +126,4 @@ def test_words_in_the_place_of_a_code_are_read_and_the_place_is_said() -> None:
     times = _read(code={"text": "every 4 hours"})
     assert times.repeat.interval == 240
     (problem,) = times.problems
-    assert "is no code that says how often, read as every 240 min" in problem.says
+    assert "is no code that says how often, read as every 240 min" in said(problem.says)

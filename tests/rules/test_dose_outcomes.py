@@ -14,6 +14,7 @@ from cds_service.protocol.model import Tier
 from cds_service.rules.dose_finding import Finding, Measured, worst
 from cds_service.rules.dose_outcomes import DoseVerdict, verdict
 from tests.rules.build import case, outcome
+from tests.said import said
 
 
 def _verdict(knowledge: Knowledge, **scenario: Any) -> DoseVerdict:
@@ -101,10 +102,10 @@ def test_a_figure_just_above_its_limit_is_never_shown_as_the_limit(knowledge: Kn
 def test_an_order_without_a_dose_could_not_be_told(knowledge: Knowledge) -> None:
     found = outcome(knowledge, "rate-exceeds-protocol-max", order={})
     assert found.status == "could-not-tell"
-    assert [reason.says for reason in found.reasons] == ["the order has no dose that can be read"]
+    assert [said(reason.says) for reason in found.reasons] == ["the order has no dose that can be read"]
 
 
 def test_labelled_nasal_esketamine_is_clear_of_the_limits_of_other_products(knowledge: Knowledge) -> None:
     spray = {"drug": "2201625 Spravato", "dose": "84 mg", "route": "nasal", "indication": "depression"}
     found = outcome(knowledge, "bolus-exceeds-protocol-max", order=spray)
-    assert (found.status, found.because) == ("clear", "the labelled nasal product has rules of its own")
+    assert (found.status, said(found.because or "")) == ("clear", "the labelled nasal product has rules of its own")

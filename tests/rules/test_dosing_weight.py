@@ -10,6 +10,7 @@ import pytest
 from cds_service.knowledge import Knowledge
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight
 from tests.rules.build import case
+from tests.said import said
 
 RATE = {"rate": "0.2 mg/kg/h"}
 
@@ -39,7 +40,7 @@ def test_a_measured_weight_goes_before_a_newer_stated_one(knowledge: Knowledge) 
 def test_a_weight_that_no_adult_has_is_doubted_and_nothing_is_judged_by_it(kg: str, knowledge: Knowledge) -> None:
     found = _weight(knowledge, {"value": kg})
     assert found.doubt is not None
-    assert "is outside" in found.doubt
+    assert "is outside" in said(found.doubt)
     assert not found.usable
     assert found.shown is None
     assert found.bodies[0].judged_by is None
@@ -48,7 +49,7 @@ def test_a_weight_that_no_adult_has_is_doubted_and_nothing_is_judged_by_it(kg: s
 def test_a_weight_in_pounds_entered_as_kilograms_is_judged_by_both(knowledge: Knowledge) -> None:
     found = _weight(knowledge, {"value": "154 kg"}, {"value": "70 kg", "when": "40 days ago"})
     assert found.doubt is not None
-    assert "as if pounds had been entered as kilograms" in found.doubt
+    assert "as if pounds had been entered as kilograms" in said(found.doubt)
     assert _bodies(found) == [(154, 154), (154, 70)]
 
 
@@ -56,7 +57,7 @@ def test_a_change_within_days_is_doubted_and_over_months_it_is_not(knowledge: Kn
     def doubt(when: str) -> str | None:
         return _weight(knowledge, {"value": "95 kg"}, {"value": "70 kg", "when": when}).doubt
 
-    assert "more than" in (doubt("1 days ago") or "")
+    assert "more than" in said(doubt("1 days ago") or "")
     assert doubt("300 days ago") is None
 
 
@@ -97,4 +98,4 @@ def test_ideal_weight_and_bmi(knowledge: Knowledge) -> None:
 def test_ideal_weight_says_why_it_is_not_known(patient: dict[str, Any], why: str, knowledge: Knowledge) -> None:
     found = ideal_weight(case(knowledge, order=RATE, patient=patient), Fraction(130))
     assert found.kg is None
-    assert why in (found.why_not or "")
+    assert why in said(found.why_not or "")

@@ -27,6 +27,7 @@ from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.hooks.client import encoded
 from tests.hooks.conformance import decoded, faults
+from tests.said import said
 from tests.sandbox.figures import count
 from tests.sandbox.plain import FHIR_JSON, Plain, PlainChart, Resource, read_chart
 from tests.scenarios.build import medication_request
@@ -118,7 +119,7 @@ class Ehr:
         """All facts that a rule found for the request, with the resource that says it."""
         sent = parse(encoded(request), str(request["hook"]))
         judged, _ = explain(sent, request["hook"] == "order-sign", self.knowledge, self._source(sent), self.now)
-        return {fact.says: fact.reference for each in judged for o in each.outcomes for fact in o.facts}
+        return {said(fact.says): fact.reference for each in judged for o in each.outcomes for fact in o.facts}
 
     def read(self, chart: PlainChart) -> tuple[Records, Chart]:
         """The patient's records and chart as the service fetches them where nothing is prefetched."""

@@ -28,6 +28,7 @@ from cds_service.rules.dose_finding import (
 from cds_service.rules.dosing_weight import dosing_weight, ideal_weight
 from cds_service.rules.outcome import Reason
 from cds_service.rules.together import Placed, by_route, doses_within, running_together, starting_within, total
+from cds_service.says import findings as says
 
 
 @evaluates(AmountIs)
@@ -65,7 +66,7 @@ def _fact(passed: Sequence[Measured], case: Case) -> Fact:
     """The worst of the amounts, for a rule that says what it rests on."""
     known = [(amount.figure, amount) for amount in passed if amount.figure is not None]
     if not known:
-        return Fact("no time is stated", case.order.reference)
+        return Fact(says.NO_TIME_STATED, case.order.reference)
     worst = min if passed[0].unit == MINUTES else max
     figure, amount = worst(known, key=lambda each: each[0])
     shown = show(figure, *((case.number(amount.limit),) if amount.limit is not None else ()))
@@ -82,10 +83,10 @@ def _ideal(case: Case) -> list[Body]:
     weight = dosing_weight(case)
     actual = weight.shown
     if actual is None or actual.kg is None:
-        raise _NoIdealWeight(Reason("weight", "there is no usable weight"))
+        raise _NoIdealWeight(Reason("weight", says.NO_USABLE_WEIGHT))
     ideal = ideal_weight(case, actual.kg)
     if ideal.kg is None:
-        raise _NoIdealWeight(Reason("height", ideal.why_not or "the ideal body weight is not known"))
+        raise _NoIdealWeight(Reason("height", ideal.why_not or says.NO_IDEAL_WEIGHT))
     return list(dict.fromkeys(Body(body.given_by, ideal.kg) for body in weight.bodies))
 
 
@@ -182,7 +183,7 @@ class _Measure:
         if step.finite and doses > 1 and dose is not None:
             yield from self._held(dose * doses, (step,), "repeats")
         elif step.written.repeat.unreadable and step.finite:
-            yield Reason("dose", "how often the dose is repeated cannot be read")
+            yield Reason("dose", says.REPEATS_UNREAD)
 
     def _span(self) -> Fraction:
         assert self.clause.within is not None

@@ -33,9 +33,19 @@ from cds_service.rules.clauses.verdict import (
     without_codes,
 )
 from cds_service.rules.outcome import Reason, not_placed
+from cds_service.says import Says
+from cds_service.says import findings as says
+from cds_service.says.entries import (
+    ANSWER_NOT_KNOWN,
+    AS_CODED,
+    HAS_NO_VALUE,
+    NO_EXACT_VALUE,
+    NO_NUMBER_WITH_UNIT,
+    READING_EMPTY_AND,
+    READING_SAYS_BUT,
+)
 from cds_service.terminology import answers
 
-_INEXACT = "it is not an exact value"
 _PLAIN = ("1", "{score}")
 """Units of limits that a number alone is held to."""
 _COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
@@ -130,20 +140,21 @@ def _left_open(
     )
     told = {id(m) for m in chosen}
     coarse = [m for m in coarse if id(m) not in told and counts(m.when)]
-    return (*left_open(entries), *(_reason(m, case, "its date says too little") for m in coarse))
+    return (*left_open(entries), *(_reason(m, case, says.DATE_TOO_COARSE) for m in coarse))
 
 
-def _reason(m: Measurement, case: Case, why: str) -> Reason:
+def _reason(m: Measurement, case: Case, why: Says) -> Reason:
     """A reading that was given and does not decide, in its own words."""
     said = value_of(m.part)
     sets = sorted(case.valuesets.members_of(*m.code))
-    title = case.valuesets[sets[0]].title if sets else m.name
+    title = case.valuesets[sets[0]].named if sets else m.name
     name = next(iter(m.part.code.words if m.part.code else ()), title)
-    says = f"{name} of {on(m.when, case.now)} {f'says {in_words(said)}' if said else 'has no value'}: {why}"
-    return not_placed(says, m.reference, case.chart.is_urgent(sets), title)
+    date = on(m.when, case.now)
+    told = READING_SAYS_BUT(name, date, in_words(said), why) if said else READING_EMPTY_AND(name, date, why)
+    return not_placed(told, m.reference, case.chart.is_urgent(sets), title)
 
 
-def _not_understood(m: Measurement, case: Case, why: str) -> Verdict:
+def _not_understood(m: Measurement, case: Case, why: Says) -> Verdict:
     return Verdict(None, reasons=(_reason(m, case, why),))
 
 
@@ -178,12 +189,12 @@ def _changed(found: Sequence[Measurement], clause: model.ObservationIs, case: Ca
     for m in (newest, *earlier):
         value = _plain_value(m, case)
         if value is None:
-            return _not_understood(m, case, "it has no exact value")
+            return _not_understood(m, case, says.NO_EXACT_VALUE)
         values.append(value)
     if not earlier:
         return NO
     if len({m.quantity.unit_text if m.quantity else None for m in found}) > 1:
-        return _not_understood(newest, case, "it has another unit than the one before it")
+        return _not_understood(newest, case, says.OTHER_UNIT)
     if clause.risen_by is not None:
         holds = values[0] > min(values[1:]) * (1 + case.number(name) / 100)
     else:
@@ -232,9 +243,9 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict
             try:
                 value, limit = _in_unit_of(m, limits, case)
             except units.UnitError as error:
-                return _not_understood(m, case, str(error))
+                return _not_understood(m, case, error.says)
             if not _is_certain(m, value, limit):
-                return _not_understood(m, case, _INEXACT)
+                return _not_understood(m, case, NO_EXACT_VALUE)
             if not holds(value, limit):
                 return NO
     compared = next((name for each in _COMPARISONS for name in getattr(clause, each) or ()), None)
@@ -255,6 +266,8 @@ def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
 
 def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
     """It holds, by this measurement. Its figure for a summary is in `unit`, that of the limit it was held to."""
+    title: Says
+    said: Says
     title, parts = _whole(m, case)
     if not parts:
         title, said, parts = _name(m, case), _value(m, case), (m,)
@@ -263,7 +276,7 @@ def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
         given = m.quantity.unit_text if m.quantity else None
         said = f"{written} {units.said(given)}" if given else written
     figures = [figure for part in parts if (figure := _figure(part, unit)) is not None]
-    fact = Fact(f"{title} {said} ({on(m.when, case.now)})", m.reference, "/".join(figures) or None)
+    fact = Fact(says.MEASURED(title, said, on(m.when, case.now)), m.reference, "/".join(figures) or None)
     return Verdict(True, facts=(fact,))
 
 
@@ -280,7 +293,7 @@ def _figure(m: Measurement, unit: str | None) -> str | None:
     return str(m.quantity.value)
 
 
-def _whole(m: Measurement, case: Case) -> tuple[str, Sequence[Measurement]]:
+def _whole(m: Measurement, case: Case) -> tuple[Says, Sequence[Measurement]]:
     """(title, parts) of the panel of which this is a part, as 150/102; no parts where one is missing."""
     panel = observations.panel_of(case.valuesets.members_of(*m.code))
     if panel is None or m.quantity is None:
@@ -310,14 +323,14 @@ def _name(m: Measurement, case: Case) -> str:
     return words or in_words_of(case.valuesets.members_of(*m.code)) or m.name
 
 
-def _value(m: Measurement, case: Case) -> str:
+def _value(m: Measurement, case: Case) -> Says:
     if m.quantity is not None:
         return written(m.quantity)
     if m.number is not None:
         return str(m.number)
     if (date := case.chart.when(m.date)) is not None:
         return date.text
-    return in_words(m.words[0]) if m.words else "as coded"
+    return in_words(m.words[0]) if m.words else AS_CODED
 
 
 def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Fraction, Fraction]:
@@ -326,7 +339,7 @@ def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Frac
     if plain is not None and (points := _points(m, case)) is not None:
         return Fraction(points), case.number(plain)
     if m.quantity is None or m.quantity.value is None:
-        raise units.UnitError("it has no value" if value_of(m.part) is None else "it is not a number with a unit")
+        raise units.UnitError(HAS_NO_VALUE if value_of(m.part) is None else NO_NUMBER_WITH_UNIT)
     fault: units.UnitError | None = None
     for name in limits:
         unit = case.limit(name).unit
@@ -340,7 +353,7 @@ def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Frac
                 fault = error
             else:
                 return value, case.number(name) * units.find(unit, dimension).factor
-    raise fault or units.UnitError("its unit cannot be read")
+    raise fault or units.UnitError(says.UNIT_UNREAD)
 
 
 def _points(m: Measurement, case: Case) -> int | None:
@@ -361,13 +374,13 @@ def _answer(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict:
         return NO
     if not codings and not words and m.quantity is not None:
         return NO
-    return _not_understood(m, case, "its answer is not known")
+    return _not_understood(m, case, ANSWER_NOT_KNOWN)
 
 
 def _date_ahead(m: Measurement, limit: str, case: Case) -> Verdict:
     date = case.chart.when(m.date)
     if date is None:
-        return _not_understood(m, case, "it is not a date")
+        return _not_understood(m, case, says.NO_DATE_VALUE)
     ahead = date.latest.date() - case.now.date()
     return _measured(m, case) if 0 <= ahead.days <= case.book.window(limit, case.now).days else NO
 
@@ -388,7 +401,7 @@ def _by_answer(m: Measurement, case: Case) -> Verdict:
     roles = case.valuesets.roles
     if any(answers.holds(n, m.answers, m.words, case.valuesets) for n in (roles.answer_yes, roles.answer_no)):
         return NO
-    return _not_understood(m, case, "its answer is not known" if m.words or m.answers else "it has no number")
+    return _not_understood(m, case, ANSWER_NOT_KNOWN if m.words or m.answers else says.HAS_NO_NUMBER)
 
 
 def _times_reference(m: Measurement, case: Case, times: Fraction) -> Verdict:
@@ -396,31 +409,31 @@ def _times_reference(m: Measurement, case: Case, times: Fraction) -> Verdict:
     try:
         value, high = _with_bound(m, "high")
     except units.UnitError as error:
-        return _not_understood(m, case, str(error))
+        return _not_understood(m, case, error.says)
     if value <= high * times:
         below = m.quantity is not None and m.quantity.comparator in (None, "<", "<=")
-        return NO if below else _not_understood(m, case, _INEXACT)
+        return NO if below else _not_understood(m, case, NO_EXACT_VALUE)
     above = m.quantity is not None and m.quantity.comparator in (None, ">", ">=")
-    return _measured(m, case) if above else _not_understood(m, case, _INEXACT)
+    return _measured(m, case) if above else _not_understood(m, case, NO_EXACT_VALUE)
 
 
 def _in_reference(m: Measurement, case: Case) -> Verdict:
     if m.quantity is not None and m.quantity.comparator:
-        return _not_understood(m, case, _INEXACT)
+        return _not_understood(m, case, NO_EXACT_VALUE)
     try:
         value, low = _with_bound(m, "low")
         _, high = _with_bound(m, "high")
     except units.UnitError as error:
-        return _not_understood(m, case, str(error))
+        return _not_understood(m, case, error.says)
     return _measured(m, case) if low <= value <= high else NO
 
 
 def _with_bound(m: Measurement, end: Literal["low", "high"]) -> tuple[Fraction, Fraction]:
     """(value, the laboratory's bound for it), in one unit. Raises UnitError where there is no such bound."""
     if m.quantity is None or m.quantity.value is None:
-        raise units.UnitError("it has no value")
+        raise units.UnitError(HAS_NO_VALUE)
     bounds = [b for r in m.ranges if (b := r.high if end == "high" else r.low) is not None and b.value is not None]
     same_unit = [b for b in bounds if b.unit_text in (None, m.quantity.unit_text)]
     if len(same_unit) != 1 or same_unit[0].value is None:
-        raise units.UnitError("the laboratory gives no range for it")
+        raise units.UnitError(says.NO_RANGE)
     return units.exact(m.quantity.value), units.exact(same_unit[0].value)

@@ -23,6 +23,8 @@ from cds_service.rules.clauses.verdict import (
     nothing_found,
 )
 from cds_service.rules.outcome import Reason, not_placed, undelivered
+from cds_service.says import findings as says
+from cds_service.says.entries import AND_WHY, DRAFTED, GIVEN, MEDICINE, ORDERED, RUNNING, TAKEN
 
 
 @evaluates(model.MedicineIs)
@@ -108,7 +110,7 @@ def _one_dose(medicines: Sequence[Medicine]) -> bool:
 def _disagreeing(medicines: Iterable[Medicine]) -> Verdict:
     """Codes that name different drugs say neither that a medicine is of a set nor that it is not."""
     return Verdict(
-        None, reasons=tuple(Reason(QUESTION, f"{m.name}: {m.disagreement}", "not-placed") for m in medicines)
+        None, reasons=tuple(Reason(QUESTION, AND_WHY(m.name, m.disagreement or ""), "not-placed") for m in medicines)
     )
 
 
@@ -152,13 +154,13 @@ def _different(medicines: Iterable[Medicine], sets: Sequence[str]) -> set[str]:
 
 
 def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
-    state = "drafted" if medicine.drafted else "given" if medicine.given else "ordered"
+    state = DRAFTED if medicine.drafted else GIVEN if medicine.given else ORDERED
     if medicine.given and medicine.status == "in-progress":
-        state = "running"
+        state = RUNNING
     elif medicine.taken:
-        state = "recorded as taken"
-    by_name = "by name, " if medicine.by_name else ""
-    return Fact(f"{medicine.name} ({by_name}{state}, {on(medicine.start, now)})", medicine.reference)
+        state = TAKEN
+    told = says.IN_STATE_BY_NAME if medicine.by_name else says.IN_STATE
+    return Fact(told(medicine.name, state, on(medicine.start, now)), medicine.reference)
 
 
 @evaluates(model.ExposureIs)
@@ -181,9 +183,9 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
     counted = [m for m in ours if m.status in ("completed", "in-progress", "stopped")]
     days = {m.start.latest.astimezone(case.chart.zone).date() for m in counted if m.start is not None}
     if clause.days is not None and len(days) >= case.number(clause.days):
-        return Verdict(True, (Fact(f"given on {len(days)} days"),))
+        return Verdict(True, (Fact(says.GIVEN_ON_DAYS(str(len(days)))),))
     if clause.doses is not None and len(counted) >= case.number(clause.doses):
-        return Verdict(True, (Fact(f"given {len(counted)} times"),))
+        return Verdict(True, (Fact(says.GIVEN_TIMES(str(len(counted)))),))
     return nothing_found(case, entries, "administrations")
 
 
@@ -213,7 +215,7 @@ def unplaced_doses(case: Case, given: bool = False) -> tuple[Reason, ...]:
 
 
 def _without_date(medicines: Iterable[Medicine]) -> tuple[Reason, ...]:
-    return tuple(not_placed(f"{m.name}: its date is not known", m.reference, short="a medicine") for m in medicines)
+    return tuple(not_placed(AND_WHY(m.name, says.DATE_NOT_KNOWN), m.reference, short=MEDICINE) for m in medicines)
 
 
 def _has_run(medicine: Medicine, clause: model.ExposureIs, case: Case) -> bool:

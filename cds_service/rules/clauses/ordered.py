@@ -26,6 +26,8 @@ from cds_service.rules.clauses.verdict import (
 )
 from cds_service.rules.dosing_weight import dosing_weight, steps_at_dosing_weight, steps_at_every_weight
 from cds_service.rules.running import previous_rate
+from cds_service.says import Named, Said, listed
+from cds_service.says import findings as says
 
 
 @evaluates(model.EncounterIs)
@@ -33,20 +35,18 @@ def _(clause: model.EncounterIs, case: Case, since: datetime | None = None) -> V
     if in_sets(case.chart.setting, clause.sets):
         return Verdict(True)
     if without_codes(clause.sets, case):
-        titles = ", ".join(case.valuesets[name].title.lower() for name in clause.sets)
-        return unknown(
-            SETTING, f"whether this is the setting: {titles} (no location code of the site is known)", "not-judged"
-        )
+        places = listed(Named(f"set-{name}", case.valuesets[name].title.lower()) for name in clause.sets)
+        return unknown(SETTING, says.NO_LOCATION_CODE(places), "not-judged")
     asked = {name.partition("/")[0] for name in clause.sets}
     if case.chart.encounter is None or not asked.intersection(case.chart.setting):
-        return _not_on_record(case, "encounter", "the setting is not known")
+        return _not_on_record(case, "encounter", says.SETTING_NOT_KNOWN)
     return NO
 
 
-def _not_on_record(case: Case, key: str, says: str) -> Verdict:
+def _not_on_record(case: Case, key: str, why: Said) -> Verdict:
     """A fact that is not there: because its list did not come, or because nobody recorded it."""
     missing = not_found(case, key)
-    return missing if missing.holds is None else unknown(key, says, "not-measured")
+    return missing if missing.holds is None else unknown(key, why, "not-measured")
 
 
 @evaluates(model.OrderIs)
@@ -122,9 +122,9 @@ def _per_week_above(case: Case, limit: str) -> Verdict:
     planned = [each for written in case.order.written if (each := planned_per_week(written)) is not None]
     if any(each > most for each in planned):
         figure = show(max(planned), most)
-        return Verdict(True, (Fact(f"{figure} doses a week are planned", case.order.reference, figure),))
+        return Verdict(True, (Fact(says.DOSES_A_WEEK(figure), case.order.reference, figure),))
     if any(written.repeat.unreadable for written in case.order.written):
-        return unknown("dose", "how often it is given cannot be read", "not-placed")
+        return unknown("dose", says.HOW_OFTEN_UNREAD, "not-placed")
     return NO
 
 
@@ -143,7 +143,7 @@ def _finite_at_most(case: Case, limit: str) -> Verdict:
     doses = [step.mg_per_kg for step in steps]
     known = [dose for dose in doses if dose is not None]
     if len(known) < len(doses):
-        return unknown("weight", "the dose in mg/kg cannot be computed", "not-measured")
+        return unknown("weight", says.NO_DOSE_PER_KG, "not-measured")
     return Verdict(max(known) <= case.number(limit))
 
 
@@ -155,7 +155,7 @@ def _planned_longer_than(case: Case, limit: str) -> Verdict:
     longest = max([*ends, *_in_turn(steps)], default=None)
     if longest is None or longest <= most:
         return NO
-    return Verdict(True, (Fact(f"planned for {show(longest / 60)} h", case.order.reference, show(longest / 60)),))
+    return Verdict(True, (Fact(says.PLANNED_FOR(show(longest / 60)), case.order.reference, show(longest / 60)),))
 
 
 def _in_turn(steps: Sequence[Step]) -> Iterator[Fraction]:
@@ -202,7 +202,7 @@ def _single_dose(case: Case, limit: str | None) -> Verdict:
     doses = [step.mg_per_kg for step in steps_at_every_weight(case)]
     known = [dose for dose in doses if dose is not None]
     if len(known) < len(doses):
-        return unknown("weight", "the dose in mg/kg cannot be computed", "not-measured")
+        return unknown("weight", says.NO_DOSE_PER_KG, "not-measured")
     return Verdict(max(known) <= case.number(limit))
 
 
@@ -210,17 +210,17 @@ def _single_dose(case: Case, limit: str | None) -> Verdict:
 def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Verdict:
     chart = case.chart
     if clause.sex is not None and chart.sex != clause.sex:
-        return _not_on_record(case, "patient", "the sex is not recorded") if chart.sex is None else NO
+        return _not_on_record(case, "patient", says.SEX_NOT_RECORDED) if chart.sex is None else NO
     if clause.age_at_least is None and clause.age_below is None:
         return Verdict(True)
     years = chart.age_years
     if years is None:
-        return _not_on_record(case, "patient", "the date of birth is missing or not a full date")
+        return _not_on_record(case, "patient", says.BIRTH_NOT_KNOWN)
     if clause.age_at_least is not None and years < case.number(clause.age_at_least):
         return NO
     if clause.age_below is not None and years >= case.number(clause.age_below):
         return NO
-    return Verdict(True, (Fact(f"age {years}"),))
+    return Verdict(True, (Fact(says.AGE(str(years))),))
 
 
 @evaluates(model.MonitoringIs)

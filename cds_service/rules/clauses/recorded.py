@@ -27,6 +27,9 @@ from cds_service.rules.clauses.verdict import (
 )
 from cds_service.rules.outcome import Reason, not_placed
 from cds_service.rules.running import times_rate_at
+from cds_service.says import One
+from cds_service.says import findings as says
+from cds_service.says.entries import AND_WHY, DATED, PROCEDURE
 
 
 @evaluates(model.ConditionIs)
@@ -39,10 +42,10 @@ def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> V
         return Verdict(True, tuple(_problem_fact(p, case.now) for p, _ in still), reasons)
     if clause.within is not None and (undated := _undated(clause, case)):
         return Verdict(
-            None, reasons=(not_placed(f"{undated.name} has no date", undated.reference, short=undated.name),)
+            None, reasons=(not_placed(says.HAS_NO_DATE(undated.name), undated.reference, short=undated.name),)
         )
     may_be = [p for p in case.chart.open_problems if clause.status in ("any", "active" if p.active else "inactive")]
-    asked = _asked("a problem", clause, may_be) if clause.undated != "only" else ()
+    asked = _asked(clause, may_be) if clause.undated != "only" else ()
     entries = case.chart.account.open((*clause.sets, *clause.asks), "problem")
     return _untold(asked, nothing_found(case, entries, "conditions"))
 
@@ -55,26 +58,27 @@ def _undated(clause: model.ConditionIs, case: Case) -> Problem | None:
 
 
 def _asked(
-    kind: str, clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, entries: Iterable[Problem | Allergy]
+    clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, entries: Iterable[Problem | Allergy]
 ) -> tuple[Reason, ...]:
     """Entries that may be meant and are in none of the clause's sets, each in its own words."""
     found = ((entry, _question(clause, entry)) for entry in entries)
     return tuple(
-        Reason(QUESTION, f"{kind} {question}: {entry.name}", "not-placed", entry.reference, short=entry.name)
+        Reason(QUESTION, question(entry.name), "not-placed", entry.reference, short=entry.name)
         for entry, question in found
         if question
     )
 
 
-def _question(clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, entry: Problem | Allergy) -> str | None:
+def _question(clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, entry: Problem | Allergy) -> One | None:
     """Why an entry may be meant that is in none of the clause's sets."""
     asks = () if isinstance(clause, model.SymptomIs) else clause.asks
+    is_problem = not isinstance(clause, model.AllergyIs)
     if in_sets(entry.members, asks):
-        return "does not say enough"
+        return says.PROBLEM_NOT_ENOUGH if is_problem else says.ALLERGY_NOT_ENOUGH
     if entry.may_mean is None:
-        return "has neither a known code nor words"
+        return says.PROBLEM_SAYS_NOTHING if is_problem else says.ALLERGY_SAYS_NOTHING
     if any(reference.partition("/")[0] in entry.may_mean for reference in (*clause.sets, *asks)):
-        return "stands in words only"
+        return says.PROBLEM_IN_WORDS if is_problem else says.ALLERGY_IN_WORDS
     return None
 
 
@@ -108,10 +112,10 @@ def _is_still_there(problem: Problem, clause: model.ConditionIs, case: Case) -> 
 
 
 def _problem_fact(problem: Problem, now: datetime) -> Fact:
-    status = "active" if problem.active else "not active"
+    status = says.ACTIVE if problem.active else says.NOT_ACTIVE
     if problem.assumed_active:
-        status = "no status recorded, counted as active"
-    return Fact(f"{problem.name} ({status}, {on(problem.when, now)})", problem.reference)
+        status = says.COUNTED_AS_ACTIVE
+    return Fact(says.IN_STATE(problem.name, status, on(problem.when, now)), problem.reference)
 
 
 @evaluates(model.ProcedureIs)
@@ -121,7 +125,7 @@ def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> V
     if matches:
         if over := _may_be_over(matches, clause, case):
             return Verdict(None, reasons=over)
-        return Verdict(True, facts=tuple(Fact(f"{a.name} ({on(a.when, case.now)})", a.reference) for a in matches))
+        return Verdict(True, facts=tuple(Fact(DATED(a.name, on(a.when, case.now)), a.reference) for a in matches))
     if acts and case.chart.encounter is None and (unread := not_found(case, "encounter")).holds is None:
         return unread
     if clause.within is not None:
@@ -139,13 +143,12 @@ def _may_mean(act: Act, sets: Iterable[str]) -> bool:
 
 def _in_words(acts: Iterable[Act]) -> tuple[Reason, ...]:
     return tuple(
-        Reason(QUESTION, f"a procedure stands in words only: {a.name}", "not-placed", a.reference, short=a.name)
-        for a in acts
+        Reason(QUESTION, says.PROCEDURE_IN_WORDS(a.name), "not-placed", a.reference, short=a.name) for a in acts
     )
 
 
 def _without_date(acts: Iterable[Act]) -> tuple[Reason, ...]:
-    return tuple(not_placed(f"{a.name}: its date is not known", a.reference, short="a procedure") for a in acts)
+    return tuple(not_placed(AND_WHY(a.name, says.DATE_NOT_KNOWN), a.reference, short=PROCEDURE) for a in acts)
 
 
 def _may_be_over(acts: Sequence[Act], clause: model.ProcedureIs, case: Case) -> tuple[Reason, ...]:
@@ -180,7 +183,7 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
     matches = [a for a in of_sets if clause.kind == "any" or a.intolerance == (clause.kind == "intolerance")]
     if matches:
         return Verdict(True, facts=tuple(Fact(a.name, a.reference) for a in matches))
-    asked = _asked("an allergy", clause, case.chart.open_allergies)
+    asked = _asked(clause, case.chart.open_allergies)
     entries = case.chart.account.open((*clause.sets, *clause.asks), "allergy")
     return _untold(asked, nothing_found(case, entries, "allergies"))
 
@@ -208,12 +211,12 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
         doses = unplaced_doses(case, given=True)
         return _untold(doses, left) if doses or left.reasons else Verdict(True)
     if found:
-        return Verdict(True, facts=tuple(Fact(f"{s.name} ({on(s.when, case.now)})", s.reference) for s in found))
+        return Verdict(True, facts=tuple(Fact(DATED(s.name, on(s.when, case.now)), s.reference) for s in found))
     asked = [
         p for p in case.chart.open_problems if p.active and (p.when is None or case.chart.age_within(p.when, window))
     ]
     left = symptoms_left_open(clause, case, lambda when: case.chart.may_be_within(when, window))
-    return _untold((*_asked("a problem", clause, asked), *unread), left)
+    return _untold((*_asked(clause, asked), *unread), left)
 
 
 def symptoms_left_open(clause: model.SymptomIs, case: Case, counts: Callable[[When | None], bool]) -> Verdict:
@@ -222,7 +225,7 @@ def symptoms_left_open(clause: model.SymptomIs, case: Case, counts: Callable[[Wh
         clause.sets, "reading", "event", "problem", counts=lambda entry: counts(entry.when)
     )
     coarse = tuple(
-        not_placed(f"{s.name} ({on(s.when, case.now)}): its date says too little", s.reference, short=s.name)
+        not_placed(AND_WHY(DATED(s.name, on(s.when, case.now)), says.DATE_TOO_COARSE), s.reference, short=s.name)
         for s in case.chart.symptoms
         if s.when.is_coarse and in_sets(s.members, clause.sets) and counts(s.when)
     )

@@ -16,6 +16,8 @@ from cds_service.rules.case import Case
 from cds_service.rules.clauses.presence import is_absent
 from cds_service.rules.dose_finding import Measured
 from cds_service.rules.outcome import Kind, Reason, not_placed, undelivered
+from cds_service.says import Says, listed
+from cds_service.says.findings import NO_CODE_YET
 
 SETTING = "setting"
 """The fact of a reason about where the patient is, where the site's own locations have no codes."""
@@ -39,7 +41,7 @@ class Verdict(msgspec.Struct, frozen=True):
 NO = Verdict(False)
 
 
-def unknown(fact: str, says: str, kind: Kind = "not-placed") -> Verdict:
+def unknown(fact: str, says: Says, kind: Kind = "not-placed") -> Verdict:
     return Verdict(None, reasons=(Reason(fact, says, kind),))
 
 
@@ -181,8 +183,8 @@ def without_codes(sets: Sequence[str], case: Case) -> Verdict | None:
     """Could not tell, where none of the sets has any code."""
     empty = case.valuesets.without_codes
     if all(name.partition("/")[0] in empty for name in sets):
-        titles = ", ".join(case.valuesets[name].title for name in sets)
-        return unknown("terminology", f"there is no code for it yet: {titles}", "not-judged")
+        titles = listed(case.valuesets[name].named for name in sets)
+        return unknown("terminology", NO_CODE_YET(titles), "not-judged")
     return None
 
 
