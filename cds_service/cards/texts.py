@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from jinja2 import Template
-
 from cds_service import bounds
 from cds_service.cards.shown import Say, TextError, shown
+from cds_service.cards.templates import Template
 from cds_service.figures import show
 from cds_service.protocol.limits import LimitBook, listed
 
@@ -162,7 +161,8 @@ class Texts:
 
     def of(self, rule: str, drug: str) -> Text:
         """The text of a rule for an order of a drug."""
-        return self.by_drug.get((rule, drug)) or self.by_rule[rule]
+        own = (rule, drug)
+        return self.by_drug[own] if own in self.by_drug else self.by_rule[rule]
 
     def spoken(self, wanted: Iterable[str]) -> Texts:
         """The texts of the first language that there is: `de-CH` finds `de`. English where there is none."""
