@@ -47,7 +47,8 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
         return None
     for _ in range(_ROUNDS):
         try:
-            repaired = _without_empties(repaired)
+            if not strict.is_valid(repaired):
+                repaired = _without_empties(repaired)
             if strict.is_valid(repaired):
                 return repaired if "id" in repaired else None  # without an id, nothing says which order is meant
             read = MedicationRequest.model_validate(repaired)
