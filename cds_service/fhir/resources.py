@@ -275,16 +275,19 @@ class Encounter(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     # `class` is a Python word; the JSON name is set below.
     encounter_class: Many[EncounterClass] | EncounterClass = msgspec.field(default=(), name="class")
-    """R4 has one Coding, R5 a list of concepts (`classes`)."""
+    """R4 has one Coding, R5 a list of concepts; it is kept as a list (`classes`)."""
     subject: Reference | None = None
     period: Period | None = None
     location: Many[EncounterLocation] = ()
     contained: Many[msgspec.Raw] = ()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.encounter_class, EncounterClass):
+            msgspec.structs.force_setattr(self, "encounter_class", (self.encounter_class,))
+
     @property
     def classes(self) -> tuple[EncounterClass, ...]:
-        given = self.encounter_class
-        return given if isinstance(given, tuple) else (given,)
+        return self.encounter_class if isinstance(self.encounter_class, tuple) else (self.encounter_class,)
 
 
 class Location(Resource, frozen=True, kw_only=True):

@@ -248,8 +248,8 @@ class _Measure:
 
     def _number(self, limit: str) -> Fraction:
         """A limit, or the part of it that counts here."""
-        part = self.clause.part
-        return self.case.number(limit) * (self.case.number(part) if part is not None else 1)
+        number, part = self.case.number(limit), self.clause.part
+        return number * self.case.number(part) if part is not None else number
 
     def _may_rise(self, figure: Fraction, step: Step) -> bool:
         """Whether a figure that may be higher than it is written could still come to the limit."""

@@ -124,7 +124,7 @@ def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
     if held := [v for v in verdicts if v.holds]:
         unread = () if any(not v.reasons for v in held) else reasons_of(held)
         return Verdict(True, facts_of(held), unread, amounts_of(held))
-    if any(v.holds is None for v in verdicts):
+    if None in [v.holds for v in verdicts]:
         return Verdict(None, reasons=reasons_of(verdicts))
     return NO
 
@@ -139,7 +139,7 @@ def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
             return NO
         found[place] = verdict
     verdicts = [found[place] for place in sorted(found)]
-    if any(v.holds is None for v in verdicts):
+    if None in [v.holds for v in verdicts]:
         return Verdict(None, reasons=reasons_of(v for v in verdicts if v.holds is None))
     return Verdict(True, facts_of(verdicts), reasons_of(verdicts), amounts_of(verdicts))
 
