@@ -21,8 +21,8 @@ from cds_service.chart.chart import Chart
 from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Page
-from cds_service.fhir.client import Source
 from cds_service.fhir.records import Records
+from cds_service.fhir.source import Source
 from cds_service.hooks import response
 from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest

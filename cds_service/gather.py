@@ -10,7 +10,6 @@ from cds_service.deadline import Deadline
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
-from cds_service.fhir.client import Answer, Source, read_named
 from cds_service.fhir.medication import described, to_read
 from cds_service.fhir.records import Records, bare_id
 from cds_service.fhir.resources import (
@@ -20,6 +19,7 @@ from cds_service.fhir.resources import (
     Observation,
     subject_of,
 )
+from cds_service.fhir.source import Answer, Source, read_named
 from cds_service.hooks.request import HookRequest, is_identifier
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
@@ -114,8 +114,8 @@ def fetch_missing(
             records.gaps[query.key] = says.NO_PATIENT_NAMED
     # One Bundle under a foreign key may answer several queries, with one next page between them.
     first_of = {url: key for key, url in reversed(urls.items())}
-    unnamed = _unnamed_medications(records, request)
-    asked = {key: url for url, key in first_of.items()} | ({} if source.why_not else unnamed)
+    unnamed = {} if source.why_not else _unnamed_medications(records, request)
+    asked = {key: url for url, key in first_of.items()} | unnamed
     if not asked:
         return
     answers = source.fetch(asked)

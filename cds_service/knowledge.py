@@ -22,6 +22,7 @@ from cds_service.protocol.model import Evidence, Protocol
 from cds_service.protocol.overlay import load_protocols, texts_beside
 from cds_service.protocol.references import measured_in
 from cds_service.rules import judge
+from cds_service.rules.clauses.verdict import share
 from cds_service.terminology import valuesets as terminology
 from cds_service.terminology.valuesets import ValueSet, ValueSets
 from cds_service.terminology.vocabulary import Vocabulary
@@ -111,9 +112,11 @@ def load(
     overlay: str | None = None,
     site_valuesets: str | None = None,
     protocols: Sequence[str] = (),
+    texts_on_demand: bool = False,
 ) -> Knowledge:
     """Load and check it all, with a site's overlay file, its directory of value sets and its own `protocols`.
 
+    `texts_on_demand`: for one answer, which shows few of the shipped texts; each is checked when it is shown.
     Raises DrugError, ProtocolError, ValueSetError or TextError.
     """
     folders = [Path(folder) for folder in protocols]
@@ -128,7 +131,7 @@ def load(
     return Knowledge(
         parts=parts,
         valuesets=valuesets,
-        texts=loading.load_all(loaded, texts_beside(overlay)),
+        texts=loading.load_all(loaded, texts_beside(overlay), texts_on_demand),
         queries=queries,
         override_reasons=_override_reasons(reasons),
         reasons_taken=frozenset((system, m.code) for system, m in reasons.members),
@@ -137,6 +140,7 @@ def load(
 
 
 def _part(protocol: Protocol) -> Part:
+    share(protocol)
     limits = Limits(protocol)
     return Part(protocol, limits, _terms(protocol, limits))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Generic, Self, TypeVar, overload
 
+import msgspec
+
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 Owner = TypeVar("Owner")
 
 
@@ -44,3 +48,39 @@ def kept(owner: Owner, name: str, compute: Callable[[Owner], T]) -> T:
         known[name] = compute(owner)
     found: T = known[name]
     return found
+
+
+class OnDemand(Mapping[K, T]):
+    """A mapping whose values are made when they are first asked for; what that raises, is raised then."""
+
+    def __init__(self, makes: Mapping[K, Callable[[], T]]) -> None:
+        self._makes = makes
+        self._made: dict[K, T] = {}
+
+    def __getitem__(self, key: K) -> T:
+        if key not in self._made:
+            self._made[key] = self._makes[key]()
+        return self._made[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._makes
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._makes)
+
+    def __len__(self) -> int:
+        return len(self._makes)
+
+
+_MOST = 2048
+_LONGEST = 1000
+_ENCODED = msgspec.json.Encoder().encode
+
+
+def remembered(read: Callable[[K], T]) -> Callable[[K], T]:
+    """As `read`, which follows from its argument alone, as the meaning of a code does: charts repeat each other's.
+
+    Of what is brief (bytes, as JSON) so many are kept; what is long is a report, or was not written by a person.
+    """
+    known = lru_cache(maxsize=_MOST)(read)
+    return lambda asked: known(asked) if len(_ENCODED(asked)) <= _LONGEST else read(asked)

@@ -21,12 +21,12 @@ from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import bundles, dates, lenient, statuses
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
-from cds_service.fhir.client import Source, read_named
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description, described
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Prefetched, Records
 from cds_service.fhir.resources import MedicationAdministration, MedicationRequest, changed_meaning
+from cds_service.fhir.source import Source, read_named
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.hooks.request import HookRequest
 from cds_service.orders import concentration, dosage, text

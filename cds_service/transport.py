@@ -120,7 +120,10 @@ def _get(
     # The stubs do not know that requests takes urllib3's own.
     timeout: Any = _Until(deadline)
     try:
-        with session.get(url, headers=headers, timeout=timeout, allow_redirects=False, stream=True) as response:
+        # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
+        request = requests.Request("GET", url, {**session.headers, **headers}).prepare()
+        adapter = session.get_adapter(url)
+        with adapter.send(request, stream=True, timeout=timeout, verify=session.verify) as response:
             if response.status_code != 200:
                 raise Refused(response.status_code)
             body = bytearray()

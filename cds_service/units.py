@@ -181,6 +181,7 @@ def exact(number: Decimal | int | str) -> Fraction:
     return Fraction(value)
 
 
+@lru_cache(maxsize=4096)
 def quantity(number: Decimal | int | str, text: str, *dimensions: str) -> Quantity:
     """The quantity `number` `text`, e.g. quantity(Decimal("8.33"), "mcg/kg/min", "mass_per_bodymass_time")."""
     unit = find(text, *dimensions)

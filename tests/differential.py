@@ -1,6 +1,6 @@
 """One service against another over the same requests: the same findings, severities and offers, or each difference.
 
-python -m tests.differential requests FILE [--patients FOLDER]   every scenario, sandbox patient and generated order
+python -m tests.differential requests FILE [--generated N]       every scenario, sandbox patient and generated order
 python tests/differential.py answers ROOT FILE OUT                what the checkout in ROOT says of each of them
 python -m tests.differential compare OUT OTHER                    what differs; exit 1 where anything does
 """
@@ -20,22 +20,21 @@ GENERATED = 2000
 SEED = 20261122
 
 
-def requests(patients: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def requests(generated: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, request) of everything that is asked."""
+    from cds_service.knowledge import load
+    from tests import sandbox_charts
     from tests.scenarios.build import hook_request, scenarios
 
     for file, scenario in scenarios():
         yield f"{file}: {scenario['name']}", hook_request(scenario)
-    if patients is not None:
-        from cds_service.knowledge import load
-        from tests import sandbox_charts
-
-        for patient in sandbox_charts.patients(patients):
-            for rate in ("0.2", "0.6"):
-                order = {**sandbox_charts.ORDER, "rate": f"{rate} mg/kg/h"}
-                yield f"{patient.label} {rate}", sandbox_charts.request(patient, load().queries, order)
+    queries = load().queries
+    for patient in sandbox_charts.patients():
+        for rate in ("0.2", "0.6"):
+            order = {**sandbox_charts.ORDER, "rate": f"{rate} mg/kg/h"}
+            yield f"{patient.label} {rate}", sandbox_charts.request(patient, queries, order)
     dice = random.Random(SEED)
-    for number in range(GENERATED):
+    for number in range(generated):
         yield f"generated {number}", hook_request(_scenario(dice))
 
 
@@ -236,7 +235,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     ask = commands.add_parser("requests")
     ask.add_argument("file", type=Path)
-    ask.add_argument("--patients", type=Path)
+    ask.add_argument("--generated", type=int, default=GENERATED)
     answer = commands.add_parser("answers")
     answer.add_argument("root", type=Path)
     answer.add_argument("file", type=Path)
@@ -251,7 +250,7 @@ def main() -> None:
 
         encoder = msgspec.json.Encoder(decimal_format="number")
         with given.file.open("w", encoding="utf-8") as file:
-            for name, request in requests(given.patients):
+            for name, request in requests(given.generated):
                 line = {"name": name, "hook": request["hook"], "body": encoder.encode(request).decode()}
                 file.write(json.dumps(line) + "\n")
     elif given.command == "answers":

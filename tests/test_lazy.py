@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.fhir.records import Records
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
-from cds_service.lazy import cached_property
+from cds_service.lazy import OnDemand, cached_property, remembered
 from tests.hooks.client import encoded
 from tests.scenarios.build import NOW, hook_request
 
@@ -121,3 +121,29 @@ def test_an_ordinary_order_beside_a_slow_one_takes_at_most_three_times_its_quiet
         beside.join()
     assert min(held) > 10 * quiet, "the slow order must be slow, or nothing is shown"
     assert busy < 3 * quiet, f"{busy * 1000:.1f} ms beside a slow order, {quiet * 1000:.1f} ms alone"
+
+
+def test_what_is_made_on_demand_is_made_once_and_known_before() -> None:
+    made: list[str] = []
+
+    def maker(key: str) -> Callable[[], str]:
+        return lambda: made.append(key) or key.upper()  # type: ignore[func-returns-value]
+
+    letters = OnDemand({key: maker(key) for key in "ab"})
+    assert ("a" in letters, "c" in letters, list(letters), len(letters), made) == (True, False, ["a", "b"], 2, [])
+    assert (letters["a"], letters["a"], made) == ("A", "A", ["a"])
+    with pytest.raises(KeyError):
+        letters["c"]
+
+
+def test_brief_arguments_are_remembered_and_long_ones_are_not() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def read(words: tuple[str, ...]) -> int:
+        asked.append(words)
+        return len(words)
+
+    length = remembered(read)
+    brief, long = ("pain",), ("p" * 2000,)
+    assert [length(words) for words in (brief, brief, long, long)] == [1, 1, 1, 1]
+    assert asked == [brief, long, long]

@@ -64,7 +64,7 @@ def gaps(
                 fired.append(outcome)
                 gap = _of_rule(outcome, texts, book(each))
                 found.setdefault((outcome.rule.id, gap.says), gap)
-            for reason in outcome.to_say:
+            for reason in outcome.to_say if outcome.status != "clear" else ():
                 gap = _of_reason(reason, outcome, texts, queries)
                 known = asked.setdefault((reason.fact, reason.says), gap)
                 if SEVERITIES.index(gap.severity) < SEVERITIES.index(known.severity):

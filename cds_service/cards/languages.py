@@ -14,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from cds_service.cards.literals import Literals, Quote
 from cds_service.cards.sentences import KEYS, SENTENCES
 from cds_service.cards.shown import TextError, filters
+from cds_service.cards.templates import Logical, Plain, Template, pieces
 from cds_service.cards.texts import Phrase, Wording, Words, escaped, plain
 from cds_service.lazy import cached_property
 from cds_service.protocol.errors import ProtocolError
@@ -83,9 +84,15 @@ class Language:
         return word.fill(values) if isinstance(word, Wording) else word.fill(())
 
     def wording(self, environment: Environment, source: str) -> Wording:
-        named = meta.find_undeclared_variables(environment.parse(source))
+        """Raises TemplateError."""
+        template: Template
+        if (found := pieces(source)) is not None:
+            template, named = Plain(found, environment.finalize or str), frozenset(found[1::2])
+        else:
+            named = frozenset(meta.find_undeclared_variables(environment.parse(source)))
+            template = Logical(environment, source)
         limits = {placeholder: self.limits[placeholder] for placeholder in sorted(named & self.limits.keys())}
-        return Wording(environment.from_string(source), frozenset(named), limits, self.say)
+        return Wording(template, named, limits, self.say)
 
     def word(self, file: File, key: str, source: str) -> tuple[Word, frozenset[str]]:
         """A shared word, and the placeholders that it names. Raises TextError for one that is no template."""
@@ -103,7 +110,7 @@ class Language:
         pieces = _VALUE.split(source)
         if any("{" in piece for piece in pieces[::2]):
             named = meta.find_undeclared_variables(self.raw.parse(source))
-            return Phrase((), names, self.raw.from_string(source)), frozenset(named)
+            return Phrase((), names, Logical(self.raw, source)), frozenset(named)
         named = set(pieces[1::2])
         if not named.issubset(names):
             return Phrase((), names), frozenset(named)

@@ -9,6 +9,8 @@ from jinja2 import Environment, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
+from cds_service.cards.templates import pieces
+
 _QUOTED = re.compile(r"\{%-?\s*quote\s*-?%\}.*?\{%-?\s*endquote\s*-?%\}", re.DOTALL)
 _END = re.compile(r"endquote\s*%\}")
 _NAME = re.compile(r"\b[^\W\d_]{1,4}\d\w{0,3}\b(?![.,]\d)")
@@ -47,8 +49,10 @@ class Literals:
 
     def found(self, source: str) -> list[str]:
         """The numbers outside quotations. Raises jinja2.TemplateError for what is no template."""
-        tree = self._environment.parse(_QUOTED.sub("", source))
-        return [number for text in _written(tree) for number in self._in(text)]
+        source = _QUOTED.sub("", source)
+        plain = pieces(source)
+        texts = plain[::2] if plain is not None else _written(self._environment.parse(source))
+        return [number for text in texts for number in self._in(text)]
 
     def _in(self, text: str) -> Iterator[str]:
         yield from _NUMBER.findall(_NAME.sub("", text))

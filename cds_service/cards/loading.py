@@ -10,8 +10,9 @@ refused, so that no card fails at the bedside.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cds_service.cards.sentences import KEYS, OPEN, names_of
 from cds_service.cards.shown import TextError
 from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Phrase, Text, Texts, Wording
 from cds_service.folders import COMMON
+from cds_service.lazy import OnDemand
 from cds_service.protocol.errors import did_you_mean
 from cds_service.protocol.limits import LimitBook
 from cds_service.protocol.model import Protocol, Rule
@@ -39,8 +41,10 @@ _SAMPLE = "9"
 """Stands for a figure where a text is tried; it is as short as one can be."""
 
 
-def load_all(protocols: Sequence[Protocol], extra: Path | None = None) -> Texts:
+def load_all(protocols: Sequence[Protocol], extra: Path | None = None, on_demand: bool = False) -> Texts:
     """The texts of the rules of all protocols as `load` reads them, with the shared words of the first."""
+    if len(protocols) == 1:
+        return load(protocols[0], extra, on_demand=on_demand)
     first = load(protocols[0], extra, protocols)
     loaded = [first, *(load(protocol, extra, protocols, first) for protocol in protocols[1:])]
     languages = sorted({code for texts in loaded for code in texts.others})
@@ -54,22 +58,36 @@ def load_all(protocols: Sequence[Protocol], extra: Path | None = None) -> Texts:
 
 
 def load(
-    protocol: Protocol, extra: Path | None = None, beside: Sequence[Protocol] = (), spoken: Texts | None = None
+    protocol: Protocol,
+    extra: Path | None = None,
+    beside: Sequence[Protocol] = (),
+    spoken: Texts | None = None,
+    on_demand: bool = False,
 ) -> Texts:
     """The texts of the rules' folders, and of a site's own where it has one; the site's win.
 
     In another language a rule says what the site's file of it says, else the site's English one, else the shipped
     file of it, else the shipped English one; the shared words likewise, one by one. `beside` are all protocols, of
-    whose rules a site may have texts; the words of `spoken` are taken as they are. Raises TextError.
+    whose rules a site may have texts; the words of `spoken` are taken as they are. `on_demand` leaves a shipped text
+    until somebody asks for it; it is checked then. Raises TextError.
     """
     every = beside or [protocol]
     known = {rule for each in every for rule in each.rules}
     files = [*_words_of_all(every), *_of_rules(protocol), *(_files(extra, known) if extra else ())]
     shelf = _Shelf(protocol, files, names_of(every), spoken)
     english = shelf.texts(shelf.english)
+    languages = sorted({file.language for _, file in files} - {ENGLISH})
+    others = {code: shelf.texts(Language(code, shelf.limits), english) for code in languages}
+    if on_demand:
+        return replace(english, others=others)
+    english = _whole(english)
     _refuse_unnamed(protocol, shelf, english)
-    others = sorted({file.language for _, file in files} - {ENGLISH})
-    return replace(english, others={code: shelf.texts(Language(code, shelf.limits), english) for code in others})
+    return replace(english, others={code: _whole(texts) for code, texts in others.items()})
+
+
+def _whole(texts: Texts) -> Texts:
+    """With every text read and checked. Raises TextError."""
+    return replace(texts, by_rule=dict(texts.by_rule), by_drug=dict(texts.by_drug))
 
 
 def _refuse_unnamed(protocol: Protocol, shelf: _Shelf, english: Texts) -> None:
@@ -144,7 +162,7 @@ class _Shelf:
         check_keys(words)
         self.words: Mapping[str, Word] = dict(self.english.words)
         self.shipped = self.english.made()
-        self.models = {rule: _read(rule, file, self.english) for rule, file in shipped.items()}
+        self.models = OnDemand({rule: partial(_read, rule, file, self.english) for rule, file in shipped.items()})
 
     def texts(self, reader: Language, english: Texts | None = None) -> Texts:
         """The texts of one language; the `english` ones stand in where it has none of its own."""
@@ -152,36 +170,47 @@ class _Shelf:
             words: dict[str, Word] = {**english.words.entries, **english.words.phrases}
             reader.words = {key: word for key, word in words.items() if not OPEN.fullmatch(key)}
         self._add_words(reader)
-        by_rule: dict[str, Text] = {}
-        for rule in self.protocol.rules.values():
-            chosen = _chosen([file for name, file in self._files if name == rule.id], reader.code)
-            if chosen is not None and chosen.language == reader.code:
-                is_model = not chosen.site and reader.code == ENGLISH
-                text = self.models[rule.id] if is_model else _read(rule.id, chosen, reader)
-                by_rule[rule.id] = _checked(rule, text, self.models.get(rule.id), self, chosen)
-            elif english is not None:
-                by_rule[rule.id] = english.by_rule[rule.id]
-            else:
-                raise TextError(f"the rule {rule.id} has no card text card.md")
-        by_drug = self._by_drug(reader, by_rule, english)
+        by_rule = OnDemand({rule: self._maker(rule, reader, english) for rule in self.protocol.rules})
+        by_drug = OnDemand(self._makers_by_drug(reader, by_rule, english))
+        for name, file in (*self._files, *self._of_drugs):
+            if file.site and file.language == reader.code and name != _WORDS:
+                _ = by_rule[name] if file.drug is None else by_drug[name, file.drug]
         return Texts(by_rule, reader.made(), reader.code, by_drug, shipped=self.shipped)
 
-    def _by_drug(
+    def _maker(self, rule: str, reader: Language, english: Texts | None) -> Callable[[], Text]:
+        """What reads and checks the text of a rule. Raises TextError where it has none."""
+        chosen = _chosen([file for name, file in self._files if name == rule], reader.code)
+        if chosen is not None and chosen.language == reader.code:
+            return partial(self._text, rule, chosen, reader)
+        if english is None:
+            raise TextError(f"the rule {rule} has no card text card.md")
+        return partial(english.by_rule.__getitem__, rule)
+
+    def _text(self, rule: str, file: File, reader: Language) -> Text:
+        is_model = not file.site and reader.code == ENGLISH
+        text = self.models[rule] if is_model else _read(rule, file, reader)
+        return _checked(self.protocol.rules[rule], text, self.models.get(rule), self, file)
+
+    def _makers_by_drug(
         self, reader: Language, by_rule: Mapping[str, Text], english: Texts | None
-    ) -> dict[tuple[str, str], Text]:
+    ) -> dict[tuple[str, str], Callable[[], Text]]:
         """The texts of one drug alone; a site's text of all drugs stands before a shipped one of a drug."""
-        found: dict[tuple[str, str], Text] = {} if english is None else dict(english.by_drug)
+        of_english = english.by_drug if english is not None else {}
+        makers: dict[tuple[str, str], Callable[[], Text]] = {
+            key: partial(of_english.__getitem__, key) for key in of_english
+        }
         sites = {name for name, file in self._files if file.site}
         for name, file in self._of_drugs:
-            if file.language != reader.code or file.drug is None or (name in sites and not file.site):
-                continue
-            text = _read(name, file, reader, by_rule[name])
-            unknown = [each for each in text.citations if each not in self.protocol.evidence]
-            if unknown:
-                raise TextError(f"{file.shown}: there is no evidence {unknown[0]}")
-            rule, book = self.protocol.rules[name], self.books[file.drug]
-            found[name, file.drug] = _checked(rule, text, self.models.get(name), self, file, book)
-        return found
+            if file.language == reader.code and file.drug is not None and (file.site or name not in sites):
+                makers[name, file.drug] = partial(self._text_of_drug, name, file, file.drug, reader, by_rule)
+        return makers
+
+    def _text_of_drug(self, rule: str, file: File, drug: str, reader: Language, by_rule: Mapping[str, Text]) -> Text:
+        text = _read(rule, file, reader, by_rule[rule])
+        unknown = [each for each in text.citations if each not in self.protocol.evidence]
+        if unknown:
+            raise TextError(f"{file.shown}: there is no evidence {unknown[0]}")
+        return _checked(self.protocol.rules[rule], text, self.models.get(rule), self, file, self.books[drug])
 
     def _add_words(self, reader: Language) -> None:
         """The words of a language's own files, the site's last; between them the site's English ones."""

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Template
-
 from cds_service import bounds
 from cds_service.cards.shown import Say, TextError, shown
+from cds_service.cards.templates import Template
 from cds_service.figures import show
 from cds_service.protocol.limits import LimitBook, listed
 from cds_service.says import Named, Said, Says
@@ -139,7 +138,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """The words of a sentence of one key. Its values stand as they are: what comes of them is made safe as a whole."""
+    """The words of a sentence of one key. Its values stand as they are: all of it is made safe as a whole."""
 
     parts: tuple[str | int, ...]
     """Text, and the numbers of the values between it; of one with a `template` none."""
@@ -149,7 +148,7 @@ class Phrase:
 
     def fill(self, values: Sequence[str]) -> str:
         if self.template is not None:
-            return self.template.render(zip(self.names, values, strict=True))
+            return self.template.render(dict(zip(self.names, values, strict=True)))
         return "".join([part if isinstance(part, str) else values[part] for part in self.parts])
 
 
@@ -207,7 +206,8 @@ class Texts:
 
     def of(self, rule: str, drug: str) -> Text:
         """The text of a rule for an order of a drug."""
-        return self.by_drug.get((rule, drug)) or self.by_rule[rule]
+        own = (rule, drug)
+        return self.by_drug[own] if own in self.by_drug else self.by_rule[rule]
 
     def spoken(self, wanted: Iterable[str]) -> Texts:
         """The texts of the first language that there is: `de-CH` finds `de`. English where there is none."""

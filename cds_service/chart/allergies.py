@@ -41,9 +41,8 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     )
 
 
-def says_something(entry: AllergyIntolerance, chart: Reading) -> bool:
-    """Whether an entry names a substance, or says that no allergy to drugs is known."""
-    allergy = read(entry, chart)
+def says_something(entry: AllergyIntolerance, allergy: Allergy, chart: Reading) -> bool:
+    """Whether an entry, which was read, names a substance, or says that no allergy to drugs is known."""
     none_known = allergy.members.get(chart.valuesets.roles.no_allergy)
     if none_known is not None and none_known.group == _OF_OTHERS:
         return False

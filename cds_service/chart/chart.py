@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TypeVar
 
 from cds_service.chart import allergies, genders, medicines, observations
 from cds_service.chart.account import Unplaced
-from cds_service.chart.entries import read_act, read_allergy, read_problem
+from cds_service.chart.entries import place_allergy, read_act, read_problem
 from cds_service.chart.facts import (
     Act,
     Allergy,
@@ -36,6 +38,10 @@ from cds_service.terminology.valuesets import Member, ValueSets
 
 F = TypeVar("F", Problem, Allergy)
 
+_PLACED = attrgetter("when.placed")
+_WHOLE_DAYS = timedelta(days=2)
+"""By less than this the age of what has only a date may differ from the time since it."""
+
 EXPOSED = "exposure"
 """Stands in `Chart.on_record` where a drug that is judged was given."""
 
@@ -59,6 +65,7 @@ class Chart(Reading):
         self._drafted = drafted
         self._query_of = {name: query.key for query in queries for name in query.sets}
         self._newest_first: dict[str, list[Measurement]] = {}
+        self._within: dict[tuple[str, timedelta], list[Measurement]] = {}
 
     @property
     def encounter_id(self) -> str | None:
@@ -101,7 +108,7 @@ class Chart(Reading):
         found = found.union(*(allergy.may_mean or () for allergy in self.open_allergies))
         found = found.union(*(act.may_mean or () for act in self.open_acts))
         events = (event.event for event in self._records.of(resources.AdverseEvent))
-        found |= self.members([*observations.answers(self._records), *events]).keys()
+        found |= self.members([*self._observed.answers, *events]).keys()
         if gaps:
             found |= {name for name, key in self._query_of.items() if key in gaps}
         doses = (medicine.given and medicine.identity is not None for medicine in self.medicines)
@@ -150,16 +157,34 @@ class Chart(Reading):
     # Observations -----------------------------------------------------------------------------------------
 
     @cached_property
+    def _observed(self) -> observations.Observed:
+        return observations.observed(self, self._records)
+
+    @property
     def _measurements(self) -> Mapping[str, list[Measurement]]:
-        return observations.by_set(self, self._records)
+        return self._observed.by_set
 
     def measurements(self, name: str) -> list[Measurement]:
         """All of a value set, or of a group of it (obs_thyroid/tsh), newest first."""
         found = self._newest_first.get(name)
         if found is None:
             sent = self._measurements.get(name, ())
-            found = self._newest_first[name] = sorted(sent, key=lambda m: m.when.placed, reverse=True)
+            found = self._newest_first[name] = sorted(sent, key=_PLACED, reverse=True)
         return found
+
+    def measurements_within(self, name: str, window: timedelta) -> list[Measurement]:
+        """Those of `measurements` that are recent enough (`age_within`)."""
+        found = self._within.get((name, window))
+        if found is None:
+            every, surely_old = self.measurements(name), window + _WHOLE_DAYS
+            end = bisect_left(every, True, key=lambda m: self.now - m.when.placed > surely_old)
+            found = self._within[name, window] = [m for m in every[:end] if self.age_within(m.when, window)]
+        return found
+
+    @cached_property
+    def has_coarse_readings(self) -> bool:
+        """Whether any was recorded of which only the month or the year is known."""
+        return any(m.when.is_coarse for found in self._measurements.values() for m in found)
 
     def is_urgent(self, sets: Iterable[str]) -> bool:
         """Whether the clinician is warned of a reading of these sets that is not understood."""
@@ -224,13 +249,14 @@ class Chart(Reading):
     @cached_property
     def symptoms(self) -> list[Symptom]:
         """Complaints that somebody affirmed: observations, active problems, adverse events that happened."""
-        return observations.symptoms(self, self._records, self.problems)
+        events = self._records.of(resources.AdverseEvent)
+        return observations.symptoms(self, self._observed.may_affirm, events, self.problems)
 
     @cached_property
     def allergies(self) -> list[Allergy]:
         """The active ones, confirmed or not."""
-        sent = self.deadline.each(self._counting_allergies, "chart")
-        return [allergy for each in sent if (allergy := read_allergy(each, self)) is not None]
+        placed = [place_allergy(entry, allergy, self) for entry, allergy in self._counting_allergies]
+        return [allergy for allergy in placed if allergy is not None]
 
     @cached_property
     def allergies_by_set(self) -> BySet[Allergy]:
@@ -239,14 +265,15 @@ class Chart(Reading):
     @property
     def has_allergy_list(self) -> bool:
         """Any entry that says something, also that there is no known allergy."""
-        return any(allergies.says_something(allergy, self) for allergy in self._counting_allergies)
+        return any(allergies.says_something(entry, allergy, self) for entry, allergy in self._counting_allergies)
 
     @cached_property
-    def _counting_allergies(self) -> list[resources.AllergyIntolerance]:
+    def _counting_allergies(self) -> list[tuple[resources.AllergyIntolerance, Allergy]]:
         return [
-            a
-            for a in self._records.of(resources.AllergyIntolerance)
-            if self.status("allergy", a.verification_status, a.clinical_status, a.status) not in NEVER_COUNTS
+            (entry, allergies.read(entry, self))
+            for entry in self.deadline.each(self._records.of(resources.AllergyIntolerance), "chart")
+            if self.status("allergy", entry.verification_status, entry.clinical_status, entry.status)
+            not in NEVER_COUNTS
         ]
 
     @cached_property
@@ -287,7 +314,7 @@ class Chart(Reading):
         if self.encounter is None:
             return {}
         found: dict[str, Member] = {}
-        for each in self.encounter.encounter_class:
+        for each in self.encounter.classes:
             codes = [(each.system, each.code)] if each.system and each.code else each.codes
             for system, code in codes:
                 found.update(self.valuesets.members_of(system, code))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cds_service.chart import allergies
 from cds_service.chart.account import Subject, Unplaced
 from cds_service.chart.facts import Act, Allergy, Problem, name_of, on
 from cds_service.chart.reading import Reading
@@ -59,13 +58,12 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
     )
 
 
-def read_allergy(entry: resources.AllergyIntolerance, chart: Reading) -> Allergy | None:
-    """As read_problem."""
+def place_allergy(entry: resources.AllergyIntolerance, allergy: Allergy, chart: Reading) -> Allergy | None:
+    """As read_problem, of an entry that was read."""
     status = chart.status("allergy", entry.clinical_status, entry.status)
     if status in _PAST or chart.says_unknown(entry.code):
         chart.account.irrelevant["AllergyIntolerance"] += 1
         return None
-    allergy = allergies.read(entry, chart)
     if _is_open(chart, entry, allergy.name, Placement(allergy.members, allergy.may_mean), None):
         return None
     chart.account.placed["AllergyIntolerance"] += 1

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from importlib import resources as files
+from typing import NamedTuple
 
 import msgspec
 
 from cds_service import units
 from cds_service.chart.account import Unplaced, in_words
+from cds_service.chart.concepts import Concepts, concepts
 from cds_service.chart.facts import (
     Measurement,
     Members,
@@ -28,14 +30,17 @@ from cds_service.fhir import resources, statuses
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
+from cds_service.lazy import remembered
 from cds_service.says import Named, Said, Says, listed
 from cds_service.says import entries as says
 from cds_service.terminology import answers as answered
 from cds_service.terminology.drugs import plain, telling, whole_words, words_in
 from cds_service.terminology.systems import canonical_system, is_registered
+from cds_service.terminology.valuesets import ValueSets
 
 _Part = resources.Observation | resources.ObservationComponent
-_Codes = tuple[CodeableConcept | None, ...]
+
+Codes = tuple[CodeableConcept | None, ...]
 """The code of an observation and those of its components."""
 
 _KIND = "Observation"
@@ -54,6 +59,8 @@ _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Patte
     for entry in _TABLE["named"]
 ]
 _LONGEST_NAME = 200
+_AT_ONCE = 16
+"""So many are read between two looks at the deadline: they take a ten-thousandth of a second."""
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -72,17 +79,37 @@ class _Kind(msgspec.Struct, frozen=True):
     """It has words, or a code of a system that is read: where no set holds it, it is certainly another reading."""
     asked: frozenset[str] = frozenset()
     """Where no set holds a code and no name is known: the sets that the words beside the code may mean."""
+    may_affirm: bool = False
+    """The code of the observation itself is in a value set, so that it may be a complaint."""
 
 
-def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
-    """By value set, and by set and group (obs_thyroid/tsh), as they came; the account gets what cannot be placed."""
+class Observed(NamedTuple):
+    """The observations of a chart, gone through once."""
+
+    by_set: Mapping[str, list[Measurement]]
+    """By value set, and by set and group (obs_thyroid/tsh), as they came."""
+    answers: Sequence[CodeableConcept]
+    """What they have for a value where it is coded."""
+    may_affirm: Sequence[resources.Observation]
+    """Those that may say that the patient has a complaint."""
+
+
+def observed(chart: Reading, records: Records) -> Observed:
+    """The account gets what cannot be placed."""
     index: dict[str, list[Measurement]] = {}
-    kinds: dict[_Codes, _Kind] = {}
+    kinds: dict[Codes, _Kind] = {}
+    kind_of = _kinds(chart.valuesets)
+    answers: list[CodeableConcept] = []
+    may_affirm: list[resources.Observation] = []
     account = chart.account
     irrelevant = placed = 0
-    for observation in records.of(resources.Observation):
-        chart.deadline.check("chart")
-        if _never_counts(observation):
+    for number, observation in enumerate(records.of(resources.Observation)):
+        if not number % _AT_ONCE:
+            chart.deadline.check("chart")
+        answer = observation.value_codeable_concept
+        if answer is not None:
+            answers.append(answer)
+        if observation.status != "final" and _never_counts(observation):
             irrelevant += 1
             continue
         components = observation.component
@@ -90,12 +117,14 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
         try:
             kind = kinds[codes]
         except KeyError:
-            kind = kinds[codes] = _kind_of(codes, chart)
+            kind = kinds[codes] = kind_of(codes)
+        if answer is not None or kind.may_affirm:
+            may_affirm.append(observation)
         sets = kind.sets or _complaints_in_words(kind, observation, chart)
         if not sets and kind.is_known:
             irrelevant += 1
             continue
-        when = _effective(observation, chart)
+        when = chart.when(observation.effective_date_time) or _effective(observation, chart)
         why = _why_not_placed(observation, when, bool(kind.coded), chart)
         if why is not None or when is None:
             sets = sets or _not_named(observation, chart)
@@ -103,8 +132,8 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
             continue
         placed += 1
         reference = observation.reference
-        for number, coding, keys in kind.coded:
-            part = components[number - 1] if number else observation
+        for place, coding, keys in kind.coded:
+            part = components[place - 1] if place else observation
             measurement = Measurement(part, coding, when, reference)
             for key in keys:
                 index.setdefault(key, []).append(measurement)
@@ -112,22 +141,32 @@ def by_set(chart: Reading, records: Records) -> Mapping[str, list[Measurement]]:
             account.leave_open(_unplaced(observation, kind.missed, when, says.VALUE_NOT_UNDERSTOOD, chart))
     account.irrelevant[_KIND] += irrelevant
     account.placed[_KIND] += placed
-    return index
+    return Observed(index, answers, may_affirm)
 
 
-def _kind_of(codes: _Codes, chart: Reading) -> _Kind:
+@lru_cache(maxsize=4)
+def _kinds(valuesets: ValueSets) -> Callable[[Codes], _Kind]:
+    """What tells the kind of an observation by its code and those of its components, in these value sets."""
+    return remembered(partial(_kind_of, valuesets))
+
+
+def _kind_of(valuesets: ValueSets, codes: Codes) -> _Kind:
     coded: list[tuple[int, tuple[str, str], Sequence[str]]] = []
     indexed: set[tuple[str, str]] = set()
     for number, concept in enumerate(codes):
         for coding in concept.codes if concept is not None else ():
-            keys = [key for key in chart.valuesets.keys_of(*coding) if (key, coding[1]) not in indexed]
+            keys = [key for key in valuesets.keys_of(*coding) if (key, coding[1]) not in indexed]
             if keys:
                 indexed.update([(key, coding[1]) for key in keys])
                 coded.append((number, coding, keys))
+    known, first = concepts(valuesets), codes[0]
+    may_affirm = first is not None and bool(known.members_of(first))
     if not coded:
-        return _Kind((), _named(codes, chart), is_known=any(map(_is_known, codes)), asked=_may_mean(codes[0], chart))
+        is_known = any(map(_is_known, codes))
+        asked = known.placement(first).may_mean or frozenset() if first is not None else frozenset()
+        return _Kind((), _named(codes, valuesets), is_known=is_known, asked=asked, may_affirm=may_affirm)
     sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
-    return _Kind(coded, sets, *_missed(codes, sets, chart))
+    return _Kind(coded, sets, *_missed(codes, sets, known), may_affirm=may_affirm)
 
 
 def _is_known(concept: CodeableConcept | None) -> bool:
@@ -137,21 +176,19 @@ def _is_known(concept: CodeableConcept | None) -> bool:
     )
 
 
-def _missed(codes: _Codes, sets: frozenset[str], chart: Reading) -> tuple[frozenset[str], bool]:
+def _missed(codes: Codes, sets: frozenset[str], known: Concepts) -> tuple[frozenset[str], bool]:
     for panel, parts in _PANELS.items():
         if panel in sets:
             missed = parts - sets
             if missed == parts:
                 return missed, True
-            is_foreign = any(not chart.members_of(code) for code in codes[1:])
+            is_foreign = any(code is None or not known.members_of(code) for code in codes[1:])
             return missed if is_foreign else frozenset(), False
     return frozenset(), False
 
 
 def _never_counts(observation: resources.Observation) -> bool:
     """Entered in error, cancelled, or only registered: without a result as yet."""
-    if observation.status == "final":
-        return False
     status = statuses.code_of("observation", observation.status)
     if status == "registered":
         return value_of(observation) is None and not observation.component
@@ -163,7 +200,7 @@ def _why_not_placed(
 ) -> Said | None:
     if (changed := resources.changed_meaning(observation)) is not None:
         return changed
-    if about(observation, chart.patient_id) == "unclear":
+    if observation.focus and about(observation, chart.patient_id) == "unclear":
         return says.NOT_KNOWN_WHOSE
     if when is None:
         return says.DATE_UNREAD
@@ -258,13 +295,13 @@ def _sets_named(text: str) -> frozenset[str]:
     )
 
 
-def _named(codes: _Codes, chart: Reading) -> frozenset[str]:
+def _named(codes: Codes, valuesets: ValueSets) -> frozenset[str]:
     """The sets that a reading may be in by the words of its name, or by its being called as their codes are."""
     found: frozenset[str] = frozenset()
     for concept in codes:
         for text in concept.words if concept is not None else ():
             if len(text) <= _LONGEST_NAME:
-                found |= _sets_named(text) | chart.valuesets.readings_called(text)
+                found |= _sets_named(text) | valuesets.readings_called(text)
     return found
 
 
@@ -282,17 +319,15 @@ def _effective(observation: resources.Observation, chart: Reading) -> When | Non
     return None
 
 
-def answers(records: Records) -> Iterator[CodeableConcept]:
-    """What observations have for a value where it is coded."""
-    for observation in records.of(resources.Observation):
-        if observation.value_codeable_concept is not None:
-            yield observation.value_codeable_concept
-
-
 # Complaints ----------------------------------------------------------------------------------------------------
 
 
-def symptoms(chart: Reading, records: Records, problems: Iterable[Problem]) -> list[Symptom]:
+def symptoms(
+    chart: Reading,
+    may_affirm: Iterable[resources.Observation],
+    events: Iterable[resources.AdverseEvent],
+    problems: Iterable[Problem],
+) -> list[Symptom]:
     """Complaints that somebody affirmed: observations, active problems, adverse events that happened.
 
     One whose answer or date is not known goes to the account.
@@ -305,10 +340,9 @@ def symptoms(chart: Reading, records: Records, problems: Iterable[Problem]) -> l
             else:
                 said = says.AND_WHY(problem.name, says.BEGAN_NOT_RECORDED)
                 _leave_open(chart, "Condition", problem.name, said, problem.reference, problem.members)
-    for observation in chart.deadline.each(records.of(resources.Observation), "chart"):
-        if not _never_counts(observation):
-            found += _affirmed_by(observation, chart)
-    for event in records.of(resources.AdverseEvent):
+    for observation in chart.deadline.each(may_affirm, "chart"):
+        found += _affirmed_by(observation, chart)
+    for event in events:
         found += _happened(event, chart)
     return found
 

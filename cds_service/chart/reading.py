@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from cds_service.chart.account import Account
+from cds_service.chart.concepts import concepts
 from cds_service.chart.facts import Members
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import datatypes, dates, resources, statuses
@@ -43,6 +44,7 @@ class Reading:
         self._dates: dict[str, When | None] = {}
         self._future: dict[str, bool] = {}
         self._statuses: dict[tuple[str, tuple[_Said, ...]], str | None] = {}
+        self._concepts = concepts(valuesets)
         self._members: dict[CodeableConcept, Members] = {}
         self._placements: dict[CodeableConcept | None, Placement] = {}
 
@@ -92,10 +94,7 @@ class Reading:
         try:
             return self._members[concept]
         except KeyError:
-            found: dict[str, Member] = {}
-            for system, code in concept.codes:
-                found.update(self.valuesets.members_of(system, code))
-            self._members[concept] = found
+            found = self._members[concept] = self._concepts.members_of(concept)
             return found
 
     def members(self, concepts: Iterable[CodeableConcept | None]) -> Members:
@@ -110,8 +109,7 @@ class Reading:
         try:
             return self._placements[concept]
         except KeyError:
-            given = (concept.codes, concept.words) if concept is not None else ((), ())
-            found = self._placements[concept] = self.valuesets.placement(*given)
+            found = self._placements[concept] = self._concepts.placement(concept)
             return found
 
     def says_unknown(self, concept: CodeableConcept | None) -> bool:

@@ -19,8 +19,8 @@ from cds_service.commands import record
 from cds_service.commands.refused import Refused
 from cds_service.deadline import NEVER
 from cds_service.fhir import lenient
-from cds_service.fhir.client import FhirServers, Limits, NoSource
 from cds_service.fhir.resources import MedicationRequest
+from cds_service.fhir.source import NoSource, Source
 from cds_service.gather import read_drafts
 from cds_service.hooks import discovery
 from cds_service.hooks.request import HookRequest, parse
@@ -42,7 +42,7 @@ WIDTH = 100
 def check(text: bytes, hook: str | None, now: str | None, as_json: bool, language: str | None = None) -> int:
     """Print the cards, or what was judged if there are none. Returns 0: no cards, 1: cards, 2: a critical one."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
-    source = _servers(settings).source(request.fhir_server, request.access_token)
+    source = _source(settings, request)
     made = advice(request, signing, knowledge, source, moment, languages=[language] if language else [])
     answer = made.response
     print(encode(answer).decode() if as_json else table(answer, listed_or(knowledge.families)))
@@ -82,7 +82,7 @@ def _judged(judged: Sequence[Judged], request: HookRequest, knowledge: Knowledge
 def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, client: str | None = None) -> int:
     """Print how every rule ended, and why; with what the clinicians of `client` overrode, where one is named."""
     settings, knowledge, request, signing, moment = _prepare(text, hook, now)
-    source = _servers(settings).source(request.fhir_server, request.access_token)
+    source = _source(settings, request)
     with _overridden(settings, client) as acknowledged:
         judged, notes = explained(request, signing, knowledge, source, moment, acknowledged)
     if as_json:
@@ -120,7 +120,8 @@ def _prepare(
     text: bytes, hook: str | None, now: str | None
 ) -> tuple[Settings, Knowledge, HookRequest, bool, datetime]:
     settings = load_settings()
-    knowledge = load(settings.base_url, settings.overlay, settings.valuesets, settings.protocols)
+    site = (settings.overlay, settings.valuesets, settings.protocols)
+    knowledge = load(settings.base_url, *site, texts_on_demand=True)
     service = service_of(hook or parse(text, "").hook)
     request = parse(text, service.hook, told=hook is not None)
     return settings, knowledge, request, service.signing, moment_of(record.moment(text) if now is None else now)
@@ -147,9 +148,15 @@ def moment_of(now: str | None) -> datetime:
     return moment
 
 
-def _servers(settings: Settings) -> FhirServers:
+def _source(settings: Settings, request: HookRequest) -> Source:
+    """The server that the request names. Its client is imported where there is one."""
+    if not request.fhir_server:
+        return NoSource()
+    from cds_service.fhir.client import FhirServers, Limits
+
     limits = Limits(settings.fhir_deadline_ms / 1000, settings.fhir_max_bytes)
-    return FhirServers(settings.fhir_servers, limits, settings.fhir_threads, settings.fhir_ca_bundle)
+    servers = FhirServers(settings.fhir_servers, limits, settings.fhir_threads, settings.fhir_ca_bundle)
+    return servers.source(request.fhir_server, request.access_token)
 
 
 def table_of(body: dict[str, Any]) -> str:

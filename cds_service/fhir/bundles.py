@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -95,8 +94,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
         return self.read.resource
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """What one answer holds. `error` says why it is no answer: an OperationOutcome, or not FHIR at all."""
 
     items: Sequence[Item] = ()
@@ -114,6 +112,13 @@ class Page:
     @property
     def resources(self) -> list[Resource]:
         return [resource for item in self.items if (resource := item.resource) is not None]
+
+    @property
+    def found(self) -> int:
+        """How many of its entries are what was asked for, and no word about the search."""
+        if self.is_clean:
+            return len(self.items) - [*map(type, map(_RESOURCE, self.items))].count(OperationOutcome)
+        return sum(item.read.type != OperationOutcome.__name__ for item in self.items)
 
     @property
     def faults(self) -> list[Said]:
@@ -140,7 +145,7 @@ def page(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Dead
 
 def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadline: Deadline = NEVER) -> Page:
     """As `page`, for those who send nothing back: where all is in order, the items' JSON is left out."""
-    if bounds.holds_too_much(raw) or len(memoryview(raw)) > _AT_ONCE:
+    if len(memoryview(raw)) > _AT_ONCE:
         return page(raw, most, deadline=deadline)
     try:
         bundle = _QUICK_DECODER.decode(raw)
@@ -165,7 +170,9 @@ def left_out(pages: Sequence[Page]) -> Said | None:
     Some servers cut a list at `_count` without a link to the rest, and only the total says so.
     """
     total = max((page.total for page in pages if page.total is not None), default=0)
-    came = sum(item.read.type != "OperationOutcome" for page in pages for item in page.items)
+    if not total:
+        return None
+    came = sum(page.found for page in pages)
     return says.CAME(str(came), str(total)) if total > came else None
 
 

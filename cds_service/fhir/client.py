@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Protocol
+from dataclasses import dataclass
 from urllib.parse import unquote, urljoin, urlsplit
 
-from cds_service import bounds, transport
+from cds_service import transport
 from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import bundles
-from cds_service.fhir.bundles import Page
-from cds_service.fhir.medication import to_read
+from cds_service.fhir.source import Answer as Answer
+from cds_service.fhir.source import NoSource as NoSource
+from cds_service.fhir.source import Source as Source
+from cds_service.fhir.source import read_named as read_named
 from cds_service.says import Said, Says
 from cds_service.says import records as says
 from cds_service.transport import Budget
@@ -25,51 +25,6 @@ KEPT_FOR_JUDGING = 0.05
 """Seconds before an answer's deadline at which searches end: a slow server must not cost the dose its check."""
 MAX_TOKEN = 16_384
 """Characters of an access token: servers take no longer head, and 15 searches would send each megabyte 15 times."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What one search gave: the pages that came in time, and why it is not complete (None: it is)."""
-
-    pages: list[Page] = field(default_factory=list)
-    gap: Says | None = None
-
-    def so_far(self) -> Answer:
-        """A copy that a thread which is still reading cannot change. The gap first: it is lifted last."""
-        gap = self.gap
-        return Answer(list(self.pages), gap)
-
-
-class Source(Protocol):
-    """Where missing data can be had."""
-
-    @property
-    def why_not(self) -> Says | None:
-        """Why nothing can be had; None where there is a server to ask."""
-
-    def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class NoSource:
-    """No FHIR server to ask, and the reason, as a clinician may read it."""
-
-    why_not: Says | None = says.NOT_SENT_NO_SERVER
-
-    def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
-        return {key: Answer(gap=self.why_not) for key in urls}
-
-
-def read_named(source: Source, kind: str, references: Iterable[str | None], server: str | None) -> Iterator[Page]:
-    """What references to a `kind` of resource on `server` name, read one by one; of very many the first.
-
-    What is not read stays unknown, and whoever asks says so.
-    """
-    wanted = dict.fromkeys(url for each in references if each and (url := to_read(each, kind, server)))
-    urls = {each: each for each in islice(wanted, bounds.REFERENCES)}
-    if urls and source.why_not is None:
-        for answer in source.fetch(urls).values():
-            yield from answer.pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,12 @@ class When(msgspec.Struct, frozen=True, gc=False):
 
     earliest: datetime
     latest: datetime
+    placed: datetime
+    """Where it stands in an order of dates: a coarse one where it is as old as it may be."""
     text: str
     date_only: bool = False
+    is_coarse: bool = False
+    """Only a month or a year: which of several is the newest cannot be told from it."""
 
     def age(self, now: datetime) -> timedelta:
         """How long ago, at the least. Date-only values count whole days; today is 0."""
@@ -40,16 +44,6 @@ class When(msgspec.Struct, frozen=True, gc=False):
         if self.date_only:
             return self.earliest.date() > self._today(now)
         return self.earliest > now + tolerance
-
-    @property
-    def is_coarse(self) -> bool:
-        """Only a month or a year: which of several is the newest cannot be told from it."""
-        return self.date_only and self.earliest.date() != self.latest.date()
-
-    @property
-    def placed(self) -> datetime:
-        """Where it stands in an order of dates: a coarse one where it is as old as it may be."""
-        return self.earliest if self.date_only and self.is_coarse else self.latest
 
     def _today(self, now: datetime) -> date:
         """The date at `now` in the zone in which this date was written."""
@@ -78,7 +72,7 @@ def parse(text: str | None, zone: tzinfo) -> When | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
-    return When(moment, moment, text)
+    return When(moment, moment, moment, text)
 
 
 def _days(text: str, partial: re.Match[str], zone: tzinfo) -> When | None:
@@ -90,8 +84,8 @@ def _days(text: str, partial: re.Match[str], zone: tzinfo) -> When | None:
     first = date(year, month or 1, day or 1)
     last_month = month or 12
     last = date(year, last_month, day or monthrange(year, last_month)[1])
-    start = datetime.combine(first, time.min, zone)
-    return When(start, datetime.combine(last, time.max, zone), text, date_only=True)
+    start, end = datetime.combine(first, time.min, zone), datetime.combine(last, time.max, zone)
+    return When(start, end, end if first == last else start, text, date_only=True, is_coarse=first != last)
 
 
 def years_between(birth: date, day: date) -> int:

@@ -1,22 +1,25 @@
-"""Resources that are sent back: valid R4 or not sent. Usual faults of what came in are repaired on the way."""
+"""Resources that are sent back: valid R4 or not sent. Usual faults of what came in are repaired on the way.
+
+The models of R4 are imported where something is sent: they take longer to load than most answers of the command line
+take in all. The service has sent something before it listens.
+"""
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from fhir.resources.R4B.medicationrequest import MedicationRequest
-from fhir.resources.R4B.servicerequest import ServiceRequest
-from pydantic import ValidationError
 
 from cds_service import bounds
-from cds_service.fhir import lenient, strict
+from cds_service.fhir import lenient
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _ROUNDS = 4
 _LARGEST_INTEGER = 2**31 - 1
@@ -34,12 +37,18 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
     (STU3), times without a zone, numbers as text, nulls and empty elements, control characters, and elements that R4
     does not know.
     """
+    from fhir.resources.R4B.medicationrequest import MedicationRequest
+    from pydantic import ValidationError
+
+    from cds_service.fhir import strict
+
     repaired = dict(order)
     if _holds_more_than_is_read(repaired):
         return None
     for _ in range(_ROUNDS):
         try:
-            repaired = _without_empties(repaired)
+            if not strict.is_valid(repaired):
+                repaired = _without_empties(repaired)
             if strict.is_valid(repaired):
                 return repaired if "id" in repaired else None  # without an id, nothing says which order is meant
             read = MedicationRequest.model_validate(repaired)
@@ -74,29 +83,35 @@ def service_request(
     text: str, codings: Sequence[tuple[str, str, str]], priority: str, patient_id: str, encounter_id: str | None
 ) -> dict[str, Any]:
     """A draft order for something to be done; codings are (system, code, display)."""
-    request = copy.deepcopy(_service_request(text, tuple(codings), priority))
-    request["subject"] = {"reference": f"Patient/{patient_id}"}
+    _check_service_request(text, tuple(codings), priority)
+    request = _service_request(text, codings, priority, patient_id)
     if encounter_id:
         request["encounter"] = {"reference": f"Encounter/{encounter_id}"}
     return request
 
 
-@lru_cache(maxsize=256)
-def _service_request(text: str, codings: tuple[tuple[str, str, str], ...], priority: str) -> dict[str, Any]:
-    """All of it but the patient, validated once: these come from the protocol, not from a request."""
+def _service_request(
+    text: str, codings: Sequence[tuple[str, str, str]], priority: str, patient_id: str
+) -> dict[str, Any]:
     code: dict[str, Any] = {"text": text}
     if codings:
         code["coding"] = [{"system": s, "code": c, "display": d} for s, c, d in codings]
-    request = {
+    return {
         "resourceType": "ServiceRequest",
         "status": "draft",
         "intent": "order",
         "priority": priority,
         "code": code,
-        "subject": {"reference": "Patient/example"},
+        "subject": {"reference": f"Patient/{patient_id}"},
     }
-    ServiceRequest.model_validate(request)
-    return request
+
+
+@lru_cache(maxsize=256)
+def _check_service_request(text: str, codings: tuple[tuple[str, str, str], ...], priority: str) -> None:
+    """All of it but the patient is validated once: it comes from the protocol, not from a request."""
+    from fhir.resources.R4B.servicerequest import ServiceRequest
+
+    ServiceRequest.model_validate(_service_request(text, codings, priority, "example"))
 
 
 def _without_empties(value: Any) -> Any:

@@ -16,7 +16,7 @@ from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.datatypes import Reference
 from cds_service.fhir.queries import Query
-from cds_service.fhir.resources import MedicationRequest, Observation, Patient, Resource, subject_of
+from cds_service.fhir.resources import SUBJECT_OF, MedicationRequest, Observation, Patient, Resource, subject_of
 from cds_service.says import Said, Says
 from cds_service.says import records as says
 
@@ -111,10 +111,10 @@ class Records:
             if resource is None:
                 continue
             kind = type(resource)
-            if isinstance(resource, Observation) and about(resource, self.patient_id) == "other":
+            if isinstance(resource, Observation) and resource.focus and about(resource, self.patient_id) == "other":
                 self._not_about += 1
                 continue
-            subject = subject_of(resource)
+            subject = SUBJECT_OF[kind](resource)
             # Nearly all name the patient in the same words.
             if (subject is None or subject.reference != ours) and not self._is_ours(resource):
                 self._foreign[kind.__name__] = self._foreign.get(kind.__name__, 0) + 1
@@ -215,6 +215,8 @@ def from_prefetch(
 
 def _is_no_answer(page: Page, query: Query) -> Said | None:
     """Why a page without an error is no answer to the query all the same."""
+    if page.is_clean:  # nothing but resources that are read
+        return None
     if page.is_bundle:
         inside = next((item.read.type for item in page.items if item.read.type in ("Bundle", "Parameters")), None)
         return says.UNOPENED(inside) if inside else None

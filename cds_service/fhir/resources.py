@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any, get_args
 
 import msgspec
@@ -275,12 +276,20 @@ class EncounterClass(CodeableConcept, frozen=True):
 class Encounter(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     # `class` is a Python word; the JSON name is set below.
-    encounter_class: Many[EncounterClass] = msgspec.field(default=(), name="class")
-    """R4 has one Coding, R5 a list of concepts."""
+    encounter_class: Many[EncounterClass] | EncounterClass = msgspec.field(default=(), name="class")
+    """R4 has one Coding, R5 a list of concepts; it is kept as a list (`classes`)."""
     subject: Reference | None = None
     period: Period | None = None
     location: Many[EncounterLocation] = ()
     contained: Many[msgspec.Raw] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.encounter_class, EncounterClass):
+            msgspec.structs.force_setattr(self, "encounter_class", (self.encounter_class,))
+
+    @property
+    def classes(self) -> tuple[EncounterClass, ...]:
+        return self.encounter_class if isinstance(self.encounter_class, tuple) else (self.encounter_class,)
 
 
 class Location(Resource, frozen=True, kw_only=True):
@@ -342,16 +351,23 @@ OLDER_NAMES: dict[str, type[Resource]] = {"MedicationOrder": MedicationRequest}
 
 def subject_of(resource: Resource) -> Reference | None:
     """Whose resource it is (`subject`, or `patient` for allergies)."""
-    for name in _SUBJECTS[type(resource)]:
-        subject: Reference | None = getattr(resource, name)
-        if subject is not None:
-            return subject
-    return None
+    return SUBJECT_OF[type(resource)](resource)
 
 
-_SUBJECTS = {
-    kind: [name for name in ("subject", "patient") if name in kind.__struct_fields__] for kind in TYPES.values()
+def _subject_in(kind: type[Resource]) -> Callable[[Any], Reference | None]:
+    names = [name for name in ("subject", "patient") if name in kind.__struct_fields__]
+    match names:
+        case []:
+            return lambda resource: None
+        case [name]:
+            return attrgetter(name)
+    return lambda resource: resource.subject if resource.subject is not None else resource.patient
+
+
+SUBJECT_OF: Mapping[type[Resource], Callable[[Any], Reference | None]] = {
+    kind: _subject_in(kind) for kind in TYPES.values()
 }
+"""`subject_of` by the kind of resource, for those who know it."""
 
 
 def changed_meaning(resource: Resource) -> Said | None:

@@ -118,7 +118,7 @@ class Shape:
     """(whether one is needed, the names) of each choice of types."""
 
     def fits(self, value: Any) -> bool:
-        if type(value) is not dict:
+        if type(value) is not dict or not value:
             return False
         for name, item in value.items():
             known = self.elements.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from cds_service.lazy import kept
 from cds_service.protocol import model
 from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.references import each_clause, limits_of, named_by, of_use, sets_of
@@ -77,9 +78,7 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
     named = protocol.conventions
     if model.LOWER_RATE in suggested and None in (named.restart_fraction, named.restart_most):
         yield f"{rule.id} offers {model.LOWER_RATE}, and the conventions name no restart_fraction and restart_most"
-    known = {*protocol.orderables, *model.OFFERS}
-    known.update(kind + name for kind in model.TO_A_LIMIT for name in protocol.limits)
-    yield from _unknown(rule.id, "suggestion", suggested, known)
+    yield from _unknown(rule.id, "suggestion", suggested, kept(protocol, "suggestions", _suggestions))
     yield from _unknown(rule.id, "limit", list(rule.limits.values()), protocol.limits)
     yield from _unknown(rule.id, "rule", rule.yields_to, protocol.rules)
     by_facts = named_by(rule)
@@ -95,6 +94,12 @@ def _rule_faults(rule: model.Rule, protocol: model.Protocol, valuesets: ValueSet
         yield f"{rule.id}: a tier judged by clauses has no `when`"
     elif rule.judge == "amounts" and not all(_has_amount(tier.when) for tier in rule.tiers):
         yield f"{rule.id}: a tier may hold without an amount, which is then not found"
+
+
+def _suggestions(protocol: model.Protocol) -> frozenset[str]:
+    """All that a rule of it may suggest."""
+    to_limits = (kind + name for kind in model.TO_A_LIMIT for name in protocol.limits)
+    return frozenset((*protocol.orderables, *model.OFFERS, *to_limits))
 
 
 def _amount_faults(rule: model.Rule, protocol: model.Protocol) -> Iterator[str]:

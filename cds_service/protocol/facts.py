@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from cds_service.protocol import model
@@ -100,8 +101,14 @@ class Facts:
             clause = self.clause(later)
             fields["unless_later"] = clause["of"] if clause["fact"] == "all" else [clause]
         encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
-        lists = {field for field, hint in get_type_hints(kind).items() if get_origin(hint) is list}
+        lists = _lists_of(kind)
         return {"fact": kind.__struct_config__.tag} | {
             encoded.get(key, key): [value] if key in lists and not isinstance(value, list) else value
             for key, value in fields.items()
         }
+
+
+@cache
+def _lists_of(kind: Any) -> frozenset[str]:
+    """The fields of a clause that are lists: one name in its place is a list of one."""
+    return frozenset(field for field, hint in get_type_hints(kind).items() if get_origin(hint) is list)

@@ -85,15 +85,9 @@ def limits_read(protocol: model.Protocol) -> set[str]:
 
 def indications_read(protocol: model.Protocol) -> set[str]:
     """The indications that a clause of a rule names, as the order's reason or as its order set."""
-    clauses = [
-        when
-        for rule in protocol.rules.values()
-        for when in (*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))
-        if when is not None
-    ]
     return {
         name
-        for clause in each_clause(clauses)
+        for clause in clauses_of(protocol)
         if isinstance(clause, model.OrderIs)
         for name in (*clause.indication, *clause.only_indication, *clause.context)
     }
@@ -101,14 +95,8 @@ def indications_read(protocol: model.Protocol) -> set[str]:
 
 def measured_in(*protocols: model.Protocol) -> list[str]:
     """The value sets of observations that a rule of these protocols reads."""
-    clauses = [
-        when
-        for protocol in protocols
-        for rule in protocol.rules.values()
-        for when in (*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))
-        if when is not None
-    ]
-    read = (each.sets for each in each_clause(clauses) if isinstance(each, model.ObservationIs))
+    clauses = (clause for protocol in protocols for clause in clauses_of(protocol))
+    read = (each.sets for each in clauses if isinstance(each, model.ObservationIs))
     return sorted({name.partition("/")[0] for sets in read for name in sets})
 
 
@@ -120,6 +108,13 @@ def not_judged(protocols: Iterable[model.Protocol], valuesets: ValueSets) -> dic
             if name in valuesets and valuesets[name].no_codes and not rule.off:
                 found.setdefault(name, []).append(rule.id)
     return found
+
+
+def clauses_of(protocol: model.Protocol) -> Iterator[model.Clause]:
+    """All clauses of its rules, at any depth."""
+    for rule in protocol.rules.values():
+        written = (*(tier.when for tier in rule.tiers), *(change.when for change in rule.changes))
+        yield from each_clause(when for when in written if when is not None)
 
 
 def each_clause(clauses: Iterable[model.Clause]) -> Iterator[model.Clause]:

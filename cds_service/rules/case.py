@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import wraps
+from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from cds_service.chart.chart import Chart
@@ -19,6 +20,9 @@ from cds_service.protocol.limits import LimitBook, Limits
 from cds_service.protocol.model import Hook, Limit, Protocol, Rule
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.valuesets import ValueSets
+
+LABELLED, UNREAD_DOSE = "labelled", "unread dose"
+"""In `Case.on_record`: whether it is the labelled nasal product; that the order has a dose that cannot be read."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -84,6 +88,23 @@ class Case:
         )
 
     @cached_property
+    def on_record(self) -> frozenset[str]:
+        """What there is for a clause to hold by: in the chart (`Chart.on_record`), and in the order (`in_order`)."""
+        order = self.order
+        said = {
+            "drug": [order.drug],
+            "indication": order.indication.all,
+            "use": [use.name for use in order.indication.uses],
+            "context": order.indication.contexts,
+            "route": [written.route.kind for written in order.written],
+            LABELLED: [str(order.labelled_nasal)],
+        }
+        found = [in_order(kind, name) for kind, names in said.items() for name in names]
+        if not order.written or not all(written.has_amount for written in order.written):
+            found.append(UNREAD_DOSE)
+        return self.chart.on_record.union(found)
+
+    @cached_property
     def group(self) -> list[KetamineOrder]:
         """The orders of this one's order group, itself among them."""
         if self.order.group is None:
@@ -96,6 +117,10 @@ class Case:
             self._of_patient[asked] = compute()
         answer: T = self._of_patient[asked]
         return answer
+
+    def memory(self, of_patient: bool) -> dict[Any, Any]:
+        """What was computed of this case; or, which a changed copy of it shares, of its patient and drug alone."""
+        return self._of_patient if of_patient else self._once
 
     def number(self, limit: str) -> Fraction:
         return self.book.number(limit)
@@ -127,18 +152,23 @@ class RuleLimits:
         return self.case.book.window(self.rule.limits[name], self.case.now)
 
 
+def in_order(kind: str, name: str) -> str:
+    """How something that an order says stands in `Case.on_record`; no value set and no query key has such a name."""
+    return f"{kind}:{name}"
+
+
 def hook_of(signing: bool, viewing: bool) -> Hook:
     return "patient-view" if viewing else "order-sign" if signing else "order-select"
 
 
 def once(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
     """Many rules ask the same of a case: the answer is computed once. A changed copy of a case asks anew."""
-    return _remembered(function, lambda case: case._once)
+    return _remembered(function, attrgetter("_once"))
 
 
 def once_of_patient(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
     """As `once`, for what rests on the patient and the drug alone: it holds for a case whose order was changed."""
-    return _remembered(function, lambda case: case._of_patient)
+    return _remembered(function, attrgetter("_of_patient"))
 
 
 def _remembered(
@@ -146,7 +176,7 @@ def _remembered(
 ) -> Callable[Concatenate[Case, P], T]:
     @wraps(function)
     def remembered(case: Case, /, *arguments: P.args, **named: P.kwargs) -> T:
-        asked = (function, *arguments, *named.items())
+        asked: Hashable = (function, *arguments, *named.items()) if arguments or named else function
         known = memory(case)
         answer: T = known.get(asked, _NOT_ASKED)
         if answer is _NOT_ASKED:

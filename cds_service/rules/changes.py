@@ -9,7 +9,7 @@ import msgspec
 from cds_service.protocol.filters import grade
 from cds_service.protocol.model import SEVERITIES, Change, Rule, Severity, SiteChange
 from cds_service.rules.case import Case
-from cds_service.rules.clauses import evaluate, evaluate_once
+from cds_service.rules.clauses import evaluate
 from cds_service.rules.outcome import Outcome, Reason
 from cds_service.says import Says
 from cds_service.says import findings as says
@@ -50,9 +50,9 @@ def changed_severity(rule: Rule, tier: str, case: Case, unread: Sequence[Reason]
     change to a milder severity that cannot be told changes nothing; one to a worse severity counts, one tier milder
     where its list was not sent, since the worse reading is judged. A site's filters come last, and only lower.
     """
-    changes = [(at, each) for at, each in enumerate(rule.changes) if not each.tiers or tier in each.tiers]
-    changed = _by_protocol(rule, tier, [(at, each) for at, each in changes if each.site is None], case, unread)
-    for _, each in changes:
+    changes = [each for each in rule.changes if not each.tiers or tier in each.tiers]
+    changed = _by_protocol(rule, tier, [each for each in changes if each.site is None], case, unread)
+    for each in changes:
         if each.site is not None:
             changed = _filtered(changed, each, each.site, case)
     return changed
@@ -71,14 +71,12 @@ def _filtered(changed: Changed, change: Change, site: SiteChange, case: Case) ->
     return msgspec.structs.replace(changed, severity=severity, because=because, filtered=site)
 
 
-def _by_protocol(
-    rule: Rule, tier: str, changes: Sequence[tuple[int, Change]], case: Case, unread: Sequence[Reason]
-) -> Changed:
+def _by_protocol(rule: Rule, tier: str, changes: Sequence[Change], case: Case, unread: Sequence[Reason]) -> Changed:
     exceptions = list(unread)
     own: Severity = rule.tier(tier).severity
     feared: Severity = own
-    for number, change in changes:
-        verdict = evaluate_once(change.when, case, rule.id, "change", str(number))
+    for change in changes:
+        verdict = evaluate(change.when, case)
         if verdict.holds and not verdict.reasons and feared == own:
             return Changed(None if change.to == "none" else change.to, change.because, tuple(exceptions))
         exceptions += verdict.reasons

@@ -67,6 +67,8 @@ class View(msgspec.Struct, frozen=True):
     """The steps of the order that is judged."""
     all: tuple[Placed, ...]
     """Those of its whole group."""
+    kinds: frozenset[str | None]
+    """Of all these steps; None where one's is not known."""
 
 
 def is_session(step: Step, use: Use, case: Case) -> bool:
@@ -97,9 +99,11 @@ def view(case: Case, use: Use, body: Body) -> View:
             everything += own
         else:
             everything += placed(order, regimen(order.written, reading(case, order, body, use.volume_is_dose)))
-    return View(use, body, tuple(own), tuple(everything))
+    kinds = frozenset(each.step.kind for each in everything)
+    return View(use, body, tuple(own), tuple(everything), kinds)
 
 
+@once
 def unread_dose(case: Case) -> Reason | None:
     """Why an order, or a part of it, has no dose that could pass."""
     unread = [w for w in case.order.written if not w.has_amount]

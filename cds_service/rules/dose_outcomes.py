@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from cds_service.chart.facts import Fact, on
 from cds_service.figures import show
+from cds_service.lazy import kept
 from cds_service.orders import words
 from cds_service.orders.indication import Use
 from cds_service.orders.proposal import REMOVAL
@@ -18,7 +19,8 @@ from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
 from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.changes import Changed, changed_severity
 from cds_service.rules.clauses import evaluate
-from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, worst
+from cds_service.rules.clauses.presence import is_absent
+from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, views, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
 from cds_service.rules.reads import asks
@@ -35,14 +37,34 @@ def by_amounts(case: Case, rule: Rule) -> Found:
     """Every amount in a tier that holds; what could not be told counts only where none does."""
     findings: list[Finding] = []
     doubts: list[Reason] = []
+    if not _may_concern(case, rule):
+        return findings, doubts
     for tier in rule.tiers:
-        assert tier.when is not None
+        if tier.when is None or is_absent(tier.when, case):
+            continue
         verdict = evaluate(tier.when, case)
         if verdict.holds:
             findings += [Finding(rule.id, tier.name, amount) for amount in verdict.amounts]
         elif verdict.holds is None:
             doubts += verdict.reasons
     return findings, doubts
+
+
+def _may_concern(case: Case, rule: Rule) -> bool:
+    """Whether a step of the order is, or may be, of the kinds that the rule's amounts are of: each tier holds one."""
+    kinds = kept(rule, "kinds of steps", _kinds_of)
+    if kinds is None or unread_dose(case) is not None:
+        return True
+    return any(None in here.kinds or not here.kinds.isdisjoint(kinds) for here in views(case))
+
+
+def _kinds_of(rule: Rule) -> frozenset[str] | None:
+    """None where one of its amounts is of any kind."""
+    clauses = each_clause([tier.when for tier in rule.tiers if tier.when is not None])
+    amounts = [clause for clause in clauses if isinstance(clause, AmountIs)]
+    if not all(amount.of and not amount.repeats for amount in amounts):
+        return None
+    return frozenset(kind for amount in amounts for kind in amount.of)
 
 
 JUDGEMENTS: Mapping[str, Callable[[Case, Rule], Found]] = {
@@ -53,6 +75,8 @@ JUDGEMENTS: Mapping[str, Callable[[Case, Rule], Found]] = {
 """How a rule of the dose may be judged; all of them share one repair. `unit-slip` is beside them: it reads the
 writing, and no dose is repaired because of it."""
 UNIT_SLIP = "unit-slip"
+OF_DOSE = frozenset((*JUDGEMENTS, UNIT_SLIP))
+"""How a rule may be judged here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +128,7 @@ def _rules(case: Case) -> tuple[Rule, ...]:
 
 def is_of_dose(rule: Rule) -> bool:
     """Whether a rule is judged here."""
-    return rule.judge in JUDGEMENTS or rule.judge == UNIT_SLIP
+    return rule.judge in OF_DOSE
 
 
 def code_of(rule: Rule) -> Callable[..., object]:

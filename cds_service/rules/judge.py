@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from cds_service.deadline import Late
 from cds_service.fhir import outgoing
+from cds_service.lazy import kept
 from cds_service.orders.proposal import REMOVAL, Action, Edit, Proposal, SetRepeat
 from cds_service.orders.route import KINDS
 from cds_service.protocol.errors import ProtocolError, did_you_mean
@@ -18,6 +20,7 @@ from cds_service.protocol.model import (
     LOWER_TO_LIMIT,
     REPEAT_TO,
     STOP_AFTER,
+    Added,
     Clause,
     Orderable,
     OrderIs,
@@ -43,9 +46,9 @@ from cds_service.rules import (
 )
 from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
-from cds_service.rules.clauses import Verdict, evaluate, evaluate_once
+from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.ordered import planned_per_week
-from cds_service.rules.clauses.presence import is_absent
+from cds_service.rules.clauses.presence import Absence, absences
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.dose_finding import Measured
 from cds_service.rules.hold import HOLD, hold
@@ -119,7 +122,7 @@ def _check_names(rule: Rule) -> None:
 def judge(case: Case) -> list[Outcome]:
     """One outcome per rule of this hook, in the catalogue's order; a rule that is not reached in time says so."""
     rules = rules_of(case.protocol, case.hook, case.stopping)
-    of_dose = [rule for rule in rules if dose_outcomes.is_of_dose(rule)]
+    of_dose = [rule for rule in rules if rule.judge in dose_outcomes.OF_DOSE]
     by_id = {outcome.rule.id: outcome for outcome in _of_dose(case, of_dose)}
     for rule in rules:
         if rule.id not in by_id:
@@ -156,15 +159,29 @@ def _by_code(case: Case, rule: Rule) -> Outcome:
     return changed_severity(rule, outcome.tier, case).of(asking)
 
 
+class _Way(NamedTuple):
+    """One way in which a rule fires, and what its evaluation begins with."""
+
+    tier: Tier
+    own: Clause
+    added: Sequence[Added]
+    """The conditions that a site added."""
+    absences: Sequence[Absence]
+
+
+def _ways(rule: Rule) -> tuple[_Way, ...]:
+    return tuple(_Way(tier, *parted(tier.when), absences(tier.when)) for tier in rule.tiers if tier.when is not None)
+
+
 def by_clauses(case: Case, rule: Rule) -> Outcome:
     """The first tier, from the worst, whose clause holds. A worse one that cannot be told is said as a reason."""
-    order = case.order.reference
+    order, is_missing = case.order.reference, case.on_record.isdisjoint
     unknown: list[Verdict] = []
-    for tier in rule.tiers:
-        assert tier.when is not None
-        if is_absent(tier.when, case.chart):
+    for way in kept(rule, "ways", _ways):
+        if any(map(is_missing, way.absences)):
             continue
-        verdict, condition = _held(tier.when, case, rule.id, "tier", tier.name)
+        tier = way.tier
+        verdict, condition = _held(way, case)
         if verdict.holds is None:
             unknown.append(verdict)
         if not verdict.holds:
@@ -185,10 +202,9 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
     return clear(rule, order)
 
 
-def _held(clause: Clause, case: Case, *name: str) -> tuple[Verdict, SiteChange | None]:
+def _held(way: _Way, case: Case) -> tuple[Verdict, SiteChange | None]:
     """The verdict of a tier's clause, and the site's condition where the tier holds by that alone."""
-    own, added = parted(clause)
-    verdict = evaluate_once(own, case, *name)
+    verdict, added = evaluate(way.own, case), way.added
     if not added or (verdict.holds and not verdict.reasons):
         return verdict, None
     others = [(evaluate(each, case), each.site) for each in added]

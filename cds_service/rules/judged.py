@@ -77,7 +77,7 @@ def judged(case: Case) -> Judged:
 
 def settle(each: Judged) -> None:
     """Let go of what offers would be made from; those that the cards show are made."""
-    for offers in (each.offers, *(outcome.proposals for outcome in each.outcomes)):
+    for offers in (each.offers, *(outcome.proposals for outcome in each.outcomes if outcome.proposals)):
         if isinstance(offers, Offers):
             offers.settle()
 
@@ -86,7 +86,7 @@ def with_offers(each: Judged) -> Judged:
     """The order with what it is offered on the first of its findings that asks for it: worst, of the dose, then as
     the catalogue has them.
     """
-    asking = [outcome for outcome in each.outcomes if asks(outcome)]
+    asking = [outcome for outcome in each.outcomes if outcome.status == "fired" and asks(outcome)]
     if not asking:
         return each
     first = min(asking, key=lambda outcome: (_grade(outcome), outcome.rule.card != "dose"))
@@ -109,7 +109,7 @@ def _weighed(case: Case) -> tuple[DosingWeight | None, tuple[Step, ...]]:
 
 def _left_out(outcomes: Sequence[Outcome]) -> Sequence[Note]:
     """What the time did not suffice for, by the kinds of rules."""
-    late = [outcome.rule.category for outcome in outcomes if outcome.is_late]
+    late = [outcome.rule.category for outcome in outcomes if outcome.reasons and outcome.is_late]
     if not late:
         return ()
     return [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import partial
 
 from cds_service.figures import show
+from cds_service.lazy import kept
 from cds_service.orders import words
 from cds_service.orders.exposure import no_higher
 from cds_service.orders.proposal import (
@@ -21,9 +21,9 @@ from cds_service.orders.proposal import (
     deletion,
 )
 from cds_service.orders.regimen import FIGURES, Step
-from cds_service.protocol.model import Usual
+from cds_service.protocol.model import Protocol, Rule, Usual
 from cds_service.rules import dose_outcomes
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, once
 from cds_service.rules.ceiling import Ceiling
 from cds_service.rules.dose_outcomes import objectionable, verdict
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
@@ -86,7 +86,10 @@ def _changes(case: Case, fired: Sequence[Outcome]) -> list[Proposal]:
     if not any(map(asks, fired)):
         return []
     ceilings = [ceiling for outcome in fired for ceiling in outcome.ceilings]
-    objections = partial(_objections, ceilings=ceilings)
+
+    def objections(to: Case) -> Sequence[Objection]:
+        return _objections(to, tuple(ceilings))
+
     edits = [edit for outcome in fired for edit in outcome.edits]
     start = with_edits(case, edits) if edits else case
     whole = repaired(start, objections) if start is not None else None
@@ -116,7 +119,8 @@ def _times(found: Sequence[Objection]) -> Fraction:
     return max((each.times for each in found), default=ALL)
 
 
-def _objections(case: Case, ceilings: Sequence[Ceiling]) -> list[Objection]:
+@once
+def _objections(case: Case, ceilings: tuple[Ceiling, ...]) -> list[Objection]:
     """All that a dose on offer must end: what interrupts of the dose, and what it is above that other rules allow."""
     found = [objection(case, finding) for finding in objectionable(case)]
     binding = [*ceilings, *ceilings_now(case)]
@@ -149,8 +153,12 @@ def _in_likely_unit(case: Case) -> Case | None:
 
 
 def _slips(case: Case) -> Iterator[Slip]:
-    rules = (rule for rule in case.protocol.rules.values() if not rule.off)
+    rules = kept(case.protocol, "rules of slips", _rules_of_slips)
     return (slip for rule in rules if (slip := dose_outcomes.slip(case, rule)) is not None)
+
+
+def _rules_of_slips(protocol: Protocol) -> tuple[Rule, ...]:
+    return tuple(rule for rule in protocol.rules.values() if not rule.off and rule.judge == dose_outcomes.UNIT_SLIP)
 
 
 def _usual_start(case: Case, times: Fraction) -> Case | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from cds_service.advise import Advice, advice
 from cds_service.cards.model import EXTENSION, Card
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import HookRequest
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge

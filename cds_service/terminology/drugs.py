@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.lazy import remembered
 from cds_service.says import Said, drug_named, listed
 from cds_service.says import orders as says
 from cds_service.terminology import products
@@ -42,6 +44,10 @@ class Identity:
     made_for: frozenset[str] = frozenset()
     """The ways in which its product is given (`nasal`, `injection`), by product code or brand; empty where neither
     says one."""
+
+
+_Said = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
+"""The codings of a medication, and its texts."""
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:
@@ -256,12 +262,22 @@ class Drugs:
         return [text for text in texts if not self._names.denies(text)]
 
 
-def identify(codings: Sequence[tuple[str, str]], texts: Sequence[str], valuesets: ValueSets) -> Identity | None:
+def identify(codings: Iterable[tuple[str, str]], texts: Iterable[str], valuesets: ValueSets) -> Identity | None:
     """The drug of a medication, from its and its ingredients' (system, code) codings and its texts; or None.
 
     Any coding of a drug decides. Otherwise a name does, even beside a coding of another drug, which is then
     reported. A coding that is merely unknown contradicts nothing.
     """
+    return _identified(valuesets)((tuple(codings), tuple(texts)))
+
+
+@lru_cache(maxsize=4)
+def _identified(valuesets: ValueSets) -> Callable[[_Said], Identity | None]:
+    return remembered(partial(_identify, valuesets))
+
+
+def _identify(valuesets: ValueSets, said: _Said) -> Identity | None:
+    codings, texts = said
     coded: dict[str, list[tuple[str, str]]] = {}
     strengths: dict[str, list[Decimal]] = {}
     displays: list[str] = []

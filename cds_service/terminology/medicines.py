@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cds_service.lazy import remembered
 from cds_service.says import Said
 from cds_service.says import orders as says
 from cds_service.terminology import drugs, products
@@ -74,12 +75,16 @@ class Medicines:
         self._name_words = drugs.Names(self._names)
         self._coded = lru_cache(maxsize=16384)(self._read_coding)
         self._named = lru_cache(maxsize=4096)(self._read_text)
+        self._known = remembered(self._membership)
 
     def membership(self, parts: Iterable[Part]) -> Membership:
         """Of a medicine given as a whole and, where they are known, ingredient by ingredient.
 
         Ingredients add up; only the codings of one part can contradict each other.
         """
+        return self._known(tuple([(tuple(codings), tuple(words)) for codings, words in parts]))
+
+    def _membership(self, parts: tuple[Part, ...]) -> Membership:
         coded: list[_Reading] = []
         named: list[_Reading] = []
         texts: list[str] = []

@@ -82,6 +82,15 @@ def _spellings(phrase: str) -> Iterator[tuple[str, ...]]:
             yield (*words, _STEM) if written.endswith(_STEM) else tuple(words)
 
 
+def _entire(phrase: str) -> Iterator[tuple[str, ...]]:
+    """As `_spellings`, of what is a whole text, without marks. Most are terms of a code system, in plain letters."""
+    if phrase.isascii() and not phrase.endswith(_STEM):
+        if words := _words(phrase.lower()):
+            yield tuple(words)
+    else:
+        yield from map(_unmarked, _spellings(phrase))
+
+
 def _unmarked(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for word in words if word not in _MARKS)
 
@@ -306,8 +315,8 @@ class Vocabulary:
         for name, said in by_set.items():
             for phrase in (p for language, all_of in said.items() if language != "not" for p in all_of):
                 if phrase.startswith(ENTIRE):
-                    for spelling in _spellings(phrase):
-                        self._entire.setdefault(_unmarked(spelling), set()).add(name)
+                    for spelling in _entire(phrase):
+                        self._entire.setdefault(spelling, set()).add(name)
                 else:
                     meant.setdefault(name, []).append(phrase)
         self._longest_entire = max(map(len, self._entire), default=0)

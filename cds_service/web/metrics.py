@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
 
-from cds_service.fhir.client import Answer, Source
+from cds_service.fhir.source import Answer, Source
 from cds_service.says import Says
 from cds_service.web.connections import Connections
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cds_service.advise import advice
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks import discovery
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge

@@ -50,8 +50,10 @@ READS: dict[str, tuple[str, ...]] = {
 }
 """A part of the chart -> the queries behind it. Of several, whoever asks for it must have declared one."""
 OF_THE_KEY = {"gap", "was_not_sent"}
-OF_THE_SET = {"measurements"}
-NOTHING = {"is_promised", "encounter_id", "query_of", "on_record", "order_json", "is_urgent"}
+OF_THE_SET = {"measurements", "measurements_within"}
+NOTHING = {
+    "is_promised", "encounter_id", "query_of", "on_record", "order_json", "is_urgent", "has_coarse_readings"
+}  # fmt: skip
 """Parts behind which there is no list."""
 
 
@@ -67,9 +69,9 @@ class RecordingChart(Chart):
             get("asked").add(READS[name])
         elif name in OF_THE_KEY | OF_THE_SET:
 
-            def noted(of: str) -> Any:
+            def noted(of: str, *more: Any) -> Any:
                 get("asked").add((of if name in OF_THE_KEY else get("query_of")(of),))
-                return found(of)
+                return found(of, *more)
 
             return noted
         return found

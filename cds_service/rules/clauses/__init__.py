@@ -1,7 +1,7 @@
 """Clauses of the protocol over one case, in three values: it holds, it does not, or it cannot be told and why."""
 
 from cds_service.rules.clauses import amounts, measured, medicines, ordered, recorded
-from cds_service.rules.clauses.verdict import QUESTION, SETTING, Verdict, evaluate, evaluate_once
+from cds_service.rules.clauses.verdict import QUESTION, SETTING, Verdict, evaluate
 
 __all__ = [
     "QUESTION",
@@ -9,7 +9,6 @@ __all__ = [
     "Verdict",
     "amounts",
     "evaluate",
-    "evaluate_once",
     "measured",
     "medicines",
     "ordered",

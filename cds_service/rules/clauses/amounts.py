@@ -59,7 +59,17 @@ def _seen(clause: AmountIs, case: Case) -> Sequence[View]:
     """The order at the weights that the clause asks for. Raises _NoIdealWeight."""
     if clause.weight == "ideal":
         return views_at(case, _ideal(case))
-    return [here for here in views(case) if clause.weight == "dosing" or here.body.judged_by is None]
+    seen = [here for here in views(case) if _may_concern(clause, here)]
+    return seen if clause.weight == "dosing" else [here for here in seen if here.body.judged_by is None]
+
+
+def _may_concern(clause: AmountIs, here: View) -> bool:
+    """Whether any step is, or may be, of the kinds and of the use that a clause is about: most are of others."""
+    if None in here.kinds:
+        return True
+    if clause.use and here.use.name not in clause.use:
+        return False
+    return not clause.of or clause.repeats or not here.kinds.isdisjoint(clause.of)
 
 
 def _fact(passed: Sequence[Measured], case: Case) -> Fact:
@@ -239,8 +249,8 @@ class _Measure:
 
     def _number(self, limit: str) -> Fraction:
         """A limit, or the part of it that counts here."""
-        part = self.clause.part
-        return self.case.number(limit) * (self.case.number(part) if part is not None else 1)
+        number, part = self.case.number(limit), self.clause.part
+        return number * self.case.number(part) if part is not None else number
 
     def _may_rise(self, figure: Fraction, step: Step) -> bool:
         """Whether a figure that may be higher than it is written could still come to the limit."""

@@ -46,6 +46,7 @@ from cds_service.says.entries import (
 )
 from cds_service.terminology import answers
 
+_PLACED = operator.attrgetter("when.placed")
 _PLAIN = ("1", "{score}")
 """Units of limits that a number alone is held to."""
 _COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
@@ -74,7 +75,12 @@ def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) ->
         if len(recorded) == len(every):
             unread = ()
     window = case.book.window(clause.within, case.now) if clause.within is not None else None
-    found = recorded if window is None else [m for m in recorded if chart.age_within(m.when, window)]
+    if window is None:
+        found = recorded
+    elif since is None and clause.around_dose is None:
+        found = [m for name in clause.sets for m in chart.measurements_within(name, window)]
+    else:
+        found = [m for m in recorded if chart.age_within(m.when, window)]
     chosen = _which(found, clause.which) if found else []
     verdict = _of_placed(found, chosen, clause, case)
     if verdict.holds:
@@ -119,7 +125,7 @@ def _left_open(
     A reading gives way to a newer one only: one that could not be placed, or whose date is too coarse, counts here
     unless it is certainly older than all that were found, or than the window.
     """
-    coarse = [m for m in recorded if m.when.is_coarse]
+    coarse = [m for m in recorded if m.when.is_coarse] if case.chart.has_coarse_readings else []
     if not coarse and not case.chart.account.unplaced:
         return ()
     oldest = min((m.when.placed for m in chosen), default=None)
@@ -215,9 +221,9 @@ def _plain_value(m: Measurement, case: Case) -> Fraction | None:
 
 def _which(found: Sequence[Measurement], which: str) -> list[Measurement]:
     if which == "newest":
-        newest = max(m.when.placed for m in found)
+        newest = max(map(_PLACED, found))
         return [m for m in found if m.when.placed == newest]
-    found = sorted(found, key=lambda m: m.when.placed, reverse=True)
+    found = sorted(found, key=_PLACED, reverse=True)
     if which == "newest-of-each-code":
         return list({m.code: m for m in reversed(found)}.values())
     return found
@@ -301,7 +307,7 @@ def _whole(m: Measurement, case: Case) -> tuple[Says, Sequence[Measurement]]:
     title, sets = panel
     found: list[Measurement] = []
     for name in sets:
-        parts = [other for other in case.chart.measurements(name) if _is_beside(other, m)]
+        parts = [other for other in _at_once(m, case.chart.measurements(name)) if _is_beside(other, m)]
         parts = [each for each in parts if each.quantity and not each.quantity.comparator]
         if len({str(each.quantity.value) for each in parts if each.quantity}) != 1:
             return title, ()
@@ -309,12 +315,19 @@ def _whole(m: Measurement, case: Case) -> tuple[Says, Sequence[Measurement]]:
     return title, found
 
 
+def _at_once(m: Measurement, others: Sequence[Measurement]) -> list[Measurement]:
+    """Those that were read in the same observation, or at the same moment."""
+    if m.when.is_coarse:
+        return [other for other in others if other.reference == m.reference]
+    moment = m.when.placed
+    return [other for other in others if other.reference == m.reference or other.when.placed == moment]
+
+
 def _is_beside(other: Measurement, m: Measurement) -> bool:
-    """Whether both were read at once: in one observation, or at one moment in one unit."""
+    """Whether both are values in one unit."""
     if other.quantity is None or m.quantity is None or other.quantity.value is None:
         return False
-    at_once = other.reference == m.reference or (not m.when.is_coarse and other.when.placed == m.when.placed)
-    return at_once and other.quantity.unit_text == m.quantity.unit_text
+    return other.quantity.unit_text == m.quantity.unit_text
 
 
 def _name(m: Measurement, case: Case) -> str:

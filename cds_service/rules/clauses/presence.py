@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import reduce
 
-from cds_service.chart.chart import EXPOSED, Chart
+from cds_service.chart.chart import EXPOSED
 from cds_service.lazy import kept
 from cds_service.protocol import model
+from cds_service.rules.case import LABELLED, UNREAD_DOSE, Case, in_order
 
 Absence = frozenset[str]
-"""Value sets and query keys: where none of them is in `Chart.on_record`, a clause is false for certain."""
+"""Value sets, query keys, what an order says: where none of them is in `Case.on_record`, a clause is surely false."""
 
+ABSENCES = "absences"
+"""Where those of a clause are kept (`lazy.kept`)."""
 _MOST = 16
 """Absences that are kept for one clause: each is enough alone, so more of them only save time."""
 
 
-def is_absent(clause: model.Clause, chart: Chart) -> bool:
+def is_absent(clause: model.Clause, case: Case) -> bool:
     """Whether a protocol's clause is false for want of facts. False says nothing: it must then be evaluated."""
-    return any(map(chart.on_record.isdisjoint, kept(clause, "absences", absences)))
+    return any(map(case.on_record.isdisjoint, kept(clause, ABSENCES, absences)))
 
 
 def absences(clause: model.Clause) -> tuple[Absence, ...]:
@@ -43,7 +46,35 @@ def absences(clause: model.Clause) -> tuple[Absence, ...]:
             return (_absence("procedures", *clause.sets),)
         case model.AllergyIs():
             return (_absence("allergies", *clause.sets, *clause.asks),)
+        case model.OrderIs():
+            return tuple(_of_order(clause))
+        case model.AmountIs():
+            return tuple(_of_amount(clause))
     return ()
+
+
+def _of_order(clause: model.OrderIs) -> Iterator[Absence]:
+    for kind, names in (
+        ("drug", clause.drug),
+        ("indication", clause.indication),
+        ("indication", clause.only_indication),
+        ("use", clause.judged_as),
+        ("context", clause.context),
+        ("route", clause.route),
+        (LABELLED, ["True"] if clause.labelled else []),
+    ):
+        if names:
+            yield Absence(in_order(kind, name) for name in names)
+
+
+def _of_amount(clause: model.AmountIs) -> Iterator[Absence]:
+    """A dose that cannot be read may be any. So may a step of an unknown kind, of which some clauses ask, whatever
+    the order is for, and one that is held to an ideal weight.
+    """
+    yield Absence([in_order(LABELLED, str(clause.labelled))])
+    asks_of_any = clause.weight == "ideal" or (clause.of and clause.figure in ("mg", "mg/kg"))
+    if clause.use and not asks_of_any:
+        yield Absence([UNREAD_DOSE, *(in_order("use", name) for name in clause.use)])
 
 
 def _without_dose(clause: model.ObservationIs | model.SymptomIs) -> tuple[Absence, ...]:

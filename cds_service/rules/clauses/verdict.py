@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -12,8 +13,9 @@ from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
 from cds_service.lazy import kept
 from cds_service.protocol import model
+from cds_service.protocol.references import clauses_of
 from cds_service.rules.case import Case
-from cds_service.rules.clauses.presence import is_absent
+from cds_service.rules.clauses.presence import ABSENCES, absences
 from cds_service.rules.dose_finding import Measured
 from cds_service.rules.outcome import Kind, Reason, not_placed, undelivered
 from cds_service.says import Says, listed
@@ -61,18 +63,42 @@ def evaluates(kind: type) -> Callable[[W], W]:
 
 
 def evaluate(clause: model.Clause, case: Case, since: datetime | None = None) -> Verdict:
-    """The verdict of a clause. `since` leaves out measurements that are not later (for `unless_later`)."""
-    return _WAYS[type(clause)](clause, case, since)
+    """The verdict of a clause. `since` leaves out measurements that are not later (for `unless_later`).
 
-
-def evaluate_once(clause: model.Clause, case: Case, *name: str) -> Verdict:
-    """As `evaluate`, and once for all orders of a drug where the clause asks nothing of the order.
-
-    `name` is what the clause is known by in its protocol.
+    A clause that is shared (`share`) is evaluated once.
     """
-    if kept(clause, "rests-on-patient", _rests_on_patient):
-        return case.of_patient(("clause", *name), lambda: evaluate(clause, case))
-    return evaluate(clause, case)
+    shared: _Shared | None = clause.__dict__.get(_SHARED)
+    if shared is None or since is not None:
+        return _WAYS[type(clause)](clause, case, since)
+    known = case.memory(shared.of_patient)
+    verdict: Verdict | None = known.get(shared)
+    if verdict is None:
+        verdict = known[shared] = _WAYS[type(clause)](clause, case, None)
+    return verdict
+
+
+_SHARED = "shared"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Shared:
+    """Stands for all clauses of a protocol that say the same: what it is in a case is known once."""
+
+    of_patient: bool
+    """It asks nothing of the order, so that all orders of a drug share it."""
+
+
+def share(protocol: model.Protocol) -> None:
+    """Mark the clauses of a protocol that stand in several places, and those that several orders would ask alike."""
+    alike: dict[bytes, list[model.Clause]] = {}
+    for clause in clauses_of(protocol):
+        alike.setdefault(msgspec.json.encode(clause), []).append(clause)
+    for clauses in alike.values():
+        of_patient = _rests_on_patient(clauses[0])
+        if of_patient or len(clauses) > 1:
+            shared = _Shared(of_patient)
+            for clause in clauses:
+                clause.__dict__[_SHARED] = shared
 
 
 def _rests_on_patient(clause: model.Clause) -> bool:
@@ -89,7 +115,9 @@ def _rests_on_patient(clause: model.Clause) -> bool:
 
 def _evaluated(part: model.Clause, case: Case, since: datetime | None) -> Verdict:
     """A part of a clause, evaluated only where the chart has something of it."""
-    return NO if is_absent(part, case.chart) else _WAYS[type(part)](part, case, since)
+    if any(map(case.on_record.isdisjoint, kept(part, ABSENCES, absences))):
+        return NO
+    return evaluate(part, case, since)
 
 
 @evaluates(model.Any)
@@ -98,7 +126,7 @@ def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
     if held := [v for v in verdicts if v.holds]:
         unread = () if any(not v.reasons for v in held) else reasons_of(held)
         return Verdict(True, facts_of(held), unread, amounts_of(held))
-    if any(v.holds is None for v in verdicts):
+    if None in [v.holds for v in verdicts]:
         return Verdict(None, reasons=reasons_of(verdicts))
     return NO
 
@@ -113,7 +141,7 @@ def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
             return NO
         found[place] = verdict
     verdicts = [found[place] for place in sorted(found)]
-    if any(v.holds is None for v in verdicts):
+    if None in [v.holds for v in verdicts]:
         return Verdict(None, reasons=reasons_of(v for v in verdicts if v.holds is None))
     return Verdict(True, facts_of(verdicts), reasons_of(verdicts), amounts_of(verdicts))
 
