@@ -1,0 +1,17 @@
+// What HTML alone cannot do: copy a text. Everything else is htmx and the server.
+"use strict";
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.dataset.said ??= button.textContent;
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(source); // then the person copies it
+    button.textContent = "Selected";
+  }
+  setTimeout(() => { button.textContent = button.dataset.said ?? "Copy"; }, 1500);
+});
