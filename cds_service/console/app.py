@@ -9,7 +9,7 @@ from datetime import datetime
 from flask import Flask, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from cds_service.console import access, assets, headers, order
+from cds_service.console import access, assets, headers, look_up, order, protocol, stewardship
 from cds_service.console.shell import Console
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
@@ -21,7 +21,7 @@ log = logging.getLogger("ketamine_cds")
 
 MOST_BYTES = 2_000_000
 """Of a form: a pasted request with its prefetch is some hundred thousand."""
-_SECTIONS = (order,)
+_SECTIONS = (order, protocol, stewardship, look_up)
 """In the order of the menu."""
 
 

@@ -35,6 +35,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Week:
+    """A week from its Monday on, as far as it lies within the period."""
+
+    monday: date
+    calls: int
+    cards: Mapping[str, int]
+    """Severity -> cards."""
+    override: Rate
+
+
+@dataclass(frozen=True, slots=True)
 class RuleRow:
     """One rule: how it ended, and what became of the cards on which it stood."""
 
@@ -102,6 +113,7 @@ class Report:
     severities: tuple[Row, ...]
     days: tuple[Row, ...]
     """Every day of the period, also those without a call."""
+    weeks: tuple[Week, ...]
     rules: tuple[RuleRow, ...]
     reasons: tuple[tuple[tuple[str | None, str], int], ...]
     """(reason, cards), the most frequent first; a card may have several."""
@@ -147,6 +159,7 @@ def _report(reading: Reading, period: Period, choices: Choices) -> Report:
         clients=tuple(roll.by(lambda each: each.client, lambda each: each.client)),
         severities=tuple(roll.by(lambda each: each.indicator)),
         days=tuple(by_day.get(day, Row(day, 0, 0, _rate((), choices), 0)) for day in _days(period)),
+        weeks=tuple(_weeks(period, calls, sent, choices)),
         rules=tuple(rule_rows(counts.findings(reading, period), choices)),
         reasons=tuple(Counter(_of_each_reason(reasons)).most_common()),
         without_reason=sum(each.count for each in reasons if not each.reasons and not each.commented),
@@ -268,6 +281,24 @@ def _protocols(calls: Iterable[counts.Calls]) -> Iterator[tuple[str, date, date]
         days[each.protocol + (f" with the overlay of {each.site}" if each.site else "")].append(each.day)
     for name, on in sorted(days.items(), key=lambda item: min(item[1])):
         yield name, min(on), max(on)
+
+
+def _weeks(period: Period, calls: Iterable[counts.Calls], cards: Iterable[Cards], choices: Choices) -> Iterator[Week]:
+    of_calls: Counter[date] = Counter()
+    for one in calls:
+        of_calls[_monday(one.day)] += one.count
+    of_cards: dict[date, list[Cards]] = defaultdict(list)
+    for each in cards:
+        of_cards[_monday(each.day)].append(each)
+    for monday in dict.fromkeys(_monday(date.fromisoformat(day)) for day in _days(period)):
+        shown: Counter[str] = Counter()
+        for each in of_cards[monday]:
+            shown[each.indicator] += each.count
+        yield Week(monday, of_calls[monday], shown, _rate(of_cards[monday], choices))
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
 
 
 def _days(period: Period) -> Iterator[str]:
