@@ -52,7 +52,7 @@ class Whisker:
 
 def calendar(days: Sequence[Row]) -> Plot:
     """A square for each day, a column for each week, Monday on top; the darker, the more cards."""
-    side, gap, left, top = 13, 3, 30, 16
+    side, gap, left, top = 16, 3, 30, 16
     most = max((day.cards for day in days), default=0)
     month, marks, labels = "", list[Mark](), list[Label]()
     first = date.fromisoformat(days[0].name) if days else date.min
@@ -63,8 +63,9 @@ def calendar(days: Sequence[Row]) -> Plot:
         level = -(-row.cards * LEVELS // most) if most else 0
         kind = f"heat-{level}" if row.calls else "heat-none"
         marks.append(Mark(x, y, side, side, kind, f"{row.name}: {row.calls} calls, {row.cards} cards"))
-        if (name := f"{day:%b}") != month and (day.day <= 7 or not labels):
-            labels.append(Label(x, top - 5, name))
+        if (name := f"{day:%b}") != month:
+            if not labels or x - labels[-1].x > 2 * side:
+                labels.append(Label(x, top - 5, name))
             month = name
     for number, name in ((0, "Mon"), (2, "Wed"), (4, "Fri")):
         labels.append(Label(0, top + number * (side + gap) + side - 2, name))

@@ -87,7 +87,7 @@ def chosen_of(given: MultiDict[str, str], now: datetime) -> Chosen:
         days = int(given.get("days", "91"))
         last = date.fromisoformat(given["until"]) if given.get("until") else now.astimezone(UTC).date()
         until = min(datetime.combine(last + timedelta(days=1), time(), UTC), now.astimezone(UTC))
-        since = datetime.combine(until.date() - timedelta(days=days), time(), UTC)
+        since = datetime.combine(last - timedelta(days=days - 1), time(), UTC)
     except (ValueError, OverflowError):
         abort(400)
     if not 1 <= days <= SPANS[-1]:
@@ -101,6 +101,8 @@ class Names:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._rules = {name: part.protocol.rules[name].title for name, part in knowledge.by_rule.items()}
+        rules = (part.protocol.rules[name] for name, part in knowledge.by_rule.items())
+        self._offering = {rule.id for rule in rules if rule.suggests or any(tier.suggests for tier in rule.tiers)}
         reasons = knowledge.valuesets[knowledge.valuesets.roles.override_reasons]
         self._reasons = {(system, member.code): member.display or member.code for system, member in reasons.members}
 
@@ -110,6 +112,10 @@ class Names:
 
     def is_loaded(self, name: str) -> bool:
         return name in self._rules
+
+    def offers_nothing(self, name: str) -> bool:
+        """Whether the rule's own cards offer nothing, so that there is nothing to accept."""
+        return name in self._rules and name not in self._offering
 
     def reason(self, reason: tuple[str | None, str]) -> str:
         """As the cards offer it; of any other only that it was another is kept."""

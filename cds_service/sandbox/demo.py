@@ -255,8 +255,10 @@ class _Days:
             chance = drawn.answers.get(topic, drawn.answers[card.indicator])
             if lot.random() >= chance.answered:
                 continue
-            suggestions = [each.uuid for each in card.suggestions or () if each.uuid]
-            is_overridden = not suggestions or lot.random() < chance.overridden
+            suggestions = [each.uuid for each in card.suggestions or ()]
+            is_overridden = lot.random() < chance.overridden
+            if not (is_overridden or suggestions):
+                continue  # there is nothing to accept: the clinician reads the card, and changes the order or not
             received = signed.at + timedelta(seconds=lot.uniform(3, 90))
             yield Feedback(
                 card=card.uuid,

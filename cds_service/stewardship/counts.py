@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -30,7 +30,8 @@ class Period:
 
     @property
     def days(self) -> int:
-        return max(1, round((self.until - self.since).total_seconds() / 86_400))
+        """How many days it holds, one that is not over among them."""
+        return max(1, -(-(self.until - self.since) // timedelta(days=1)))
 
     def holds(self) -> list[sa.ColumnElement[bool]]:
         """The conditions on an invocation."""
@@ -58,12 +59,11 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """Cards of one day, service, client, topic and severity, and how many of them were answered in which way."""
+    """Cards of one day, service, client and severity, and how many of them were answered in which way."""
 
     day: date
     service: str
     client: str
-    topic: str
     indicator: str
     shadow: bool
     count: int
@@ -143,7 +143,7 @@ def calls(reading: Reading, period: Period) -> list[Calls]:
 def cards(reading: Reading, period: Period) -> list[Cards]:
     """All cards of a period."""
     answered = _answered(period)
-    by = (_CALLS.service, _CALLS.client, _CARDS.topic, _CARDS.indicator, _CALLS.shadow)
+    by = (_CALLS.service, _CALLS.client, _CARDS.indicator, _CALLS.shadow)
     day = _Day(_CALLS.at).label("day")
     query = (
         sa.select(day, *by, sa.func.count().label("count"), *_became(answered, _CARDS.uuid))

@@ -20,7 +20,7 @@ CALLS = "calls"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of the cards of one group: a severity, a service, a client, a topic or a day."""
+    """What became of the cards of one group: a severity, a service, a client or a day."""
 
     name: str
     calls: int
@@ -132,7 +132,8 @@ class Report:
 def report(reader: Reader, period: Period, choices: Choices) -> tuple[Report, Marked]:
     """The report of a period, and what is marked at its end. Raises StoreError."""
     with reader.reading() as reading:
-        return _report(reading, period, choices), marked(reading, period, choices)
+        made = _report(reading, period, choices)
+        return made, _marked(reading, made, choices)
 
 
 def _report(reading: Reading, period: Period, choices: Choices) -> Report:
@@ -215,12 +216,14 @@ def rule_rows(found: Iterable[Findings], choices: Choices) -> Iterator[RuleRow]:
         )
 
 
-def marked(reading: Reading, period: Period, choices: Choices) -> Marked:
+def _marked(reading: Reading, made: Report, choices: Choices) -> Marked:
     """What is to be looked at at the end of a period, whatever its own length."""
-    span = replace(period, since=period.until - timedelta(days=choices.overridden_days.value))
+    period, days = made.period, round(choices.overridden_days.value)
+    span = replace(period, since=period.until - timedelta(days=days))
+    rows = made.rules if days == period.days else rule_rows(counts.findings(reading, span), choices)
     often = [
         row
-        for row in rule_rows(counts.findings(reading, span), choices)
+        for row in rows
         if not row.override.is_of_few and (row.override.share or 0) > choices.overridden_above.value
     ]
     since = period.until - timedelta(days=choices.recent_days.value)
@@ -228,6 +231,7 @@ def marked(reading: Reading, period: Period, choices: Choices) -> Marked:
     compared = list(_compared(reading, both, since, choices))
     chance = choices.chance_at_most.value / max(1, len(compared))
     changed = [each for each in compared if each.compared.is_changed(choices.changed_by.value, chance)]
+    changed.sort(key=lambda each: each.compared.chance)
     return Marked(tuple(often), tuple(changed), len(compared))
 
 
