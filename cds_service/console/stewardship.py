@@ -107,8 +107,8 @@ class Names:
         self._reasons = {(system, member.code): member.display or member.code for system, member in reasons.members}
 
     def rule(self, name: str) -> str:
-        """Its title; of a rule that is not loaded any more, its id."""
-        return self._rules.get(name, name)
+        """Its title; of a card for several rules, and of a rule that is not loaded any more, its id as words."""
+        return self._rules.get(name) or name.replace("-", " ").capitalize()
 
     def is_loaded(self, name: str) -> bool:
         return name in self._rules

@@ -35,7 +35,8 @@ class Rate:
         n, p = self.of, self.count / self.of
         middle = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        # None and all are ends of the interval exactly, which rounding would miss by a hair.
+        return (middle - half if self.count else 0.0), (middle + half if self.count < n else 1.0)
 
 
 def percentile(counts: Mapping[int, int], share: float) -> int | None:
