@@ -78,7 +78,7 @@ class Supervisor:
 
 def pause_after(failures: int) -> float:
     """Seconds until the next try, after so many early ends in a row."""
-    return min(0.5 * 2 ** min(failures, 20), _LONGEST_PAUSE)
+    return min(0.5 * 2.0 ** min(failures, 20), _LONGEST_PAUSE)
 
 
 @contextmanager
