@@ -49,7 +49,7 @@ def banner(chart: Chart, patient: Mapping[str, Any]) -> Banner:
     """`patient` is the resource as it came: the service itself reads no name."""
     weight = next(iter(chart.weights), None)
     height = next(iter(chart.measurements(_sets()["height"])), None)
-    age = chart.age_years
+    age, no_allergy = chart.age_years, chart.valuesets.roles.no_allergy
     return Banner(
         name=_name(patient),
         age=f"{age} y" if age is not None else "age not known",
@@ -58,16 +58,22 @@ def banner(chart: Chart, patient: Mapping[str, Any]) -> Banner:
         weight=weight.written if weight is not None else "",
         weighed=_since(weight.when.latest, chart.now, on(weight.when, chart.now)) if weight is not None else "",
         height=value_of(height.part) or "" if height is not None else "",
-        allergies=[each.name for each in chart.allergies],
+        allergies=[each.name for each in chart.allergies if no_allergy not in each.members],
         allergies_asked=chart.has_allergy_list,
         problems=[each.name for each in chart.problems if each.active or each.assumed_active],
         pressure=_points(chart),
     )
 
 
-@cache
 def _sets() -> Mapping[str, str]:
-    return tomllib.loads(resources.files(__package__).joinpath("banner.toml").read_text("utf-8"))
+    shows: Mapping[str, str] = table()["shows"]
+    return shows
+
+
+@cache
+def table() -> Mapping[str, Any]:
+    """desk.toml."""
+    return tomllib.loads(resources.files(__package__).joinpath("desk.toml").read_text("utf-8"))
 
 
 def _name(patient: Mapping[str, Any]) -> str:

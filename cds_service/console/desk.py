@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from uuid import uuid4
 
 from cds_service import advise
-from cds_service.console.banner import Banner, banner
+from cds_service.console.banner import Banner, banner, table
 from cds_service.console.ehr import Ehr, Exchange, pretty
 from cds_service.console.form import Choices, Fields, read, write
 from cds_service.console.gauge import Gauge, gauge
@@ -64,11 +64,14 @@ class Unwritten(CdsError):
 
 
 def sent(form: Mapping[str, str], patients: Sequence[str]) -> Desk:
-    """The desk as a form has it. A patient that there is not is the first one."""
+    """The desk as a form has it; before anything was written, as it starts."""
+    starts = table()["starts"]
     patient = form.get("patient", "")
+    if not form.keys() - {"patient"}:
+        form = starts
     written = form.get("written", "").strip()
     return Desk(
-        patient=patient if patient in patients or not patients else patients[0],
+        patient=patient if patient in patients else str(starts["patient"]),
         fields=Fields.sent(form),
         written=written,
         switches=form.get("shows", "") == ("fields" if written else "fhir"),
@@ -153,7 +156,7 @@ class Counter:
         prefetch = request.get("prefetch")
         patient = prefetch.get("patient") if isinstance(prefetch, dict) else None
         shown = banner(chart, patient if isinstance(patient, dict) else {})
-        gauges = [gauge(each, knowledge.evidence) for case in cases for each in scales(case)]
+        gauges = [gauge(each, case.protocol) for case in cases for each in scales(case)]
         return replace(desk, banner=shown, gauges=gauges)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from cds_service.figures import show
 from cds_service.orders import words
-from cds_service.protocol.model import SEVERITIES, Evidence
+from cds_service.protocol.model import SEVERITIES, Protocol
 from cds_service.rules.scale import Mark, Scale
 
 _ROOM = Fraction(14, 10)
 """How far the bar goes beyond its highest limit; what lies beyond stands at its end."""
 _EDGE = 97.0
 """The place of what lies beyond, in per cent."""
+_TOUCHING = 12.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Tick:
     in_all: str
     severity: str
     title: str
-    sources: Sequence[tuple[str, str]]
-    """(id, citation)."""
+    sources: Sequence[str]
+    """Ids of what it was taken from."""
+    lower: bool = False
+    """Its number stands in a second line, since the one before it is close."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,19 @@ class Gauge:
     usual: Tick | None
     says: str
     """All of it in a sentence."""
+    sources: Mapping[str, str]
+    """id -> what it says: a citation, a statement, or how two of them were brought together."""
 
 
-def gauge(scale: Scale, evidence: Mapping[str, Evidence]) -> Gauge:
+def gauge(scale: Scale, protocol: Protocol) -> Gauge:
     """The picture of one scale."""
     limits = [mark.number for mark in scale.marks]
     end = limits[-1] * _ROOM or Fraction(1)
-    ticks = [_tick(mark, scale, end, evidence) for mark in scale.marks]
+    ticks = _apart([_tick(mark, scale, end) for mark in scale.marks])
     usual = None
     if scale.usual is not None and scale.usual[1] < limits[0]:
         limit, number = scale.usual
-        sources = _sources(limit.sources, evidence)
-        usual = Tick(_place(number, end), show(number), _in_all(number, scale), "good", limit.title, sources)
+        usual = Tick(_place(number, end), show(number), _in_all(number, scale), "good", limit.title, limit.sources)
     actual = _pointer(scale.figure, scale, end, limits, scale.kg, "")
     ideal = _pointer(scale.on_ideal, scale, end, limits, scale.ideal_kg, "ideal weight ")
     what = words.regimen([scale.step.written])
@@ -91,19 +95,40 @@ def gauge(scale: Scale, evidence: Mapping[str, Evidence]) -> Gauge:
         ticks=ticks,
         usual=usual,
         says=_says(scale, limits),
+        sources=_sources([*([usual] if usual else []), *ticks], protocol),
     )
 
 
-def _tick(mark: Mark, scale: Scale, end: Fraction, evidence: Mapping[str, Evidence]) -> Tick:
-    sources = _sources(mark.limit.sources, evidence)
-    number = show(mark.number)
+def _tick(mark: Mark, scale: Scale, end: Fraction) -> Tick:
     return Tick(
-        _place(mark.number, end), number, _in_all(mark.number, scale), mark.severity, mark.limit.title, sources
+        place=_place(mark.number, end),
+        number=show(mark.number),
+        in_all=_in_all(mark.number, scale),
+        severity=mark.severity,
+        title=mark.limit.title,
+        sources=mark.limit.sources,
     )
 
 
-def _sources(ids: Sequence[str], evidence: Mapping[str, Evidence]) -> list[tuple[str, str]]:
-    return [(name, evidence[name].citation if name in evidence else "") for name in ids]
+def _apart(ticks: Sequence[Tick]) -> list[Tick]:
+    """The ticks with every second number lower where two would touch on a telephone."""
+    found: list[Tick] = []
+    for tick in ticks:
+        is_close = bool(found) and tick.place - found[-1].place < _TOUCHING and not found[-1].lower
+        found.append(replace(tick, lower=is_close))
+    return found
+
+
+def _sources(ticks: Sequence[Tick], protocol: Protocol) -> dict[str, str]:
+    return {name: _source(name, protocol) for name in dict.fromkeys(name for tick in ticks for name in tick.sources)}
+
+
+def _source(name: str, protocol: Protocol) -> str:
+    if name in protocol.evidence:
+        return protocol.evidence[name].citation
+    if name in protocol.statements:
+        return protocol.statements[name].says
+    return protocol.conflicts[name].resolution if name in protocol.conflicts else ""
 
 
 def _in_all(number: Fraction, scale: Scale) -> str:
@@ -124,7 +149,7 @@ def _pointer(
         return None
     says = f"{show(figure, *limits)} {scale.unit}"
     if kg is not None and "/kg" in scale.unit:
-        says += f" at {at}{show(kg)} kg"
+        says += f" at {at}{float(kg):.3g} kg"
     return Pointer(_place(figure, end), says, figure > end)
 
 

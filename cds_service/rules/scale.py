@@ -40,7 +40,7 @@ class Scale(msgspec.Struct, frozen=True):
     unit: str
     figure: Fraction | None
     marks: tuple[Mark, ...]
-    """From the lowest."""
+    """From the lowest, each with something worse beyond it than the one before."""
     kg: Fraction | None
     """The dosing weight."""
     on_ideal: Fraction | None = None
@@ -61,7 +61,7 @@ def scales(case: Case) -> list[Scale]:
                 key = (number, unit)
                 known = found[key].marks if key in found else ()
                 made = _scale(case, here, each.step, unit)
-                found[key] = msgspec.structs.replace(made, marks=_sorted([*known, *marks]))
+                found[key] = msgspec.structs.replace(made, marks=_rising([*known, *marks]))
     return [found[key] for key in sorted(found, key=lambda key: key[0])]
 
 
@@ -118,9 +118,10 @@ def _as_if(clause: model.Clause, holding: model.AmountIs) -> model.Clause:
     return clause
 
 
-def _sorted(marks: list[Mark]) -> tuple[Mark, ...]:
-    """From the lowest, each number once, with the worst that is said there."""
-    worst: dict[Fraction, Mark] = {}
-    for mark in sorted(marks, key=lambda mark: model.SEVERITIES.index(mark.severity)):
-        worst.setdefault(mark.number, mark)
-    return tuple(worst[number] for number in sorted(worst))
+def _rising(marks: list[Mark]) -> tuple[Mark, ...]:
+    """From the lowest, those beyond which something worse is said than before."""
+    found: list[Mark] = []
+    for mark in sorted(marks, key=lambda mark: (mark.number, model.SEVERITIES.index(mark.severity))):
+        if not found or model.SEVERITIES.index(mark.severity) < model.SEVERITIES.index(found[-1].severity):
+            found.append(mark)
+    return tuple(found)
