@@ -220,7 +220,7 @@ class Settings:
     console: str = _setting(
         "loopback",
         _one_of(OFF, "loopback", "on"),
-        "the console, pages to try the service with and to look after it: loopback, where only this machine can call; "
+        "the console, pages to try and to look after the service: loopback, where only this machine can call; "
         "on, for whoever knows the secret of KETAMINE_CDS_CONSOLE_SECRET_FILE",
     )
     console_port: int = _setting(8001, _whole(1, 65535), "port of the console, at the address of the service")

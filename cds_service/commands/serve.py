@@ -170,15 +170,21 @@ def _show(
         console.start()  # after the workers, which load on the same processors
     public = settings.public_url or here
     if body is not None:
-        for line in _example(here, public, str(name), body, notes, settings):
-            print(line)
+        for line in _example(here, public, str(name), body, notes, settings, console):
+            print(line, flush=True)
     listens = here if public == here else f"{here} for {public}"
     pages = f". Console: {settings.console_url}/" if settings.has_console else ""
     print(f"Listening on {listens}. Services: {public}/cds-services{pages}", flush=True)
 
 
 def _example(
-    here: str, public: str, name: str, body: dict[str, Any], notes: Sequence[str], settings: Settings
+    here: str,
+    public: str,
+    name: str,
+    body: dict[str, Any],
+    notes: Sequence[str],
+    settings: Settings,
+    console: process.Supervisor | None,
 ) -> Iterator[str]:
     """One screen: the order, its cards, the browser, another order, what to know before it is more than a trial."""
     service = f"ketamine-{body.get('hook')}"
@@ -188,7 +194,9 @@ def _example(
     yield f"\nPosted {name} to {public}/cds-services/{service}\n"
     yield from (f"  order: {order}" for order in orders_of(body))
     yield f"\n{table_of(answer.json()) if answer.ok else answer.text}\n"
-    yield f"In the browser: {settings.console_url if settings.has_console else public}/"
+    if console is not None:
+        console.wait(_PATIENCE)
+    yield f"In the browser: {settings.console_url if console is not None else public}/"
     yield from (f"Rule and sources of this card: {card['source']['url']}" for card in cards[:1])
     if settings.has_sandbox:
         yield 'Try another: .venv/bin/ketamine-cds simulate --patient standard --order "0.6 mg/kg/h IV for 24 h"'

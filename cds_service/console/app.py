@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from datetime import datetime
 
 from flask import Flask, render_template, request
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException
 
 from cds_service.console import access, assets, headers, look_up, order, protocol, stewardship
 from cds_service.console.shell import Console
@@ -15,9 +14,6 @@ from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.store.database import Database
 from cds_service.web.app import now
-from cds_service.web.wire import place
-
-log = logging.getLogger("ketamine_cds")
 
 MOST_BYTES = 2_000_000
 """Of a form: a pasted request with its prefetch is some hundred thousand."""
@@ -53,9 +49,6 @@ def create_console(
 
 
 def _problem(error: HTTPException) -> tuple[str, int]:
-    """A page that says what is wrong; of a fault of ours the log has type and place, nobody has its message."""
-    fault = error.original_exception if isinstance(error, InternalServerError) else None
-    if fault is not None:
-        log.error("the console failed: %s at %s", type(fault).__name__, place(fault))
+    """A page that says what is wrong; of a fault of ours the log has type and place, and nobody its message."""
     template = "part_problem.html" if "HX-Request" in request.headers else "problem.html"
     return render_template(template, name=error.name), error.code or 500

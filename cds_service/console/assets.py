@@ -1,4 +1,4 @@
-"""Scripts and styles, all of them shipped: their addresses change with their content, and scripts state their digest."""
+"""Scripts and styles, all of them shipped: an address changes with its content, a script states its digest."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ class Supervisor:
     """Keeps one console running. `restart` lets it read all files anew."""
 
     def __init__(self, settings: Settings) -> None:
+        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
         self._port = settings.console_port
         self._process: subprocess.Popen[bytes] | None = None
         self._was_told = False
@@ -40,6 +42,16 @@ class Supervisor:
 
     def start(self) -> None:
         self._thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Until it listens, but no longer than that."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                socket.create_connection((self._host, self._port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
 
     def restart(self) -> None:
         if self._process is not None:
@@ -78,7 +90,7 @@ class Supervisor:
 
 def pause_after(failures: int) -> float:
     """Seconds until the next try, after so many early ends in a row."""
-    return min(0.5 * 2 ** min(failures, 20), _LONGEST_PAUSE)
+    return min(0.5 * 2.0 ** min(failures, 20), _LONGEST_PAUSE)
 
 
 @contextmanager

@@ -15,3 +15,8 @@ document.addEventListener("click", async (event) => {
   }
   setTimeout(() => { button.textContent = button.dataset.said ?? "Copy"; }, 1500);
 });
+
+// A list whose choice opens a page.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();
+});
