@@ -85,7 +85,8 @@ def chosen_of(given: MultiDict[str, str], now: datetime) -> Chosen:
     """The period that an address names; it ends with the named day, or now. Aborts with 400 for what is no period."""
     try:
         days = int(given.get("days", "91"))
-        last = date.fromisoformat(given["until"]) if given.get("until") else now.astimezone(UTC).date()
+        today = now.astimezone(UTC).date()
+        last = min(date.fromisoformat(given["until"]), today) if given.get("until") else today
         until = min(datetime.combine(last + timedelta(days=1), time(), UTC), now.astimezone(UTC))
         since = datetime.combine(last - timedelta(days=days - 1), time(), UTC)
     except (ValueError, OverflowError):

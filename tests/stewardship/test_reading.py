@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,22 @@ from cds_service.store.engines import StoreError
 from cds_service.store.store import Store
 from tests.store.build import invocation
 
+Readers = Callable[..., Reader]
 _CALLS = sa.select(tables.invocations.c.id)
+
+
+@pytest.fixture
+def reader(url: str) -> Iterator[Readers]:
+    """Makes readers of the store, and closes them."""
+    made: list[Reader] = []
+
+    def make(**bounds: float) -> Reader:
+        made.append(Reader(url, **bounds))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
 
 
 def _long(reader_url: str) -> sa.Select[tuple[int]]:
@@ -27,52 +43,49 @@ def _long(reader_url: str) -> sa.Select[tuple[int]]:
     return sa.select(sa.func.count(sa.func.pg_sleep(3600)))
 
 
-def test_a_statement_that_takes_too_long_is_ended_and_says_so(url: str, store: Store) -> None:
+def test_a_statement_that_takes_too_long_is_ended_and_says_so(url: str, store: Store, reader: Readers) -> None:
     store.migrate()
-    reader, began = Reader(url, seconds=0.3), time.monotonic()
-    with pytest.raises(TooMuch, match=r"longer than 0\.3 s; choose a shorter period"), reader.reading() as reading:
+    bounded, began = reader(seconds=0.3), time.monotonic()
+    with pytest.raises(TooMuch, match=r"longer than 0\.3 s; choose a shorter period"), bounded.reading() as reading:
         reading.rows(_long(url))
     assert time.monotonic() - began < 20
-    with reader.reading() as reading:  # and the next is served
+    with bounded.reading() as reading:  # and the next is served
         assert reading.rows(_CALLS) == []
-    reader.close()
 
 
-def test_all_statements_of_a_page_share_its_time(url: str, store: Store) -> None:
+def test_all_statements_of_a_page_share_its_time(url: str, store: Store, reader: Readers) -> None:
     store.migrate()
-    reader = Reader(url, seconds=0.3)
-    with reader.reading() as reading:
+    with reader(seconds=0.3).reading() as reading:
         time.sleep(0.4)
         with pytest.raises(TooMuch):
             reading.rows(_long(url))
-    reader.close()
 
 
-def test_more_rows_than_the_bound_are_refused_and_never_cut_in_silence(url: str, store: Store) -> None:
+def test_more_rows_than_the_bound_are_refused_and_never_cut_in_silence(store: Store, reader: Readers) -> None:
     store.write([invocation() for _ in range(4)])
-    with Reader(url, most_rows=4).reading() as reading:
+    with reader(most_rows=4).reading() as reading:
         assert len(reading.rows(_CALLS)) == 4
-    with pytest.raises(TooMuch, match="more than 3 rows"), Reader(url, most_rows=3).reading() as reading:
+    with pytest.raises(TooMuch, match="more than 3 rows"), reader(most_rows=3).reading() as reading:
         reading.rows(_CALLS)
 
 
-def test_nothing_can_be_written(url: str, store: Store) -> None:
+def test_nothing_can_be_written(store: Store, reader: Readers) -> None:
     store.write([invocation()])
-    with pytest.raises(StoreError), Reader(url).reading() as reading:
+    with pytest.raises(StoreError), reader().reading() as reading:
         reading._connection.execute(sa.delete(tables.cards))
-    with Reader(url).reading() as reading:
+    with reader().reading() as reading:
         assert len(reading.rows(sa.select(tables.cards.c.uuid))) == 1
 
 
-def test_who_reads_holds_no_writer_up(url: str, store: Store) -> None:
+def test_who_reads_holds_no_writer_up(store: Store, reader: Readers) -> None:
     store.write([invocation()])
-    with Reader(url).reading() as reading:
+    with reader().reading() as reading:
         assert len(reading.rows(_CALLS)) == 1
         wrote = threading.Thread(target=lambda: store.write([invocation()]))
         wrote.start()
         wrote.join(20)
         assert not wrote.is_alive()
-    with Reader(url).reading() as reading:
+    with reader().reading() as reading:
         assert len(reading.rows(_CALLS)) == 2
 
 
