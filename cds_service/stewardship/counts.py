@@ -111,7 +111,7 @@ class Recency:
 
     rule: str
     status: str
-    recent: int
+    lately: int
     before: int
 
 
@@ -232,7 +232,7 @@ def recency(reading: Reading, period: Period, since: datetime) -> list[Recency]:
     query = (
         sa.select(
             *by,
-            _distinct_where(is_recent, _CALLS.id).label("recent"),
+            _distinct_where(is_recent, _CALLS.id).label("lately"),
             _distinct_where(sa.not_(is_recent), _CALLS.id).label("before"),
         )
         .join_from(tables.invocations, tables.findings, _FOUND.invocation_id == _CALLS.id)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from cds_service.store import engines
 from cds_service.store.engines import Purpose, StoreError, told
 
-SECONDS = 5.0
+SECONDS = 10.0
 """For all statements of one page together: who looks at a page waits no longer, and SQLite's log grows meanwhile."""
 MOST_ROWS = 50_000
 """Of one statement: three months by day, service and client of a large hospital, or a list for CSV."""

@@ -245,7 +245,7 @@ def _compared(reading: Reading, both: Period, since: datetime, choices: Choices)
     minutes = round(choices.recent_days.value) * 1440, days * 1440
     yield Changed(CALLS, "", Comparison(recent, minutes[0], before, minutes[1]))
     for each in counts.recency(reading, both, since):
-        yield Changed(each.rule, each.status, Comparison(each.recent, recent, each.before, before))
+        yield Changed(each.rule, each.status, Comparison(each.lately, recent, each.before, before))
 
 
 def _rate(of: Iterable[Cards | Findings], choices: Choices) -> Rate:
