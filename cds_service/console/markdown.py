@@ -33,7 +33,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
         if line.startswith("```"):
             while end < len(lines) and not lines[end].startswith("```"):
                 end += 1
-            yield f"<pre>{escape(chr(10).join(lines[at + 1 : end]))}</pre>"
+            yield f'<pre tabindex="0">{escape(chr(10).join(lines[at + 1 : end]))}</pre>'
             end += 1
         elif line.startswith("#"):
             level = len(line) - len(line.lstrip("#"))
@@ -60,14 +60,19 @@ def _while(lines: list[str], at: int, holds: object) -> int:
 def _table(lines: list[str]) -> Iterator[str]:
     rows = [_CELLS.split(line.strip())[1:-1] for line in lines if not _RULE.fullmatch(line.strip())]
     has_head = len(lines) > 1 and _RULE.fullmatch(lines[1].strip()) is not None
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Table"><table>'
+    yield '<div class="wide" tabindex="0" role="group" aria-label="Table"><table>'
     if has_head:
-        cells = "".join(f'<th scope="col">{_inline(cell.strip())}</th>' for cell in rows.pop(0))
+        cells = "".join(_head(cell.strip()) for cell in rows.pop(0))
         yield f"<thead><tr>{cells}</tr></thead>"
     yield "<tbody>"
     for row in rows:
         yield "<tr>" + "".join(f"<td>{_inline(cell.strip())}</td>" for cell in row) + "</tr>"
     yield "</tbody></table></div>"
+
+
+def _head(cell: str) -> str:
+    """A heading of a column; one that says nothing is none."""
+    return f'<th scope="col">{_inline(cell)}</th>' if cell else "<td></td>"
 
 
 def _list(lines: list[str]) -> Iterator[str]:

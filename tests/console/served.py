@@ -28,9 +28,8 @@ class Served:
 @contextmanager
 def served(knowledge: Knowledge, **others: str) -> Iterator[Served]:
     """Both applications with their real clock: the sandbox's charts are those of this hour."""
-    settings = Settings(
-        port=free_port(), console_port=free_port(), sandbox="loopback", store="off", answer_deadline_ms=0, **others
-    )
+    given = {"store": "off", **others}
+    settings = Settings(port=free_port(), console_port=free_port(), sandbox="loopback", answer_deadline_ms=0, **given)
     console = create_console(settings, knowledge)
     with ExitStack() as stack:
         stack.enter_context(_listening(create_app(settings, knowledge), settings.port))

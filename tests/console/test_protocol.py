@@ -189,5 +189,5 @@ def test_markdown_becomes_what_it_says_and_never_markup() -> None:
     assert '<a href="https://a.example/x?a=1&amp;b=2">R1</a> and <a href="#k-1">k</a>' in made
     assert '<td><span id="k-1"></span>x</td><td>1 | 2</td>' in made
     assert "<li>one more</li><li>two &lt;script&gt;" in made
-    assert "<pre>&lt;b&gt;raw&lt;/b&gt;</pre>" in made
+    assert '<pre tabindex="0">&lt;b&gt;raw&lt;/b&gt;</pre>' in made
     assert 'href="javascript' not in made
