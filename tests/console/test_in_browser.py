@@ -118,7 +118,8 @@ def test_an_order_that_is_pasted_is_judged_in_place_of_the_fields(beside: Served
 
 
 _ORDER = """{"resourceType": "MedicationRequest", "status": "draft", "intent": "order",
- "medicationCodeableConcept": {"text": "ketamine"}, "dosageInstruction": [{"text": "5 mg/kg/h i.v."}]}"""
+ "medicationCodeableConcept": {"text": "ketamine"}, "reasonCode": [{"text": "pain"}],
+ "dosageInstruction": [{"doseAndRate": [{"rateQuantity": {"value": 5, "unit": "mg/kg/h"}}]}]}"""
 
 
 def test_the_call_is_copied_as_curl(beside: Served, chromium: Browser) -> None:
