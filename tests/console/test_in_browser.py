@@ -97,8 +97,12 @@ def test_a_card_is_overridden_with_a_reason(beside: Served, chromium: Browser) -
         card = seen.page.locator(CARD)
         expect(card).to_contain_text("192/104", timeout=PATIENCE)
         card.get_by_text("Override").first.click()
+        card.get_by_role("combobox").select_option("It is an emergency")
         card.get_by_role("button", name="Override").click()
         expect(seen.page.locator("#answer .said")).to_contain_text("Overridden: Blood pressure 192/104")
+        expect(card).to_have_count(0)
+        expect(seen.page.locator("#f-reason")).to_have_value("pain")
+        expect(seen.page.locator("#answer .card.warning")).to_contain_text("Heart failure")
         seen.shot("order-dark")
         assert seen.barriers() == []
 

@@ -14,6 +14,7 @@ from cds_service.console.app import create_console
 from cds_service.console.order import blocks
 from cds_service.knowledge import Knowledge
 from cds_service.sandbox import charts
+from cds_service.sandbox.caller import Service
 from cds_service.settings import Settings
 from tests.console.served import Served, served
 from tests.servers.process import free_port
@@ -146,6 +147,22 @@ def test_an_order_that_is_removed_leaves_an_empty_form(http: FlaskClient) -> Non
     shown = _post(http, "/order/accept", rate="5 mg/kg/h", actions='[{"type": "delete", "resourceId": "o1"}]')
     assert 'name="rate" value=""' in shown
     assert 'class="card' not in shown
+
+
+def test_a_card_is_overridden_with_the_reason_that_was_chosen(
+    http: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(Service, "tell", lambda self, service, entry: told.append((service, entry)))
+    given = {"card": "c1", "service": "ketamine-order-sign", "why": "emergency https://x.example/reasons"}
+    summary = re.search(r'name="label" value="(Rate 5[^"]+)"', _post(http, rate="5 mg/kg/h"))
+    assert summary is not None
+    shown = _post(http, "/order/override", rate="5 mg/kg/h", label=summary[1], **given)
+    reason = {"reason": {"code": "emergency", "system": "https://x.example/reasons"}}
+    assert told == [("ketamine-order-sign", {"card": "c1", "outcome": "overridden", "overrideReason": reason})]
+    assert 'class="card critical"' not in shown
+    assert '<option value="pain" selected>' in shown
+    assert 'class="card critical"' in _post(http, rate="6 mg/kg/h", overridden=json.dumps([summary[1]]))
 
 
 def test_a_service_that_is_away_is_said_and_the_form_stays(knowledge: Knowledge) -> None:
