@@ -34,6 +34,8 @@ class Desk:
     """The order as FHIR, or a whole hook request, where it is no longer, or never was, what the fields say."""
     also: Sequence[Mapping[str, Any]] = ()
     """Orders that suggestions have added."""
+    overridden: Sequence[str] = ()
+    """The summaries of cards that were overridden: they are no longer shown at length."""
     order_id: str = ""
     faults: Mapping[str, str] = field(default_factory=dict)
     exchange: Exchange | None = None
@@ -50,12 +52,18 @@ class Desk:
         return lenient.encode(list(self.also)).decode()
 
     @property
+    def overridden_as_text(self) -> str:
+        return lenient.encode(list(self.overridden)).decode()
+
+    @property
     def cards(self) -> list[dict[str, Any]]:
-        return dicts(self.exchange.answer.get("cards")) if self.exchange is not None else []
+        """All that were answered and nobody has overridden."""
+        answered = dicts(self.exchange.answer.get("cards")) if self.exchange is not None else []
+        return [each for each in answered if each.get("summary") not in self.overridden]
 
     @property
     def is_signed(self) -> bool:
-        """It was signed, and nothing was said against it."""
+        """It was signed, and nothing is left that was said against it."""
         return self.exchange is not None and self.exchange.request.get("hook") == SIGNING and not self.cards
 
 
@@ -75,16 +83,18 @@ def sent(form: Mapping[str, str], patients: Sequence[str]) -> Desk:
         fields=Fields.sent(form),
         written=written,
         switches=form.get("shows", "") == ("fields" if written else "fhir"),
-        also=_list(form.get("also", "")),
+        also=dicts(_list(form.get("also", ""))),
+        overridden=[each for each in _list(form.get("overridden", "")) if isinstance(each, str)],
         order_id=form.get("order_id") or f"order-{uuid4().hex[:12]}",
     )
 
 
-def _list(text: str) -> list[dict[str, Any]]:
+def _list(text: str) -> list[Any]:
     try:
-        return dicts(lenient.untyped(text.encode()))
+        found = lenient.untyped(text.encode())
     except lenient.UNREADABLE:
         return []
+    return found if isinstance(found, list) else []
 
 
 class Counter:

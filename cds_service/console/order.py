@@ -52,11 +52,13 @@ def register(app: Flask, console: Console) -> None:
     @app.post("/order/override")
     def order_overridden() -> str:
         """Tell the service why a card was not followed, and ask it again: what was overridden is quiet for a time."""
-        code, _, system = request.form.get("reason", "").partition(" ")
+        code, _, system = request.form.get("why", "").partition(" ")
         reason = {"code": code} | ({"system": system} if system else {})
         says = _told(counter, {"outcome": "overridden", "overrideReason": {"reason": reason}})
-        laid = counter.laid(sent(request.form, patients()), signing="signing" in request.form)
-        return page(replace(laid, said=f"Overridden: {request.form.get('label', '')}. {says}"))
+        summary = request.form.get("label", "")
+        desk = sent(request.form, patients())
+        desk = replace(desk, overridden=[*desk.overridden, summary], said=f"Overridden: {summary}. {says}")
+        return page(counter.laid(desk, signing="signing" in request.form))
 
 
 def _listed(name: str) -> list[dict[str, object]]:

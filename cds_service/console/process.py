@@ -20,6 +20,7 @@ from cds_service.web import metrics
 
 log = logging.getLogger("ketamine_cds")
 
+COMMAND = [sys.executable, "-m", "cds_service.console"]
 CANNOT_LISTEN = 98
 """The exit status of a console whose port is taken."""
 _STEADY = 30.0
@@ -39,6 +40,12 @@ class Supervisor:
         """To end, so that another takes its place."""
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="console", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """That of the console which runs now."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
         self._thread.start()
@@ -68,13 +75,12 @@ class Supervisor:
 
     def _keep(self) -> None:
         failures = 0
-        command = [sys.executable, "-m", "cds_service.console"]
         # Its figures are not those of the workers.
         environment = {name: value for name, value in os.environ.items() if name != metrics.FOLDER}
         while not self._ends.is_set():
             began, self._was_told = time.monotonic(), False
             # Its standard input is a pipe from here: when this process is gone, however it went, the console ends.
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+            self._process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, env=environment)
             with self._process:
                 status = self._process.wait()
             if self._was_told:

@@ -97,8 +97,12 @@ def test_a_card_is_overridden_with_a_reason(beside: Served, chromium: Browser) -
         card = seen.page.locator(CARD)
         expect(card).to_contain_text("192/104", timeout=PATIENCE)
         card.get_by_text("Override").first.click()
+        card.get_by_role("combobox").select_option("It is an emergency")
         card.get_by_role("button", name="Override").click()
         expect(seen.page.locator("#answer .said")).to_contain_text("Overridden: Blood pressure 192/104")
+        expect(card).to_have_count(0)
+        expect(seen.page.locator("#f-reason")).to_have_value("pain")
+        expect(seen.page.locator("#answer .card.warning")).to_contain_text("Heart failure")
         seen.shot("order-dark")
         assert seen.barriers() == []
 
@@ -118,7 +122,8 @@ def test_an_order_that_is_pasted_is_judged_in_place_of_the_fields(beside: Served
 
 
 _ORDER = """{"resourceType": "MedicationRequest", "status": "draft", "intent": "order",
- "medicationCodeableConcept": {"text": "ketamine"}, "dosageInstruction": [{"text": "5 mg/kg/h i.v."}]}"""
+ "medicationCodeableConcept": {"text": "ketamine"}, "reasonCode": [{"text": "pain"}],
+ "dosageInstruction": [{"doseAndRate": [{"rateQuantity": {"value": 5, "unit": "mg/kg/h"}}]}]}"""
 
 
 def test_the_call_is_copied_as_curl(beside: Served, chromium: Browser) -> None:
