@@ -15,8 +15,9 @@ from cds_service import sign_off
 from cds_service.cards.model import Card
 from cds_service.cards.texts import unescaped
 from cds_service.console import markdown
-from cds_service.console.rule_view import RuleView, disagreement, source
+from cds_service.console.rule_view import RuleView, disagreement
 from cds_service.console.shell import Console
+from cds_service.hooks.errors import HookError
 from cds_service.lazy import cached_property
 from cds_service.protocol.by_the_site import by_the_site
 from cds_service.protocol.model import SEVERITIES, Protocol
@@ -119,14 +120,21 @@ def register(app: Flask, console: Console) -> None:
     @app.get(f"{PATH}/rules/<name>")
     def protocol_rule(name: str) -> str:
         view = book.rule(name) or abort(404)
-        return render_template("rule.html", view=view, scenarios=_named(view), source=source)
+        try:
+            names, trouble = [each["name"] for each in _scenarios(view)], ""
+        except ScenarioError as error:  # of a file that was changed since the start
+            names, trouble = [], str(error)
+        return render_template("rule.html", view=view, scenarios=names, trouble=trouble)
 
     @app.post(f"{PATH}/rules/<name>/scenarios")
     def protocol_scenarios(name: str) -> str:
         """Judge one scenario of a rule, or all of them, with what is loaded here."""
         view = book.rule(name) or abort(404)
         chosen = request.form.get("number", "")
-        written = _scenarios(view)
+        try:
+            written = _scenarios(view)
+        except ScenarioError:
+            abort(404)
         numbers = range(len(written)) if chosen == "all" else [int(chosen)] if chosen.isdecimal() else []
         if any(number >= len(written) for number in numbers):
             abort(404)
@@ -179,11 +187,8 @@ def _sheet(console: Console, name: str) -> str | None:
     return sign_off.page(knowledge, protocol, day, lines)
 
 
-def _named(view: RuleView) -> list[str]:
-    return [str(each["name"]) for each in _scenarios(view)]
-
-
 def _scenarios(view: RuleView) -> Sequence[dict[str, Any]]:
+    """Those of the rule's folder as they are now. Raises ScenarioError."""
     file = view.scenario_file
     return _read(file, file.stat().st_mtime_ns) if file is not None else ()
 
@@ -197,7 +202,7 @@ def _run(number: int, scenario: dict[str, Any], console: Console, rule: str) -> 
     now: datetime = console.clock().astimezone(UTC).replace(hour=_HOUR, minute=0, second=0, microsecond=0)
     try:
         made = judge(scenario, console.knowledge, now=now)
-    except ScenarioError as error:
+    except (ScenarioError, HookError) as error:
         return Ran(number, scenario["name"], [str(error)], (), ())
     ended = [each for each in endings(made) if each.rule == rule]
     return Ran(number, scenario["name"], faults(scenario, made), made.response.cards, ended)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.console import markdown
+from cds_service.console.rule_view import RuleView
 from cds_service.knowledge import Knowledge, load
 from tests.console.pages import Pages, pages, text_of
 
@@ -118,6 +119,14 @@ def test_a_scenario_that_the_site_changed_is_said_to_be_otherwise(of_a_site: Pag
 def test_a_scenario_that_there_is_not_harms_nothing(shown: Pages, number: str) -> None:
     path = f"/protocol/rules/{RULE}"
     assert shown.post(path, f"{path}/scenarios", number=number).status_code in (200, 404)
+
+
+def test_a_file_of_scenarios_that_was_broken_meanwhile_is_said(
+    shown: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scenarios.yaml").write_text("- {name: x, ordr: {}}\n", "utf-8")
+    monkeypatch.setattr(RuleView, "scenario_file", tmp_path / "scenarios.yaml")
+    assert "ordr" in text_of(shown.get(f"/protocol/rules/{RULE}"))
 
 
 def test_scenarios_need_the_token_of_the_page(shown: Pages) -> None:
