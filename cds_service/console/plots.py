@@ -64,8 +64,9 @@ def calendar(days: Sequence[Row]) -> Plot:
         kind = f"heat-{level}" if row.calls else "heat-none"
         marks.append(Mark(x, y, side, side, kind, f"{row.name}: {row.calls} calls, {row.cards} cards"))
         if (name := f"{day:%b}") != month:
-            if not labels or x - labels[-1].x > 2 * side:
-                labels.append(Label(x, top - 5, name))
+            if labels and x - labels[-1].x < 2 * side:
+                labels.pop()  # of a month with a day or two
+            labels.append(Label(x, top - 5, name))
             month = name
     for number, name in ((0, "Mon"), (2, "Wed"), (4, "Fri")):
         labels.append(Label(0, top + number * (side + gap) + side - 2, name))
