@@ -152,15 +152,17 @@ def test_a_page_is_there_in_half_a_second_and_a_card_150_ms_after_the_last_key(
     paints, cards = [], []
     for _ in range(3):
         with opened(chromium, beside.console) as seen:
-            seen.page.wait_for_function(_PAINTED)
-            paints.append(seen.page.evaluate(f"{_PAINTED}.startTime"))
+            paints.append(seen.page.evaluate(_PAINTED))
             cards.append(seen.page.evaluate(_CARD_AFTER, TENFOLD))
     assert min(paints) < 500, paints
     assert min(cards) < 150 + DEBOUNCE, cards
 
 
 DEBOUNCE = 200
-_PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]"
+_PAINTED = """() => new Promise(resolve => new PerformanceObserver(list => {
+  const [paint] = list.getEntriesByName("first-contentful-paint");
+  if (paint) resolve(paint.startTime);
+}).observe({type: "paint", buffered: true}))"""
 _CARD_AFTER = """text => new Promise(resolve => {
   const field = document.getElementById("f-rate"), began = performance.now();
   new MutationObserver((_, observer) => {
