@@ -80,7 +80,8 @@ def opened(started: Browser, url: str, width: int = 1280, height: int = 720, dar
         yield seen
     finally:
         context.close()
-    assert (seen.complaints, seen.left) == ([], [])
+    assert not seen.complaints, seen.complaints
+    assert not seen.left, seen.left
 
 
 def _note(url: str, left: list[str]) -> None:

@@ -90,6 +90,15 @@ def test_all_of_it_goes_by_keyboard(beside: Served, chromium: Browser) -> None:
         expect(seen.page.locator(CARD)).to_have_count(0)
 
 
+def test_what_is_said_at_signing_stays_however_fast_one_signs(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console) as seen:
+        seen.page.locator("#f-rate").press_sequentially(TENFOLD)
+        seen.page.keyboard.press("Enter")
+        expect(seen.page.locator("#answer-title")).to_contain_text("At signing")
+        seen.page.wait_for_timeout(1_000)  # longer than the delay of what was typed
+        expect(seen.page.locator("#answer-title")).to_contain_text("At signing")
+
+
 def test_a_card_is_overridden_with_a_reason(beside: Served, chromium: Browser) -> None:
     with opened(chromium, f"{beside.console}/?patient=uncontrolled-pressure", dark=True) as seen:
         seen.page.fill("#f-rate", "0.2 mg/kg/h")
@@ -134,3 +143,33 @@ def test_the_call_is_copied_as_curl(beside: Served, chromium: Browser) -> None:
         copied = seen.page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith(f"curl -sS {beside.service}/cds-services/ketamine-order-select ")
         assert '"prefetch"' in copied
+
+
+@pytest.mark.timing
+def test_a_page_is_there_in_half_a_second_and_a_card_150_ms_after_the_last_key(
+    beside: Served, chromium: Browser
+) -> None:
+    paints, cards = [], []
+    for _ in range(3):
+        with opened(chromium, beside.console) as seen:
+            paints.append(seen.page.evaluate(_PAINTED))
+            cards.append(seen.page.evaluate(_CARD_AFTER, TENFOLD))
+    assert min(paints) < 500, paints
+    assert min(cards) < 150 + DEBOUNCE, cards
+
+
+DEBOUNCE = 200
+_PAINTED = """() => new Promise(resolve => new PerformanceObserver(list => {
+  const [paint] = list.getEntriesByName("first-contentful-paint");
+  if (paint) resolve(paint.startTime);
+}).observe({type: "paint", buffered: true}))"""
+_CARD_AFTER = """text => new Promise(resolve => {
+  const field = document.getElementById("f-rate"), began = performance.now();
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector("#answer .card.critical")) return;
+    observer.disconnect();
+    resolve(performance.now() - began);
+  }).observe(document.body, {childList: true, subtree: true});
+  field.value = text;
+  field.dispatchEvent(new InputEvent("input", {bubbles: true}));
+})"""

@@ -20,3 +20,13 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();
 });
+
+// What was typed before an order was signed is part of it: its own, delayed call would put the answer to it away.
+let signedAt = 0;
+document.addEventListener("submit", (event) => {
+  if (event.target.id === "order-form") signedAt = event.timeStamp;
+}, true);
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const by = event.detail.requestConfig.triggeringEvent;
+  if (by?.type === "input" && by.timeStamp < signedAt) event.preventDefault();
+});
