@@ -62,8 +62,12 @@ def service(workers: int, **settings: str) -> Iterator[Server]:
     """`ketamine-cds serve`, with its default settings but for these (`state_dir="…"`)."""
     port = _free_port()
     given = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
-    # A spare worker serves nobody: its memory would be counted with those that do.
-    given = {f"{PREFIX}SPARE_WORKERS": "0"} | given | {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers)}
+    # A spare worker and the console serve no order: their memory would be counted with those that do.
+    given = (
+        {f"{PREFIX}SPARE_WORKERS": "0", f"{PREFIX}CONSOLE": "off"}
+        | given
+        | {f"{PREFIX}PORT": str(port), f"{PREFIX}WORKERS": str(workers)}
+    )
     with _running(["cds_service.cli", "serve"], port, given) as server:
         yield server
 

@@ -22,7 +22,7 @@ from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.records import Records
-from cds_service.fhir.source import Source
+from cds_service.fhir.source import NoSource, Source
 from cds_service.hooks import response
 from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest
@@ -128,6 +128,17 @@ def explain(
     return results, list(said)
 
 
+def read(request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime) -> tuple[list[Case], Chart]:
+    """(the orders, the patient's chart) of a request that brings all its data, as the rules get them."""
+    source, deadline = NoSource(), NEVER
+    found, records = gather.read_drafts(request, knowledge, source, deadline)
+    mine = [draft for draft in found if draft.identity is not None]
+    prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, deadline)
+    gather.fetch_missing(request, records, prefetched, knowledge, source, None)
+    cases, _, chart = _cases(request, mine, (), records, signing, knowledge, now, deadline)
+    return cases, chart
+
+
 def _read_and_judge(
     request: HookRequest,
     signing: bool,
@@ -226,6 +237,25 @@ def _judge(
     now: datetime,
     deadline: Deadline,
 ) -> tuple[list[Judged], Chart]:
+    cases, left, chart = _cases(request, mine, ending, records, signing, knowledge, now, deadline)
+    results = [judged(case) for case in cases]
+    if left and results:
+        more = Note("not-judged", str(left))
+        results[0] = dataclasses.replace(results[0], doubts=(*results[0].doubts, more))
+    return results, chart
+
+
+def _cases(
+    request: HookRequest,
+    mine: Sequence[Draft],
+    ending: Sequence[Draft],
+    records: Records,
+    signing: bool,
+    knowledge: Knowledge,
+    now: datetime,
+    deadline: Deadline,
+) -> tuple[list[Case], int, Chart]:
+    """(the orders that are judged, how many more there are, the patient's chart)."""
     zone = now.tzinfo or UTC
     ours = [draft for draft in mine if not drafts.is_other_patients(draft, records.patient_id)]
     grouped = drafts.groups(request.drafts)
@@ -257,14 +287,10 @@ def _judge(
         _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
     )
     kept = _bounded(orders, knowledge, now)
-    results = [judged(case(order, kept)) for order in kept if order.draft.selected]
+    cases = [case(order, kept) for order in kept if order.draft.selected]
     ends = _bounded(ended, knowledge, now)
-    results += [judged(dataclasses.replace(case(order, kept), stopping=True)) for order in ends]
-    left = len(orders) + len(ended) - len(kept) - len(ends)
-    if left and results:
-        more = Note("not-judged", str(left))
-        results[0] = dataclasses.replace(results[0], doubts=(*results[0].doubts, more))
-    return results, chart
+    cases += [dataclasses.replace(case(order, kept), stopping=True) for order in ends]
+    return cases, len(orders) + len(ended) - len(kept) - len(ends), chart
 
 
 def _order(

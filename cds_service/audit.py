@@ -92,7 +92,7 @@ class Audit:
         if self.writer is None or not (advice.judged or advice.composed):
             return
         try:
-            self.writer.put(_invocation(call, advice, self._key))
+            self.writer.put(invocation(call, advice, self._key))
         except Exception as error:  # a failed record must not affect the answer
             log.error("an answer could not be recorded: %s", type(error).__name__)
             self.writer.drop(1)
@@ -108,7 +108,8 @@ class Audit:
 # To the store ---------------------------------------------------------------------------------------------------
 
 
-def _invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocation:
+def invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocation:
+    """What the store keeps of an answer; without a key neither the patient nor the order."""
     digests = _Digests(key, call.client) if key is not None else None
     orders = {id(each): identity(each, advice.patient, digests) for each in advice.judged} if digests else {}
     on_card = {

@@ -94,6 +94,13 @@ def parser() -> argparse.ArgumentParser:
     export = actions.add_parser("export", help="print every record as a line of JSON")
     export.add_argument("--since", metavar="DATETIME", help="only what was recorded from then on (ISO 8601)")
 
+    says = "write months of made-up activity into a store, for a look at the stewardship pages"
+    demo = commands.add_parser("demo-data", help=says, description=says)
+    demo.add_argument("--days", type=int, metavar="N", default=90, help="so many days until now; 90 by default")
+    demo.add_argument(
+        "--store", metavar="URL", help="a store that holds nothing real; demo.sqlite in the state folder by default"
+    )
+
     _add_connecting(commands)
     terminology = commands.add_parser("terminology", help="expand or check the value sets on a terminology server")
     actions = terminology.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -187,6 +194,10 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands import store
 
         return store.run(given)
+    if given.command == "demo-data":
+        from cds_service.commands import demo_data
+
+        return demo_data.run(given.days, given.store)
     if given.command == "terminology":
         from cds_service.commands import terminology
 

@@ -217,6 +217,16 @@ class Settings:
         "on: the service is an EHR with synthetic patients too, open to whoever calls; loopback: where only this "
         "machine can call",
     )
+    console: str = _setting(
+        "loopback",
+        _one_of(OFF, "loopback", "on"),
+        "the console, pages to try and to look after the service: loopback, where only this machine can call; "
+        "on, for whoever knows the secret of KETAMINE_CDS_CONSOLE_SECRET_FILE",
+    )
+    console_port: int = _setting(8001, _whole(1, 65535), "port of the console, at the address of the service")
+    console_secret_file: str | None = _setting(
+        None, _file, "file with the secret of at least 32 bytes with which people log in where the console is on"
+    )
     log_level: str = _setting(
         "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
     )
@@ -253,24 +263,34 @@ class Settings:
 
     @property
     def is_loopback(self) -> bool:
-        return _is_loopback(self.host)
+        return is_loopback(self.host)
 
     @property
     def is_reached_on_loopback(self) -> bool:
         """Whether the URL for which tokens are made is on this machine."""
-        return _is_loopback(urlsplit(self.base_url).hostname or "")
+        return is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine can call: listening on loopback, and no proxy before it makes it public."""
-        return self.is_loopback and (
-            self.public_url is None or _is_loopback(urlsplit(self.public_url).hostname or "")
-        )
+        return self.is_loopback and (self.public_url is None or is_loopback(urlsplit(self.public_url).hostname or ""))
 
     @property
     def has_sandbox(self) -> bool:
         """Whether the service is an EHR with synthetic patients too."""
         return self.sandbox == "on" or (self.sandbox == "loopback" and self.is_local)
+
+    @property
+    def has_console(self) -> bool:
+        """Whether a process beside the workers serves pages for people."""
+        return self.console == "on" or (self.console == "loopback" and self.is_local)
+
+    @property
+    def console_url(self) -> str:
+        """Where people reach the console: the name of the service, at a port of its own."""
+        host = urlsplit(self.base_url).hostname or self.host
+        scheme = "https" if self.tls_certificate else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.console_port}"
 
     @property
     def authenticates(self) -> bool:
@@ -289,7 +309,8 @@ class Settings:
         return self.rate_limit if self.rate_limit is not None else (0 if self.is_local else 50)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

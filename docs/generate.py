@@ -11,9 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cds_service import bounds, settings
+from cds_service import bounds, settings, sign_off
 from cds_service.advise import advise
-from cds_service.commands import sign_off
 from cds_service.commands.check import orders_of, table
 from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from datetime import date
 
-from cds_service.commands.sign_off import release
 from cds_service.folders import KETAMINE
 from cds_service.knowledge import load
+from cds_service.sign_off import release
 
 
 def main() -> None:

@@ -55,6 +55,9 @@ GOOD: dict[str, tuple[str, Any]] = {
     "TLS_KEY": (__file__, __file__),
     "LOG_LEVEL": ("WARNING", "WARNING"),
     "LOG_FORMAT": ("json", "json"),
+    "CONSOLE": ("on", "on"),
+    "CONSOLE_PORT": ("9001", 9001),
+    "CONSOLE_SECRET_FILE": (__file__, __file__),
     "SANDBOX": ("loopback", "loopback"),
 }
 DEFAULTS = Settings(
@@ -91,6 +94,9 @@ DEFAULTS = Settings(
     retention_days=365,
     shadow="off",
     sandbox="off",
+    console="loopback",
+    console_port=8001,
+    console_secret_file=None,
     cors_origins=(),
     rate_limit=None,
     tls_certificate=None,

@@ -10,20 +10,18 @@ from importlib.metadata import version
 
 import msgspec
 
-from cds_service.commands import sign_off
+from cds_service import sign_off
 from cds_service.commands.refused import Refused
-from cds_service.knowledge import Knowledge, load
+from cds_service.knowledge import load
 from cds_service.protocol import evidence
-from cds_service.protocol.filters import parted
+from cds_service.protocol.by_the_site import WIDTH, by_the_site, conditions, filters, owned, wrapped
 from cds_service.protocol.limits import as_written
-from cds_service.protocol.model import Limit, Protocol, Rule, SiteChange
+from cds_service.protocol.model import Limit, Protocol, Rule
 from cds_service.protocol.overlay import load_with_overlay
 from cds_service.protocol.words import Words
 from cds_service.settings import Settings
 from cds_service.settings import load as load_settings
 from cds_service.terminology import valuesets as terminology
-
-_WIDTH = 118
 
 
 def run(given: argparse.Namespace) -> int:
@@ -36,9 +34,9 @@ def run(given: argparse.Namespace) -> int:
     protocols, valuesets = [part.protocol for part in loaded.parts], loaded.valuesets
     today = date.today()
     if given.action == "diff":
-        print("\n".join(_by_the_site(loaded, today)) or "the overlay changes nothing")
+        print("\n".join(by_the_site(loaded.protocol, valuesets, today)) or "the overlay changes nothing")
     elif given.action == "sign-off":
-        changed = _by_the_site(loaded, today)
+        changed = by_the_site(loaded.protocol, valuesets, today)
         for each in protocols:
             print(sign_off.page(loaded, each, today, changed if each is loaded.protocol else ()))
     elif given.action == "evidence":
@@ -99,37 +97,37 @@ def _limit(limit: Limit, today: date) -> Iterator[str]:
         yield f"  from {day}: {value}"
     if limit.note:
         yield f"  {limit.note}"
-    yield from _owned(limit.site)
+    yield from owned(limit.site)
 
 
 def _rule(rule: Rule, protocol: Protocol, words: Words) -> Iterator[str]:
     yield f"{rule.id} (row {rule.row}, {rule.category}): {rule.title}"
-    yield from textwrap.wrap(words.trigger(rule), _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    yield from textwrap.wrap(words.trigger(rule), WIDTH, initial_indent="  ", subsequent_indent="  ")
     for tier in rule.tiers:
         limits = f", limits {', '.join(tier.shown)}" if tier.shown else ""
         yield f"  {tier.severity:8} {tier.name}{limits}"
     for change in rule.changes:
         if change.site is None:
             yield f"  becomes {change.to} when {change.because}"
-    yield from _conditions(rule, words)
-    yield from _filters(rule, words)
+    yield from conditions(rule, words)
+    yield from filters(rule, words)
     for unseen in rule.cannot_see:
         yield f"  cannot see: {unseen}"
     for name in rule.citations:
         yield f"  {name}: {protocol.evidence[name].citation}"
     for name in rule.statements:
         yield f"  {name}: {protocol.statements[name].says}"
-    yield from _owned(rule.site)
+    yield from owned(rule.site)
 
 
 def _evidence(protocols: Sequence[Protocol]) -> Iterator[str]:
     """Each citation with what was read of it, and below it what rests on it."""
     for row in (row for protocol in protocols for row in evidence.table(protocol)):
         yield f"{row.id:4} {row.grade}, {row.status}"
-        yield from _wrapped("", row.citation)
-        yield from _wrapped("read: ", row.read)
+        yield from wrapped("", row.citation)
+        yield from wrapped("read: ", row.read)
         for kind, names in (("limits", row.limits), ("rules", row.rules), ("statements", row.statements)):
-            yield from _wrapped(f"{kind}: ", ", ".join(names) or "none")
+            yield from wrapped(f"{kind}: ", ", ".join(names) or "none")
         yield ""
 
 
@@ -137,66 +135,3 @@ def _evidence_as_json(protocols: Sequence[Protocol]) -> str:
     """The same rows, as one JSON array."""
     rows = [row for protocol in protocols for row in evidence.table(protocol)]
     return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
-
-
-def _wrapped(label: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        label + text,
-        _WIDTH,
-        initial_indent=" " * 5,
-        subsequent_indent=" " * (5 + len(label)),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _owned(site: SiteChange | None) -> Iterator[str]:
-    if site is not None:
-        yield f"  changed by {site.owner} on {site.date}: {site.reason}"
-
-
-def _conditions(rule: Rule, words: Words) -> Iterator[str]:
-    """What a site added to a rule's tiers, in words."""
-    for tier in rule.tiers:
-        for added in parted(tier.when)[1] if tier.when is not None else ():
-            yield from _wrapped("", f"{tier.name} ({tier.severity}) also where {words.clause(added)}")
-            yield from _owned(added.site)
-
-
-def _filters(rule: Rule, words: Words) -> Iterator[str]:
-    """What a site's filters make milder or silent, in words."""
-    for change in rule.changes:
-        if change.site is not None:
-            becomes = "is silent" if change.to == "none" else f"becomes {change.to}"
-            yield from _wrapped("", f"{', '.join(change.tiers)} {becomes} where {words.clause(change.when)}")
-            yield from _owned(change.site)
-
-
-def _by_the_site(loaded: Knowledge, today: date) -> list[str]:
-    """What its overlay changes in the shipped protocol, as lines."""
-    shipped = load_with_overlay(None, loaded.valuesets)
-    return list(_differences(shipped, loaded.protocol, today, Words(loaded.protocol, loaded.valuesets, today)))
-
-
-def _differences(shipped: Protocol, protocol: Protocol, today: date, words: Words) -> Iterator[str]:
-    for name, limit in protocol.limits.items():
-        before = shipped.limits.get(name)
-        if before != limit:
-            after = as_written(limit, max([today, *limit.values]))
-            yield f"limit {name}: {as_written(before, today) if before else 'new'} -> {after} {limit.unit}"
-            yield from _owned(limit.site)
-    for name, rule in protocol.rules.items():
-        before_rule = shipped.rules.get(name)
-        if before_rule != rule:
-            severities = "/".join(dict.fromkeys(tier.severity for tier in rule.tiers))
-            new = "" if before_rule else "new, "
-            yield f"rule {name}: {new}{'off' if rule.off else severities}"
-            yield from _owned(rule.site)
-            yield from _conditions(rule, words)
-            yield from _filters(rule, words)
-    for name, indication in protocol.indications.items():
-        for order_set in indication.order_sets:
-            yield f"order set {order_set} stands for {name}"
-    for product in protocol.products:
-        yield f"product {product.code}: {product.mg_per_ml} mg/mL ({product.basis})"
-        yield from _owned(product.site)

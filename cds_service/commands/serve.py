@@ -24,6 +24,7 @@ from cds_service import sandbox
 from cds_service.commands.check import WIDTH, orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
+from cds_service.console import access, process
 from cds_service.fhir import lenient
 from cds_service.knowledge import load
 from cds_service.sandbox import written
@@ -52,6 +53,7 @@ def serve(example: str | None) -> int:
     if body is not None and (tls or admitted.authenticator):
         print("the example is not posted to a service with authentication or TLS of its own", file=sys.stderr)
         example = body = None
+    access.check(settings)
     _claim(settings)
     notes = [_who_may_call(settings, admitted), recorded, *at_start.lines(admitted)]
     notes += [
@@ -63,10 +65,13 @@ def serve(example: str | None) -> int:
     else:  # then they stand below the example, which is what was asked for
         print("Starting the service …", flush=True)
     logs.to_stderr(settings.log_level, settings.log_format)
-    shower = threading.Thread(target=_show, args=(settings, example, body, notes), daemon=True)
-    shower.start()
-    with metrics.shared_folder(), written.shared_folder() if settings.has_sandbox else nullcontext():
-        run("cds_service.web.wsgi:app", settings, tls, partial(_check, settings))
+    with (
+        metrics.shared_folder(),
+        written.shared_folder() if settings.has_sandbox else nullcontext(),
+        process.supervised(settings) as console,
+    ):
+        threading.Thread(target=_show, args=(settings, example, body, notes, console), daemon=True).start()
+        run("cds_service.web.wsgi:app", settings, tls, partial(_check, settings, console))
     # The workers have written their records; shutting down this interpreter would take longer than that.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -79,10 +84,12 @@ def _admitted(settings: Settings) -> tenants.Tenants:
     return tenants.load(settings, knowledge, now)
 
 
-def _check(settings: Settings) -> None:
-    """Before a reload. Raises what would keep the workers from starting."""
+def _check(settings: Settings, console: process.Supervisor | None) -> None:
+    """Before a reload, in which the console takes part. Raises what would keep the workers from starting."""
     certificates.check(settings)
     _admitted(settings)
+    if console is not None:
+        console.restart()
 
 
 def _who_may_call(settings: Settings, admitted: tenants.Tenants) -> str:
@@ -147,22 +154,37 @@ def run(
     ).serve()
 
 
-def _show(settings: Settings, name: str | None, body: dict[str, Any] | None, notes: Sequence[str]) -> None:
+def _show(
+    settings: Settings,
+    name: str | None,
+    body: dict[str, Any] | None,
+    notes: Sequence[str],
+    console: process.Supervisor | None,
+) -> None:
     """Wait until the service answers; show the example and its cards; say where to look and how to go on."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     scheme = "https" if settings.tls_certificate else "http"
     here = f"{scheme}://[{host}]:{settings.port}" if ":" in host else f"{scheme}://{host}:{settings.port}"
     _await(here, host, settings.port, scheme == "https")
+    if console is not None:
+        console.start()  # after the workers, which load on the same processors
     public = settings.public_url or here
     if body is not None:
-        for line in _example(here, public, str(name), body, notes, settings.has_sandbox):
-            print(line)
+        for line in _example(here, public, str(name), body, notes, settings, console):
+            print(line, flush=True)
     listens = here if public == here else f"{here} for {public}"
-    print(f"Listening on {listens}. Services: {public}/cds-services", flush=True)
+    pages = f". Console: {settings.console_url}/" if settings.has_console else ""
+    print(f"Listening on {listens}. Services: {public}/cds-services{pages}", flush=True)
 
 
 def _example(
-    here: str, public: str, name: str, body: dict[str, Any], notes: Sequence[str], has_sandbox: bool
+    here: str,
+    public: str,
+    name: str,
+    body: dict[str, Any],
+    notes: Sequence[str],
+    settings: Settings,
+    console: process.Supervisor | None,
 ) -> Iterator[str]:
     """One screen: the order, its cards, the browser, another order, what to know before it is more than a trial."""
     service = f"ketamine-{body.get('hook')}"
@@ -172,9 +194,11 @@ def _example(
     yield f"\nPosted {name} to {public}/cds-services/{service}\n"
     yield from (f"  order: {order}" for order in orders_of(body))
     yield f"\n{table_of(answer.json()) if answer.ok else answer.text}\n"
-    yield f"In the browser: {public}/"
+    if console is not None:
+        console.wait(_PATIENCE)
+    yield f"In the browser: {settings.console_url if console is not None else public}/"
     yield from (f"Rule and sources of this card: {card['source']['url']}" for card in cards[:1])
-    if has_sandbox:
+    if settings.has_sandbox:
         yield 'Try another: .venv/bin/ketamine-cds simulate --patient standard --order "0.6 mg/kg/h IV for 24 h"'
         yield "Its patients: .venv/bin/ketamine-cds simulate"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,46 +19,9 @@ from cds_service.hooks.request import VIEWING
 from cds_service.sandbox import PATH, charts, orders
 from cds_service.sandbox.caller import Failed, Service, Signer, UnreadableKey, Web, dicts
 from cds_service.sandbox.records import FhirServer
+from cds_service.sandbox.visit import USER, Visit, after, drafts_in
 from cds_service.settings import SettingError, web_url
 from cds_service.settings import load as load_settings
-
-USER = "Practitioner/simulated"
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One call as the EHR prepares it: whose chart, which drafts, and the CDS service."""
-
-    service: Service
-    fhir: FhirServer
-    id: str
-    hook: str
-    templates: Mapping[str, str]
-    context: Mapping[str, Any]
-    drafts: Sequence[Mapping[str, Any]]
-    prefetches: bool
-
-    def request(self) -> tuple[dict[str, Any], list[str]]:
-        """(the hook request, why parts of the prefetch are missing)."""
-        context = dict(self.context)
-        if self.hook != VIEWING:
-            entries = [{"resource": each} for each in self.drafts]
-            context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": entries}
-        if self.hook == "order-select":
-            context["selections"] = [f"{each['resourceType']}/{each.get('id')}" for each in self.drafts]
-        made: dict[str, Any] = {
-            "hook": self.hook,
-            "hookInstance": str(uuid4()),
-            "fhirServer": self.fhir.base,
-            "context": context,
-        }
-        if self.fhir.token:
-            authorization = {"token_type": "Bearer", "expires_in": 300, "scope": "patient/*.read", "subject": USER}
-            made["fhirAuthorization"] = {"access_token": self.fhir.token, **authorization}
-        if not self.prefetches:
-            return made, []
-        made["prefetch"], left_out = self.fhir.prefetch(self.templates, context)
-        return made, left_out
 
 
 def run(given: argparse.Namespace) -> int:
@@ -169,13 +132,7 @@ def _in_file(name: str) -> list[dict[str, Any]]:
         content = lenient.untyped(Path(name).read_bytes())
     except (OSError, *lenient.UNREADABLE) as error:
         raise Refused(f"{name}: not readable as JSON") from error
-    if isinstance(content, dict) and isinstance(content.get("context"), dict):
-        content = content["context"].get("draftOrders")
-    if isinstance(content, dict) and content.get("resourceType") == "Bundle":
-        found = [each.get("resource") for each in dicts(content.get("entry"))]
-    else:
-        found = [content]
-    drafts = [each for each in found if isinstance(each, dict) and isinstance(each.get("resourceType"), str)]
+    drafts = drafts_in(content)
     if not drafts:
         raise Refused(f"{name}: holds no order")
     return drafts
@@ -235,7 +192,8 @@ def _accept(visit: Visit, cards: Sequence[Mapping[str, Any]], number: int, put: 
     drafts = list(visit.drafts)
     print(f"\nAccepted: {suggestion.get('label')}")
     for action in dicts(suggestion.get("actions")):
-        drafts = _done(action, drafts)
+        print(f"  {action.get('type')}: {action.get('description')}")
+        drafts = after(action, drafts)
         resource = action.get("resource")
         if put and action.get("type") == "update" and isinstance(resource, dict):
             status = visit.fhir.put(resource)
@@ -245,24 +203,6 @@ def _accept(visit: Visit, cards: Sequence[Mapping[str, Any]], number: int, put: 
     entry = {"card": card.get("uuid"), "outcome": "accepted", "acceptedSuggestions": [{"id": suggestion.get("uuid")}]}
     _tell(visit, entry)
     return replace(visit, drafts=drafts)
-
-
-def _done(action: Mapping[str, Any], drafts: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The drafts after one action."""
-    print(f"  {action.get('type')}: {action.get('description')}")
-    resource, kind = action.get("resource"), action.get("type")
-    if kind == "create" and isinstance(resource, dict):
-        return [*drafts, {"id": f"simulated-{uuid4().hex[:12]}", **resource}]
-    if kind == "update" and isinstance(resource, dict):
-        return [resource if _is_named(each, resource.get("id")) else each for each in drafts]
-    if kind == "delete":
-        gone = action.get("resourceId") or (resource or {}).get("id")
-        return [each for each in drafts if not _is_named(each, gone)]
-    return drafts
-
-
-def _is_named(draft: Mapping[str, Any], name: Any) -> bool:
-    return isinstance(name, str) and draft.get("id") == name.rpartition("/")[2]
 
 
 def _override(visit: Visit, cards: Sequence[Mapping[str, Any]], number: int, code: str | None) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from cds_service import units
 from cds_service.errors import CdsError
@@ -21,6 +20,7 @@ _AMOUNT = re.compile(rf"{_NUMBER} ?([^\s\d]\S*)")
 _OVER = re.compile(rf"over {_TIME}\b", re.IGNORECASE)
 _FOR = re.compile(rf"for {_TIME}\b", re.IGNORECASE)
 _EVERY = re.compile(rf"every {_TIME}\b", re.IGNORECASE)
+_DOSE = '"AMOUNT UNIT over N min, every N h, for N h"'
 _FORM = '"DRUG AMOUNT UNIT ROUTE over N min, every N h, for N h, for REASON"; AMOUNT and UNIT are needed'
 
 
@@ -38,12 +38,10 @@ def read(text: str, patient: str, order_id: str) -> Resource:
     reason = rest.word("reasons", before="for ")
     route = rest.word("routes")
     amount = _amount(rest)
-    drug = rest.word("drugs") or _vocabulary()["drugs"]["ketamine"]
+    drug = rest.word("drugs") or vocabulary()["drugs"]["ketamine"]
     if rest.left:
         raise UnreadableOrder(f"{rest.left!r} is not understood in the order; it may say {_FORM}; {_known()}")
-    dosage: Resource = {"doseAndRate": [amount]}
-    if repeat:
-        dosage["timing"] = {"repeat": repeat}
+    dosage = _dosage(amount, repeat)
     if route:
         dosage["route"] = coded(route)
     made: Resource = {
@@ -57,6 +55,20 @@ def read(text: str, patient: str, order_id: str) -> Resource:
     if reason:
         made["reasonCode"] = [coded(reason)]
     return made | {"dosageInstruction": [dosage]}
+
+
+def instruction(text: str) -> Resource:
+    """The dosageInstruction that `AMOUNT UNIT over N min, every N h, for N h` says. Raises UnreadableOrder."""
+    rest = _Rest(text)
+    repeat = _repeat(rest)
+    amount = _amount(rest)
+    if rest.left:
+        raise UnreadableOrder(f"{rest.left!r} is not understood; it may say {_DOSE}")
+    return _dosage(amount, repeat)
+
+
+def _dosage(amount: Resource, repeat: Resource) -> Resource:
+    return {"doseAndRate": [amount], **({"timing": {"repeat": repeat}} if repeat else {})}
 
 
 class _Rest:
@@ -74,7 +86,7 @@ class _Rest:
 
     def word(self, kind: str, before: str = "") -> str | None:
         """The shorthand of the first word of that kind."""
-        known = _vocabulary()[kind]
+        known = vocabulary()[kind]
         found = self.take(re.compile(rf"(?<!\S){before}({'|'.join(known)})(?![^\s,])", re.IGNORECASE))
         return known[found[1].lower()] if found else None
 
@@ -102,11 +114,12 @@ def _amount(rest: _Rest) -> Resource:
 
 
 @cache
-def _vocabulary() -> Mapping[str, Mapping[str, Any]]:
+def vocabulary() -> Mapping[str, Mapping[str, str]]:
+    """The shorthand of every word that may be said: drugs, routes, reasons."""
     text = resources.files(__package__).joinpath("orders.yaml").read_text("utf-8")
-    vocabulary: Mapping[str, Mapping[str, Any]] = parse_yaml(text, "orders.yaml")
-    return vocabulary
+    known: Mapping[str, Mapping[str, str]] = parse_yaml(text, "orders.yaml")
+    return known
 
 
 def _known() -> str:
-    return "; ".join(f"{kind}: {', '.join(words)}" for kind, words in _vocabulary().items())
+    return "; ".join(f"{kind}: {', '.join(words)}" for kind, words in vocabulary().items())

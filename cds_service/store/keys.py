@@ -37,6 +37,10 @@ class Key:
         self._secret = secret
         self.former = former
 
+    def is_secret(self, given: bytes) -> bool:
+        """Whether somebody has given the secret itself; how long that takes says nothing of it."""
+        return hmac.compare_digest(given, self._secret)
+
     def digest(self, kind: str, *parts: str) -> str:
         """128 bits of HMAC-SHA-256 as hexadecimal digits. `kind` keeps digests of different things apart."""
         # Each part is told by its length, so that no two lists of parts run into one.

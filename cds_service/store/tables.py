@@ -46,6 +46,7 @@ invocations = sa.Table(
     sa.Column("failed", sa.Boolean, nullable=False),
     sa.Column("language", sa.Text),
     sa.Index("invocation_at", "at", "id"),
+    sa.Index("invocation_hook_instance", "hook_instance"),
 )
 
 cards = sa.Table(

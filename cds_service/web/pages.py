@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Flask, abort, render_template
+from flask import Flask, abort, redirect, render_template, request
+from werkzeug.wrappers import Response
 
 from cds_service.cards.compose import FURTHER_WARNINGS
 from cds_service.cards.could_not_check import TOPIC as COULD_NOT_CHECK
@@ -18,9 +19,14 @@ RESERVED_TOPICS = (COULD_NOT_CHECK, FURTHER_WARNINGS)
 
 def register(app: Flask, deployment: Deployment) -> None:
     @app.get("/")
-    def index() -> str:
-        """For whoever opens the service in a browser; its links are relative, so that a path before them is kept."""
-        knowledge = deployment.knowledge
+    def index() -> str | Response:
+        """For whoever opens the service in a browser: the console, or without it a page of what is served here.
+
+        Its links are relative, so that a path before them is kept.
+        """
+        knowledge, settings = deployment.knowledge, deployment.settings
+        if settings.has_console and "text/html" in request.accept_mimetypes.values():
+            return redirect(f"{settings.console_url}/")
         rules = [rule for part in knowledge.parts for rule in part.protocol.rules.values()]
         return render_template("index.html", services=discovery.SERVICES, rules=rules, protocol=knowledge.protocol)
 

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from cds_service import cli
-from cds_service.commands import sign_off
+from cds_service import cli, sign_off
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import SEVERITIES, Protocol

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import npm
 from tests.servers.process import FhirServerError, fhir_server, free_port, locked
 
 _RECIPE = Path(__file__).with_suffix("")
 _BUILD = Path(__file__).parents[2] / "build" / "fhir-router"
-_LISTED = ("package.json", "package-lock.json")
 _LEAST_NODE = 18
-_INSTALL_SECONDS = 300
 
 
 @contextmanager
@@ -44,7 +43,7 @@ def why_not() -> str | None:
     version = re.match(r"v(\d+)", said)
     if version is None or int(version[1]) < _LEAST_NODE:
         return f"Medplum's FHIR router needs Node.js {_LEAST_NODE} or later: {node} is {said.strip()}"
-    if shutil.which("npm") is None and not _is_installed():
+    if shutil.which("npm") is None and not npm.is_installed(_RECIPE, _BUILD):
         return "Medplum's FHIR router needs npm once, to fetch its packages: no npm on the PATH"
     return None
 
@@ -56,24 +55,10 @@ def needed() -> None:
 
 
 def _install() -> None:
-    """Fetch its packages, each held against the hash in package-lock.json, if they are missing or others."""
+    """Its packages, and beside them the server as it is now."""
     with locked(_BUILD):
-        if not _is_installed():
-            for name in _LISTED:
-                shutil.copyfile(_RECIPE / name, _BUILD / name)
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            npm = subprocess.run(
-                command, cwd=_BUILD, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
-            )
-            if npm.returncode != 0:
-                (_BUILD / _LISTED[-1]).unlink()  # it vouches for what is installed
-                raise FhirServerError(f"npm could not fetch the packages (is it offline?):\n{npm.stderr[-3000:]}")
+        try:
+            npm.install(_RECIPE, _BUILD)
+        except npm.NotInstalled as error:
+            raise FhirServerError(str(error)) from error
         shutil.copyfile(_RECIPE / "server.mjs", _BUILD / "server.mjs")
-
-
-def _is_installed() -> bool:
-    has_all = (_BUILD / "node_modules" / ".package-lock.json").is_file()
-    return has_all and all(
-        (_BUILD / name).is_file() and (_BUILD / name).read_bytes() == (_RECIPE / name).read_bytes()
-        for name in _LISTED
-    )

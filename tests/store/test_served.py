@@ -48,6 +48,7 @@ def served(url: str, folder: Path, **settings: str) -> Iterator[tuple[subprocess
         "KETAMINE_CDS_PORT": str(port),
         "KETAMINE_CDS_WORKERS": "2",
         "KETAMINE_CDS_SPARE_WORKERS": "0",
+        "KETAMINE_CDS_CONSOLE": "off",
         "KETAMINE_CDS_STATE_DIR": str(folder),
         "KETAMINE_CDS_STORE": url,
         "KETAMINE_CDS_STORE_KEY_FILE": str(key),

@@ -74,6 +74,7 @@ def started(folder: Path, request: dict[str, Any] | None, **settings: str) -> It
         "KETAMINE_CDS_PORT": str(port),
         "KETAMINE_CDS_WORKERS": "1",
         "KETAMINE_CDS_SPARE_WORKERS": "0",
+        "KETAMINE_CDS_CONSOLE": "off",
         "KETAMINE_CDS_STATE_DIR": str(folder / "state"),
         **settings,
     }

@@ -63,11 +63,19 @@ def test_text_holds_no_more_than_json_does() -> None:
 
 def test_the_start_names_the_public_url(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(serve, "_await", lambda *_: None)
-    serve._show(Settings(public_url="https://cds.example.org/ketamine"), None, None, [])
+    serve._show(Settings(public_url="https://cds.example.org/ketamine"), None, None, [], None)
     assert capsys.readouterr().out == (
         "Listening on http://127.0.0.1:8000 for https://cds.example.org/ketamine. "
         "Services: https://cds.example.org/ketamine/cds-services\n"
     )
+
+
+def test_a_browser_at_the_root_is_led_to_the_console_and_a_program_is_not(knowledge: Knowledge) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    led = client(knowledge).get("/", headers=browser)
+    assert (led.status_code, led.headers["Location"]) == (302, "http://127.0.0.1:8001/")
+    assert client(knowledge).get("/", headers={"Accept": "*/*"}).status_code == 200
+    assert client(knowledge, Settings(console="off")).get("/", headers=browser).status_code == 200
 
 
 def test_the_page_at_the_root_leads_to_every_rule_and_works_below_a_path(knowledge: Knowledge) -> None:

@@ -284,3 +284,12 @@ class _Measure:
     def _timed(self, step: Step, minutes: Fraction | None) -> Measured:
         limit = self._limit(self.named, step)
         return Measured(minutes, MINUTES, limit, (step,), "step", self.here.body, self.here.use.name)
+
+
+def limit_of(clause: AmountIs, case: Case, here: View, step: Step) -> str | None:
+    """The limit above which a step counts for the clause; None where the clause does not mean such a step."""
+    measure = _Measure(clause, case, here)
+    is_asked = clause.labelled is case.order.labelled_nasal and (not clause.use or here.use.name in clause.use)
+    if not is_asked or not measure._is_of_kind(step) or not measure._is_meant(step):
+        return None
+    return measure._limit(clause.above or clause.at_least, step)

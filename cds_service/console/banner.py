@@ -1,0 +1,129 @@
+"""The patient banner: who it is and what everybody who orders looks at, from the chart as the service reads it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from cds_service.chart.chart import Chart
+from cds_service.chart.facts import Measurement, on, value_of
+
+_READINGS = 8
+
+
+@dataclass(frozen=True)
+class Point:
+    """A reading of the pressure, with its place in the plot in per cent of its width and height."""
+
+    at: str
+    systolic: float
+    diastolic: float
+    x: float
+    top: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What stands in it, as texts; an empty one is not known."""
+
+    name: str
+    age: str
+    sex: str
+    born: str
+    weight: str
+    weighed: str
+    height: str
+    allergies: Sequence[str]
+    allergies_asked: bool
+    problems: Sequence[str]
+    pressure: Sequence[Point]
+
+
+def banner(chart: Chart, patient: Mapping[str, Any]) -> Banner:
+    """`patient` is the resource as it came: the service itself reads no name."""
+    weight = next(iter(chart.weights), None)
+    height = next(iter(chart.measurements(_sets()["height"])), None)
+    age, no_allergy = chart.age_years, chart.valuesets.roles.no_allergy
+    return Banner(
+        name=_name(patient),
+        age=f"{age} y" if age is not None else "age not known",
+        sex=str(patient.get("gender") or "sex not known"),
+        born=str(patient.get("birthDate") or ""),
+        weight=weight.written if weight is not None else "",
+        weighed=_since(weight.when.latest, chart.now, on(weight.when, chart.now)) if weight is not None else "",
+        height=value_of(height.part) or "" if height is not None else "",
+        allergies=[each.name for each in chart.allergies if no_allergy not in each.members],
+        allergies_asked=chart.has_allergy_list,
+        problems=[each.name for each in chart.problems if each.active or each.assumed_active],
+        pressure=_points(chart),
+    )
+
+
+def _sets() -> Mapping[str, str]:
+    shows: Mapping[str, str] = table()["shows"]
+    return shows
+
+
+@cache
+def table() -> Mapping[str, Any]:
+    """desk.toml."""
+    return tomllib.loads(resources.files(__package__).joinpath("desk.toml").read_text("utf-8"))
+
+
+def _name(patient: Mapping[str, Any]) -> str:
+    for each in patient.get("name") or ():
+        if isinstance(each, dict):
+            parts = [*(each.get("given") or ()), each.get("family")]
+            written = each.get("text") or " ".join(str(part) for part in parts if part)
+            if written:
+                return str(written)
+    return "no name"
+
+
+def _since(then: datetime, now: datetime, otherwise: str) -> str:
+    """How long ago, in the words in which one says it; the date where it is long ago."""
+    ago = now - then
+    if ago < timedelta(hours=1):
+        return "this hour"
+    if ago < timedelta(days=2):
+        return f"{ago // timedelta(hours=1)} h ago"
+    return f"{otherwise}, {ago.days} d ago"
+
+
+def _points(chart: Chart) -> list[Point]:
+    """The newest readings that have both pressures, from the oldest."""
+    names = _sets()
+    low = {(each.when.latest, each.reference): each for each in chart.measurements(names["diastolic"])}
+    pairs = [
+        (each.when.latest, upper, lower)
+        for each in chart.measurements(names["systolic"])
+        if (other := low.get((each.when.latest, each.reference))) is not None
+        if (upper := _number(each)) is not None and (lower := _number(other)) is not None
+    ][:_READINGS][::-1]
+    if not pairs:
+        return []
+    first, span = pairs[0][0], (pairs[-1][0] - pairs[0][0]).total_seconds()
+    most, least = max(pair[1] for pair in pairs), min(pair[2] for pair in pairs)
+    height = (most - least) or 1.0
+    return [
+        Point(
+            at=_since(at, chart.now, at.date().isoformat()),
+            systolic=upper,
+            diastolic=lower,
+            x=round(10 + 80 * (at - first).total_seconds() / span, 2) if span else 50.0,
+            top=round(12 + 76 * (most - upper) / height, 2),
+            bottom=round(12 + 76 * (most - lower) / height, 2),
+        )
+        for at, upper, lower in pairs
+    ]
+
+
+def _number(measurement: Measurement) -> float | None:
+    quantity = measurement.quantity
+    return float(quantity.value) if quantity is not None and quantity.value is not None else None

@@ -1,0 +1,32 @@
+// What HTML alone cannot do: copy a text. Everything else is htmx and the server.
+"use strict";
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-copy]");
+  if (!button) return;
+  const source = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.dataset.said ??= button.textContent;
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(source); // then the person copies it
+    button.textContent = "Selected";
+  }
+  setTimeout(() => { button.textContent = button.dataset.said ?? "Copy"; }, 1500);
+});
+
+// A list whose choice opens a page.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("select[data-submits]")) event.target.form.requestSubmit();
+});
+
+// What was typed before an order was signed is part of it: its own, delayed call would put the answer to it away.
+let signedAt = 0;
+document.addEventListener("submit", (event) => {
+  if (event.target.id === "order-form") signedAt = event.timeStamp;
+}, true);
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const by = event.detail.requestConfig.triggeringEvent;
+  if (by?.type === "input" && by.timeStamp < signedAt) event.preventDefault();
+});

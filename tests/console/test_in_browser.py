@@ -1,0 +1,175 @@
+"""Order entry as a person uses it: in a real browser, by mouse and by keyboard, at the sizes that EHRs give it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from cds_service.knowledge import Knowledge
+from tests.console import browser
+from tests.console.browser import opened
+from tests.console.served import Served, served
+
+CARD, OFFER = "#answer .card.critical", "#answer .card.critical .offers button"
+TENFOLD = "5 mg/kg/h"
+PATIENCE = 60_000
+"""Milliseconds, on a machine that is busy with something else."""
+
+
+@pytest.fixture(scope="module")
+def beside(knowledge: Knowledge) -> Iterator[Served]:
+    browser.needed()
+    with served(knowledge) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with browser.browser() as started:
+        yield started
+
+
+def _bottom(page: Page, selector: str) -> float:
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None
+    return box["y"] + box["height"]
+
+
+@pytest.mark.parametrize(("width", "name"), [(1280, "wide"), (560, "column")])
+def test_an_overdose_that_is_typed_shows_its_card_and_button_above_the_fold(
+    beside: Served, chromium: Browser, width: int, name: str
+) -> None:
+    with opened(chromium, beside.console, width) as seen:
+        seen.page.locator("#f-rate").press_sequentially(TENFOLD)
+        seen.page.locator("#f-duration").press_sequentially("24 h")
+        expect(seen.page.locator(CARD)).to_contain_text("above the ceiling")
+        assert _bottom(seen.page, OFFER) < 720
+        if width == 1280:
+            assert seen.page.locator("#answer").bounding_box()["width"] == 560  # type: ignore[index]
+        expect(seen.page.locator("#gauges svg.bar")).to_have_attribute(
+            "aria-label", "5 mg/kg/h is above 1 (critical)."
+        )
+        seen.shot(f"order-{name}")
+        assert seen.barriers() == []
+
+
+def test_an_offer_that_is_taken_changes_the_order_and_the_card_goes(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console) as seen:
+        seen.page.fill("#f-rate", TENFOLD)
+        seen.page.locator(OFFER).first.click(timeout=PATIENCE)
+        expect(seen.page.locator("#answer .said")).to_contain_text("Done: Change to 0.5 mg/kg/h")
+        expect(seen.page.locator("#f-rate")).to_have_value("0.5 mg/kg/h")
+        expect(seen.page.locator(CARD)).to_have_count(0)
+        expect(seen.page.locator("#answer-title")).to_be_focused()
+
+
+def test_all_of_it_goes_by_keyboard(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console) as seen:
+        keys = seen.page.keyboard
+        keys.press("Tab")
+        expect(seen.page.get_by_text("Skip to content")).to_be_focused()
+        keys.press("Enter")
+        for _ in range(5):  # patient, product, route, bolus, rate
+            keys.press("Tab")
+        expect(seen.page.locator("#f-rate")).to_be_focused()
+        keys.type(TENFOLD)
+        expect(seen.page.locator(CARD)).to_be_visible()
+        keys.press("Enter")
+        expect(seen.page.locator("#answer-title")).to_contain_text("At signing")
+        expect(seen.page.locator("#status")).to_contain_text("critical: Rate 5 mg/kg/h")
+        for _ in range(5):  # duration, indication, as needed, sign, paste
+            keys.press("Tab")
+        keys.press("Tab")
+        expect(seen.page.locator(OFFER).first).to_be_focused()
+        keys.press("Enter")
+        expect(seen.page.locator("#f-rate")).to_have_value("0.5 mg/kg/h")
+        expect(seen.page.locator(CARD)).to_have_count(0)
+
+
+def test_what_is_said_at_signing_stays_however_fast_one_signs(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console) as seen:
+        seen.page.locator("#f-rate").press_sequentially(TENFOLD)
+        seen.page.keyboard.press("Enter")
+        expect(seen.page.locator("#answer-title")).to_contain_text("At signing")
+        seen.page.wait_for_timeout(1_000)  # longer than the delay of what was typed
+        expect(seen.page.locator("#answer-title")).to_contain_text("At signing")
+
+
+def test_a_card_is_overridden_with_a_reason(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, f"{beside.console}/?patient=uncontrolled-pressure", dark=True) as seen:
+        seen.page.fill("#f-rate", "0.2 mg/kg/h")
+        seen.page.get_by_role("button", name="Sign").click()
+        card = seen.page.locator(CARD)
+        expect(card).to_contain_text("192/104", timeout=PATIENCE)
+        card.get_by_text("Override").first.click()
+        card.get_by_role("combobox").select_option("It is an emergency")
+        card.get_by_role("button", name="Override").click()
+        expect(seen.page.locator("#answer .said")).to_contain_text("Overridden: Blood pressure 192/104")
+        expect(card).to_have_count(0)
+        expect(seen.page.locator("#f-reason")).to_have_value("pain")
+        expect(seen.page.locator("#answer .card.warning")).to_contain_text("Heart failure")
+        seen.shot("order-dark")
+        assert seen.barriers() == []
+
+
+def test_an_order_that_is_pasted_is_judged_in_place_of_the_fields(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console, 390, 844) as seen:
+        seen.page.get_by_text("As FHIR").click()
+        seen.page.fill("#f-written", "{")
+        expect(seen.page.locator("#answer")).to_contain_text("not readable as JSON")
+        seen.page.fill("#f-written", _ORDER)
+        expect(seen.page.locator(CARD)).to_be_visible()
+        expect(seen.page.locator("#f-rate")).to_be_hidden()
+        seen.page.locator(OFFER).first.click()
+        expect(seen.page.locator("#f-written")).to_have_value(re.compile(r'"value": 0\.5\b'))
+        assert seen.barriers() == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+_ORDER = """{"resourceType": "MedicationRequest", "status": "draft", "intent": "order",
+ "medicationCodeableConcept": {"text": "ketamine"}, "reasonCode": [{"text": "pain"}],
+ "dosageInstruction": [{"doseAndRate": [{"rateQuantity": {"value": 5, "unit": "mg/kg/h"}}]}]}"""
+
+
+def test_the_call_is_copied_as_curl(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console) as seen:
+        seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        seen.page.fill("#f-bolus", "25 mg over 10 min")
+        seen.page.get_by_role("button", name="Copy as curl").click(timeout=PATIENCE)
+        copied = seen.page.evaluate("navigator.clipboard.readText()")
+        assert copied.startswith(f"curl -sS {beside.service}/cds-services/ketamine-order-select ")
+        assert '"prefetch"' in copied
+
+
+@pytest.mark.timing
+def test_a_page_is_there_in_half_a_second_and_a_card_150_ms_after_the_last_key(
+    beside: Served, chromium: Browser
+) -> None:
+    paints, cards = [], []
+    for _ in range(3):
+        with opened(chromium, beside.console) as seen:
+            paints.append(seen.page.evaluate(_PAINTED))
+            cards.append(seen.page.evaluate(_CARD_AFTER, TENFOLD))
+    assert min(paints) < 500, paints
+    assert min(cards) < 150 + DEBOUNCE, cards
+
+
+DEBOUNCE = 200
+_PAINTED = """() => new Promise(resolve => new PerformanceObserver(list => {
+  const [paint] = list.getEntriesByName("first-contentful-paint");
+  if (paint) resolve(paint.startTime);
+}).observe({type: "paint", buffered: true}))"""
+_CARD_AFTER = """text => new Promise(resolve => {
+  const field = document.getElementById("f-rate"), began = performance.now();
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector("#answer .card.critical")) return;
+    observer.disconnect();
+    resolve(performance.now() - began);
+  }).observe(document.body, {childList: true, subtree: true});
+  field.value = text;
+  field.dispatchEvent(new InputEvent("input", {bubbles: true}));
+})"""

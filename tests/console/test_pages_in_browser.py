@@ -1,0 +1,111 @@
+"""Protocol, stewardship and look-up in a real browser: without barriers at any size, and without a complaint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from cds_service.knowledge import Knowledge
+from cds_service.store.records import Card
+from cds_service.store.store import Store
+from tests.console import browser
+from tests.console.browser import opened
+from tests.console.served import Served, served
+from tests.store.build import feedback, finding, invocation
+
+RULE = "rate-exceeds-protocol-max"
+PATHS = {
+    "protocol": "/protocol",
+    "rule": f"/protocol/rules/{RULE}",
+    "disagreements": "/protocol/disagreements",
+    "changes": "/protocol/changes",
+    "sign-off": "/protocol/sign-off/ketamine",
+    "stewardship": "/stewardship",
+    "look-up": "/look-up",
+}
+PATIENCE = 60_000
+"""Milliseconds, on a machine that is busy with something else."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Some weeks of calls until now, half of their cards overridden."""
+    store = Store(f"sqlite:///{tmp_path_factory.mktemp('state') / 'store.sqlite'}")
+    now = datetime.now(UTC)
+    for number in range(60):
+        card, at = str(uuid4()), now - timedelta(hours=12 * number + 1)
+        indicator = ("critical", "warning", "info")[number % 3]
+        shown = [Card(uuid=card, topic=RULE, indicator=indicator)]
+        store.write([invocation(at=at, cards=shown, findings=[finding(card, severity=indicator)])])
+        outcome = "overridden" if number % 2 else "accepted"
+        store.add_feedback([feedback(card, outcome=outcome, received_at=at)])
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def beside(knowledge: Knowledge, store: Store) -> Iterator[Served]:
+    browser.needed()
+    with served(knowledge, store=f"sqlite:///{store.url.database}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
+    with browser.browser() as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "dark"),
+    [*((name, 1280, False) for name in PATHS), *((name, 390, True) for name in ("rule", "sign-off", "stewardship"))],
+)
+def test_a_page_has_no_barrier_and_does_not_scroll_sideways(
+    beside: Served, chromium: Browser, name: str, width: int, dark: bool
+) -> None:
+    with opened(chromium, beside.console + PATHS[name], width, dark=dark) as seen:
+        expect(seen.page.locator("h1").first).to_be_visible()
+        assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        seen.shot(f"{name}-{width}")
+        assert seen.barriers() == []
+
+
+def test_rules_are_found_while_one_types(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console + "/protocol") as seen:
+        seen.page.locator("#q").press_sequentially("theophylline")
+        expect(seen.page.locator("#rules")).to_contain_text("Theophylline or aminophylline")
+        expect(seen.page.locator("#rules tbody tr")).to_have_count(1)
+        assert seen.page.url.endswith("q=theophylline&topic=&severity=")
+
+
+def test_scenarios_run_with_a_click_and_by_keyboard(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console + PATHS["rule"]) as seen:
+        seen.page.get_by_text("Run one").press("Enter")
+        seen.page.get_by_role("button", name="A rate of 0.501 mg/kg/h warns").press("Enter")
+        expect(seen.page.locator("#ran")).to_contain_text("None of 1 is not as expected")
+        expect(seen.page.locator("#ran")).to_contain_text("Change to 0.5 mg/kg/h (35 mg/h)")
+        assert seen.barriers() == []
+
+
+def test_from_a_day_to_the_call_to_the_rule(beside: Served, chromium: Browser) -> None:
+    yesterday = datetime.now(UTC) - timedelta(hours=25)
+    with opened(chromium, f"{beside.console}/look-up?day={yesterday:%Y-%m-%d}") as seen:
+        seen.page.locator("tbody th a").first.click()
+        expect(seen.page.locator("h1")).to_contain_text("A call of")
+        assert seen.barriers() == []
+        seen.page.locator("#rules ~ .wide tbody a").first.click()
+        expect(seen.page.locator("h1")).to_contain_text("Rate above the protocol maximum")
+
+
+def test_a_table_is_downloaded(beside: Served, chromium: Browser, tmp_path: Path) -> None:
+    with opened(chromium, beside.console + "/stewardship") as seen:
+        with seen.page.expect_download() as started:
+            seen.page.locator('a[href^="/stewardship/rules.csv"]').click()
+        started.value.save_as(tmp_path / "rules.csv")
+    assert RULE in (tmp_path / "rules.csv").read_text("utf-8")
