@@ -17,7 +17,7 @@ from cds_service.fhir.records import bare_id
 from cds_service.retrospect import asof
 
 HOOK = "order-sign"
-UNREADABLE = "unreadable"
+UNREADABLE = "unreadable "
 """Stands before the type of a record whose line could not be read, where it names its patient."""
 _NO_RESOURCE = b'"unreadable"'
 _GAP = "how it stood then cannot be told from an export of today"

@@ -101,7 +101,7 @@ _KINDS: Mapping[str, _Kind] = {
     ),
     "AdverseEvent": _Kind(("recordedDate", "date"), began=("date",)),
 }
-_NEVER_WAS = frozenset({"draft", "proposed", "planned", "preparation", "intended", "not-done", "not-taken"})
+_NEVER_WAS = frozenset({"draft", "proposed", "preparation", "intended", "not-done", "not-taken"})
 """What has such a status now was at no time what a chart counts."""
 
 

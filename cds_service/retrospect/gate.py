@@ -16,7 +16,7 @@ MEASURES = {
     "switches off",
     "switched-off-criticals": "critical findings of the old policy by rules that the new one switches off",
     "could-not-tell-per-100": "rules that could not be told, for 100 orders, under the new policy",
-    "unreadable": "lines that could not be read",
+    "lines-not-read": "lines that could not be read",
     "failed": "orders at which the service failed",
 }
 """The names of what can be compared; of several new policies the worst counts."""

@@ -28,7 +28,7 @@ AsOf = Literal["order", "now"]
 ORDER, RULE, CARD, DOUBT = "order", "rule", "card", "doubt"
 """The kinds of rows: one for an order, for each rule and policy, for each card and policy, and for each reason for
 which it cannot be told how a record stood then."""
-NO_DATE, NOT_JUDGED, UNREADABLE, FAILED, JUDGED = "no-date", "not-judged", "unreadable", "failed", "judged"
+NO_DATE, NOT_JUDGED, UNREADABLE, FAILED, JUDGED = "no-date", "not-judged", "not-readable", "failed", "judged"
 """How an order fared: it has no date, no policy judges it, it is not readable, the service failed, it was judged."""
 OUTSIDE = "outside-time"
 """It was not signed in the time that was asked for."""

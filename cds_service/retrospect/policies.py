@@ -10,7 +10,7 @@ from pathlib import Path
 from cds_service.knowledge import load
 from cds_service.retrospect.judging import Policy
 
-OLD, NEW = "old", "new"
+OLD, NEW = "old-policy", "new-policy"
 SHIPPED = "the shipped protocol"
 
 

@@ -149,7 +149,7 @@ def _summary(plan: Plan, found: Found, judged: int, measured: Mapping[str, Decim
         "orders": found.orders,
         "judged": judged,
         "left_out": found.left_out,
-        "unreadable": found.unreadable,
+        "lines_not_read": found.unreadable,
         "measures": {name: float(round(value, 4)) for name, value in measured.items()},
     }
     return json.dumps(said, indent=1, ensure_ascii=False) + "\n"

@@ -197,6 +197,6 @@ class Tables:
             "silent-criticals": max(criticals(policy, silent) for policy in new),
             "switched-off-criticals": max(criticals(policy, f"n.status = '{OFF}'") for policy in new),
             "could-not-tell-per-100": max(100 * untold(policy) / judged for policy in new),
-            "unreadable": Decimal(unreadable),
+            "lines-not-read": Decimal(unreadable),
             "failed": Decimal(self._one("SELECT count(*) FROM order_row WHERE status = 'failed'")),
         }

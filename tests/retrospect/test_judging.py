@@ -16,6 +16,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.hooks.request import parse
 from cds_service.retrospect import judging, synthetic
 from cds_service.retrospect.judging import CARD, ORDER, RULE, AsOf, Outcome, Policy, Row, Study, replay
+from cds_service.retrospect.policies import NEW, OLD
 from cds_service.retrospect.synthetic import Signed
 from cds_service.scenarios.request import hook_request
 from tests.retrospect.conftest import chart_of, row_of
@@ -94,10 +95,10 @@ def test_the_raised_limit_and_the_rule_switched_off_are_seen(patients: list[Sign
     rows = [row for each in patients for row in replay(row_of(each), study) if row.kind == RULE]
     fired = {
         policy: {(r.order, r.rule) for r in rows if r.policy == policy and r.status == "fired"}
-        for policy in ("old", "new")
+        for policy in (OLD, NEW)
     }
-    assert {rule for _, rule in fired["old"] - fired["new"]} == {"rate-exceeds-protocol-max"}
-    assert not any(r.rule == "duration-missing" and r.policy == "new" for r in rows)
+    assert {rule for _, rule in fired[OLD] - fired[NEW]} == {"rate-exceeds-protocol-max"}
+    assert not any(r.rule == "duration-missing" and r.policy == NEW for r in rows)
 
 
 def test_orders_of_one_moment_come_in_one_request(patients: list[Signed], study: Study) -> None:
@@ -111,7 +112,7 @@ def test_orders_of_one_moment_come_in_one_request(patients: list[Signed], study:
     body = lenient.encode({**each.request, "context": request})
     made = advice(parse(body, "order-sign"), True, study.policies[0].knowledge, NoSource(), each.moment)
     rows = replay(row, study)
-    assert rules_in(rows, "old") == rules_of(made)
+    assert rules_in(rows, OLD) == rules_of(made)
     assert len({r.order for r in rows if r.kind == ORDER}) == 2
 
 

@@ -309,11 +309,11 @@ def test_the_command_fails_where_a_measure_is_passed_and_says_which(
     replayed: Callable[..., int], tmp_path: Path, patients: list[Signed], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_export(tmp_path / "export", exported(patients[:6]))
-    options = ("--by", "ward", "--fail-if", "interruptive-per-100 > 0", "--fail-if", "unreadable > 3")
+    options = ("--by", "ward", "--fail-if", "interruptive-per-100 > 0", "--fail-if", "lines-not-read > 3")
     assert replayed(folder, *options, workers=2) == 1
     printed = capsys.readouterr()
     assert "fails: interruptive-per-100 > 0 (it is" in printed.out
-    assert "unreadable" not in printed.out
+    assert "lines-not-read" not in printed.out
     assert "judging" in printed.err
 
 
@@ -321,7 +321,7 @@ def test_the_command_fails_where_a_measure_is_passed_and_says_which(
     ("options", "says"),
     [
         (["--fail-if", "everything > 1"], "no measure everything; there are interruptive-per-100"),
-        (["--fail-if", "unreadable"], "expected is MEASURE > NUMBER"),
+        (["--fail-if", "lines-not-read"], "expected is MEASURE > NUMBER"),
         (["--by", "nurse"], "it can be ward, client, indication, requester"),
         (["--since", "spring"], "not a date"),
         (["--workers", "0"], "at least one"),
