@@ -6,14 +6,16 @@ import argparse
 import sys
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from cds_service.commands.check import moment_of
 from cds_service.commands.refused import Refused
 from cds_service.retrospect import gate
 from cds_service.retrospect.engines import package
+from cds_service.retrospect.judging import Policy
 from cds_service.retrospect.policies import Codes, load_all, named
-from cds_service.retrospect.runs import Plan, finish, run
+from cds_service.retrospect.runs import Plan, Stopped, finish, run
 from cds_service.retrospect.tables import BY
 from cds_service.settings import load as load_settings
 
@@ -26,19 +28,30 @@ def replay(given: argparse.Namespace) -> int:
     by, plan = _by(given.by), _plan(given)
     policies = load_all(plan.policies, plan.codes)  # what is wrong with an overlay is said before anything is read
     shown = _Progress()
-    state = run(plan, policies, shown)
-    from cds_service.retrospect import report
-
-    assert state.found is not None
-    shown("writing the report", 0, 1)
-    measured = report.write(plan, state.found, state.notes, policies, by)
-    finish(plan)
-    shown.end()
+    try:
+        measured = _report(plan, policies, by, shown)
+    except OSError as error:
+        raise Refused(f"{error.filename or plan.out}: {error.strerror}") from None
+    except KeyboardInterrupt:
+        raise Stopped("stopped; the same command goes on with what is not finished") from None
+    finally:
+        shown.end()
     print(f"{Path(plan.out) / 'index.html'}")
     failed = [each for each in gates if each.holds(measured)]
     for each in failed:
         print(f"fails: {each} (it is {measured[each.measure]:.1f})")
     return 1 if failed else 0
+
+
+def _report(plan: Plan, policies: list[Policy], by: list[str], shown: _Progress) -> dict[str, Decimal]:
+    from cds_service.retrospect import report
+
+    state = run(plan, policies, shown)
+    assert state.found is not None
+    shown("writing the report", 0, 1)
+    measured = report.write(plan, state.found, state.notes, policies, by)
+    finish(plan)
+    return measured
 
 
 def synthetic(given: argparse.Namespace) -> int:

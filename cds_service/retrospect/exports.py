@@ -19,8 +19,9 @@ REQUESTS = "hook requests"
 MIXED = "mixed"
 """A file whose name and first line do not tell."""
 _SUFFIXES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".parquet")
-LONGEST_LINE = 64_000_000
-"""Bytes."""
+LONGEST_LINE = 16_000_000
+"""Bytes. Of a longer line only the beginning is kept, which is no JSON: it is counted among those not read."""
+_BEGINNING = 10_000
 _WORD = re.compile(r"[A-Za-z]+")
 COLUMN = "json"
 """The column of a Parquet file that holds a resource or a request as text."""
@@ -56,11 +57,16 @@ class Export:
         return sorted(file for files in self.files.values() for file in files)
 
 
-def find(source: Path, plain: Path) -> Export:
-    """The files of a folder, or the one file. Packed ones are unpacked into the folder `plain`. Raises NoExport."""
+def find(source: Path, plain: Path, besides: Path | None = None) -> Export:
+    """The files of a folder, or the one file. Packed ones are unpacked into the folder `plain`.
+
+    What lies in the folder `besides` is none of them. Raises NoExport.
+    """
     if not source.exists():
         raise NoExport(f"{source}: there is no such file or folder")
     found = [source] if source.is_file() else sorted(each for each in source.rglob("*") if _is_of_export(each))
+    if besides is not None:
+        found = [each for each in found if not each.resolve().is_relative_to(besides.resolve())]
     if not found:
         raise NoExport(f"{source}: it holds no file {', '.join(_SUFFIXES)}")
     files: dict[str, list[Path]] = {}
@@ -94,7 +100,8 @@ def unpacked(file: Path, plain: Path, notes: list[str]) -> Path:
     with (gzip.open if file.name.endswith(".gz") else open)(file, "rb") as source, made.open("wb") as target:
         try:
             for line in source:
-                target.write(line.decode("utf-8", "replace").encode())
+                text = line.decode("utf-8", "replace").encode()
+                target.write(text if len(text) <= LONGEST_LINE else text[:_BEGINNING] + b"\n")
         except (EOFError, OSError, zlib.error):
             notes.append(f"{file.name} is packed and breaks off")
     return made

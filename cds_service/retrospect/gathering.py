@@ -136,7 +136,8 @@ class Gathering:
             parts.append(
                 f"SELECT line FROM read_csv({quoted_list(text)}, columns = {{'line': 'VARCHAR'}}, header = false, "
                 "auto_detect = false, delim = '\x01', quote = '', escape = '', strict_mode = false, "
-                f"max_line_size = {LONGEST_LINE}, new_line = '\\n', encoding = 'utf-8')"
+                f"max_line_size = {LONGEST_LINE}, buffer_size = {2 * LONGEST_LINE}, "
+                "new_line = '\\n', encoding = 'utf-8')"
             )
         if parquet:
             parts.append(f"SELECT {COLUMN} AS line FROM read_parquet({quoted_list(parquet)})")

@@ -15,6 +15,7 @@ from cds_service.advise import Advice, Opened, answer, open_request, read_alike
 from cds_service.cards import could_not_check
 from cds_service.fhir import dates
 from cds_service.fhir.client import NoSource
+from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge
 from cds_service.orders.regimen import FIGURES
@@ -188,7 +189,7 @@ def _of_request(body: bytes, study: Study) -> list[Outcome]:
         named = msgspec.json.decode(body, type=_Hook)
         head = head._replace(hook=named.hook or asking.HOOK, client=_host(named.fhir_server))
         request = parse(body, head.hook)
-        signed = _signed(request)
+        signed = _signed(request) or (study.now if study.as_of == "now" else None)
         if signed is None:
             return [head._replace(status=NO_DATE)]
         if not study.is_asked_for(signed):
@@ -199,7 +200,7 @@ def _of_request(body: bytes, study: Study) -> list[Outcome]:
         )
         signing = head.hook == asking.HOOK
         return _judged({}, head, moment, lambda _: (parse(body, head.hook), {}), signing, study)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, Malformed):
         return [head._replace(status=UNREADABLE)]
     except Exception as error:  # as above
         return [head._replace(status=FAILED, reason=type(error).__name__)]

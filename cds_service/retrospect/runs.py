@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -32,7 +33,7 @@ from cds_service.retrospect.policies import Codes, Named, load_all
 from cds_service.store import keys
 from cds_service.store.keys import Key
 
-MEGABYTES = 1024
+MEGABYTES = 512
 """What DuckDB may hold while it reads the export; what is more it spills into the folder `work`."""
 _MEGABYTES_OF_A_WORKER = 256
 _ROWS = 20_000
@@ -74,7 +75,14 @@ class Plan:
     def digest(self, files: Sequence[Path]) -> str:
         """Of everything on which the outcomes rest: another one is another replay."""
         stands = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        given = [self.as_of, str(self.since), str(self.until), self.codes, [(p, p.digest) for p in self.policies]]
+        given: list[Any] = [
+            version("ketamine-cds"),
+            self.as_of,
+            str(self.since),
+            str(self.until),
+            self.codes,
+            [(p, p.digest) for p in self.policies],
+        ]
         given += [self.now.isoformat()] if self.as_of == "now" else []
         return hashlib.sha256(msgspec.json.encode([given, stands], enc_hook=asdict)).hexdigest()
 
@@ -96,7 +104,7 @@ def run(plan: Plan, policies: Sequence[Policy], progress: Progress) -> State:
     """
     work = plan.work
     _begin(plan)
-    export = exports.find(Path(plan.source), work / "plain")
+    export = exports.find(Path(plan.source), work / "plain", besides=Path(plan.out))
     state = _state(plan, export)
     if state.found is None:
         _gather(plan, policies, export, state, progress)

@@ -317,6 +317,14 @@ def test_the_command_fails_where_a_measure_is_passed_and_says_which(
     assert "judging" in printed.err
 
 
+def test_a_report_inside_the_export_is_no_part_of_it(
+    plan: Plan, policies: list[Policy], patients: list[Signed]
+) -> None:
+    folder = write_export(Path(plan.source), exported(patients[:2]))
+    inside = replace(plan, out=str(folder / "report"))
+    assert outcomes(inside, policies) == outcomes(inside, policies) == outcomes(plan, policies)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
