@@ -122,7 +122,11 @@ def _add_replay(commands: Any) -> None:
     )
     replay = commands.add_parser("replay", help=says, description=about)
     add = replay.add_argument
-    add("source", metavar="DIR|FILE", help="Bulk Data export (NDJSON by type), hook requests by line, or Parquet")
+    add(
+        "source",
+        metavar="SOURCE",
+        help="folder or file: Bulk Data export (NDJSON by type), hook requests by line, or Parquet",
+    )
     add("--against", metavar="FILE", help="the old policy: a site overlay file; by default that of the settings")
     add("--overlay", metavar="FILE", action="append", help="a new policy; may be given again")
     add("--as-of", choices=("order", "now"), default="order", help="what was known: when it was signed, or by now")
@@ -149,7 +153,7 @@ def _add_replay(commands: Any) -> None:
     synthetic = commands.add_parser("synthetic", help=says, description=f"{says}. Nobody of it lives")
     synthetic.add_argument("folder", metavar="DIR", help="where the files are written")
     synthetic.add_argument(
-        "--orders", metavar="N", type=int, default=2000, help="of which 1 % are ketamine".replace("%", "%%")
+        "--orders", metavar="N", type=int, default=2000, help="orders; one in a hundred is ketamine"
     )
     synthetic.add_argument("--seed", metavar="N", type=int, default=1, help="another one, other data")
 
