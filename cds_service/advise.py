@@ -31,7 +31,7 @@ from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, hook_of
-from cds_service.rules.judged import Judged, Note, judged, settle, with_offers
+from cds_service.rules.judged import Judged, Note, judged, settle, with_offers, without_offers
 from cds_service.rules.reads import rules_of
 from cds_service.says import Says
 
@@ -88,25 +88,45 @@ def advice(
     `sends` are the queries that the client is known to send, if its entry names them. `languages` are those of the
     user, the preferred one first; what the texts do not say in it is said in English.
     """
-    texts = knowledge.texts.spoken(languages)
     try:
-        line = _read_and_judge(request, signing, knowledge, source, now, acknowledged, deadline, sends)
+        read = open_request(request, knowledge, source, now, deadline, sends)
+        return (
+            Advice(response.EMPTY)
+            if read is None
+            else answer(read, signing, knowledge, now, acknowledged, deadline, sends, languages)
+        )
     except Late:
         return _nothing_in_time(request, signing, knowledge, languages)
-    if line is None:
-        return Advice(response.EMPTY)
-    results, notes = line
-    composed = compose.compose(results, _setting(request, signing, knowledge, texts, now, sends), notes)
+
+
+def answer(
+    read: Opened,
+    signing: bool,
+    knowledge: Knowledge,
+    now: datetime,
+    acknowledged: Acknowledged = NOTHING,
+    deadline: Deadline = NEVER,
+    sends: frozenset[str] | None = None,
+    languages: Sequence[str] = (),
+    offering: bool = True,
+) -> Advice:
+    """As `advice`, of a request that was read. Without `offering` the cards are the same but for their suggestions,
+    which cost a third of the time. Raises Late.
+    """
+    texts = knowledge.texts.spoken(languages)
+    results, notes = _judge_opened(read, signing, knowledge, now, acknowledged, deadline)
+    if not offering:
+        results = [without_offers(each) for each in results]
+    composed = compose.compose(results, _setting(read.request, signing, knowledge, texts, now, sends), notes)
     for each in results:
         settle(each)
     version = knowledge.version(each.drug for each in results)
     extension = response.extension(results, version, knowledge.protocol.site, texts.recorded)
-    answer = Response(cards=[each.card for each in composed], extension=extension)
     return Advice(
-        answer,
+        Response(cards=[each.card for each in composed], extension=extension),
         results,
         composed,
-        gather.patient_id(request),
+        gather.patient_id(read.request),
         language=texts.language,
         version=version,
         recorded=texts.recorded,
@@ -122,7 +142,8 @@ def explain(
     acknowledged: Acknowledged = NOTHING,
 ) -> tuple[list[Judged], list[str]]:
     """Every rule's outcome for each order that is judged, and the notes on what was read."""
-    results, notes = _read_and_judge(request, signing, knowledge, source, now, acknowledged, NEVER) or ([], [])
+    read = open_request(request, knowledge, source, now)
+    results, notes = _judge_opened(read, signing, knowledge, now, acknowledged, NEVER) if read else ([], [])
     words = knowledge.texts.words
     said = (words.say(f"doubt-{n.key}", value=n.value) if isinstance(n, Note) else words.fill(n) for n in notes)
     return results, list(said)
@@ -130,40 +151,48 @@ def explain(
 
 def read(request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime) -> tuple[list[Case], Chart]:
     """(the orders, the patient's chart) of a request that brings all its data, as the rules get them."""
-    source, deadline = NoSource(), NEVER
-    found, records = gather.read_drafts(request, knowledge, source, deadline)
+    found, records = gather.read_drafts(request, knowledge, NoSource(), NEVER)
     mine = [draft for draft in found if draft.identity is not None]
-    prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, deadline)
-    gather.fetch_missing(request, records, prefetched, knowledge, source, None)
-    cases, _, chart = _cases(request, mine, (), records, signing, knowledge, now, deadline)
-    return cases, chart
+    prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, NEVER)
+    gather.fetch_missing(request, records, prefetched, knowledge, NoSource(), None)
+    chart = _chart(request, mine, records, knowledge, now, NEVER)
+    opened = Opened(request, found, mine, (), records, (), chart)
+    return _cases(opened, chart, signing, knowledge, now, NEVER)[0], chart
 
 
-def _read_and_judge(
+@dataclass(frozen=True)
+class Opened:
+    """A request and the patient's chart, read once: every policy of the same codes and queries can judge it."""
+
+    request: HookRequest
+    found: Sequence[Draft]
+    mine: Sequence[Draft]
+    """Those of the drafts that are of a judged drug."""
+    ending: Sequence[Draft]
+    records: Records
+    doubts: Sequence[Note]
+    chart: Chart | None
+    """None: no order is judged, and the doubts are all there is to say."""
+
+
+def open_request(
     request: HookRequest,
-    signing: bool,
     knowledge: Knowledge,
     source: Source,
     now: datetime,
-    acknowledged: Acknowledged,
-    deadline: Deadline,
+    deadline: Deadline = NEVER,
     sends: frozenset[str] | None = None,
-) -> tuple[list[Judged], list[Says | Note]] | None:
-    """The outcomes and notes; None where no order is, or may be, of a drug that is judged.
+) -> Opened | None:
+    """The request with all that is read for it; None where no order is, or may be, of a drug that is judged.
 
-    Raises Late where that is not known in time; afterwards each rule says for itself whether it was reached.
+    Raises Malformed where there is nothing but faults, and Late where that is not known in time; afterwards each
+    rule says for itself whether it was reached.
     """
     prefetched: reading.Prefetched | None = None
     doubts: list[Note] = []
     if request.viewing:
         found, records, prefetched, doubts = running_orders.read(
-            request,
-            knowledge.queries,
-            knowledge.valuesets,
-            source,
-            _looked_back(knowledge, now),
-            deadline,
-            knowledge.texts.recorded,
+            request, knowledge.queries, knowledge.valuesets, source, _looked_back(knowledge, now), deadline
         )
     else:
         found, records = gather.read_drafts(request, knowledge, source, deadline)
@@ -172,14 +201,62 @@ def _read_and_judge(
     doubts += gather.unjudged(found, request, records, knowledge)
     if not any(draft.selected for draft in (*mine, *ending)) and not request.drafts_cut:
         if doubts:
-            return [], [*doubts, *request.notes, *request.faults]
+            return Opened(request, found, mine, ending, records, doubts, None)
         if request.faults and not mine:
             raise Malformed("; ".join(map(knowledge.texts.recorded, request.faults)))
         return None
     if prefetched is None:
         prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, deadline)
     gather.fetch_missing(request, records, prefetched, knowledge, source, sends)
-    results, chart = _judge(request, mine, ending, records, signing, knowledge, now, deadline)
+    chart = _chart(request, mine, records, knowledge, now, deadline)
+    return Opened(request, found, mine, ending, records, doubts, chart)
+
+
+def _chart(
+    request: HookRequest,
+    mine: Sequence[Draft],
+    records: Records,
+    knowledge: Knowledge,
+    now: datetime,
+    deadline: Deadline,
+) -> Chart:
+    ours = [draft for draft in mine if not drafts.is_other_patients(draft, records.patient_id)]
+    records.add(Page(tuple(gather.contained_weights(ours))))
+    return Chart(
+        records,
+        knowledge.valuesets,
+        now,
+        _clock_tolerance(knowledge, now),
+        queries=knowledge.queries,
+        encounter_id=request.encounter_id,
+        drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
+        deadline=deadline,
+    )
+
+
+def read_alike(one: Knowledge, other: Knowledge, now: datetime) -> bool:
+    """Whether what one policy has opened is what the other would open."""
+    same = one.valuesets is other.valuesets and one.queries == other.queries and one.drugs == other.drugs
+    return (
+        same
+        and _clock_tolerance(one, now) == _clock_tolerance(other, now)
+        and _looked_back(one, now) == _looked_back(other, now)
+    )
+
+
+def _judge_opened(
+    read: Opened,
+    signing: bool,
+    knowledge: Knowledge,
+    now: datetime,
+    acknowledged: Acknowledged,
+    deadline: Deadline,
+) -> tuple[list[Judged], list[Says | Note]]:
+    """The outcomes and notes."""
+    request, records, chart = read.request, read.records, read.chart
+    if chart is None:
+        return [], [*read.doubts, *request.notes, *request.faults]
+    results = _judge(read, chart, signing, knowledge, now, deadline)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
         knowledge.protocol.conventions.quiet_hours, now
     )
@@ -187,12 +264,17 @@ def _read_and_judge(
         with_offers(each)
         for each in quiet.quieted(results, records.patient_id, acknowledged, window, now, knowledge.texts.recorded)
     ]
-    notes: list[Says | Note] = [*doubts]
-    if not (mine or doubts or request.drafts_cut):
+    notes: list[Says | Note] = [*read.doubts]
+    if not (read.mine or read.doubts or request.drafts_cut):
         return results, notes  # an order that only ends needs nothing that could not be read
     notes += [*request.notes, *request.faults, *records.notes, *records.foreign_notes(), *chart.notes]
-    notes += gather.draft_faults(found, request, records)
+    notes += gather.draft_faults(read.found, request, records)
     return results, list(dict.fromkeys(notes))
+
+
+def _clock_tolerance(knowledge: Knowledge, now: datetime) -> timedelta:
+    book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
+    return book.window(knowledge.protocol.conventions.clock_tolerance, now)
 
 
 def _looked_back(knowledge: Knowledge, now: datetime) -> datetime | None:
@@ -228,36 +310,22 @@ def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge, 
 
 
 def _judge(
-    request: HookRequest,
-    mine: Sequence[Draft],
-    ending: Sequence[Draft],
-    records: Records,
-    signing: bool,
-    knowledge: Knowledge,
-    now: datetime,
-    deadline: Deadline,
-) -> tuple[list[Judged], Chart]:
-    cases, left, chart = _cases(request, mine, ending, records, signing, knowledge, now, deadline)
+    read: Opened, chart: Chart, signing: bool, knowledge: Knowledge, now: datetime, deadline: Deadline
+) -> list[Judged]:
+    cases, left = _cases(read, chart, signing, knowledge, now, deadline)
     results = [judged(case) for case in cases]
     if left and results:
         more = Note("not-judged", str(left))
         results[0] = dataclasses.replace(results[0], doubts=(*results[0].doubts, more))
-    return results, chart
+    return results
 
 
 def _cases(
-    request: HookRequest,
-    mine: Sequence[Draft],
-    ending: Sequence[Draft],
-    records: Records,
-    signing: bool,
-    knowledge: Knowledge,
-    now: datetime,
-    deadline: Deadline,
-) -> tuple[list[Case], int, Chart]:
-    """(the orders that are judged, how many more there are, the patient's chart)."""
+    read: Opened, chart: Chart, signing: bool, knowledge: Knowledge, now: datetime, deadline: Deadline
+) -> tuple[list[Case], int]:
+    """(the orders that are judged, how many more there are)."""
+    request, records = read.request, read.records
     zone = now.tzinfo or UTC
-    ours = [draft for draft in mine if not drafts.is_other_patients(draft, records.patient_id)]
     grouped = drafts.groups(request.drafts)
     orders, ended = (
         [
@@ -265,22 +333,7 @@ def _cases(
             for d in deadline.each(each, "orders")
             if not drafts.is_other_patients(d, records.patient_id)
         ]
-        for each in (ours, ending)
-    )
-    records.add(Page(tuple(gather.contained_weights(ours))))
-    conventions = knowledge.protocol.conventions
-    tolerance = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
-        conventions.clock_tolerance, now
-    )
-    chart = Chart(
-        records,
-        knowledge.valuesets,
-        now,
-        tolerance,
-        queries=knowledge.queries,
-        encounter_id=request.encounter_id,
-        drafted=[item.read.resource for item in request.drafts if item.read.resource is not None],
-        deadline=deadline,
+        for each in (read.mine, read.ending)
     )
     of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
     case = partial(
@@ -290,7 +343,7 @@ def _cases(
     cases = [case(order, kept) for order in kept if order.draft.selected]
     ends = _bounded(ended, knowledge, now)
     cases += [dataclasses.replace(case(order, kept), stopping=True) for order in ends]
-    return cases, len(orders) + len(ended) - len(kept) - len(ends), chart
+    return cases, len(orders) + len(ended) - len(kept) - len(ends)
 
 
 def _order(

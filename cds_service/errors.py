@@ -24,6 +24,8 @@
     ├── Failed, UnreadableKey   sandbox.caller: acting as an EHR; UnreadableOrder of sandbox.orders likewise
     ├── NotServed, Full         sandbox.server, sandbox.written: an answer of its FHIR server that is not 200
     ├── ScenarioError           scenarios.coded: a scenario that cannot be read
+    ├── NoEngine, NoExport      retrospect: a package is not installed, there is nothing to replay
+    ├── Stopped, NotAGate       retrospect: a replay cannot go on, a condition cannot be read
     └── Refused                 commands.refused: a command was called with something it cannot work with
 
 The commands print the sentence and end with exit code 3; a worker that cannot start logs it; over HTTP only a

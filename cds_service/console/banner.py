@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -12,6 +12,7 @@ from typing import Any
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.facts import Measurement, on, value_of
+from cds_service.says import Says
 
 _READINGS = 8
 
@@ -45,7 +46,7 @@ class Banner:
     pressure: Sequence[Point]
 
 
-def banner(chart: Chart, patient: Mapping[str, Any]) -> Banner:
+def banner(chart: Chart, patient: Mapping[str, Any], say: Callable[[Says], str]) -> Banner:
     """`patient` is the resource as it came: the service itself reads no name."""
     weight = next(iter(chart.weights), None)
     height = next(iter(chart.measurements(_sets()["height"])), None)
@@ -55,12 +56,12 @@ def banner(chart: Chart, patient: Mapping[str, Any]) -> Banner:
         age=f"{age} y" if age is not None else "age not known",
         sex=str(patient.get("gender") or "sex not known"),
         born=str(patient.get("birthDate") or ""),
-        weight=weight.written if weight is not None else "",
-        weighed=_since(weight.when.latest, chart.now, on(weight.when, chart.now)) if weight is not None else "",
-        height=value_of(height.part) or "" if height is not None else "",
-        allergies=[each.name for each in chart.allergies if no_allergy not in each.members],
+        weight=say(weight.written) if weight is not None else "",
+        weighed=_since(weight.when.latest, chart.now, say(on(weight.when, chart.now))) if weight is not None else "",
+        height=say(value_of(height.part) or "") if height is not None else "",
+        allergies=[say(each.name) for each in chart.allergies if no_allergy not in each.members],
         allergies_asked=chart.has_allergy_list,
-        problems=[each.name for each in chart.problems if each.active or each.assumed_active],
+        problems=[say(each.name) for each in chart.problems if each.active or each.assumed_active],
         pressure=_points(chart),
     )
 

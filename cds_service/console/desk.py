@@ -165,8 +165,9 @@ class Counter:
         cases, chart = advise.read(read_by_service, hook == SIGNING, knowledge, self._console.clock())
         prefetch = request.get("prefetch")
         patient = prefetch.get("patient") if isinstance(prefetch, dict) else None
-        shown = banner(chart, patient if isinstance(patient, dict) else {})
-        gauges = [gauge(each, case.protocol) for case in cases for each in scales(case)]
+        say = knowledge.texts.words.fill
+        shown = banner(chart, patient if isinstance(patient, dict) else {}, say)
+        gauges = [gauge(each, case.protocol, say) for case in cases for each in scales(case)]
         return replace(desk, banner=shown, gauges=gauges)
 
 

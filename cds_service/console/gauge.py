@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -10,6 +10,7 @@ from cds_service.figures import show
 from cds_service.orders import words
 from cds_service.protocol.model import SEVERITIES, Protocol
 from cds_service.rules.scale import Mark, Scale
+from cds_service.says import Says
 
 _ROOM = Fraction(14, 10)
 """How far the bar goes beyond its highest limit; what lies beyond stands at its end."""
@@ -73,7 +74,7 @@ class Gauge:
     """id -> what it says: a citation, a statement, or how two of them were brought together."""
 
 
-def gauge(scale: Scale, protocol: Protocol) -> Gauge:
+def gauge(scale: Scale, protocol: Protocol, say: Callable[[Says], str]) -> Gauge:
     """The picture of one scale."""
     limits = [mark.number for mark in scale.marks]
     end = limits[-1] * _ROOM or Fraction(1)
@@ -84,7 +85,7 @@ def gauge(scale: Scale, protocol: Protocol) -> Gauge:
         usual = Tick(_place(number, end), show(number), _in_all(number, scale), "good", limit.title, limit.sources)
     actual = _pointer(scale.figure, scale, end, limits, scale.kg, "")
     ideal = _pointer(scale.on_ideal, scale, end, limits, scale.ideal_kg, "ideal weight ")
-    what = words.regimen([scale.step.written])
+    what = say(words.regimen([scale.step.written]))
     return Gauge(
         what=what,
         unit=scale.unit,

@@ -47,6 +47,8 @@ class Judged:
     notes: tuple[Note, ...]
     doubts: tuple[Note, ...]
     """Notes that stand among what could not be checked."""
+    indications: frozenset[str] = frozenset()
+    """What its reasons and its order set stand for."""
     undelivered: tuple[Reason, ...] = ()
     """The lists that a rule of this order reads and that did not come whole, whether or not it mattered here."""
     offers: Iterable[Proposal] = ()
@@ -69,6 +71,7 @@ def judged(case: Case) -> Judged:
         weight=weight.shown if weight else None,
         notes=tuple(_notes(case, weight)),
         doubts=(*_left_out(outcomes), *_doubts(case, weight)),
+        indications=case.order.indication.all,
         # An order that only ends is told nothing but how it ends.
         undelivered=() if case.stopping else undelivered(case.chart, *sorted(read_in(case))),
         offers=Offers(lambda: order_offers(case, outcomes)),
@@ -80,6 +83,12 @@ def settle(each: Judged) -> None:
     for offers in (each.offers, *(outcome.proposals for outcome in each.outcomes if outcome.proposals)):
         if isinstance(offers, Offers):
             offers.settle()
+
+
+def without_offers(each: Judged) -> Judged:
+    """The order for those who only count its findings: making its offers costs as much as judging it."""
+    outcomes = tuple(msgspec.structs.replace(o, proposals=()) if o.status == "fired" else o for o in each.outcomes)
+    return replace(each, offers=(), outcomes=outcomes)
 
 
 def with_offers(each: Judged) -> Judged:

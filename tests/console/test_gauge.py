@@ -26,7 +26,9 @@ def _scales(knowledge: Knowledge, order: dict[str, Any], now: datetime = NOW, **
 
 
 def _gauges(knowledge: Knowledge, order: dict[str, Any], **patient: Any) -> list[Gauge]:
-    return [gauge(each, knowledge.protocol) for each in _scales(knowledge, order, **patient)]
+    return [
+        gauge(each, knowledge.protocol, knowledge.texts.words.fill) for each in _scales(knowledge, order, **patient)
+    ]
 
 
 def _number(knowledge: Knowledge, limit: str) -> object:

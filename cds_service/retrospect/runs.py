@@ -1,0 +1,346 @@
+"""A replay from its export to its outcomes: in parts, over processes, and able to go on where it was stopped.
+
+Everything that is not finished lies in the folder `work` of the report, with the charts of the patients, for its
+owner alone; it is deleted at the end. A finished part is renamed into place, so that it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from cds_service.errors import CdsError
+from cds_service.knowledge import Knowledge
+from cds_service.retrospect import exports, judging
+from cds_service.retrospect.asking import Stored
+from cds_service.retrospect.engines import connect, package, quoted, quoted_list
+from cds_service.retrospect.gathering import ORDER, Found, Gathering
+from cds_service.retrospect.judging import AsOf, Outcome, Policy, Row, Study, replay
+from cds_service.retrospect.policies import Codes, Named, load_all
+from cds_service.store import keys
+from cds_service.store.keys import Key
+
+MEGABYTES = 512
+"""What DuckDB may hold while it reads the export; what is more it spills into the folder `work`."""
+_MEGABYTES_OF_A_WORKER = 256
+_ROWS = 20_000
+"""Outcomes that are written in one go."""
+FEWEST_PATIENTS = 5
+SMALL = "(places with fewer than 5 patients)"
+"""Stands for the name of a place that few patients share: by it they could be told."""
+Progress = Callable[[str, int, int], None]
+"""Told of a stage, how much of it is done, and of how much."""
+
+
+class Stopped(CdsError):
+    """A replay did not come to its end, or may not begin."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is replayed, and how; workers get it as JSON."""
+
+    source: str
+    out: str
+    policies: list[Named]
+    codes: Codes
+    as_of: AsOf
+    now: datetime
+    workers: int = 1
+    since: datetime | None = None
+    until: datetime | None = None
+    key_file: str | None = None
+
+    @property
+    def work(self) -> Path:
+        return Path(self.out) / "work"
+
+    @property
+    def outcomes(self) -> Path:
+        return Path(self.out) / "outcomes.parquet"
+
+    def digest(self, files: Sequence[Path]) -> str:
+        """Of everything on which the outcomes rest: another one is another replay."""
+        stands = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        given: list[Any] = [
+            version("ketamine-cds"),
+            self.as_of,
+            str(self.since),
+            str(self.until),
+            self.codes,
+            [(p, p.digest) for p in self.policies],
+        ]
+        given += [self.now.isoformat()] if self.as_of == "now" else []
+        return hashlib.sha256(msgspec.json.encode([given, stands], enc_hook=asdict)).hexdigest()
+
+
+class State(msgspec.Struct):
+    """What `work` says of itself, so that a replay can go on."""
+
+    digest: str
+    found: Found | None = None
+    places: dict[str, str] = {}
+    types: list[str] = []
+    notes: list[str] = []
+
+
+def run(plan: Plan, policies: Sequence[Policy], progress: Progress) -> State:
+    """Judge everything, or what is not judged yet; afterwards `plan.outcomes` is there. Raises Stopped.
+
+    `policies` are those of the plan, loaded.
+    """
+    work = plan.work
+    _begin(plan)
+    export = exports.find(Path(plan.source), work / "plain", besides=Path(plan.out))
+    state = _state(plan, export)
+    if state.found is None:
+        _gather(plan, policies, export, state, progress)
+    found = state.found
+    assert found is not None
+    (work / "outcomes").mkdir(exist_ok=True)
+    left = [part for part in range(found.parts) if not _part(work, part).exists()]
+    _judge(plan, policies, left, found.parts, progress)
+    _join(plan)
+    return state
+
+
+def finish(plan: Plan) -> None:
+    """Delete the charts; the report needs them no more."""
+    shutil.rmtree(plan.work)
+
+
+def _begin(plan: Plan) -> None:
+    out = Path(plan.out)
+    if plan.outcomes.exists() and not plan.work.exists():
+        raise Stopped(f"{out} holds a report already; choose another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    plan.work.mkdir(mode=0o700, exist_ok=True)
+    plan.work.chmod(0o700)
+
+
+def _state(plan: Plan, export: exports.Export) -> State:
+    """What was done before. Raises Stopped where it was of something else."""
+    digest, file = plan.digest(export.all), plan.work / "state.json"
+    if file.exists():
+        state = msgspec.json.decode(file.read_bytes(), type=State)
+        if state.digest != digest:
+            raise Stopped(
+                f"{plan.out} holds an unfinished replay of other files or policies; "
+                "choose another folder with --out, or delete it"
+            )
+        return state
+    state = State(digest, types=sorted(export.types), notes=export.notes)
+    _write(file, msgspec.json.encode(state))
+    return state
+
+
+def _write(file: Path, content: bytes) -> None:
+    made = file.with_suffix(".part")
+    made.write_bytes(content)
+    made.rename(file)
+
+
+def _gather(plan: Plan, policies: Sequence[Policy], export: exports.Export, state: State, progress: Progress) -> None:
+    progress("selecting orders", 0, 1)
+    knowledge = policies[0].knowledge
+    asked = {query for policy in policies for query in policy.knowledge.queries}
+    more = asked.difference(knowledge.queries)  # another policy may measure more
+    knowledge = replace(knowledge, queries=(*knowledge.queries, *more))
+    failures = package("duckdb")
+    try:
+        try:
+            _read(plan, knowledge, export, state, progress)
+        except failures.InvalidInputException:  # bytes that are no UTF-8: every file is gone through once
+            _read(plan, knowledge, exports.repaired(export, plan.work / "plain"), state, progress)
+    except failures.Error as error:
+        # DuckDB quotes the line that it could not read: of the message only its kind is passed on.
+        raise Stopped(f"the export could not be read: {type(error).__name__}") from None
+    _write(plan.work / "state.json", msgspec.json.encode(state))
+
+
+def _read(plan: Plan, knowledge: Knowledge, export: exports.Export, state: State, progress: Progress) -> None:
+    connection = connect(plan.work, plan.workers, MEGABYTES)
+    # A day wider, whatever the zone: the moment is looked at when the order is judged.
+    since = (plan.since - timedelta(days=1)).date().isoformat() if plan.since else None
+    until = (plan.until + timedelta(days=1)).date().isoformat() if plan.until else None
+    gathered = Gathering(connection, export, knowledge, plan.work, since, until)
+    try:
+        found = gathered.select()
+        kinds = gathered.kinds()
+        for number, kind in enumerate(kinds):
+            progress(f"gathering {kind}", number, len(kinds))
+            gathered.gather(kind)
+        progress("gathering", len(kinds), len(kinds))
+        state.places = gathered.places()
+        found.unreadable = gathered.unreadable()
+        state.found = found
+    finally:
+        connection.close()
+
+
+# Judging ----------------------------------------------------------------------------------------------------------
+
+
+def _part(work: Path, part: int) -> Path:
+    return work / "outcomes" / f"{part:04}.parquet"
+
+
+def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: int, progress: Progress) -> None:
+    done = parts - len(left)
+    progress("judging", done, parts)
+    if plan.workers == 1 or len(left) < 2:
+        study = study_of(plan, policies)
+        for part in left:
+            judge_part(plan, study, part)
+            done += 1
+            progress("judging", done, parts)
+        return
+    try:
+        with ProcessPoolExecutor(
+            min(plan.workers, len(left)), get_context("spawn"), _load, (msgspec.json.encode(plan, enc_hook=asdict),)
+        ) as pool:
+            for future in as_completed([pool.submit(_judge_in_worker, part) for part in left]):
+                future.result()
+                done += 1
+                progress("judging", done, parts)
+    except BrokenProcessPool:
+        raise Stopped("a worker was ended; the same command goes on with what is not judged yet") from None
+
+
+_LOADED: list[tuple[Plan, Study]] = []
+
+
+def _load(plan: bytes) -> None:
+    """For a worker, once: what it judges with."""
+    read = msgspec.json.decode(plan, type=Plan)
+    _LOADED.append((read, study_of(read, load_all(read.policies, read.codes))))
+
+
+def _judge_in_worker(part: int) -> None:
+    judge_part(*_LOADED[-1], part)
+
+
+def study_of(plan: Plan, policies: Sequence[Policy]) -> Study:
+    """All that judging needs. Raises UnusableKey."""
+    state = msgspec.json.decode((plan.work / "state.json").read_bytes(), type=State)
+    return Study(
+        policies=policies,
+        key=_key(plan),
+        as_of=plan.as_of,
+        now=plan.now,
+        places=state.places,
+        exported=frozenset(state.types),
+        since=plan.since,
+        until=plan.until,
+    )
+
+
+def _key(plan: Plan) -> Key:
+    """The site's key, by which it can find an order again; else one that is thrown away with `work`."""
+    if plan.key_file is not None:
+        return keys.read(plan.key_file)
+    file = plan.work / "key"
+    if not file.exists():
+        made = file.with_suffix(".part")
+        made.touch(mode=0o600)
+        made.write_bytes(os.urandom(48).hex().encode())
+        made.rename(file)
+    return Key(bytes.fromhex(file.read_text()))
+
+
+def judge_part(plan: Plan, study: Study, part: int) -> None:
+    """Judge the patients of a part and write their outcomes."""
+    arrow, parquet = package("pyarrow"), package("pyarrow.parquet")
+    schema, target = schema_of(arrow), _part(plan.work, part)
+    made = target.with_suffix(f".{os.getpid()}.part")
+    outcomes = (each for row in rows_of(plan.work, part) for each in replay(row, study))
+    with parquet.ParquetWriter(made, schema, compression="zstd") as writer:
+        while batch := list(itertools.islice(outcomes, _ROWS)):
+            by_column = zip(schema, zip(*batch, strict=True), strict=True)
+            columns = [arrow.array(values, field.type) for field, values in by_column]
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+    made.rename(target)
+
+
+def schema_of(arrow: Any) -> Any:
+    """The columns of the outcomes."""
+    kinds = {"str": arrow.string(), "float": arrow.float64(), "bool": arrow.bool_(), "int": arrow.int32()}
+    written = {name: getattr(hint, "__args__", (hint,))[0].__name__ for name, hint in get_type_hints(Outcome).items()}
+    return arrow.schema([(name, kinds[written[name]]) for name in Outcome._fields])
+
+
+def rows_of(work: Path, part: int) -> Iterator[Row]:
+    """The rows of a part, one patient or request after the other, always in the same order."""
+    files = sorted((work / "charts").glob(f"*/part={part}/*.parquet"))
+    if not files:
+        return
+    connection = connect(work, 1, _MEGABYTES_OF_A_WORKER)
+    try:
+        cursor = connection.execute(
+            f"SELECT patient, kind, json FROM read_parquet({quoted_list(files)}, union_by_name = true) "
+            "ORDER BY patient NULLS FIRST, kind, json"
+        )
+        records = _fetched(cursor)
+        for patient, group in itertools.groupby(records, key=lambda record: record[0]):
+            if patient is None:
+                yield from _requests(group)
+            else:
+                yield _row(patient, group)
+    finally:
+        connection.close()
+
+
+def _fetched(cursor: Any) -> Iterator[tuple[str | None, str, str | None]]:
+    while rows := cursor.fetchmany(500):
+        yield from rows
+
+
+def _requests(records: Iterator[tuple[str | None, str, str | None]]) -> Iterator[Row]:
+    """Hook requests; lines of others that could not be read, and name nobody, were counted when they were found."""
+    for _, kind, text in records:
+        if kind == exports.REQUESTS and text is not None:
+            yield Row("", (), (), text.encode())
+
+
+def _row(patient: str, records: Iterator[tuple[str | None, str, str | None]]) -> Row:
+    orders: list[bytes] = []
+    chart: list[Stored] = []
+    for _, kind, text in records:
+        raw = (text or "").encode()
+        if kind == ORDER:
+            orders.append(raw)
+            kind = "MedicationRequest"
+        chart.append(Stored(kind, raw))
+    return Row(patient, tuple(orders), tuple(chart))
+
+
+def _join(plan: Plan) -> None:
+    """One file of all parts. A place that few patients share loses its name: it would tell who they are."""
+    connection = connect(plan.work, plan.workers, MEGABYTES)
+    parts = quoted(plan.work / "outcomes" / "*.parquet")
+    made = plan.outcomes.with_suffix(".part")
+    columns = ", ".join("ward_shown AS ward" if name == "ward" else f'"{name}"' for name in Outcome._fields)
+    connection.execute(
+        f"""COPY (
+        WITH small AS (SELECT ward AS few FROM read_parquet({parts}) WHERE kind = '{judging.ORDER}' AND ward <> ''
+          GROUP BY ward HAVING count(DISTINCT patient) < {FEWEST_PATIENTS})
+        SELECT {columns} FROM (
+          SELECT *, CASE WHEN ward IN (FROM small) THEN {quoted(SMALL)} ELSE ward END AS ward_shown
+          FROM read_parquet({parts}))
+        ) TO {quoted(made)} (FORMAT parquet, COMPRESSION zstd)"""
+    )
+    connection.close()
+    made.rename(plan.outcomes)
