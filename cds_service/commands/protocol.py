@@ -10,8 +10,8 @@ from importlib.metadata import version
 
 import msgspec
 
-from cds_service.commands import sign_off
 from cds_service.cards.texts import Texts
+from cds_service.commands import sign_off
 from cds_service.commands.refused import Refused
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol import evidence
