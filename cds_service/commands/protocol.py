@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 import msgspec
 
+from cds_service.cards.sentences import KEYS
 from cds_service.cards.texts import Texts
 from cds_service.commands import sign_off
 from cds_service.commands.refused import Refused
@@ -66,12 +67,11 @@ def _validated(settings: Settings, overlay: str | None) -> str:
 
 def _languages(texts: Texts) -> Iterator[str]:
     """What each further language says, and which of the shared words it says in English."""
-    words = len(texts.words.entries) + len(texts.words.phrases)
     for language in texts.others:
         keys, rules = texts.untold(language)
         left = f"; in English: {', '.join(keys)}" if keys else ""
         cards = f"{len(texts.by_rule) - len(rules)} of {len(texts.by_rule)} cards"
-        yield f"{language}: {words - len(keys)} of {words} shared words, {cards}{left}"
+        yield f"{language}: {len(KEYS) - len(keys)} of {len(KEYS)} shared words, {cards}{left}"
 
 
 def _counted(protocol: Protocol) -> str:
