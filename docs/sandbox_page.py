@@ -39,7 +39,7 @@ def review(knowledge: Knowledge, patients: Sequence[SandboxPatient]) -> str:
     lines = [INTRODUCTION.format(order=sandbox_charts.ordered())]
     for patient in patients:
         lines += [f"## {patient.label}\n", _holds(patient), ""]
-        lines += _table(sandbox_charts.fired(patient, knowledge), why.get(patient.label, {}))
+        lines += _table(knowledge, sandbox_charts.fired(patient, knowledge), why.get(patient.label, {}))
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -66,10 +66,11 @@ def _names(resources: Sequence[sandbox_charts.Resource], element: str) -> str:
     return ", ".join(dict.fromkeys(texts)) or "none"
 
 
-def _table(fired: Sequence[Outcome], why: Mapping[str, str]) -> Iterator[str]:
+def _table(knowledge: Knowledge, fired: Sequence[Outcome], why: Mapping[str, str]) -> Iterator[str]:
+    said = knowledge.texts.recorded
     yield "| rule | severity | what the chart holds | why it is right |\n|---|---|---|---|"
     for outcome in fired:
-        facts = "; ".join(dict.fromkeys(fact.says for fact in outcome.facts)) or "nothing on record"
-        severity = f"{outcome.severity} ({outcome.because})" if outcome.because else outcome.severity
+        facts = "; ".join(dict.fromkeys(said(fact.says) for fact in outcome.facts)) or "nothing on record"
+        severity = f"{outcome.severity} ({said(outcome.because)})" if outcome.because else outcome.severity
         name = f"[`{outcome.rule.id}`](protocol.md#{outcome.rule.id})"
         yield f"| {name} | {severity} | {facts} | {why.get(outcome.rule.id, '**missing**')} |"

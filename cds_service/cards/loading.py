@@ -21,7 +21,7 @@ import yaml
 from jinja2 import TemplateError, UndefinedError
 
 from cds_service.cards.languages import File, Language, Word, check_keys, refused
-from cds_service.cards.sentences import KEYS, OPEN, names_of
+from cds_service.cards.sentences import KEYS, OPEN, folder_of, names_of
 from cds_service.cards.shown import TextError
 from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Phrase, Text, Texts, Wording
 from cds_service.folders import COMMON
@@ -105,7 +105,7 @@ def _refuse_unnamed(protocol: Protocol, shelf: _Shelf, english: Texts) -> None:
 def _words_of_all(protocols: Iterable[Protocol]) -> Iterator[tuple[str, File]]:
     """The words of all drugs, and in other languages than English those for what the protocols name."""
     yield _WORDS, File(COMMON / f"{_WORDS}.yaml", ENGLISH, site=False)
-    for folder in (COMMON, *(Path(each.folders[0]) for each in protocols)):
+    for folder in (COMMON, *map(folder_of, protocols)):
         for path in sorted(folder.glob(f"{_WORDS}.*.yaml")):
             yield _WORDS, File(path, path.name.split(".")[1], site=False)
 

@@ -50,7 +50,8 @@ _DOUBTS = (
     "disagreement", "which-drug", "veterinary", "newer-weight", "late", "running-unknown", "running-rate", "deceased",
     "changed-order", "not-judged", "draft",
 )  # fmt: skip
-_DATA = ("weight", "height", "dose", "concentration", "setting", "terminology", "time", "midazolam")
+_DATA = ("weight", "height", "dose", "concentration", "setting", "terminology", "time", "midazolam", "entry",
+         "question")  # fmt: skip
 """What a rule may miss beside a list that is asked for."""
 
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -83,9 +84,14 @@ OPEN = re.compile(r"(?:number|fraction|fraction-of|times|period|a-period)-\d+(?:
 """Words that filters look up, and other languages' words for reasons; a language has as many of them as it needs."""
 
 
+def folder_of(protocol: Protocol) -> Path:
+    """Where the files of a protocol stand."""
+    return Path(protocol.folders[0]).parent
+
+
 def names_of(protocols: Iterable[Protocol]) -> frozenset[str]:
     """The keys of what has an English name in the data, and may have another one in the words of a language."""
-    folders = {COMMON, *(Path(each.folders[0]) for each in protocols)}
+    folders = {COMMON, *map(folder_of, protocols)}
     found = [
         *(f"set-{path.stem}" for folder in folders for path in (folder / "valuesets").glob("*.json")),
         *(f"data-{key}" for key in (*prefetch_keys(), *_DATA)),

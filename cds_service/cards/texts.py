@@ -138,7 +138,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """The words of a sentence of one key. Its values stand as they are: all of it is made safe as a whole."""
+    """The words of a sentence of one key. Its values stand as they are: what comes of them is made safe whole."""
 
     parts: tuple[str | int, ...]
     """Text, and the numbers of the values between it; of one with a `template` none."""
@@ -208,6 +208,13 @@ class Texts:
         """The text of a rule for an order of a drug."""
         own = (rule, drug)
         return self.by_drug[own] if own in self.by_drug else self.by_rule[rule]
+
+    def untold(self, language: str) -> tuple[list[str], list[str]]:
+        """(keys of shared words, rules) that another language says in English."""
+        other = self.others[language]
+        pairs = ((self.words.entries, other.words.entries), (self.words.phrases, other.words.phrases))
+        keys = [key for ours, theirs in pairs for key, word in ours.items() if theirs.get(key) is word]
+        return sorted(keys), [rule for rule, text in self.by_rule.items() if other.by_rule[rule] is text]
 
     def spoken(self, wanted: Iterable[str]) -> Texts:
         """The texts of the first language that there is: `de-CH` finds `de`. English where there is none."""

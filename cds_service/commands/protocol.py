@@ -11,6 +11,8 @@ from importlib.metadata import version
 import msgspec
 
 from cds_service import sign_off
+from cds_service.cards.sentences import KEYS
+from cds_service.cards.texts import Texts
 from cds_service.commands.refused import Refused
 from cds_service.knowledge import load
 from cds_service.protocol import evidence
@@ -58,7 +60,16 @@ def versions() -> str:
 def _validated(settings: Settings, overlay: str | None) -> str:
     """What was loaded: all that the service loads at its start, so that what passes here starts there."""
     loaded = load(settings.base_url, overlay, settings.valuesets, settings.protocols)
-    return "\n".join(_counted(part.protocol) for part in loaded.parts)
+    return "\n".join([*(_counted(part.protocol) for part in loaded.parts), *_languages(loaded.texts)])
+
+
+def _languages(texts: Texts) -> Iterator[str]:
+    """What each further language says, and which of the shared words it says in English."""
+    for language in texts.others:
+        keys, rules = texts.untold(language)
+        left = f"; in English: {', '.join(keys)}" if keys else ""
+        cards = f"{len(texts.by_rule) - len(rules)} of {len(texts.by_rule)} cards"
+        yield f"{language}: {len(KEYS) - len(keys)} of {len(KEYS)} shared words, {cards}{left}"
 
 
 def _counted(protocol: Protocol) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from cds_service.advise import advice
 from cds_service.cards import loading
+from cds_service.cards.compose import FURTHER_WARNINGS
+from cds_service.cards.could_not_check import TOPIC
 from cds_service.cards.model import Card
 from cds_service.cards.shown import TextError
 from cds_service.cards.texts import SUMMARY_LIMIT
@@ -19,6 +22,7 @@ from tests.cards.test_texts import psychosis, write
 from tests.scenarios.build import NOW, scenarios, sent
 
 TOO_HIGH = {"patient": {"blood pressure": "190/110"}, "order": {"rate": "0.8 mg/kg/h"}}
+ENGLISH_WORDS = re.compile(r"\b(?:the|is|not|of|and|with|for|cannot|order|dose|weight|given)\b", re.IGNORECASE)
 ENGLISH_ONLY = {"patient": {"problems": ["58214004 Schizophrenia"]}, "order": {"rate": "0.2 mg/kg/h"}}
 
 
@@ -44,6 +48,65 @@ def test_two_cards_and_all_shared_words_are_there_in_german(knowledge: Knowledge
     assert "Diese Verordnung entfernen" in offered
     words, english = knowledge.texts.others["de"].words.entries, knowledge.texts.words.entries
     assert [key for key in english if words.get(key) is english[key]] == []
+
+
+UNCHECKED = {
+    "patient": {
+        "weight": [{"value": "154 kg"}, {"value": "70 kg", "when": "9 days ago"}],
+        "missing": ["allergies", "conditions"],
+    },
+    "order": {"dose": "60 drops", "text": "now and then", "over": "10 min"},
+}
+OLDER = {"patient": {"age": 81, "weight": "48.5 kg"}, "order": {"rate": "0.8 mg/kg/h"}}
+MANY = {
+    "patient": {"age": 81, "blood pressure": "150/95", "weight": "48.5 kg"},
+    "orders": [
+        {"rate": "0.8 mg/kg/h", "id": "a"},
+        {"rate": "0.6 mg/kg/h", "id": "b"},
+        {"rate": "0.7 mg/kg/h", "id": "c"},
+    ],
+}
+
+
+def test_what_could_not_be_checked_is_said_in_german(knowledge: Knowledge) -> None:
+    (card,) = [c for c in cards(knowledge, UNCHECKED, "de") if c.source.topic and c.source.topic.code == TOPIC]
+    assert card.summary == "Nicht prüfbar: Gewicht, Dosis, Allergien, Diagnosen"
+    lines = (card.detail or "").split("\n")
+    assert "- Gewicht davor 70 kg (2026-11-13 10:00)" in lines
+    assert "- Die Dosis war nicht lesbar und wurde nicht geprüft" in lines
+    assert "- doseAndRate\\[0\\].doseQuantity: Einheit 'drops' nicht bekannt" in lines
+    assert "- „now and then“" in lines
+    missing = "Allergien, Diagnosen: nicht mitgesendet, und es gibt keinen FHIR-Server zum Nachfragen"
+    assert f"- {missing}" in lines
+    assert [each.label for each in card.suggestions or ()] == ["Gewicht messen lassen"]
+
+
+def test_a_dose_with_its_sums_and_offers_is_said_in_german(knowledge: Knowledge) -> None:
+    rate = cards(knowledge, OLDER, "de")[0]
+    assert (rate.detail or "").startswith("Verordnet: 0.8 mg/kg/h. ")
+    assert "Gewicht 48.5 kg (2026-11-22 08:00)" in (rate.detail or "")
+    assert [each.label for each in rate.suggestions or ()] == [
+        "Ändern auf 0.2 mg/kg/h (9.7 mg/h): Obergrenze",
+        "Ändern auf 0.1 mg/kg/h (4.85 mg/h): üblicher Beginn",
+        "Diese Verordnung entfernen",
+    ][: len(rate.suggestions or ())]
+
+
+def test_further_warnings_are_said_in_german(knowledge: Knowledge) -> None:
+    (card,) = [c for c in cards(knowledge, MANY, "de") if c.source.topic and c.source.topic.code == FURTHER_WARNINGS]
+    assert re.match(r"\d weitere Warnungen: (Rate|Alter|Blutdruck)", card.summary)
+    assert not ENGLISH_WORDS.search(f"{card.summary} {card.detail} {[s.label for s in card.suggestions or ()]}")
+
+
+def test_the_cards_that_have_german_words_have_no_english_ones(knowledge: Knowledge) -> None:
+    """But for what an EHR wrote itself, and for the rules beside them that have no German words yet."""
+    for scenario in (UNCHECKED, OLDER, TOO_HIGH):
+        for card in cards(knowledge, scenario, "de"):
+            said = [card.summary, card.detail or ""]
+            for each in card.suggestions or ():
+                said += [each.label, *(action.description for action in each.actions)]
+            said += [each.display or "" for each in card.override_reasons or ()]
+            assert [each for each in said if ENGLISH_WORDS.search(each.replace("now and then", ""))] == []
 
 
 @pytest.mark.parametrize(

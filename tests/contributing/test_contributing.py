@@ -50,6 +50,10 @@ def test_a_card_in_another_language_is_a_file_beside_it(copy: Path) -> None:
     assert shown.returncode == 2, shown
     assert "mmHg au-dessus de 180/100 : traiter avant la kétamine" in shown.stdout
     assert "Retirer cette prescription" in shown.stdout
+    assert "Pression artérielle : 192/104 mmHg (2026-11-22 08:00)" in shown.stdout
+    told = run(copy, "protocol", "validate")
+    assert "fr: 2 of " in told.stdout, told
+    assert ", 1 of 8" in told.stdout
 
 
 def test_a_filter_of_a_site_is_a_line_of_its_overlay(copy: Path) -> None:

@@ -15,6 +15,7 @@ from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.overlay import load_with_overlay
 from cds_service.rules import judge
+from tests.said import said
 from tests.scenarios.build import NOW, sent
 
 OWNED = "owner: P&T committee, date: 2026-11-20, reason: a policy of the house"
@@ -68,7 +69,7 @@ def test_a_silenced_finding_stands_in_the_answer_and_in_explain_with_the_reason_
     request = sent({"patient": IN_ICU, "order": FAST})
     (judged,) = explain(request, True, knowledge, NoSource(), NOW)[0]
     (outcome,) = [each for each in judged.outcomes if each.rule.id == "rate-exceeds-protocol-max"]
-    assert (outcome.status, outcome.tier, outcome.because) == ("suppressed", "above-warn", why)
+    assert (outcome.status, outcome.tier, said(outcome.because or "")) == ("suppressed", "above-warn", why)
 
 
 def test_a_milder_finding_says_on_its_card_whose_filter_it_was(tmp_path: Path) -> None:
