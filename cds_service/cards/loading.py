@@ -69,6 +69,7 @@ class _Language:
         """Raises TemplateError."""
         template: Template
         if (found := pieces(source)) is not None:
+            assert environment.finalize is not None
             template, named = Plain(found, environment.finalize), frozenset(found[1::2])
         else:
             named = frozenset(meta.find_undeclared_variables(environment.parse(source)))
