@@ -72,8 +72,8 @@ class OnDemand(Mapping[K, T]):
         return len(self._makes)
 
 
-_MOST = 2048
-_LONGEST = 1000
+_MOST = 1024
+_LONGEST = 600
 _ENCODED = msgspec.json.Encoder().encode
 
 

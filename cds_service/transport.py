@@ -122,8 +122,8 @@ def _get(
     try:
         # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
         request = requests.Request("GET", url, {**session.headers, **headers}).prepare()
-        adapter = session.get_adapter(url)
-        with adapter.send(request, stream=True, timeout=timeout, verify=session.verify) as response:
+        adapter, verify = session.get_adapter(url), session.verify if session.verify is not None else True
+        with adapter.send(request, stream=True, timeout=timeout, verify=verify) as response:
             if response.status_code != 200:
                 raise Refused(response.status_code)
             body = bytearray()

@@ -6,6 +6,7 @@ take in all. The service has sent something before it listens.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -20,6 +21,8 @@ from cds_service.fhir import lenient
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+log = logging.getLogger("ketamine_cds")
 
 _ROUNDS = 4
 _LARGEST_INTEGER = 2**31 - 1
@@ -57,7 +60,8 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
         except ValidationError as error:
             if not _repair(repaired, error, patient_id, now):
                 return None
-        except Exception:  # nested too deep, or a contained type that the library does not know (KeyError)
+        except Exception as error:  # nested too deep, or a contained type that the library does not know (KeyError)
+            log.warning("an order is not sent back, since it could not be validated: %s", type(error).__name__)
             return None
         else:
             try:

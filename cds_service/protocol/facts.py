@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from cds_service.protocol import model
@@ -23,6 +22,11 @@ _TAGS = {"problem": "condition", "measured": "observation", "complaint": "sympto
 """What a pharmacist calls a kind of fact whose tag is a word of FHIR; the others have one word for both."""
 HEADS = ("sets", "figure")
 """Fields whose value stands beside the first key; of a kind without one, all its fields stand there."""
+_LISTS = {
+    kind: frozenset(field for field, hint in get_type_hints(kind).items() if get_origin(hint) is list)
+    for kind in _MODELS.values()
+}
+"""The fields of each kind that are lists: one name in their place is a list of one."""
 _JOINED = ("any", "all", "not", "unless")
 KINDS = (*_TAGS, *(tag for tag in _MODELS if tag not in (*_TAGS.values(), *_JOINED)))
 """The first keys that a fact may have."""
@@ -101,14 +105,8 @@ class Facts:
             clause = self.clause(later)
             fields["unless_later"] = clause["of"] if clause["fact"] == "all" else [clause]
         encoded = dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
-        lists = _lists_of(kind)
+        lists = _LISTS[kind]
         return {"fact": kind.__struct_config__.tag} | {
             encoded.get(key, key): [value] if key in lists and not isinstance(value, list) else value
             for key, value in fields.items()
         }
-
-
-@cache
-def _lists_of(kind: Any) -> frozenset[str]:
-    """The fields of a clause that are lists: one name in its place is a list of one."""
-    return frozenset(field for field, hint in get_type_hints(kind).items() if get_origin(hint) is list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -27,6 +28,8 @@ from cds_service.rules.case import Case
 from cds_service.rules.ceiling import Ceiling
 from cds_service.rules.dose_finding import MINUTES, Finding, Measured
 from cds_service.rules.dosing_weight import reading, steps_at_every_weight
+
+log = logging.getLogger("ketamine_cds")
 
 MAX_ROUNDS = 8
 """A repair that needs more rounds than this is not offered."""
@@ -79,8 +82,10 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
         resource = lenient.untyped(case.order.draft.item.raw)
         make_edits(resource, edits)
         raw = lenient.encode(resource)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError, msgspec.MsgspecError):
-        return None  # the order's JSON is too broken to be edited
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
+        # Its JSON is too broken; a fault of ours would look the same, and take offers away without a sound.
+        log.warning("an order is not changed, since its JSON could not be edited: %s", type(error).__name__)
+        return None
     read = lenient.decode(raw)
     if not isinstance(read.resource, MedicationRequest):
         return None
