@@ -79,6 +79,11 @@ class Desk:
         return [each for each in answered if each.get("summary") not in self.overridden]
 
     @property
+    def is_judged(self) -> bool:
+        """An order of another drug is answered without a card too, and with nothing of what was judged."""
+        return self.exchange is not None and "extension" in self.exchange.answer
+
+    @property
     def is_signed(self) -> bool:
         """It was signed, and nothing is left that was said against it."""
         return self.exchange is not None and self.exchange.request.get("hook") == SIGNING and not self.cards

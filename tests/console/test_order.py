@@ -121,6 +121,13 @@ def test_what_a_hook_request_brings_is_not_put_on_the_patient_of_the_page(http: 
     assert "not the one chosen" not in _post(http, rate="0.2 mg/kg/h")
 
 
+def test_another_drug_is_not_called_checked(http: FlaskClient) -> None:
+    shown = _post(http, product="morphine", rate="2 mg/h")
+    assert "Not checked" in shown
+    assert "speaks against" not in shown
+    assert "speaks against this order" in _post(http, rate="0.2 mg/kg/h")
+
+
 def test_what_was_not_sent_is_not_shown_as_absent(http: FlaskClient) -> None:
     request = _request()
     del request["prefetch"]["bodySize"], request["prefetch"]["conditions"]
