@@ -13,6 +13,7 @@ import msgspec
 
 from cds_service.errors import CdsError
 from cds_service.fhir.resources import TYPES
+from cds_service.retrospect.engines import package
 
 REQUESTS = "hook requests"
 """What a file holds whose lines are requests, in the place of a type."""
@@ -23,6 +24,8 @@ LONGEST_LINE = 16_000_000
 """Bytes. Of a longer line only the beginning is kept, which is no JSON: it is counted among those not read."""
 _BEGINNING = 10_000
 _WORD = re.compile(r"[A-Za-z]+")
+UNFINISHED = "state.json"
+"""Lies in a folder where a replay keeps what is not finished."""
 COLUMN = "json"
 """The column of a Parquet file that holds a resource or a request as text."""
 
@@ -57,25 +60,28 @@ class Export:
         return sorted(file for files in self.files.values() for file in files)
 
 
-def find(source: Path, plain: Path, besides: Path | None = None) -> Export:
+def find(source: Path, plain: Path) -> Export:
     """The files of a folder, or the one file. Packed ones are unpacked into the folder `plain`.
 
-    What lies in the folder `besides` is none of them. Raises NoExport.
+    What an unfinished replay keeps is none of them, and neither is a table of something else. Raises NoExport.
     """
     if not source.exists():
         raise NoExport(f"{source}: there is no such file or folder")
     found = [source] if source.is_file() else sorted(each for each in source.rglob("*") if _is_of_export(each))
-    if besides is not None:
-        found = [each for each in found if not each.resolve().is_relative_to(besides.resolve())]
     if not found:
         raise NoExport(f"{source}: it holds no file {', '.join(_SUFFIXES)}")
     files: dict[str, list[Path]] = {}
     notes: list[str] = []
     for number, each in enumerate(found):
+        if each.suffix == ".parquet" and not _has_column(each):
+            notes.append(f"{each.name} has no column {COLUMN} and was left out")
+            continue
         file = unpacked(each, plain / str(number), notes) if each.name.endswith(".gz") else each
         if file.suffix != ".parquet" and not _ends_with_a_line(file):
             notes.append(f"{each.name} breaks off in a line")
         files.setdefault(_held(file), []).append(file)
+    if not files:
+        raise NoExport(f"{source}: {'; '.join(notes)}")
     return Export(files, notes)
 
 
@@ -90,7 +96,13 @@ def repaired(export: Export, plain: Path) -> Export:
 
 
 def _is_of_export(file: Path) -> bool:
-    return file.is_file() and file.name.endswith(_SUFFIXES)
+    if not (file.is_file() and file.name.endswith(_SUFFIXES)):
+        return False
+    return not any((folder / UNFINISHED).exists() for folder in file.parents)
+
+
+def _has_column(file: Path) -> bool:
+    return COLUMN in package("pyarrow.parquet").read_schema(file).names
 
 
 def unpacked(file: Path, plain: Path, notes: list[str]) -> Path:
@@ -142,11 +154,7 @@ def _held(file: Path) -> str:
 
 def _first_lines(file: Path) -> Iterator[bytes]:
     if file.suffix == ".parquet":
-        from cds_service.retrospect.engines import package
-
         opened = package("pyarrow.parquet").ParquetFile(file)
-        if COLUMN not in opened.schema_arrow.names:
-            raise NoExport(f"{file.name}: it has no column {COLUMN}")
         for batch in opened.iter_batches(10, columns=[COLUMN]):
             yield from (str(text).encode() for text in batch.column(0).to_pylist())
             return

@@ -104,7 +104,7 @@ def run(plan: Plan, policies: Sequence[Policy], progress: Progress) -> State:
     """
     work = plan.work
     _begin(plan)
-    export = exports.find(Path(plan.source), work / "plain", besides=Path(plan.out))
+    export = exports.find(Path(plan.source), work / "plain")
     state = _state(plan, export)
     if state.found is None:
         _gather(plan, policies, export, state, progress)
@@ -133,7 +133,7 @@ def _begin(plan: Plan) -> None:
 
 def _state(plan: Plan, export: exports.Export) -> State:
     """What was done before. Raises Stopped where it was of something else."""
-    digest, file = plan.digest(export.all), plan.work / "state.json"
+    digest, file = plan.digest(export.all), plan.work / exports.UNFINISHED
     if file.exists():
         state = msgspec.json.decode(file.read_bytes(), type=State)
         if state.digest != digest:
@@ -168,7 +168,7 @@ def _gather(plan: Plan, policies: Sequence[Policy], export: exports.Export, stat
     except failures.Error as error:
         # DuckDB quotes the line that it could not read: of the message only its kind is passed on.
         raise Stopped(f"the export could not be read: {type(error).__name__}") from None
-    _write(plan.work / "state.json", msgspec.json.encode(state))
+    _write(plan.work / exports.UNFINISHED, msgspec.json.encode(state))
 
 
 def _read(plan: Plan, knowledge: Knowledge, export: exports.Export, state: State, progress: Progress) -> None:
@@ -235,7 +235,7 @@ def _judge_in_worker(part: int) -> None:
 
 def study_of(plan: Plan, policies: Sequence[Policy]) -> Study:
     """All that judging needs. Raises UnusableKey."""
-    state = msgspec.json.decode((plan.work / "state.json").read_bytes(), type=State)
+    state = msgspec.json.decode((plan.work / exports.UNFINISHED).read_bytes(), type=State)
     return Study(
         policies=policies,
         key=_key(plan),
