@@ -83,7 +83,7 @@ def _weighed(weight: Weight, now: datetime, say: Callable[[Says], str]) -> str:
     """When, and where it was not measured, or cannot be used, that too."""
     basis = "" if weight.basis == "measured" else f", {weight.basis}"
     said = f"{_since(weight.when.latest, now, say(on(weight.when, now)))}{basis}"
-    return f"{said}: {weight.problem}" if weight.problem else said
+    return f"{said}: {say(weight.problem)}" if weight.problem else said
 
 
 def _sets() -> Mapping[str, str]:
