@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from cds_service.chart.chart import Chart
-from cds_service.chart.facts import Measurement, on, value_of
+from cds_service.chart.facts import Measurement, Weight, on, value_of
 
 _READINGS = 8
 
@@ -30,7 +30,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Banner:
-    """What stands in it, as texts; an empty one is not known."""
+    """What stands in it, as texts."""
 
     name: str
     age: str
@@ -43,6 +43,8 @@ class Banner:
     allergies_asked: bool
     problems: Sequence[str]
     pressure: Sequence[Point]
+    unread: frozenset[str]
+    """Which of weight, allergies, problems and pressure did not come whole: of these nothing is said to be absent."""
 
 
 def banner(chart: Chart, patient: Mapping[str, Any]) -> Banner:
@@ -56,13 +58,31 @@ def banner(chart: Chart, patient: Mapping[str, Any]) -> Banner:
         sex=str(patient.get("gender") or "sex not known"),
         born=str(patient.get("birthDate") or ""),
         weight=weight.written if weight is not None else "",
-        weighed=_since(weight.when.latest, chart.now, on(weight.when, chart.now)) if weight is not None else "",
+        weighed=_weighed(weight, chart.now) if weight is not None else "",
         height=value_of(height.part) or "" if height is not None else "",
         allergies=[each.name for each in chart.allergies if no_allergy not in each.members],
         allergies_asked=chart.has_allergy_list,
         problems=[each.name for each in chart.problems if each.active or each.assumed_active],
         pressure=_points(chart),
+        unread=frozenset(what for what, key in _lists(chart).items() if chart.gap(key) is not None),
     )
+
+
+def _lists(chart: Chart) -> dict[str, str]:
+    """What is shown -> the list that it is read from."""
+    return {
+        "weight": chart.query_of(chart.valuesets.roles.weight_measured),
+        "pressure": chart.query_of(_sets()["systolic"]),
+        "allergies": "allergies",
+        "problems": "conditions",
+    }
+
+
+def _weighed(weight: Weight, now: datetime) -> str:
+    """When, and where it was not measured, or cannot be used, that too."""
+    basis = "" if weight.basis == "measured" else f", {weight.basis}"
+    said = f"{_since(weight.when.latest, now, on(weight.when, now))}{basis}"
+    return f"{said}: {weight.problem}" if weight.problem else said
 
 
 def _sets() -> Mapping[str, str]:

@@ -44,8 +44,25 @@ class Desk:
     trouble: str = ""
     said: str = ""
     """What has just been done, for whoever did it."""
-    switches: bool = False
-    """The form shows fields in the place of FHIR, or the other way round, and is no longer what is in the page."""
+    has_patients: bool = True
+    """Without the sandbox there is nobody for whom fields could be an order."""
+    shows: str = ""
+    """What the form in the page shows: fields or fhir."""
+
+    @property
+    def as_fhir(self) -> bool:
+        return bool(self.written) or not self.has_patients
+
+    @property
+    def switches(self) -> bool:
+        """The form in the page shows fields in the place of FHIR, or the other way round."""
+        return bool(self.shows) and (self.shows == "fhir") is not self.as_fhir
+
+    @property
+    def is_of_another(self) -> bool:
+        """The request that was pasted is about another patient than the one of the page."""
+        context = self.exchange.request.get("context") if self.exchange is not None else None
+        return self.has_patients and isinstance(context, dict) and context.get("patientId") != self.patient
 
     @property
     def also_as_text(self) -> str:
@@ -60,6 +77,11 @@ class Desk:
         """All that were answered and nobody has overridden."""
         answered = dicts(self.exchange.answer.get("cards")) if self.exchange is not None else []
         return [each for each in answered if each.get("summary") not in self.overridden]
+
+    @property
+    def is_judged(self) -> bool:
+        """An order of another drug is answered without a card too, and with nothing of what was judged."""
+        return self.exchange is not None and "extension" in self.exchange.answer
 
     @property
     def is_signed(self) -> bool:
@@ -82,7 +104,8 @@ def sent(form: Mapping[str, str], patients: Sequence[str]) -> Desk:
         patient=patient if patient in patients else str(starts["patient"]),
         fields=Fields.sent(form),
         written=written,
-        switches=form.get("shows", "") == ("fields" if written else "fhir"),
+        has_patients=bool(patients),
+        shows=form.get("shows", ""),
         also=dicts(_list(form.get("also", ""))),
         overridden=[each for each in _list(form.get("overridden", "")) if isinstance(each, str)],
         order_id=form.get("order_id") or f"order-{uuid4().hex[:12]}",
@@ -120,8 +143,12 @@ class Counter:
             if not visit.drafts:
                 return self._with_chart(desk, visit.request()[0])
             return self._judged(desk, self.ehr.call(visit))
-        except (Failed, Unwritten) as error:
+        except Failed as error:
             return replace(desk, trouble=str(error))
+        except Unwritten as error:
+            # The chart stays in sight while somebody writes JSON by hand.
+            without = self.laid(replace(desk, written="", fields=NOTHING, also=()))
+            return replace(desk, trouble=str(error), banner=without.banner)
 
     def accepted(self, desk: Desk, actions: Sequence[Mapping[str, Any]]) -> Desk:
         """The desk after a suggestion's actions: the order, and the others that came by it."""

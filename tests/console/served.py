@@ -32,8 +32,8 @@ def served(knowledge: Knowledge, **others: str) -> Iterator[Served]:
     settings = Settings(port=free_port(), console_port=free_port(), sandbox="loopback", answer_deadline_ms=0, **given)
     console = create_console(settings, knowledge)
     with ExitStack() as stack:
-        stack.enter_context(_listening(create_app(settings, knowledge), settings.port))
-        stack.enter_context(_listening(console, settings.console_port))
+        stack.enter_context(listening(create_app(settings, knowledge), settings.port))
+        stack.enter_context(listening(console, settings.console_port))
         yield Served(settings.base_url, settings.console_url, console)
 
 
@@ -43,7 +43,8 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def _listening(app: Flask, port: int) -> Iterator[None]:
+def listening(app: Flask, port: int) -> Iterator[None]:
+    """The application on a port of this process, while the context lasts."""
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from cds_service.console.app import create_console
 from cds_service.knowledge import Knowledge
+from cds_service.settings import Settings
 from tests.console import browser
 from tests.console.browser import opened
-from tests.console.served import Served, served
+from tests.console.served import Served, listening, served
+from tests.servers.process import free_port
 
 CARD, OFFER = "#answer .card.critical", "#answer .card.critical .offers button"
 TENFOLD = "5 mg/kg/h"
@@ -143,6 +147,27 @@ def test_the_call_is_copied_as_curl(beside: Served, chromium: Browser) -> None:
         copied = seen.page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith(f"curl -sS {beside.service}/cds-services/ketamine-order-select ")
         assert '"prefetch"' in copied
+
+
+def test_one_logs_in_by_keyboard_and_without_the_sandbox_a_hook_request_can_be_pasted(
+    knowledge: Knowledge, chromium: Browser, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of this site, long enough for a key")
+    secret.chmod(0o600)
+    port = free_port()
+    guarded = Settings(console="on", console_secret_file=str(secret), console_port=port, store="off")
+    with listening(create_console(guarded, knowledge), port), opened(chromium, guarded.console_url) as seen:
+        expect(seen.page.locator("#secret")).to_be_focused()
+        assert seen.barriers() == []
+        seen.page.keyboard.type(secret.read_text())
+        seen.page.keyboard.press("Enter")
+        expect(seen.page.get_by_text("The sandbox EHR is off")).to_be_visible()
+        expect(seen.page.locator("#f-written")).to_be_visible()
+        expect(seen.page.locator("#f-rate")).to_be_hidden()
+        assert seen.barriers() == []
+        seen.page.get_by_role("button", name="Log out").click()
+        expect(seen.page.locator("#secret")).to_be_visible()
 
 
 @pytest.mark.timing

@@ -115,6 +115,32 @@ def test_what_a_hook_request_brings_is_not_put_on_the_patient_of_the_page(http: 
     shown = _post(http, written=json.dumps(_request()))
     assert "above the ceiling" in shown
     assert "Maja" not in shown
+    facts = shown[shown.index('<dl id="facts"') :]  # the banner in the page is replaced as well
+    assert 'hx-swap-oob="outerHTML"' in facts[: facts.index(">")]
+    assert "not the one chosen" in facts
+    assert "not the one chosen" not in _post(http, rate="0.2 mg/kg/h")
+
+
+def test_another_drug_is_not_called_checked(http: FlaskClient) -> None:
+    shown = _post(http, product="morphine", rate="2 mg/h")
+    assert "Not checked" in shown
+    assert "speaks against" not in shown
+    assert "speaks against this order" in _post(http, rate="0.2 mg/kg/h")
+
+
+def test_what_was_not_sent_is_not_shown_as_absent(http: FlaskClient) -> None:
+    request = _request()
+    del request["prefetch"]["bodySize"], request["prefetch"]["conditions"]
+    facts = _post(http, written=json.dumps(request)).partition('<dl id="facts"')[2].partition("</dl>")[0]
+    assert facts.count("Not sent") == 4  # weight, allergies, problems, pressure
+    for absent in ("None known", "None on the list", "Not recorded", "Nobody has asked"):
+        assert absent not in facts
+
+
+def test_the_chart_stays_in_sight_while_json_is_written(http: FlaskClient) -> None:
+    shown = _post(http, written="{")
+    assert "not readable as JSON" in shown
+    assert "Maja Lindqvist" in shown
 
 
 @pytest.mark.parametrize(
@@ -176,6 +202,7 @@ def test_a_service_that_is_away_is_said_and_the_form_stays(knowledge: Knowledge)
 def test_without_the_sandbox_the_page_says_so(knowledge: Knowledge) -> None:
     page = create_console(Settings(store="off"), knowledge).test_client().get("/")
     assert "The sandbox EHR is off" in page.text
+    assert '<fieldset class="fields" hidden>' in page.text
 
 
 def test_a_card_shows_its_detail_as_plain_text() -> None:
