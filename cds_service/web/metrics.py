@@ -229,6 +229,8 @@ class Counted:
     """A FHIR server whose searches are counted by how they ended."""
 
     source: Source
+    recorded: Callable[[Says], str]
+    """Puts a gap into the words that are logged."""
 
     @property
     def why_not(self) -> Says | None:
@@ -242,7 +244,7 @@ class Counted:
             gaps = Counter(each.gap for each in answers.values() if each.gap is not None)
             for gap, count in gaps.items():  # in words of ours, which a clinician reads too
                 host = getattr(self.source, "host", "the FHIR server")
-                log.warning("%d of %d searches on %s: %s", count, len(answers), host, gap)
+                log.warning("%d of %d searches on %s: %s", count, len(answers), host, self.recorded(gap))
         return answers
 
 

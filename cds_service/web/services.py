@@ -67,7 +67,8 @@ def register(app: Flask, deployment: Deployment) -> None:
         deadline = deadlines.pausing(held.give_way) if held.is_large else deadlines.current()
         try:
             hook_request = parse(body, service.hook)
-            source = Counted(tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline))
+            asked = tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline)
+            source = Counted(asked, tenant.knowledge.texts.recorded)
             acknowledged = deployment.audit.acknowledged(tenant.id, deadline)
             made = advice(
                 hook_request,

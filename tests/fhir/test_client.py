@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cds_service.fhir.client import Answer, FhirServers, Limits, NoSource, is_below
+from cds_service.says.records import NOT_REACHED, NOT_WITHIN, SERVER_ANSWERED
 from tests.fhir.as_it_arrives import CONDITION, OUTCOME, PATIENT, bundle, encoded
 from tests.said import told
 from tests.servers.local import FOREVER, LocalServer, Received, Reply, local_server, unused_port
@@ -240,7 +241,7 @@ def test_a_server_that_is_not_there_leaves_a_gap_at_once() -> None:
     base = f"http://127.0.0.1:{unused_port()}/fhir"
     with allowed(base) as servers:
         answer = within(GRACE, lambda: servers.source(base, TOKEN).fetch({"c": SEARCH})["c"])
-    assert answer == Answer([], UNREACHABLE)
+    assert answer == Answer([], NOT_REACHED)
 
 
 def test_a_name_that_does_not_resolve_leaves_a_gap() -> None:
@@ -265,7 +266,7 @@ def test_a_slow_search_does_not_hold_up_the_others() -> None:
     with local_server(script) as server, allowed(server.base, deadline=1.0) as servers:
         answers = servers.source(server.base, TOKEN).fetch({"good": SEARCH, "bad": "Condition?patient=slow"})
     assert answers["good"].gap is None
-    assert answers["bad"] == Answer([], "the FHIR server did not answer within 1000 ms")
+    assert answers["bad"] == Answer([], NOT_WITHIN("1000"))
 
 
 def test_the_pages_that_came_in_time_are_kept_beside_the_gap() -> None:
@@ -390,7 +391,7 @@ def test_a_redirect_to_another_host_is_not_followed_and_the_token_is_not_sent_th
         away = Reply(status=status, headers={"Location": f"{other.base}/Condition?patient=p1"})
         with local_server(away) as server:
             answer = ask(server)
-        assert answer == Answer([], f"the FHIR server answered {status}")
+        assert answer == Answer([], SERVER_ANSWERED(str(status)))
         assert len(server.received) == 1
         assert other.received == []
         assert other.connections == []
