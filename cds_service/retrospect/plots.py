@@ -110,7 +110,8 @@ def _svg(inside: str, axis: Axis, top: int, limits: Mapping[str, float], unit: s
 
 
 def _limit(x: float, name: str, y: int) -> str:
+    place = f'x="{x + 3:.1f}"' if x < 0.8 * WIDTH else f'x="{x - 3:.1f}" text-anchor="end"'
     return (
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{HEIGHT - _BOTTOM}" class="limit"/>'
-        f'<text x="{x + 3:.1f}" y="{y + 6}" class="limit">{escape(name)}</text>'
+        f'<text {place} y="{y + 6}" class="limit">{escape(name)}</text>'
     )

@@ -87,7 +87,7 @@ class Tables:
         return count
 
     def rules(self) -> Table:
-        """How each rule ended under each policy."""
+        """How each rule ended under each policy, the one first that fired most."""
         return self._table(
             "rules",
             f"""SELECT rule, policy, count(*) FILTER (status = 'fired') AS fired,
@@ -97,7 +97,9 @@ class Tables:
               count(*) FILTER (status = 'could-not-tell') AS could_not_tell,
               count(*) FILTER (status = 'suppressed') AS suppressed,
               count(*) FILTER (status = '{OFF}') AS switched_off
-            FROM ended GROUP BY 1, 2 ORDER BY rule, policy""",
+            FROM ended GROUP BY 1, 2
+            ORDER BY sum(count(*) FILTER (status = 'fired')) OVER (PARTITION BY rule) DESC, rule,
+              policy <> '{OLD}', policy""",
         )
 
     def transitions(self) -> Table:
@@ -140,7 +142,7 @@ class Tables:
               round(100 * coalesce(interruptive, 0) / orders, 1) AS interruptive_per_100,
               round(100 * coalesce(could_not_check, 0) / orders, 1) AS could_not_check_per_100
             FROM orders CROSS JOIN (SELECT unnest({self.policies}) AS policy) LEFT JOIN cards USING ("{by}", policy)
-            ORDER BY orders DESC, 1, 2""",
+            ORDER BY orders DESC, 1, policy <> '{OLD}', policy""",
         )
 
     def missing(self) -> Table:
