@@ -45,7 +45,7 @@ class Banner:
     problems: Sequence[str]
     pressure: Sequence[Point]
     unread: frozenset[str]
-    """Which of weight, allergies, problems and pressure did not come whole: of these nothing is said to be absent."""
+    """Which of weight, allergies, problems and vitals did not come whole: of these nothing is said to be absent."""
 
 
 def banner(chart: Chart, patient: Mapping[str, Any], say: Callable[[Says], str]) -> Banner:
@@ -73,7 +73,7 @@ def _lists(chart: Chart) -> dict[str, str]:
     """What is shown -> the list that it is read from."""
     return {
         "weight": chart.query_of(chart.valuesets.roles.weight_measured),
-        "pressure": chart.query_of(_sets()["systolic"]),
+        "vitals": chart.query_of(_sets()["systolic"]),
         "allergies": "allergies",
         "problems": "conditions",
     }
