@@ -158,10 +158,13 @@ class _Shelf:
         self._of_drugs = [(name, file) for name, file in files if file.drug is not None]
         shipped = {name: file for name, file in self._files if not file.site and file.language == ENGLISH}
         words = shipped.pop(_WORDS)
-        self._add(self.english, words)
-        check_keys(words)
+        if spoken is None:
+            self._add(self.english, words)
+            check_keys(words)
+        else:
+            self.english.words = {**spoken.words.entries, **spoken.words.phrases}
         self.words: Mapping[str, Word] = dict(self.english.words)
-        self.shipped = self.english.made()
+        self.shipped = self.english.made() if spoken is None else spoken.shipped
         self.models = OnDemand({rule: partial(_read, rule, file, self.english) for rule, file in shipped.items()})
 
     def texts(self, reader: Language, english: Texts | None = None) -> Texts:
