@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from cds_service.says import One, Said, Says, Three, Two, listed
 
 # A dosage
-NO_DOSE = Said("no-dose")
+NO_DOSE = Said("dosage-none")
 RANGE_OF = Two("amount-range", "low", "high")
 FROM = One("amount-from", "low")
 AMOUNT_PER = Three("amount-per", "number", "unit", "period")
