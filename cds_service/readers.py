@@ -23,7 +23,7 @@ def of(protocols: Iterable[Protocol], valuesets: ValueSets, queries: Iterable[Qu
 
 
 def check(readers: Readers, valuesets: ValueSets) -> None:
-    """Raises ValueSetError for a set of a protocol that nothing reads, and for a kept one that is read.
+    """Raises ValueSetError for a set of a protocol that nothing reads, unless it is kept for a reason.
 
     A site's directory of value sets may hold more: such codes are known, and nobody is asked what they mean.
     """
@@ -31,10 +31,6 @@ def check(readers: Readers, valuesets: ValueSets) -> None:
     for name in valuesets.names():
         if name not in readers and name not in kept and name not in valuesets.of_site:
             raise ValueSetError(f"nothing reads the value set {name}; name it in a rule, or remove it")
-    for name in kept:
-        if name in readers:
-            kind, reader = readers[name][0]
-            raise ValueSetError(f"roles.yaml: {name} is kept for nobody, and the {kind} {reader} reads it")
 
 
 def _readings(

@@ -181,8 +181,14 @@ def exact(number: Decimal | int | str) -> Fraction:
     return Fraction(value)
 
 
-@lru_cache(maxsize=4096)
 def quantity(number: Decimal | int | str, text: str, *dimensions: str) -> Quantity:
     """The quantity `number` `text`, e.g. quantity(Decimal("8.33"), "mcg/kg/min", "mass_per_bodymass_time")."""
+    if isinstance(number, Decimal) and number.is_snan():  # nothing that remembers can hold it
+        raise UnreadableNumber(NO_NUMBER(repr(str(number))))
+    return _quantity(number, text, *dimensions)
+
+
+@lru_cache(maxsize=4096)
+def _quantity(number: Decimal | int | str, text: str, *dimensions: str) -> Quantity:
     unit = find(text, *dimensions)
     return Quantity(exact(number) * unit.factor, unit)

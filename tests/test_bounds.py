@@ -28,6 +28,7 @@ from cds_service.scenarios.expected import endings, judge
 from tests import hostile
 from tests.fhir.test_costs import Asked
 from tests.hooks.client import client
+from tests.said import said
 from tests.scenarios.build import NOW, hook_request, observation
 
 Json = dict[str, Any]
@@ -441,8 +442,8 @@ def test_a_detail_has_so_many_words_and_characters_and_names_what_did_not_fit(kn
 
 def test_the_extension_gives_so_many_reasons_of_one_rule() -> None:
     reasons = {Reason("weight", f"reading {number}", "not-placed"): None for number in range(bounds.LINES + 1)}
-    assert len(response._shown(dict(list(reasons.items())[: bounds.LINES]))) == bounds.LINES
-    assert len(response._shown(reasons)) == bounds.LINES
+    assert len(response._shown(dict(list(reasons.items())[: bounds.LINES]), said)) == bounds.LINES
+    assert len(response._shown(reasons, said)) == bounds.LINES
 
 
 def test_a_detail_at_the_bound_is_whole_and_one_word_more_is_left_out() -> None:

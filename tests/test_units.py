@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from cds_service import units
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS
 from cds_service.units import CANONICAL, DIMENSIONS, Unit, UnknownUnit, UnreadableNumber
+from tests.said import said
 
 TABLE = [unit for entries in units._UNITS.values() for unit in entries]
 
@@ -380,16 +381,18 @@ def test_nothing_becomes_a_float_on_its_way() -> None:
     ["NaN", "-NaN", "sNaN", "Infinity", "-Infinity", Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity")],
 )
 def test_what_is_not_a_number_is_refused(number: Decimal | str) -> None:
-    with pytest.raises(UnreadableNumber, match="is not a number"):
+    with pytest.raises(UnreadableNumber) as refused:
         units.quantity(number, "mg")
+    assert "is not a number" in said(refused.value.says)
 
 
 @pytest.mark.parametrize(
     "number", ["", "0,5", "1/2", "five", "0x10", "1 000", "--1", "1e", "½", "1e9999999999999999999"]
 )
 def test_a_text_that_is_no_decimal_number_is_refused_like_any_other_unreadable_number(number: str) -> None:
-    with pytest.raises(UnreadableNumber, match=re.escape(repr(number))):
+    with pytest.raises(UnreadableNumber) as refused:
         units.exact(number)
+    assert repr(number) in said(refused.value.says)
 
 
 @pytest.mark.parametrize(
@@ -402,8 +405,9 @@ def test_a_text_that_is_no_decimal_number_is_refused_like_any_other_unreadable_n
 )  # fmt: skip
 def test_an_absurd_number_is_refused_at_once(number: Decimal | int | str) -> None:
     started = time.thread_time()
-    with pytest.raises(UnreadableNumber, match="too long"):
+    with pytest.raises(UnreadableNumber) as refused:
         units.quantity(number, "mg/kg/h")
+    assert "too long" in said(refused.value.says)
     assert time.thread_time() - started < 1
 
 

@@ -18,6 +18,7 @@ from cds_service.fhir.client import NoSource
 from cds_service.knowledge import Knowledge
 from tests.hooks.client import Service, card, encoded, topics, updates
 from tests.hooks.conformance import INVARIANTS, decoded, faults
+from tests.said import said
 from tests.scenarios.build import concept, hook_request, quantity, scenarios
 
 ROOT = Path(__file__).parents[2]
@@ -375,7 +376,7 @@ def test_the_extension_says_what_stands_behind_the_card(service: Service, knowle
     assert whole["protocol"] == {"version": knowledge.protocol.version, "overlay": None}
     assert whole["notChecked"]
     assert all(set(each) == {"rule", "reason", "kind"} for each in whole["notChecked"])
-    assert {"rule": "psychosis", "reason": NoSource().why_not, "kind": "not-sent"} in whole["notChecked"]
+    assert {"rule": "psychosis", "reason": said(NoSource().why_not or ""), "kind": "not-sent"} in whole["notChecked"]
 
 
 @pytest.mark.parametrize(

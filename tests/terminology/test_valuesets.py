@@ -591,9 +591,7 @@ def test_a_set_that_is_kept_though_nothing_reads_it_has_a_reason_and_no_reader(k
     kept = knowledge.valuesets.roles.kept
     assert all(kept.values())
     read = readers.of([part.protocol for part in knowledge.parts], knowledge.valuesets, knowledge.queries)
-    read["dx_myasthenia"] = [("rule", "pregnancy")]
-    with pytest.raises(ValueSetError, match="dx_myasthenia is kept for nobody, and the rule pregnancy reads it"):
-        readers.check(read, knowledge.valuesets)
+    assert read.keys().isdisjoint(kept)
 
 
 def test_the_sets_that_name_another_set_name_one_that_is_there(sets: ValueSets) -> None:
