@@ -192,7 +192,13 @@ def open_request(
     doubts: list[Note] = []
     if request.viewing:
         found, records, prefetched, doubts = running_orders.read(
-            request, knowledge.queries, knowledge.valuesets, source, _looked_back(knowledge, now), deadline
+            request,
+            knowledge.queries,
+            knowledge.valuesets,
+            source,
+            _looked_back(knowledge, now),
+            deadline,
+            knowledge.texts.recorded,
         )
     else:
         found, records = gather.read_drafts(request, knowledge, source, deadline)
