@@ -17,7 +17,7 @@ import msgspec
 from cds_service import bounds, units
 from cds_service.cards.acknowledged import Recorded
 from cds_service.chart.medicines import counts, period_of, state_of
-from cds_service.deadline import NEVER, Deadline
+from cds_service.deadline import Deadline
 from cds_service.fhir import bundles, dates, lenient, statuses
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
@@ -105,9 +105,9 @@ def read(
     queries: Sequence[Query],
     valuesets: ValueSets,
     source: Source,
-    since: datetime | None = None,
-    deadline: Deadline = NEVER,
-    recorded: Recorded = str,
+    since: datetime | None,
+    deadline: Deadline,
+    recorded: Recorded,
 ) -> tuple[list[Draft], Records, Prefetched, list[Note]]:
     """The running infusions as orders that are judged, and what runs and may be one of them.
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cds_service.cards.model import EXTENSION
+from tests.said import said
 from tests.sandbox import facts
 from tests.sandbox.conftest import ROUTER
 from tests.sandbox.ehr import (
@@ -131,7 +132,7 @@ def test_a_server_that_refuses_a_search_parameter_costs_only_those_lists(ehr: Eh
         records, chart = seen.read(plain)
         answer = seen.call(seen.request("order-sign", plain, ordered(plain, **DANGEROUS)))
     refused = {query.key for query in ehr.knowledge.queries if "_sort" in query.template}
-    assert {key for key, why in records.gaps.items() if "answered 400" in why} == refused
+    assert {key for key, why in records.gaps.items() if "answered 400" in said(why)} == refused
     assert "the FHIR server answered 400" in str(answer["cards"])
     assert _rules(answer)["rate-exceeds-ceiling"] == "critical"
     _hold(ehr, facts.of_lists(records, plain, ehr.knowledge.queries), facts.of_chart(chart, plain))
@@ -148,7 +149,7 @@ def test_small_pages_lose_nothing_in_silence(ehr: Ehr) -> None:
         seen = ehr.seen_through(small)
         for plain in ehr.own[-2:] or ehr.found[:2]:
             records, chart = seen.read(plain)
-            cut |= {key for key, why in records.gaps.items() if "came" in why}
+            cut |= {key for key, why in records.gaps.items() if "came" in said(why)}
             _hold(ehr, facts.of_lists(records, plain, ehr.knowledge.queries), facts.of_chart(chart, plain))
     if ehr.name == ROUTER:
         assert {"conditions", "vitalSigns", "bodySize"} <= cut
