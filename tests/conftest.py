@@ -43,6 +43,7 @@ def _no_answer_without_a_card_is_silent() -> Iterator[None]:
     with watching_the_promise() as watch:
         yield
     assert watch.broken == []
+    assert watch.keys == []
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,12 +9,14 @@ import pytest
 
 from cds_service.advise import Advice, advice
 from cds_service.cards.model import EXTENSION, Card
+from cds_service.cards.texts import Words
 from cds_service.fhir import lenient
 from cds_service.fhir.client import NoSource
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
 from tests.promise import silent, watching
+from tests.said import said
 from tests.scenarios.build import NOW, hook_request, scenarios
 
 FAILED = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
@@ -72,6 +74,17 @@ def test_the_promise_is_looked_at_where_it_could_be_broken(
             asked(sent, knowledge)
     assert watch.quiet == 3
     assert {kind for _, kind, _ in watch.broken} == {"failed", "not-placed"}
+
+
+def test_a_sentence_that_stays_a_key_would_be_seen(knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = hook_request(ORDER)
+    failed = {**body, "prefetch": {**body["prefetch"], "procedures": FAILED}}
+    with watching() as watch:
+        asked(failed, knowledge)
+        assert watch.keys == []
+        monkeypatch.setattr(Words, "fill", lambda _, says: str(says))
+        asked(failed, knowledge)
+    assert watch.keys
 
 
 def test_each_list_that_fails_is_said_on_a_card_that_warns(quiet: list[dict[str, Any]], knowledge: Knowledge) -> None:
@@ -135,8 +148,8 @@ def test_of_what_a_client_is_known_never_to_send_the_clinician_is_not_told(knowl
     assert made.response.cards == []
     (judged,) = made.judged
     assert {reason.fact for reason in judged.undelivered} == {"procedures", "medicationStatements"}
-    said = (made.response.extension or {})[EXTENSION]["notChecked"]
-    assert {"rule": "ddi-theophylline", "reason": NoSource().why_not, "kind": "not-sent"} in said
+    untold = (made.response.extension or {})[EXTENSION]["notChecked"]
+    assert {"rule": "ddi-theophylline", "reason": said(NoSource().why_not or ""), "kind": "not-sent"} in untold
 
 
 def test_an_indispensable_list_is_missed_also_of_a_client_that_never_sends_it(knowledge: Knowledge) -> None:
