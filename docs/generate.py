@@ -16,7 +16,7 @@ from cds_service.advise import advise
 from cds_service.commands.check import orders_of, table
 from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema

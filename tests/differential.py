@@ -148,7 +148,7 @@ def answers(root: Path, asked: Path, out: Path) -> None:
     import msgspec
 
     from cds_service.advise import advise, explain
-    from cds_service.fhir.client import NoSource
+    from cds_service.fhir.source import NoSource
     from cds_service.hooks.errors import HookError
     from cds_service.hooks.request import parse
     from cds_service.hooks.response import encode

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cds_service.advise import advise, explain
-from cds_service.fhir.client import NoSource
 from cds_service.fhir.queries import Query
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
 from cds_service.lazy import cached_property

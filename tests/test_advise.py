@@ -12,7 +12,7 @@ import pytest
 from cds_service.advise import advise, explain
 from cds_service.cards.model import Response
 from cds_service.fhir import bundles
-from cds_service.fhir.client import Answer, NoSource
+from cds_service.fhir.source import Answer, NoSource
 from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge

@@ -18,7 +18,7 @@ from cds_service.cards import fitting
 from cds_service.cards.model import Response
 from cds_service.cards.texts import plain
 from cds_service.fhir import bundles, datatypes, lenient, resources
-from cds_service.fhir.client import Answer, NoSource
+from cds_service.fhir.source import Answer, NoSource
 from cds_service.hooks import response
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cds_service.advise import advise
 from cds_service.cards.model import EXTENSION, Response
 from cds_service.deadline import NEVER, Deadline, Late
-from cds_service.fhir.client import Answer, NoSource
+from cds_service.fhir.source import Answer, NoSource
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode

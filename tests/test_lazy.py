@@ -13,8 +13,8 @@ import pytest
 from cds_service.advise import advise
 from cds_service.chart import chart as charts
 from cds_service.chart.chart import Chart
-from cds_service.fhir.client import NoSource
 from cds_service.fhir.records import Records
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
 from cds_service.lazy import OnDemand, cached_property, remembered

@@ -10,7 +10,7 @@ import pytest
 
 from cds_service.advise import advise
 from cds_service.cards.model import EXTENSION, Card, Response
-from cds_service.fhir.client import Answer, NoSource, Source
+from cds_service.fhir.source import Answer, NoSource, Source
 from cds_service.hooks.errors import Malformed, PreconditionFailed
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge

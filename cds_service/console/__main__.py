@@ -24,9 +24,6 @@ from cds_service.hooks.errors import HookError
 from cds_service.knowledge import load
 from cds_service.settings import Settings
 from cds_service.settings import load as load_settings
-from cds_service.store import engines
-from cds_service.store.database import Database
-from cds_service.store.migrate import migrate
 from cds_service.web import certificates, logs
 from cds_service.web.door import Application, Bounds, Door
 
@@ -56,8 +53,7 @@ def main() -> int:
 
 def _application(settings: Settings) -> Application:
     knowledge = load(settings.base_url, settings.overlay, settings.valuesets, settings.protocols)
-    store = Database(engines.url_of(settings.store_url), migrate) if settings.store_url else None
-    return buffered(create_console(settings, knowledge, store))
+    return buffered(create_console(settings, knowledge))
 
 
 def _server(settings: Settings, application: Application) -> Server:

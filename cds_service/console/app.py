@@ -12,7 +12,6 @@ from cds_service.console import access, assets, headers, look_up, order, protoco
 from cds_service.console.shell import Console
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
-from cds_service.store.database import Database
 from cds_service.web.app import now
 
 MOST_BYTES = 2_000_000
@@ -24,14 +23,13 @@ _SECTIONS = (order, protocol, stewardship, look_up)
 def create_console(
     settings: Settings,
     knowledge: Knowledge,
-    store: Database | None = None,
     clock: Callable[[], datetime] = now,
 ) -> Flask:
     """The application for these settings. Raises SettingError or UnusableKey where nobody could log in."""
     app = Flask(__name__)
     app.config.update(MAX_CONTENT_LENGTH=MOST_BYTES, MAX_FORM_MEMORY_SIZE=MOST_BYTES)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    console = Console(settings, knowledge, store, clock)
+    console = Console(settings, knowledge, clock)
     app.register_error_handler(HTTPException, _problem)
     app.context_processor(lambda: {"console": console, "protocol": knowledge.protocol})
     headers.register(app, console)

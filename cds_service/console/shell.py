@@ -1,4 +1,4 @@
-"""What the sections of the console share: what is loaded, the store, the clock, and where each stands in the menu."""
+"""What the sections of the console share: what is loaded, the clock, and where each stands in the menu."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime
 
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
-from cds_service.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,6 @@ class Console:
 
     settings: Settings
     knowledge: Knowledge
-    store: Database | None
-    """What was recorded, to be read with `transaction`, whose purpose has a time limit; None: nothing is recorded."""
     clock: Callable[[], datetime]
     """The door's clock, with a zone."""
     sections: list[Section] = field(default_factory=list)

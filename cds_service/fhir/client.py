@@ -11,10 +11,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from cds_service import transport
 from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import bundles
-from cds_service.fhir.source import Answer as Answer
-from cds_service.fhir.source import NoSource as NoSource
-from cds_service.fhir.source import Source as Source
-from cds_service.fhir.source import read_named as read_named
+from cds_service.fhir.source import Answer, NoSource, Source
 from cds_service.says import Said, Says
 from cds_service.says import records as says
 from cds_service.transport import Budget

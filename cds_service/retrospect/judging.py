@@ -14,7 +14,7 @@ import msgspec
 from cds_service.advise import Advice, Opened, answer, open_request, read_alike
 from cds_service.cards import could_not_check
 from cds_service.fhir import dates
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge

@@ -18,7 +18,7 @@ from cds_service.advise import advice
 from cds_service.audit import Call, invocation
 from cds_service.cards.model import Card, Coding
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks import discovery
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.errors import operation_outcome

@@ -6,8 +6,8 @@ import pytest
 
 from cds_service.advise import advice
 from cds_service.cards.model import EXTENSION
-from cds_service.fhir.client import NoSource
 from cds_service.fhir.queries import prefetch_keys
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge
 from tests.burden.orders import CLIENTS, of_client, ordinary
 from tests.burden.table import answers, burden

@@ -15,7 +15,7 @@ from cds_service.cards.could_not_check import TOPIC
 from cds_service.cards.model import Card
 from cds_service.cards.shown import TextError
 from cds_service.cards.texts import SUMMARY_LIMIT
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
 from tests.cards.test_texts import psychosis, write

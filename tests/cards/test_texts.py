@@ -15,7 +15,7 @@ from cds_service.cards.loading import load as load_texts
 from cds_service.cards.model import Card
 from cds_service.cards.shown import TextError
 from cds_service.cli import main
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge, load
 from tests.scenarios.build import NOW, sent
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cds_service.advise import advise
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge
 from tests.scenarios.build import NOW, sent
 

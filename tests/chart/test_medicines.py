@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cds_service.advise import explain
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge
 from cds_service.rules.outcome import Outcome
 from tests.said import said

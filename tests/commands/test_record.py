@@ -16,7 +16,7 @@ from cds_service.advise import explain
 from cds_service.cards.model import EXTENSION
 from cds_service.commands import record
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
 from cds_service.sandbox import charts, orders

@@ -17,7 +17,8 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cds_service.fhir.client import Answer, FhirServers, Limits, NoSource, is_below
+from cds_service.fhir.client import FhirServers, Limits, is_below
+from cds_service.fhir.source import Answer, NoSource
 from cds_service.says.records import NOT_REACHED, NOT_WITHIN, SERVER_ANSWERED
 from tests.fhir.as_it_arrives import CONDITION, OUTCOME, PATIENT, bundle, encoded
 from tests.said import told

@@ -16,7 +16,7 @@ from cds_service.advise import advise, failure
 from cds_service.cards.model import EXTENSION, Action, Card, Coding, Response, Source, Suggestion
 from cds_service.commands.examples import AS_OF, read
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks import profiles
 from cds_service.hooks.profiles import Profile, ProfileError
 from cds_service.hooks.request import parse

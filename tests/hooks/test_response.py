@@ -14,7 +14,7 @@ import pytest
 from fhir.resources.R4B.medicationrequest import MedicationRequest
 
 from cds_service.cards.model import EXTENSION
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge
 from tests.hooks.client import Service, card, encoded, topics, updates
 from tests.hooks.conformance import INVARIANTS, decoded, faults

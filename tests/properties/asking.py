@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from cds_service.advise import advise, explain
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge, load

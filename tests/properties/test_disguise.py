@@ -19,7 +19,7 @@ import pytest
 
 from cds_service.advise import Advice, advice
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge, load
 from tests.properties.disguises import DISGUISES, KNOWN, UNKNOWN, Json

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.advise import Advice, advice
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from tests.properties.asking import knowledge, parsed
 from tests.properties.counts import examples
 from tests.properties.test_suggestions import Asked, orders_as_they_may_come

@@ -20,9 +20,9 @@ from msgspec import inspect
 from cds_service import bounds
 from cds_service.advise import advise
 from cds_service.fhir import bundles
-from cds_service.fhir.client import NoSource
 from cds_service.fhir.datatypes import CodeableConcept, Coding, Quantity, Reference
 from cds_service.fhir.resources import TYPES
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode
 from tests.properties.asking import knowledge

@@ -17,7 +17,7 @@ from cds_service import bounds
 from cds_service.advise import advise
 from cds_service.cards.model import EXTENSION
 from cds_service.cards.texts import SUMMARY_LIMIT, as_markdown, escaped, one_line, plain, unescaped, visible
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.hooks.response import encode
 from tests.hooks.conformance import decoded, faults

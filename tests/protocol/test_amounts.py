@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from cds_service.advise import explain
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.errors import ProtocolError
 from cds_service.rules import judge

@@ -10,7 +10,7 @@ import pytest
 from cds_service.advise import advise, explain
 from cds_service.cards.model import EXTENSION, Response
 from cds_service.cli import main
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.overlay import load_with_overlay

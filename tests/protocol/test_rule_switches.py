@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.advise import advise
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import load
 from cds_service.protocol.errors import ProtocolError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cds_service.advise import advise
 from cds_service.cards.model import EXTENSION
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import load
 from tests.scenarios.build import NOW, sent
 

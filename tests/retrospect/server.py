@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from cds_service.fhir import bundles, lenient
-from cds_service.fhir.client import Answer
+from cds_service.fhir.source import Answer
 
 Resource = Mapping[str, Any]
 

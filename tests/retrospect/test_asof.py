@@ -8,7 +8,7 @@ import pytest
 
 from cds_service.advise import advice
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.retrospect import asof, synthetic
 from cds_service.retrospect.asof import CHANGED, ENDED, IN_ERROR, UNDATED, UNREAD, as_known
 from cds_service.retrospect.judging import DOUBT, RULE, Policy, Study, replay

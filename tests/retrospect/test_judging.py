@@ -12,7 +12,7 @@ import pytest
 from cds_service.advise import Advice, advice
 from cds_service.cards import could_not_check
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.retrospect import judging, synthetic
 from cds_service.retrospect.judging import CARD, ORDER, RULE, AsOf, Outcome, Policy, Row, Study, replay

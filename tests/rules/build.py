@@ -6,7 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cds_service import advise
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge
 from cds_service.rules.case import Case
 from cds_service.rules.outcome import Outcome

@@ -11,7 +11,7 @@ from cds_service.advise import Advice, advice
 from cds_service.cards.model import EXTENSION, Card
 from cds_service.cards.texts import Words
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge

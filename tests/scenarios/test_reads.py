@@ -13,7 +13,7 @@ import pytest
 from cds_service import advise
 from cds_service.chart.chart import Chart
 from cds_service.chart.reading import Reading
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import model

@@ -10,7 +10,7 @@ import pytest
 
 from cds_service.advise import explain
 from cds_service.fhir import lenient
-from cds_service.fhir.client import NoSource
+from cds_service.fhir.source import NoSource
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import model
