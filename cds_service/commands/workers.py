@@ -235,6 +235,7 @@ class Supervisor(MPServer):
         self._bury(now)
         self._fill(now)
         self._hire(now)
+        metrics.workers_serving(sum(worker.has_lived for worker in self._serving))
 
     def _bury(self, now: float) -> None:
         """Remove workers that have ended or hang; log and count each."""

@@ -92,6 +92,9 @@ CONNECTION_OVERFLOWS = Gauge(
 WORKER_RESTARTS = Counter(
     "ketamine_cds_worker_restarts", "Workers that were replaced, by how they were lost.", ("reason",)
 )
+WORKERS_SERVING = Gauge(
+    "ketamine_cds_workers_serving", "Workers that take calls, without the spare one.", multiprocess_mode="livesum"
+)
 
 
 @lru_cache(maxsize=1024)

@@ -212,6 +212,11 @@ def worker_lost(why: str) -> None:
     of.counted(of.WORKER_RESTARTS, why).inc()
 
 
+def workers_serving(count: int) -> None:
+    """How many workers take calls; told by the parent of all workers."""
+    _instruments().WORKERS_SERVING.set(count)
+
+
 def worker_ended(pid: int) -> None:
     """What this process counted stays; what it had in hand is gone."""
     if FOLDER in os.environ:

@@ -62,13 +62,20 @@ def judged(service: Running, timeout: float = PATIENCE) -> bool:
     return answer.status_code == 200 and bool(answer.json()["cards"])
 
 
+def figures(service: Running) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return samples(requests.get(f"{service.base}/metrics", timeout=PATIENCE).text)
+
+
 def restarts(service: Running) -> dict[str, float]:
-    text = requests.get(f"{service.base}/metrics", timeout=PATIENCE).text
     return {
         dict(labels)["reason"]: value
-        for (name, labels), value in samples(text).items()
+        for (name, labels), value in figures(service).items()
         if name == "ketamine_cds_worker_restarts_total"
     }
+
+
+def serving(service: Running) -> float:
+    return figures(service)["ketamine_cds_workers_serving", frozenset()]
 
 
 class Load:
@@ -107,8 +114,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def _complete(service: Running, count: int = 3) -> set[int]:
-    wait_until(lambda: len(workers(service)) == count, f"{count} workers")
+def _complete(service: Running, places: int = 2, spares: int = 1) -> set[int]:
+    """The workers, once all places are taken by such as answer: one that is still loading cannot stand in."""
+    count = places + spares
+    wait_until(lambda: len(workers(service)) == count and serving(service) == places, f"{count} workers")
     return workers(service)
 
 
@@ -166,7 +175,7 @@ def test_calls_are_answered_within_two_seconds_of_the_death_of_the_only_worker(t
         only.wait_for("Listening on ")
 
         def recovering() -> float:
-            before = _complete(only, 2)
+            before = _complete(only, places=1)
             time.sleep(5)  # until the spare one is loaded
             os.kill(min(before), signal.SIGKILL)
             return wait_until(lambda: judged(only, timeout=2), "an answer")
@@ -189,7 +198,7 @@ def test_after_a_reload_with_a_faulty_file_the_service_goes_on_as_it_was(tmp_pat
     settings = {"KETAMINE_CDS_WORKERS": "2", "KETAMINE_CDS_OVERLAY": str(overlay)}
     with started(tmp_path, None, **settings) as running:
         running.wait_for("Listening on ")
-        before = _complete(running, 2)
+        before = _complete(running, spares=0)
         overlay.write_text("site: North\nlimits: [{limit: no-such-limit}]", "utf-8")
         running.process.send_signal(signal.SIGHUP)
         wait_until(lambda: bool(errors(running)), "the refusal")
