@@ -16,6 +16,7 @@ CHARACTERS = 2_000
 PROSE = 20_000
 MEMBERS = 200
 VALUES = 1_000_000
+BEGINNING = 100_000
 KEYS = 100
 ENTRIES = 10_000
 DRAFTS = 500
@@ -31,6 +32,7 @@ DETAIL = 400
 MEDICATIONS = 64
 REFERENCES = 25
 FEEDBACK = 1_000
+FEEDBACK_VALUES = 100_000
 _PIECE = 250_000
 
 
@@ -78,7 +80,13 @@ TABLE = (
         "VALUES",
         "JSON values (objects, lists and their members) of a request, or of a page of a FHIR server",
         "16 MB of an ordinary chart, without blanks, have 920,000",
-        "the prefetch, or the page, is not read; of the drafts the first are",
+        "the prefetch, or the page, is not read; of the rest of a request its beginning is",
+    ),
+    Bound(
+        "BEGINNING",
+        "strings, brackets and commas that are the beginning of a request with too many values",
+        "500 drafts of 60 elements; a context comes before the prefetch, as documented and by the alphabet",
+        "a draft that is cut, and those behind it, are not read, and a card says so; a context behind it is 413",
     ),
     Bound(
         "KEYS",
@@ -171,6 +179,12 @@ TABLE = (
         "one shift's cards of a ward",
         "413, and nothing of it is stored; the client sends them in several requests",
     ),
+    Bound(
+        "FEEDBACK_VALUES",
+        "JSON values of one request with feedback",
+        "1,000 entries of 100; an entry has some twenty",
+        "as above",
+    ),
 )
 
 
@@ -186,17 +200,17 @@ def is_figure(number: Decimal | int) -> bool:
     return len(str(number)) <= DIGITS or len(number.as_tuple().digits) <= DIGITS
 
 
-def holds_too_much(raw: msgspec.Raw | bytes) -> bool:
-    """Whether JSON has more than VALUES: each costs some hundred bytes once it is decoded, however short it is.
+def holds_too_much(raw: msgspec.Raw | bytes, most: int = VALUES) -> bool:
+    """Whether JSON has more values than that: each costs some hundred bytes once it is decoded, however short it is.
 
     They are counted piece by piece, so that other calls of the process go on meanwhile.
     """
     view, found = memoryview(raw), 0
-    if len(view) <= VALUES:
+    if len(view) <= most:
         return False
     for start in range(0, len(view), _PIECE):
         piece = bytes(view[start : start + _PIECE])
         found += sum(map(piece.count, (b",", b"{", b"[")))
-        if found > VALUES:
+        if found > most:
             return True
     return False

@@ -72,6 +72,9 @@ class OnDemand(Mapping[K, T]):
         return len(self._makes)
 
 
+KEPT = 4096
+"""Readings of one code or text that are kept: a ward's charts have some thousand of them, and strangers' texts that
+fill this take a few MB."""
 _MOST = 1024
 _LONGEST = 600
 _ENCODED = msgspec.json.Encoder().encode

@@ -88,6 +88,7 @@ TESTS_OF_BOUNDS = {
     "PROSE": "tests/test_bounds.py::test_a_string_is_read_up_to_its_bound",
     "MEMBERS": "tests/test_bounds.py::test_a_list_is_read_up_to_its_bound",
     "VALUES": "tests/test_bounds.py::test_json_is_decoded_up_to_so_many_values",
+    "BEGINNING": "tests/test_bounds.py::test_of_a_request_with_too_many_values_the_beginning_is_read",
     "KEYS": "tests/test_bounds.py::test_keys_of_the_prefetch_are_read_up_to_their_bound",
     "ENTRIES": "tests/test_bounds.py::test_a_page_has_at_most_so_many_entries",
     "DRAFTS": "tests/test_bounds.py::test_drafts_are_read_up_to_their_bound_and_ketamine_may_be_among_the_rest",
@@ -103,6 +104,7 @@ TESTS_OF_BOUNDS = {
     "MEDICATIONS": "tests/test_bounds.py::test_so_many_medicines_of_a_chart_are_fetched_and_the_rest_are_not_known",
     "REFERENCES": "tests/fhir/test_costs.py::test_of_many_references_the_first_are_read_each_once",
     "FEEDBACK": "tests/hooks/test_feedback.py::test_one_entry_more_than_the_bound_is_too_large",
+    "FEEDBACK_VALUES": "tests/hooks/test_feedback.py::test_feedback_of_more_values_than_the_bound_is_too_large",
 }
 
 

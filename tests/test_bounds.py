@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -20,6 +24,7 @@ from cds_service.cards.texts import plain
 from cds_service.fhir import bundles, datatypes, lenient, resources
 from cds_service.fhir.source import Answer, NoSource
 from cds_service.hooks import response
+from cds_service.hooks.errors import TooLarge
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge
@@ -30,10 +35,20 @@ from tests.fhir.test_costs import Asked
 from tests.hooks.client import client
 from tests.said import said
 from tests.scenarios.build import NOW, hook_request, observation
+from tests.timing import least
 
 Json = dict[str, Any]
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 SAID = "could-not-check"
+
+
+@pytest.fixture
+def short_switches() -> Iterator[None]:
+    """Threads take turns as they do in a worker."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    yield
+    sys.setswitchinterval(before)
 
 
 def _asked(**changes: Any) -> Json:
@@ -338,6 +353,85 @@ def test_so_many_doses_of_a_drug_are_added_up_and_with_one_more_the_sum_is_not_t
 def test_json_is_decoded_up_to_so_many_values() -> None:
     for number, too_much in ((bounds.VALUES - 1, False), (bounds.VALUES, True)):
         assert bounds.holds_too_much(b"[" + b"0," * number + b"0]") is too_much
+
+
+def test_of_a_request_with_too_many_values_the_beginning_is_read() -> None:
+    """It is cut at a comma or behind a bracket, and what was opened is closed."""
+
+    def beginning(members: int) -> bytes:
+        return lenient.beginning(b'{"a":[' + b"0," * members + b'0],"b":1}')
+
+    whole = bounds.BEGINNING - 6  # a string, two brackets, another string, a comma and the end's bracket
+    assert beginning(whole).endswith(b'0],"b":1}')
+    assert beginning(bounds.BEGINNING + 1) == b'{"a":[' + b"0," * (bounds.BEGINNING - 3) + b"0]}"
+    assert lenient.beginning(b"[" * (bounds.BEGINNING + 9)) == b"[" * (bounds.BEGINNING + 1) + b"]" * (
+        bounds.BEGINNING + 1
+    )
+
+
+def _flooded(place: str) -> bytes:
+    """The request with five million empty objects somewhere."""
+    asked = _asked()
+    orders = asked["context"]["draftOrders"]["entry"]
+    if place == "before the context":
+        asked = {"other": 0} | asked
+    elif place == "in the context":
+        asked["context"]["other"] = 0
+    elif place == "in the second draft":
+        orders.append({"resource": orders[0]["resource"] | {"extension": 0}})
+    elif place == "in the prefetch":
+        asked["prefetch"]["more"] = {"resourceType": "Bundle", "entry": 0}
+    else:
+        asked["other"] = 0
+    many = b"[" + b",".join([b"{}"] * 5_000_000) + b"]"
+    return re.sub(
+        rb'"(other|extension|entry)":0', lambda found: found[0][:-1] + many, _ENCODER.encode(asked), count=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    {
+        "in the context": "the prefetch has more than 1000000 values and was not read",
+        "in the second draft": "what the others are is not known",
+        "in the prefetch": "the prefetch has more than 1000000 values and was not read",
+        "at the end": "the prefetch has more than 1000000 values and was not read",
+    }.items(),
+)
+def test_the_order_before_a_flood_of_values_is_judged(place: str, says: str, knowledge: Knowledge) -> None:
+    answer = _answer(_flooded(place), knowledge)
+    assert _judged(answer)
+    assert says in _said(answer)
+    assert ("what the others are" in _said(answer)) is (says == "what the others are is not known")
+
+
+def test_a_context_behind_a_flood_of_values_is_not_looked_for() -> None:
+    with pytest.raises(TooLarge):
+        parse(_flooded("before the context"), "order-sign")
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("place", ["in the context", "in the second draft", "in the prefetch", "at the end"])
+def test_a_flood_of_values_holds_up_no_other_order(place: str, short_switches: None) -> None:
+    body = _flooded(place)
+
+    def longest_wait() -> float:
+        waits, is_over = [0.0], Event()
+
+        def other() -> None:
+            last = time.perf_counter()
+            while not is_over.is_set():
+                time.sleep(0.0005)
+                waits.append(time.perf_counter() - last)
+                last = time.perf_counter()
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(other)
+            parse(body, "order-sign")
+            is_over.set()
+        return max(waits)
+
+    assert least(longest_wait, 3) < 0.05
 
 
 @pytest.mark.parametrize("filler", [b"{}", b"[]", b"0.5", b'"x"', b'{"resource":{}}', b"null"])

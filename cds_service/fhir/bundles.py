@@ -177,7 +177,7 @@ def left_out(pages: Sequence[Page]) -> Said | None:
 
 
 def first_entries(raw: msgspec.Raw | bytes, most: int) -> bytes:
-    """A Bundle of the first entries of one that holds too much to be decoded: they are found, not decoded."""
+    """A Bundle of the first entries of one that was cut, without the last of it."""
     try:
         entries = bytes(_RAW_DECODER.decode(raw).entry)
     except lenient.UNREADABLE:

@@ -44,9 +44,8 @@ class Found:
 NONE = Found()
 
 
-def read(raw: msgspec.Raw | bytes) -> Found:
-    """The drafts in `raw`, at most bounds.DRAFTS of them. Never raises."""
-    more = bounds.holds_too_much(raw)
+def read(raw: msgspec.Raw | bytes, more: bool = False) -> Found:
+    """The drafts in `raw`, at most bounds.DRAFTS; `more`: it was cut, and the last is not whole. Never raises."""
     given = bundles.first_entries(raw, bounds.DRAFTS) if more else raw
     page = bundles.page(given, bounds.DRAFTS)
     as_asked = page.is_bundle and page.error is None

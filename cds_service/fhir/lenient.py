@@ -66,6 +66,7 @@ _MANY_BYTES = 50_000
 _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
 _MOST_MARKS = 200_000
 """Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
+_CLOSING = bytes.maketrans(b"[{", b"]}")
 TOO_MUCH = Read(None, None, (says.RESOURCE_TOO_LARGE(str(bounds.VALUES)),), is_cut=True)
 TOO_DEEP = Read(None, None, (says.RESOURCE_TOO_DEEP,), is_cut=True)
 
@@ -120,6 +121,24 @@ def without_depths(raw: bytes) -> bytes:
             start = mark.end()
         here = depth
     return b"".join((*kept, raw[start:]))
+
+
+def beginning(raw: bytes) -> bytes:
+    """JSON up to about bounds.BEGINNING strings, brackets and commas, closed where it is cut.
+
+    For what holds too much: a decoder goes through all of it at once, and every other call of the process waits.
+    """
+    opened = bytearray()
+    for number, mark in enumerate(_MARK.finditer(raw)):
+        if mark[0] in (b"[", b"{"):
+            opened += mark[0]
+        elif mark[0] in (b"]", b"}"):
+            del opened[-1:]
+        elif mark[0] != b",":
+            continue
+        if number >= bounds.BEGINNING and mark[0] in (b"[", b"{", b","):
+            return raw[: mark.start() if mark[0] == b"," else mark.end()] + opened[::-1].translate(_CLOSING)
+    return raw
 
 
 def untyped(raw: msgspec.Raw | bytes) -> Any:

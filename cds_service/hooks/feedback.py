@@ -64,8 +64,11 @@ class _Refused(Exception):
 def parse(body: bytes, offered: Collection[Reason]) -> tuple[list[Entry], list[Refusal]]:
     """The entries that say something, and why the others do not. `offered`: the reasons that stand on cards.
 
-    Raises Malformed (not JSON, or without an array `feedback`) or TooLarge (more than bounds.FEEDBACK).
+    Raises Malformed (not JSON, or without an array `feedback`) or TooLarge (more than bounds.FEEDBACK, or
+    than bounds.FEEDBACK_VALUES in them).
     """
+    if bounds.holds_too_much(body, bounds.FEEDBACK_VALUES):
+        raise _too_large()
     try:
         # Not msgspec: half a character, as a comment that was cut may end with, would cost all entries.
         content = json.loads(body.decode("utf-8-sig", "replace"))
@@ -79,7 +82,7 @@ def parse(body: bytes, offered: Collection[Reason]) -> tuple[list[Entry], list[R
     if not isinstance(listed, list):
         raise Malformed("the body is not an object with an array named feedback")
     if len(listed) > bounds.FEEDBACK:
-        raise TooLarge(f"more than {bounds.FEEDBACK} entries; send them in several requests")
+        raise _too_large()
     entries: list[Entry] = []
     refusals: list[Refusal] = []
     for number, item in enumerate(listed):
@@ -88,6 +91,13 @@ def parse(body: bytes, offered: Collection[Reason]) -> tuple[list[Entry], list[R
         except _Refused as refused:
             refusals.append(Refusal(f"feedback[{number}]", str(refused)))
     return entries, refusals
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(
+        f"more than {bounds.FEEDBACK} entries, or than {bounds.FEEDBACK_VALUES} values in them; "
+        "send them in several requests"
+    )
 
 
 def outcome(stored: int, refusals: Sequence[Refusal]) -> dict[str, Any]:

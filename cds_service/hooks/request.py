@@ -15,7 +15,7 @@ from cds_service import bounds
 from cds_service.fhir import drafts, lenient
 from cds_service.fhir.bundles import Item
 from cds_service.fhir.records import bare_id
-from cds_service.hooks.errors import Malformed
+from cds_service.hooks.errors import Malformed, TooLarge
 from cds_service.says import Said
 from cds_service.says import records as says
 
@@ -104,11 +104,17 @@ class HookRequest:
 def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
     """The request in `body`, sent to the service of `hook`; `told`: whatever hook the request itself names.
 
-    Raises Malformed where it is not JSON or not an object. Everything else is read as far as it goes.
+    Raises Malformed where it is not JSON or not an object, and TooLarge where it holds so much before its context
+    that this is not reached. Everything else is read as far as it goes.
     """
     faults: list[Said] = []
     notes: list[Said] = []
+    is_cut = bounds.holds_too_much(body)
+    if is_cut:
+        body = lenient.beginning(body)
     envelope = _envelope(body, notes)
+    if is_cut and not len(memoryview(envelope.context)):
+        raise TooLarge(f"the request holds more than {bounds.VALUES} values, and its context comes behind them")
     named = _string(envelope.hook)
     if named != hook and not told:
         faults.append(says.NO_HOOK(hook))
@@ -117,7 +123,8 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         faults.append(says.NO_INSTANCE)
     context = _context(envelope.context, faults)
     viewing = hook == VIEWING
-    found = drafts.NONE if viewing else _drafts(context.draft_orders, faults, notes)
+    cut_here = is_cut and body.endswith(bytes(context.draft_orders) + b"}}")
+    found = drafts.NONE if viewing else _drafts(context.draft_orders, cut_here, faults, notes)
     return HookRequest(
         hook=named,
         hook_instance=instance,
@@ -125,7 +132,7 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         encounter_id=_identifier(context.encounter_id),
         selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
         drafts=found.items,
-        prefetch=_prefetch(envelope, notes),
+        prefetch=_prefetch(envelope, is_cut, notes),
         fhir_server=_string(envelope.fhir_server),
         access_token=_token(envelope.fhir_authorization),
         faults=tuple(faults),
@@ -182,7 +189,7 @@ def _place(error: Exception, body: bytes) -> str:
 
 def _parts(body: bytes) -> _Usual | _Unusual:
     try:
-        return (_UNUSUAL if bounds.holds_too_much(body) else _USUAL).decode(body)
+        return _USUAL.decode(body)
     except msgspec.DecodeError:
         return _UNUSUAL.decode(body)
 
@@ -241,12 +248,12 @@ def _patient_id(context: _Context, faults: list[Said]) -> str | None:
     return bare_id(patient_id) if _PATIENT.fullmatch(patient_id) else patient_id
 
 
-def _drafts(raw: msgspec.Raw, faults: list[Said], notes: list[Said]) -> drafts.Found:
+def _drafts(raw: msgspec.Raw, is_cut: bool, faults: list[Said], notes: list[Said]) -> drafts.Found:
     """More drafts than are read are noted."""
     if not len(memoryview(raw)):
         faults.append(says.NO_DRAFTS)
         return drafts.NONE
-    found = drafts.read(raw)
+    found = drafts.read(raw, is_cut)
     if not found.as_asked:
         faults.append(says.DRAFTS_NO_BUNDLE)
     if found.more:
@@ -264,13 +271,13 @@ def _selections(raw: msgspec.Raw, notes: list[Said]) -> Sequence[str] | None:
     return [item for item in value if isinstance(item, str)]
 
 
-def _prefetch(envelope: _Usual | _Unusual, notes: list[Said]) -> Mapping[str, msgspec.Raw]:
+def _prefetch(envelope: _Usual | _Unusual, is_cut: bool, notes: list[Said]) -> Mapping[str, msgspec.Raw]:
+    if is_cut:
+        notes.append(says.PREFETCH_TOO_LARGE(str(bounds.VALUES)))
+        return {}
     if isinstance(envelope, _Usual):
         return _first_keys(envelope.prefetch, notes)
     if bytes(memoryview(envelope.prefetch)[:5]) in (b"", b"null"):
-        return {}
-    if bounds.holds_too_much(envelope.prefetch):
-        notes.append(says.PREFETCH_TOO_LARGE(str(bounds.VALUES)))
         return {}
     try:
         # the second of two that stand under the same key

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cds_service.lazy import remembered
+from cds_service.lazy import KEPT, remembered
 from cds_service.says import Said
 from cds_service.says import orders as says
 from cds_service.terminology import drugs, products
@@ -73,8 +73,8 @@ class Medicines:
         self._valuesets = valuesets
         self._names = dict(_names(valuesets))
         self._name_words = drugs.Names(self._names)
-        self._coded = lru_cache(maxsize=16384)(self._read_coding)
-        self._named = lru_cache(maxsize=4096)(self._read_text)
+        self._coded = lru_cache(maxsize=KEPT)(self._read_coding)
+        self._named = lru_cache(maxsize=KEPT)(self._read_text)
         self._known = remembered(self._membership)
 
     def membership(self, parts: Iterable[Part]) -> Membership:

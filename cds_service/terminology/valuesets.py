@@ -16,6 +16,7 @@ import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.folders import COMMON, KETAMINE
+from cds_service.lazy import KEPT
 from cds_service.says import Named
 from cds_service.terminology import drugs, roles
 from cds_service.terminology.drugs import Drugs
@@ -147,9 +148,9 @@ class ValueSets:
         self._longest = {system: max(map(len, prefixes)) for system, prefixes in self._branches.items()}
         self._vocabulary = Vocabulary({name: self._with_displays(name, said) for name, said in (words or {}).items()})
         self._categories = self._index_categories()
-        self._cached = lru_cache(maxsize=16384)(self._members_of)
-        self._keys = lru_cache(maxsize=16384)(self._keys_of)
-        self._coded = lru_cache(maxsize=16384)(self._read_coding)
+        self._cached = lru_cache(maxsize=KEPT)(self._members_of)
+        self._keys = lru_cache(maxsize=KEPT)(self._keys_of)
+        self._coded = lru_cache(maxsize=KEPT)(self._read_coding)
         self.without_codes = frozenset(name for name, each in self._sets.items() if each.no_codes)
 
     def _with_displays(self, name: str, said: Mapping[str, Iterable[str]]) -> Mapping[str, Iterable[str]]:

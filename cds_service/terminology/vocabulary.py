@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.lazy import KEPT
 
 LANGUAGES = ("en", "de", "fr", "es")
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
@@ -323,7 +324,7 @@ class Vocabulary:
         self._phrases = Phrases(meant)
         self._others = Phrases({name: said["not"] for name, said in by_set.items() if said.get("not")})
         self._cues = cues or shipped_cues()
-        self._remembered = lru_cache(maxsize=16384)(self._read)
+        self._remembered = lru_cache(maxsize=KEPT)(self._read)
 
     def asking(self, text: str) -> frozenset[str] | None:
         """The value sets that a text may mean; None where it has no letter or digit that could say something."""

@@ -210,6 +210,16 @@ def test_one_entry_more_than_the_bound_is_too_large() -> None:
         _parsed(*[entry] * (bounds.FEEDBACK + 1))
 
 
+def test_feedback_of_more_values_than_the_bound_is_too_large() -> None:
+    """Before it is decoded: a body of five million empty objects would hold up every order for a second."""
+    entry = {"card": CARD, "outcome": "accepted"}
+    free = bounds.FEEDBACK_VALUES - 5  # those of the body and of an entry without the list
+    entries, _ = _parsed(entry | {"x": [0] * free})
+    assert len(entries) == 1
+    with pytest.raises(TooLarge):
+        _parsed(entry | {"x": [0] * (free + 1)})
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from([CARD, "accepted", AT]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
