@@ -46,6 +46,8 @@ class Unplaced(msgspec.Struct, frozen=True):
     """The clinician is warned of it, not only informed."""
     has_value: bool = True
     """Of a reading: something was measured or answered, though it is not understood."""
+    asks: bool = False
+    """A complaint that no code names: its words ask, as those of a problem do."""
 
     def may_be_in(self, references: Iterable[str]) -> bool:
         """Whether it may be in one of `references` (sets, or set/group)."""

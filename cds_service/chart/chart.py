@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from cds_service.chart import allergies, genders, medicines, observations
-from cds_service.chart.account import Unplaced
+from cds_service.chart.account import LISTS, Unplaced
 from cds_service.chart.entries import place_allergy, read_act, read_problem
 from cds_service.chart.facts import (
     Act,
@@ -107,8 +107,10 @@ class Chart(Reading):
         found = found.union(*(problem.may_mean or () for problem in self.open_problems))
         found = found.union(*(allergy.may_mean or () for allergy in self.open_allergies))
         found = found.union(*(act.may_mean or () for act in self.open_acts))
-        events = (event.event for event in self._records.of(resources.AdverseEvent))
-        found |= self.members([*self._observed.answers, *events]).keys()
+        events = [self.placement(event.event) for event in self._records.of(resources.AdverseEvent)]
+        for each in events:
+            found = found.union(each.members, LISTS["AdverseEvent"] if each.may_mean is None else each.may_mean)
+        found |= self.members(self._observed.answers).keys()
         if gaps:
             found |= {name for name, key in self._query_of.items() if key in gaps}
         doses = (medicine.given and medicine.identity is not None for medicine in self.medicines)

@@ -216,16 +216,23 @@ def _unplaced(
     parts = ((_name(part, says.PART), value_of(part)) for part in observation.component)
     values = [says.VALUE_OF_PART(name, value) for name, value in parts if value is not None]
     value = value_of(observation) or (listed(values) if values else None)
+    name, title = _name(observation, _title(sets, chart)), _title(sets, chart)
+    asks = why is says.CODE_NOT_KNOWN and sets.isdisjoint(chart.valuesets.readings)
+    if asks and value is None:
+        said = says.COMPLAINT_IN_WORDS(says.DATED(name, on(when, chart.now)))
+    else:
+        said = _saying(name, when, value, why, chart)
     return Unplaced(
         kind=_KIND,
         subject="reading",
         reference=observation.reference,
-        name=_title(sets, chart),
-        says=_saying(_name(observation, _title(sets, chart)), when, value, why, chart),
+        name=name if asks else title,
+        says=said,
         sets=sets,
         when=known,
         urgent=not sets >= _any(chart) and is_urgent(sets),
         has_value=value is not None,
+        asks=asks,
     )
 
 
@@ -417,7 +424,8 @@ def affirmed(part: resources.Observation, chart: Reading) -> bool | None:
 def _happened(event: resources.AdverseEvent, chart: Reading) -> Iterator[Symptom]:
     status = statuses.code_of("event", event.status, event.actuality)
     members = chart.members_of(event.event)
-    if status in ("entered-in-error", "potential") or not members:
+    may_mean = frozenset(members) if members else chart.placement(event.event).may_mean
+    if status in ("entered-in-error", "potential") or may_mean == frozenset():
         return
     name = name_of(event.event, members, says.NAMELESS_EVENT)
     when = chart.when(event.date) or chart.when(event.recorded_date)
@@ -426,8 +434,11 @@ def _happened(event: resources.AdverseEvent, chart: Reading) -> Iterator[Symptom
         why = says.DATE_UNREAD
     elif why is None and when is not None and chart.is_future(when):
         why, when = says.EVENT_AHEAD, None
-    if why is None and when is not None:
+    if members and why is None and when is not None:
         yield Symptom(name, members, when, event.reference)
-    else:
-        said = says.EVENT_OF(name, on(when, chart.now), why or says.DATE_UNREAD)
-        _leave_open(chart, "AdverseEvent", name, said, event.reference, members, when)
+        return
+    said = says.EVENT_OF(name, on(when, chart.now), why or says.CODE_NOT_KNOWN)
+    asks = not members and bool(may_mean)
+    chart.account.leave_open(
+        Unplaced("AdverseEvent", "event", event.reference, name, said, may_mean, when, asks=asks)
+    )

@@ -17,7 +17,7 @@ from cds_service.protocol.references import clauses_of
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.presence import ABSENCES, absences
 from cds_service.rules.dose_finding import Measured
-from cds_service.rules.outcome import Kind, Reason, not_placed, undelivered
+from cds_service.rules.outcome import ENTRY, Kind, Reason, undelivered
 from cds_service.says import Says, listed
 from cds_service.says.findings import NO_CODE_YET
 
@@ -224,7 +224,9 @@ def not_found(case: Case, *keys: str) -> Verdict:
 
 def left_open(entries: Iterable[Unplaced]) -> tuple[Reason, ...]:
     """The reasons that entries are which could not be placed."""
-    return tuple(not_placed(e.says, e.reference, e.urgent, e.name) for e in entries)
+    return tuple(
+        Reason(QUESTION if e.asks else ENTRY, e.says, "not-placed", e.reference, e.urgent, e.name) for e in entries
+    )
 
 
 def nothing_found(case: Case, entries: Iterable[Unplaced], *keys: str) -> Verdict:
