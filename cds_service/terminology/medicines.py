@@ -23,6 +23,7 @@ _LONGEST_TEXT = 512
 """Names are looked for in so many characters of a text."""
 _EVERYWHERE = frozenset(TABLE["local"]["everywhere"])
 _DECIDES: str = TABLE["local"]["decides"]
+_ABSORBED = frozenset(TABLE["local"]["absorbed"])
 _LOCAL = {name: _EVERYWHERE.union(forms) for name, forms in TABLE["local"]["sets"].items()}
 _FORM_WORDS = {form: drugs.whole_words(words) for form, words in TABLE["form_words"].items()}
 _LOOK_ALIKE = drugs.whole_words(TABLE["names"]["look_alike"])
@@ -248,7 +249,7 @@ def _counting(readings: Iterable[_Reading], form: str | None) -> dict[str, Membe
     found: dict[str, Member] = {}
     for reading in readings:
         for name, member in reading.members.items():
-            if form not in _LOCAL.get(name, _EVERYWHERE):
+            if form not in _LOCAL.get(name, _EVERYWHERE) or drugs.plain(member.display) in _ABSORBED:
                 found[name] = _better(found.get(name), member)
     return found
 
