@@ -17,6 +17,7 @@ PROSE = 20_000
 MEMBERS = 200
 VALUES = 1_000_000
 BEGINNING = 100_000
+RESOURCE_VALUES = 100_000
 KEYS = 100
 ENTRIES = 10_000
 DRAFTS = 500
@@ -84,9 +85,16 @@ TABLE = (
     ),
     Bound(
         "BEGINNING",
-        "strings, brackets and commas that are the beginning of a request with too many values",
+        "JSON values of the drafts; of what holds more, and of a request with too many values, so many strings, "
+        "brackets and commas are read",
         "500 drafts of 60 elements; a context comes before the prefetch, as documented and by the alphabet",
         "a draft that is cut, and those behind it, are not read, and a card says so; a context behind it is 413",
+    ),
+    Bound(
+        "RESOURCE_VALUES",
+        "JSON values of one resource",
+        "the largest of the sandbox patients has 560",
+        "it is not read, and a card says so",
     ),
     Bound(
         "KEYS",

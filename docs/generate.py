@@ -89,6 +89,7 @@ TESTS_OF_BOUNDS = {
     "MEMBERS": "tests/test_bounds.py::test_a_list_is_read_up_to_its_bound",
     "VALUES": "tests/test_bounds.py::test_json_is_decoded_up_to_so_many_values",
     "BEGINNING": "tests/test_bounds.py::test_of_a_request_with_too_many_values_the_beginning_is_read",
+    "RESOURCE_VALUES": "tests/test_bounds.py::test_a_resource_is_read_up_to_so_many_values",
     "KEYS": "tests/test_bounds.py::test_keys_of_the_prefetch_are_read_up_to_their_bound",
     "ENTRIES": "tests/test_bounds.py::test_a_page_has_at_most_so_many_entries",
     "DRAFTS": "tests/test_bounds.py::test_drafts_are_read_up_to_their_bound_and_ketamine_may_be_among_the_rest",

@@ -448,6 +448,29 @@ def test_of_a_body_of_very_many_entries_the_first_drafts_are_judged(filler: byte
     assert "what the others are is not known" in _said(answer)
 
 
+def test_a_resource_is_read_up_to_so_many_values(knowledge: Knowledge) -> None:
+    def read(number: int) -> lenient.Read:
+        filled = b'{"resourceType":"Condition","code":"in words","x":[' + b"0," * number + b"0]}"
+        return lenient.decode(filled)
+
+    room = bounds.RESOURCE_VALUES - 4  # two brackets, and the commas between the members
+    assert read(room).resource is not None
+    assert read(room + 1) is lenient.TOO_MUCH
+
+
+def test_of_drafts_with_too_many_values_the_first_are_judged(knowledge: Knowledge) -> None:
+    asked = _asked()
+    entries = asked["context"]["draftOrders"]["entry"]
+    other = {"resourceType": "NutritionOrder", "id": "n1", "status": 5, "x": [0] * bounds.BEGINNING}
+    assert _judged(_answer(asked, knowledge))
+    entries.append({"resource": other})
+    answer = _answer(asked, knowledge)
+    assert _judged(answer)
+    assert "what the others are is not known" in _said(answer)
+    entries.reverse()
+    assert "what the others are is not known" in _said(_answer(asked, knowledge))
+
+
 @pytest.mark.parametrize("filler", [b"{}", b"[]", b"0.5", b'{"resource":{"resourceType":"Condition"}}'])
 def test_a_prefetch_of_very_many_values_is_not_read_and_the_order_is_judged(
     filler: bytes, knowledge: Knowledge

@@ -67,7 +67,7 @@ _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
 _MOST_MARKS = 200_000
 """Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
 _CLOSING = bytes.maketrans(b"[{", b"]}")
-TOO_MUCH = Read(None, None, (says.RESOURCE_TOO_LARGE(str(bounds.VALUES)),), is_cut=True)
+TOO_MUCH = Read(None, None, (says.RESOURCE_TOO_LARGE(str(bounds.RESOURCE_VALUES)),), is_cut=True)
 TOO_DEEP = Read(None, None, (says.RESOURCE_TOO_DEEP,), is_cut=True)
 
 # A bare string in the place of these is what the sender meant by one of their fields.
@@ -79,7 +79,7 @@ def decode(raw: msgspec.Raw | bytes) -> Read:
     resource = in_order(raw)
     if resource is not None:
         return Read(resource, type(resource).__name__)
-    if bounds.holds_too_much(raw):
+    if bounds.holds_too_much(raw, bounds.RESOURCE_VALUES):
         return TOO_MUCH
     try:
         return read(untyped(raw))

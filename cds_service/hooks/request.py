@@ -253,6 +253,8 @@ def _drafts(raw: msgspec.Raw, is_cut: bool, faults: list[Said], notes: list[Said
     if not len(memoryview(raw)):
         faults.append(says.NO_DRAFTS)
         return drafts.NONE
+    if bounds.holds_too_much(raw, bounds.BEGINNING):
+        raw, is_cut = msgspec.Raw(lenient.beginning(bytes(raw))), True
     found = drafts.read(raw, is_cut)
     if not found.as_asked:
         faults.append(says.DRAFTS_NO_BUNDLE)
