@@ -13,7 +13,8 @@ from pathlib import Path
 
 from cds_service.fhir.queries import prefetch_keys
 from cds_service.folders import COMMON
-from cds_service.protocol.model import Protocol
+from cds_service.orders.route import KINDS
+from cds_service.protocol.model import SEVERITIES, Protocol
 from cds_service.says import Named, Said, Sentence, entries, findings, orders, records
 
 _TABLES = (records, entries, orders, findings)
@@ -95,6 +96,8 @@ def names_of(protocols: Iterable[Protocol]) -> frozenset[str]:
     found = [
         *(f"set-{path.stem}" for folder in folders for path in (folder / "valuesets").glob("*.json")),
         *(f"data-{key}" for key in (*prefetch_keys(), *_DATA)),
+        *(f"route-{kind}" for kind in KINDS),
+        *(f"severity-{severity}" for severity in SEVERITIES),
     ]
     for each in protocols:
         found += [f"drug-{name}" for name in (each.id, *each.drugs)]

@@ -15,6 +15,7 @@ from flask import Flask, Response, abort, make_response, redirect, render_templa
 from werkzeug.wrappers import Response as Answer
 
 from cds_service.console.shell import Console
+from cds_service.console.words import say
 from cds_service.settings import PREFIX, SettingError, Settings, is_loopback
 from cds_service.store import keys
 from cds_service.web.rate import Bucket
@@ -84,10 +85,10 @@ def register(app: Flask, console: Console) -> None:
     def log_in() -> Answer | tuple[str, int, dict[str, str]]:
         after = _after(request.form.get("next", ""))
         if wait := tries.wait():
-            says = "That was tried too often. Wait a moment."
+            says = say("tried-too-often")
             return render_template("login.html", after=after, says=says), 429, {"Retry-After": str(wait)}
         if not secret.is_secret(request.form.get("secret", "").strip().encode()):
-            return render_template("login.html", after=after, says="That is not the secret."), 401, {}
+            return render_template("login.html", after=after, says=say("not-the-secret")), 401, {}
         session.clear()
         session["known"] = session.permanent = True
         return redirect(after, 303)
@@ -126,7 +127,7 @@ def _to_login() -> Answer:
 
 def _stale() -> Answer:
     """A form of a session that is over; a page that is loaded anew has the token of the present one."""
-    answer = make_response(render_template("problem.html", name="This page is too old. Load it anew."), 403)
+    answer = make_response(render_template("problem.html", name=say("page-too-old")), 403)
     answer.headers["HX-Refresh"] = "true"
     return answer
 

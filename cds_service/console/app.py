@@ -8,7 +8,7 @@ from datetime import datetime
 from flask import Flask, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from cds_service.console import access, assets, headers, look_up, order, protocol, stewardship
+from cds_service.console import access, assets, headers, look_up, order, protocol, stewardship, words
 from cds_service.console.shell import Console
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
@@ -34,6 +34,7 @@ def create_console(
     app.context_processor(lambda: {"console": console, "protocol": knowledge.protocol})
     headers.register(app, console)
     access.register(app, console)
+    words.register(app, console)
     assets.register(app)
     for section in _SECTIONS:
         section.register(app, console)
@@ -49,4 +50,4 @@ def create_console(
 def _problem(error: HTTPException) -> tuple[str, int]:
     """A page that says what is wrong; of a fault of ours the log has type and place, and nobody its message."""
     template = "part_problem.html" if "HX-Request" in request.headers else "problem.html"
-    return render_template(template, name=error.name), error.code or 500
+    return render_template(template, name=words.problem(error.code)), error.code or 500

@@ -12,9 +12,11 @@ from typing import Any
 
 from cds_service.chart.chart import Chart
 from cds_service.chart.facts import Measurement, Weight, on, value_of
+from cds_service.console.words import say as ours
 from cds_service.says import Says
 
 _READINGS = 8
+_SEXES = ("female", "male", "other", "unknown")
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def banner(chart: Chart, patient: Mapping[str, Any], say: Callable[[Says], str])
     age, no_allergy = chart.age_years, chart.valuesets.roles.no_allergy
     return Banner(
         name=_name(patient),
-        age=f"{age} y" if age is not None else "age not known",
-        sex=str(patient.get("gender") or "sex not known"),
+        age=ours("age", years=age) if age is not None else ours("age-not-known"),
+        sex=_sex(patient.get("gender")),
         born=str(patient.get("birthDate") or ""),
         weight=say(weight.written) if weight is not None else "",
         weighed=_weighed(weight, chart.now, say) if weight is not None else "",
@@ -81,7 +83,7 @@ def _lists(chart: Chart) -> dict[str, str]:
 
 def _weighed(weight: Weight, now: datetime, say: Callable[[Says], str]) -> str:
     """When, and where it was not measured, or cannot be used, that too."""
-    basis = "" if weight.basis == "measured" else f", {weight.basis}"
+    basis = "" if weight.basis == "measured" else f", {ours(f'basis-{weight.basis}')}"
     said = f"{_since(weight.when.latest, now, say(on(weight.when, now)))}{basis}"
     return f"{said}: {say(weight.problem)}" if weight.problem else said
 
@@ -97,6 +99,11 @@ def table() -> Mapping[str, Any]:
     return tomllib.loads(resources.files(__package__).joinpath("desk.toml").read_text("utf-8"))
 
 
+def _sex(gender: object) -> str:
+    """The code of FHIR in words; one that is none as it stands."""
+    return ours(f"sex-{gender}") if gender in _SEXES else str(gender or ours("sex-not-known"))
+
+
 def _name(patient: Mapping[str, Any]) -> str:
     for each in patient.get("name") or ():
         if isinstance(each, dict):
@@ -104,17 +111,17 @@ def _name(patient: Mapping[str, Any]) -> str:
             written = each.get("text") or " ".join(str(part) for part in parts if part)
             if written:
                 return str(written)
-    return "no name"
+    return ours("no-name")
 
 
 def _since(then: datetime, now: datetime, otherwise: str) -> str:
     """How long ago, in the words in which one says it; the date where it is long ago."""
     ago = now - then
     if ago < timedelta(hours=1):
-        return "this hour"
+        return ours("this-hour")
     if ago < timedelta(days=2):
-        return f"{ago // timedelta(hours=1)} h ago"
-    return f"{otherwise}, {ago.days} d ago"
+        return ours("hours-ago", hours=ago // timedelta(hours=1))
+    return ours("days-ago", date=otherwise, days=ago.days)
 
 
 def _points(chart: Chart) -> list[Point]:

@@ -13,6 +13,7 @@ from cds_service.console.ehr import Ehr, Exchange, pretty
 from cds_service.console.form import Choices, Fields, read, write
 from cds_service.console.gauge import Gauge, gauge
 from cds_service.console.shell import Console
+from cds_service.console.words import language, say
 from cds_service.errors import CdsError
 from cds_service.fhir import lenient
 from cds_service.hooks.request import parse
@@ -192,9 +193,9 @@ class Counter:
         cases, chart = advise.read(read_by_service, hook == SIGNING, knowledge, self._console.clock())
         prefetch = request.get("prefetch")
         patient = prefetch.get("patient") if isinstance(prefetch, dict) else None
-        say = knowledge.texts.words.fill
-        shown = banner(chart, patient if isinstance(patient, dict) else {}, say)
-        gauges = [gauge(each, case.protocol, say) for case in cases for each in scales(case)]
+        fill = knowledge.texts.spoken([language()]).words.fill
+        shown = banner(chart, patient if isinstance(patient, dict) else {}, fill)
+        gauges = [gauge(each, case.protocol, fill) for case in cases for each in scales(case)]
         return replace(desk, banner=shown, gauges=gauges)
 
 
@@ -205,9 +206,9 @@ def _pasted(desk: Desk) -> dict[str, Any] | None:
     try:
         found = lenient.untyped(desk.written.encode())
     except lenient.UNREADABLE as error:
-        raise Unwritten("What stands there is not readable as JSON.") from error
+        raise Unwritten(say("not-json")) from error
     if not isinstance(found, dict) or not (_is_request(found) or drafts_in(found)):
-        raise Unwritten("What stands there is neither a FHIR order, nor a Bundle of orders, nor a hook request.")
+        raise Unwritten(say("not-an-order"))
     return found
 
 

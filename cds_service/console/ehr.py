@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from cds_service import sandbox
+from cds_service.cards.texts import ENGLISH
+from cds_service.console.words import language, say
 from cds_service.fhir import lenient
 from cds_service.hooks import discovery
 from cds_service.sandbox import charts
@@ -47,9 +49,10 @@ class Exchange:
     @property
     def curl(self) -> str:
         """The call as one types it in a shell."""
-        return (
-            f"curl -sS {self.url} -H 'Content-Type: application/json' --data-binary @- <<'JSON'\n{self.asked}\nJSON"
-        )
+        headers = "-H 'Content-Type: application/json'"
+        if language() != ENGLISH:
+            headers += f" -H 'Accept-Language: {language()}'"
+        return f"curl -sS {self.url} {headers} --data-binary @- <<'JSON'\n{self.asked}\nJSON"
 
 
 def pretty(value: Any) -> str:
@@ -104,14 +107,17 @@ class Ehr:
         found = next((each for each in listed if each.get("hook") == hook), None)
         if found is None:
             known = ", ".join(each.hook for each in discovery.SERVICES)
-            raise Failed(f"there is no service for that hook; there are {known}")
+            raise Failed(say("no-service-for-hook", known=known))
         return found
 
     def _service(self) -> Service:
         return Service(self._base, self._web())
 
     def _web(self) -> Web:
-        return Web(self._ca_bundle)  # one for each call: threads do not share a session
+        """One for each call, since threads share no session. The service answers in the language of the page."""
+        web = Web(self._ca_bundle)
+        web.session.headers["Accept-Language"] = language()
+        return web
 
     def _fresh(self, name: str, fetch: Callable[[], T]) -> T:
         known = self._kept.get(name)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from cds_service.console.words import say
 from cds_service.figures import show
 from cds_service.knowledge import Knowledge
 from cds_service.sandbox import orders
@@ -14,6 +15,10 @@ from cds_service.sandbox.orders import UnreadableOrder
 from cds_service.units import exact
 
 Order = dict[str, Any]
+
+
+class _Misplaced(UnreadableOrder):
+    """What stands in the one field belongs into the other; the message says so in the language of the page."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,10 @@ def write(given: Fields, choices: Choices, patient: str, order_id: str) -> Writt
         try:
             # What goes on for a time is the infusion; without one it is the doses.
             dosages.append(_instruction(name, text, given.duration if number == len(asked) else ""))
-        except UnreadableOrder as error:
+        except _Misplaced as error:
             faults[name] = str(error)
+        except UnreadableOrder as error:
+            faults[name] = say("not-understood", text=text, says=error)
     product = _chosen(choices.products, given.product)
     if faults or product is None or not dosages:
         return Written(None, faults)
@@ -153,11 +160,7 @@ def _instruction(name: str, text: str, duration: str) -> Order:
     made: Order = orders.instruction(f"{text} for {duration}" if duration else text)
     is_rate = "rateQuantity" in made["doseAndRate"][0]
     if is_rate is not (name == "rate"):
-        raise UnreadableOrder(
-            "that is a rate; it belongs into the field for it"
-            if is_rate
-            else "a rate has a time in its unit, as mg/h"
-        )
+        raise _Misplaced(say("that-is-a-rate" if is_rate else "a-rate-has-a-time"))
     return made
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from cds_service.console.words import say as ours
 from cds_service.figures import show
 from cds_service.orders import words
-from cds_service.protocol.model import SEVERITIES, Protocol
+from cds_service.protocol.model import SEVERITIES, Limit, Protocol
 from cds_service.rules.scale import Mark, Scale
-from cds_service.says import Says
+from cds_service.says import Named, Says
 
 _ROOM = Fraction(14, 10)
 """How far the bar goes beyond its highest limit; what lies beyond stands at its end."""
@@ -78,13 +79,15 @@ def gauge(scale: Scale, protocol: Protocol, say: Callable[[Says], str]) -> Gauge
     """The picture of one scale."""
     limits = [mark.number for mark in scale.marks]
     end = limits[-1] * _ROOM or Fraction(1)
-    ticks = _apart([_tick(mark, scale, end) for mark in scale.marks])
+    ticks = _apart([_tick(mark, scale, end, say) for mark in scale.marks])
     usual = None
     if scale.usual is not None and scale.usual[1] < limits[0]:
         limit, number = scale.usual
-        usual = Tick(_place(number, end), show(number), _in_all(number, scale), "good", limit.title, limit.sources)
-    actual = _pointer(scale.figure, scale, end, limits, scale.kg, "")
-    ideal = _pointer(scale.on_ideal, scale, end, limits, scale.ideal_kg, "ideal weight ")
+        usual = Tick(
+            _place(number, end), show(number), _in_all(number, scale), "good", _title(limit, say), limit.sources
+        )
+    actual = _pointer(scale.figure, scale, end, limits, scale.kg, "at-weight")
+    ideal = _pointer(scale.on_ideal, scale, end, limits, scale.ideal_kg, "at-ideal-weight")
     what = say(words.regimen([scale.step.written]))
     return Gauge(
         what=what,
@@ -100,15 +103,19 @@ def gauge(scale: Scale, protocol: Protocol, say: Callable[[Says], str]) -> Gauge
     )
 
 
-def _tick(mark: Mark, scale: Scale, end: Fraction) -> Tick:
+def _tick(mark: Mark, scale: Scale, end: Fraction, say: Callable[[Says], str]) -> Tick:
     return Tick(
         place=_place(mark.number, end),
         number=show(mark.number),
         in_all=_in_all(mark.number, scale),
         severity=mark.severity,
-        title=mark.limit.title,
+        title=_title(mark.limit, say),
         sources=mark.limit.sources,
     )
+
+
+def _title(limit: Limit, say: Callable[[Says], str]) -> str:
+    return say(Named(f"limit-{limit.id}", limit.title))
 
 
 def _apart(ticks: Sequence[Tick]) -> list[Tick]:
@@ -150,7 +157,7 @@ def _pointer(
         return None
     says = f"{show(figure, *limits)} {scale.unit}"
     if kg is not None and "/kg" in scale.unit:
-        says += f" at {at}{float(kg):.3g} kg"
+        says += f" {ours(at, kg=format(float(kg), '.3g'))}"
     return Pointer(_place(figure, end), says, figure > end)
 
 
@@ -171,9 +178,10 @@ def _worse(one: str, other: str) -> str:
 
 def _says(scale: Scale, limits: Sequence[Fraction]) -> str:
     if scale.figure is None:
-        return f"The dose in {scale.unit} cannot be computed."
+        return ours("gauge-not-computed", unit=scale.unit)
     passed = [mark for mark in scale.marks if scale.figure > mark.number]
     figure = f"{show(scale.figure, *limits)} {scale.unit}"
     if not passed:
-        return f"{figure} is within {show(limits[0])}, the lowest limit."
-    return f"{figure} is above {show(passed[-1].number)} ({passed[-1].severity})."
+        return ours("gauge-within", figure=figure, limit=show(limits[0]))
+    severity = ours(f"severity-{passed[-1].severity}")
+    return ours("gauge-above", figure=figure, limit=show(passed[-1].number), severity=severity)

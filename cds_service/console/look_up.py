@@ -10,6 +10,7 @@ from flask import Flask, abort, render_template, request
 
 from cds_service.console.shell import Console
 from cds_service.console.stewardship import Names
+from cds_service.console.words import say
 from cds_service.hooks import discovery
 from cds_service.knowledge import Knowledge, Part
 from cds_service.protocol.model import Hook, Rule
@@ -79,16 +80,16 @@ def _found(reader: Reader, given: dict[str, str], day: date) -> tuple[Sequence[C
         if uuid is None:
             return (
                 (),
-                "That is no identifier: a hook instance, or the uuid of a card, has 32 digits and letters a to f.",
+                say("no-identifier"),
             )
         with reader.reading() as reading:
             calls = look_up.of(reading, uuid)
-        return calls, "" if calls else "No call and no card of this identifier is recorded."
+        return calls, "" if calls else say("no-such-call")
     since = datetime.combine(day, time(), UTC)
     period = Period(since, since + timedelta(days=1), given["client"] or None, given["service"] or None)
     with reader.reading() as reading:
         calls = look_up.newest(reading, period, given["rule"] or None)
-    return calls, "" if calls else "Nothing of that kind is recorded on this day."
+    return calls, "" if calls else say("no-call-that-day")
 
 
 def _call_page(call: Call, console: Console, names: Names) -> str:

@@ -9,6 +9,7 @@ from flask import Flask, render_template, request
 from cds_service.cards.texts import unescaped
 from cds_service.console.desk import Counter, Desk, sent
 from cds_service.console.shell import Console
+from cds_service.console.words import say
 from cds_service.fhir import lenient
 from cds_service.sandbox.caller import Failed, dicts
 
@@ -47,7 +48,7 @@ def register(app: Flask, console: Console) -> None:
             counter, {"outcome": "accepted", "acceptedSuggestions": [{"id": request.form.get("suggestion", "")}]}
         )
         laid = counter.laid(desk, signing="signing" in request.form)
-        return page(replace(laid, said=f"Done: {request.form.get('label', '')}. {says}"))
+        return page(replace(laid, said=f"{say('done', label=request.form.get('label', ''))} {says}"))
 
     @app.post("/order/override")
     def order_overridden() -> str:
@@ -57,7 +58,9 @@ def register(app: Flask, console: Console) -> None:
         says = _told(counter, {"outcome": "overridden", "overrideReason": {"reason": reason}})
         summary = request.form.get("label", "")
         desk = sent(request.form, patients())
-        desk = replace(desk, overridden=[*desk.overridden, summary], said=f"Overridden: {summary}. {says}")
+        desk = replace(
+            desk, overridden=[*desk.overridden, summary], said=f"{say('overridden', summary=summary)} {says}"
+        )
         return page(counter.laid(desk, signing="signing" in request.form))
 
 
@@ -73,8 +76,8 @@ def _told(counter: Counter, entry: dict[str, object]) -> str:
     try:
         counter.ehr.tell(request.form.get("service", ""), {"card": request.form.get("card", ""), **entry})
     except Failed as error:
-        return f"The service did not take the feedback: {error}"
-    return "The service was told."
+        return say("not-told", why=error)
+    return say("told")
 
 
 def blocks(detail: str) -> list[list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from cds_service.console.words import say
 from cds_service.protocol.model import SEVERITIES
 from cds_service.stewardship.rates import Rate
 from cds_service.stewardship.report import Row, Week
@@ -62,13 +63,13 @@ def calendar(days: Sequence[Row]) -> Plot:
         x, y = left + column * (side + gap), top + day.weekday() * (side + gap)
         level = -(-row.cards * LEVELS // most) if most else 0
         kind = f"heat-{level}" if row.calls else "heat-none"
-        marks.append(Mark(x, y, side, side, kind, f"{row.name}: {row.calls} calls, {row.cards} cards"))
-        if (name := f"{day:%b}") != month:
+        marks.append(Mark(x, y, side, side, kind, say("on-a-day", day=row.name, calls=row.calls, cards=row.cards)))
+        if (name := say(f"month-{day.month}")) != month:
             if labels and x - labels[-1].x < 2 * side:
                 labels.pop()  # of a month with a day or two
             labels.append(Label(x, top - 5, name))
             month = name
-    for number, name in ((0, "Mon"), (2, "Wed"), (4, "Fri")):
+    for number, name in ((number, say(f"weekday-{number}")) for number in (0, 2, 4)):
         labels.append(Label(0, top + number * (side + gap) + side - 2, name))
     width = max((mark.x + side for mark in marks), default=left) + 2
     return Plot(width, top + 7 * (side + gap), tuple(marks), tuple(labels))
@@ -86,12 +87,15 @@ def weekly(weeks: Sequence[Week]) -> Plot:
             tall = round(count * height / most, 1)
             y -= tall
             if count:
-                marks.append(
-                    Mark(x, round(y, 1), bar, tall, severity, f"week of {week.monday}: {count} {severity} cards")
-                )
+                marks.append(Mark(x, round(y, 1), bar, tall, severity, _in_a_week(week, count, severity)))
         if number % 2 == 0:
-            labels.append(Label(x, top + height + 14, f"{week.monday:%d %b}"))
+            name = say("day-and-month", day=f"{week.monday:%d}", month=say(f"month-{week.monday.month}"))
+            labels.append(Label(x, top + height + 14, name))
     return Plot(left + len(weeks) * (bar + gap) + 24, top + height + 20, tuple(marks), tuple(labels))
+
+
+def _in_a_week(week: Week, count: int, severity: str) -> str:
+    return say("in-a-week", monday=week.monday, number=count, severity=say(f"severity-{severity}"))
 
 
 def whisker(rate: Rate) -> Whisker | None:

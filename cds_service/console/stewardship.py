@@ -14,6 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from cds_service.console import plots
 from cds_service.console.shell import Console
+from cds_service.console.words import say
 from cds_service.knowledge import Knowledge
 from cds_service.stewardship.choices import choices
 from cds_service.stewardship.counts import Period
@@ -120,7 +121,7 @@ class Names:
 
     def reason(self, reason: tuple[str | None, str]) -> str:
         """As the cards offer it; of any other only that it was another is kept."""
-        return self._reasons.get((reason[0] or "", reason[1]), f"another reason ({reason[1]})")
+        return self._reasons.get((reason[0] or "", reason[1]), say("another-reason", code=reason[1]))
 
 
 def percent(share: float | None) -> str:

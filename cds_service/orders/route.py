@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 
 from cds_service.fhir.datatypes import CodeableConcept
-from cds_service.says import Said
+from cds_service.says import Said, listed, route_named
 from cds_service.says import orders as says
 from cds_service.terminology.drugs import plain
 from cds_service.terminology.valuesets import ValueSets
@@ -65,12 +65,12 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
             return Route("other", given=given)
         return replace(_by_words(concept, unknown_code), named=spoken)
     if len(kinds) > 1:
-        return Route(UNSTATED, says.TWO_ROUTES(", ".join(sorted(kinds))), given=given, named=spoken)
+        return Route(UNSTATED, says.TWO_ROUTES(listed(map(route_named, sorted(kinds)))), given=given, named=spoken)
     (kind,) = kinds
     for words in concept.words:
         against = kinds_named(words)
         if against and kind not in against:
-            why = says.ROUTE_CONTRADICTED(kind, ", ".join(sorted(against)))
+            why = says.ROUTE_CONTRADICTED(route_named(kind), listed(map(route_named, sorted(against))))
             return Route(UNSTATED, why, given=given, named=spoken)
     push = valuesets.member(valuesets.roles.push_by_route, concept.codes) is not None
     return Route(kind, push=push, given=given, named=spoken)

@@ -333,6 +333,8 @@ class Protocol(Entry, frozen=True, kw_only=True):
     """What an order may be judged as; the first where its reasons do not say."""
     conventions: Conventions
     nasal: Nasal | None = None
+    languages: list[str] = []
+    """Those beside English in which each of its own rules has a card, and each shared word its words."""
     hazards: list[str] = []
     """Rules and categories of rules, the greatest hazard first: the order of cards of one severity."""
     limits: Mapping[str, Limit] = {}

@@ -200,7 +200,7 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, Say
         "ordered": words.regimen(case.order.written),
         "arithmetic": said_in_turn(lines, "\n") if lines else "",
         "how": amount.how,
-        "judged_as": _named(case, amount.use) if amount.use else "",
+        "judged_as": use_named(case, amount.use) if amount.use else "",
         "unit": amount.unit,
         "count": str(len(amount.steps)),
     }
@@ -217,7 +217,7 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, Say
     return values
 
 
-def _named(case: Case, use: str) -> Named:
+def use_named(case: Case, use: str) -> Named:
     return Named(f"use-{use}", case.protocol.uses[use].title)
 
 

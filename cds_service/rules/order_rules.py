@@ -21,7 +21,7 @@ from cds_service.rules.dosing_weight import steps_at_dosing_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, undelivered
 from cds_service.rules.reads import asks
 from cds_service.rules.repair import changed_order, with_edits
-from cds_service.says import Named, Says
+from cds_service.says import Named, Says, route_named
 from cds_service.says import findings as says
 from cds_service.says.orders import NO_STRENGTH
 
@@ -196,24 +196,25 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     strong = RuleLimits(case, rule)
     limited = {name for limit in case.protocol.limits.values() for name in limit.routes}
     mg_per_ml, most = order.concentration.mg_per_ml, strong.number("strength")
-    found: dict[str, tuple[str, Says]] = {}
+    found: dict[str, tuple[Says, Says]] = {}
     figures: dict[str, str] = {}
     kinds = {step.written.index: step.kind for step in steps_at_dosing_weight(case)}
     for written in order.written:
         given = written.route
+        kind = route_named(given.kind)
         if given.unclear is not None:
-            found.setdefault("cannot be read", (given.given or "route", given.unclear))
+            found.setdefault("cannot be read", (given.given or Named("category-route", "route"), given.unclear))
         elif given.kind in _NEVER:
-            found.setdefault("never by it", (given.given or given.kind, ""))
+            found.setdefault("never by it", (given.given or kind, ""))
         elif given.kind == "subcutaneous":
             injected = kinds.get(written.index) in ("bolus", "short")
-            found.setdefault("injected under the skin" if injected else "infused under the skin", (given.kind, ""))
+            found.setdefault("injected under the skin" if injected else "infused under the skin", (kind, ""))
         elif given.kind in strong.limit("strength").routes and mg_per_ml is not None and mg_per_ml > most:
             figures = {"figure": show(mg_per_ml, most), "limit": show(most)}
-            found.setdefault("strong on the skin", (given.kind, ""))
+            found.setdefault("strong on the skin", (kind, ""))
         elif given.kind not in (*_IN_PROTOCOL, "unstated"):
             is_judged = given.kind in limited and kinds.get(written.index) != "continuous"
-            found.setdefault("with limits of its own" if is_judged else "any other", (given.given or given.kind, ""))
+            found.setdefault("with limits of its own" if is_judged else "any other", (given.given or kind, ""))
     named = {rule.tier_of[name]: said for name, said in found.items()}
     for tier in rule.tiers:
         if tier.name in named:

@@ -12,12 +12,12 @@ from cds_service.orders.indication import Use
 from cds_service.orders.proposal import Proposal, SetReason
 from cds_service.protocol.model import SEVERITIES, Orderable, Rule, Severity
 from cds_service.rules.case import Case, RuleLimits
-from cds_service.rules.dose_outcomes import severity_as
+from cds_service.rules.dose_outcomes import severity_as, use_named
 from cds_service.rules.dosing_weight import steps_at_every_weight
 from cds_service.rules.order_rules import edited_order, fired
 from cds_service.rules.outcome import Offers, Outcome, clear
 from cds_service.rules.reads import asks
-from cds_service.says import Named
+from cds_service.says import Named, Says, severity_named
 
 _Verdicts = dict[Use, Severity | None]
 """What the rules of the dose would say of the order if it were for this; None: it is within its limits."""
@@ -70,20 +70,19 @@ def _unknown(case: Case, rule: Rule) -> Outcome:
     return _offering(case, fired(case, rule, tier, *facts, **_named(case, verdicts)))
 
 
-def _named(case: Case, verdicts: _Verdicts) -> dict[str, str]:
+def _named(case: Case, verdicts: _Verdicts) -> dict[str, Says]:
     """The worst and the mildest verdict, each with what it is for."""
 
     def rank(use: Use) -> int:
         severity = verdicts[use]
         return SEVERITIES.index(severity) if severity is not None else len(SEVERITIES)
 
-    worst, mildest = min(verdicts, key=rank), max(verdicts, key=rank)
-    return {
-        "worst": verdicts[worst] or "",
-        "worst_as": case.protocol.uses[worst.name].title,
-        "mildest": verdicts[mildest] or "",
-        "mildest_as": case.protocol.uses[mildest.name].title,
-    }
+    said: dict[str, Says] = {}
+    for name, use in (("worst", min(verdicts, key=rank)), ("mildest", max(verdicts, key=rank))):
+        severity = verdicts[use]
+        said[name] = severity_named(severity) if severity is not None else ""
+        said[f"{name}_as"] = use_named(case, use.name)
+    return said
 
 
 def _offering(case: Case, outcome: Outcome, uses: Iterable[Use] | None = None) -> Outcome:

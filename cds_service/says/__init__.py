@@ -60,6 +60,16 @@ def drug_named(drug: str) -> Named:
     return Named(f"drug-{drug}", drug)
 
 
+def route_named(kind: str) -> Named:
+    """A route of the table of routes."""
+    return Named(f"route-{kind}", kind)
+
+
+def severity_named(severity: str) -> Named:
+    """How bad a finding is."""
+    return Named(f"severity-{severity}", severity)
+
+
 class Sentence:
     """A sentence that needs values: its key, and their names in the order in which they are given."""
 

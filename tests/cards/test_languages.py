@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.scenarios.build import NOW, scenarios, sent
 
 TOO_HIGH = {"patient": {"blood pressure": "190/110"}, "order": {"rate": "0.8 mg/kg/h"}}
 ENGLISH_WORDS = re.compile(r"\b(?:the|is|not|of|and|with|for|cannot|order|dose|weight|given)\b", re.IGNORECASE)
-ENGLISH_ONLY = {"patient": {"problems": ["58214004 Schizophrenia"]}, "order": {"rate": "0.2 mg/kg/h"}}
+PSYCHOSIS = {"patient": {"problems": ["58214004 Schizophrenia"]}, "order": {"rate": "0.2 mg/kg/h"}}
 
 
 def cards(knowledge: Knowledge, scenario: dict[str, Any], *languages: str) -> list[Card]:
@@ -33,7 +34,7 @@ def cards(knowledge: Knowledge, scenario: dict[str, Any], *languages: str) -> li
     return answer.cards
 
 
-def test_two_cards_and_all_shared_words_are_there_in_german(knowledge: Knowledge) -> None:
+def test_cards_and_all_shared_words_are_there_in_german(knowledge: Knowledge) -> None:
     pressure, rate = cards(knowledge, TOO_HIGH, "de")
     assert pressure.summary == "Blutdruck 190/110 mmHg über 180/100: vor Ketamin behandeln"
     assert rate.summary == "Rate 0.8 mg/kg/h über dem Höchstwert des Protokolls, 0.5"
@@ -98,8 +99,8 @@ def test_further_warnings_are_said_in_german(knowledge: Knowledge) -> None:
     assert not ENGLISH_WORDS.search(f"{card.summary} {card.detail} {[s.label for s in card.suggestions or ()]}")
 
 
-def test_the_cards_that_have_german_words_have_no_english_ones(knowledge: Knowledge) -> None:
-    """But for what an EHR wrote itself, and for the rules beside them that have no German words yet."""
+def test_german_cards_have_no_english_words(knowledge: Knowledge) -> None:
+    """But for what an EHR wrote itself."""
     for scenario in (UNCHECKED, OLDER, TOO_HIGH):
         for card in cards(knowledge, scenario, "de"):
             said = [card.summary, card.detail or ""]
@@ -131,9 +132,13 @@ def test_the_first_language_that_there_is_counts(knowledge: Knowledge, languages
     assert knowledge.texts.spoken(languages).language == language
 
 
-def test_a_rule_without_a_german_file_is_said_in_english_with_german_words(knowledge: Knowledge) -> None:
-    (card,) = [card for card in cards(knowledge, ENGLISH_ONLY, "de") if "sychosis" in card.summary]
-    assert card.summary == "Active psychosis: ketamine can worsen it; avoid"
+def test_a_card_that_only_a_site_says_in_english_has_german_words_around_it(
+    tmp_path: Path, knowledge: Knowledge
+) -> None:
+    write(tmp_path, "psychosis.md", psychosis("Active psychosis: call the ward's psychiatrist"))
+    texts = loading.load(knowledge.protocol, tmp_path / "texts")
+    (card,) = [c for c in cards(replace(knowledge, texts=texts), PSYCHOSIS, "de") if "sychosis" in c.summary]
+    assert card.summary == "Active psychosis: call the ward's psychiatrist"
     assert [each.label for each in card.links or ()] == ["Grenzwerte, Quellen und Belege"]
 
 

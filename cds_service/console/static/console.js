@@ -4,16 +4,16 @@
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-copy]");
   if (!button) return;
+  button.dataset.said ??= button.textContent;
   const source = document.getElementById(button.dataset.copy);
   try {
     await navigator.clipboard.writeText(source.textContent);
-    button.dataset.said ??= button.textContent;
-    button.textContent = "Copied";
+    button.textContent = button.dataset.copied;
   } catch {
     getSelection().selectAllChildren(source); // then the person copies it
-    button.textContent = "Selected";
+    button.textContent = button.dataset.selected;
   }
-  setTimeout(() => { button.textContent = button.dataset.said ?? "Copy"; }, 1500);
+  setTimeout(() => { button.textContent = button.dataset.said; }, 1500);
 });
 
 // A list whose choice opens a page.
