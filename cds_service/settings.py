@@ -166,6 +166,12 @@ class Settings:
         1, _whole(0, 8), "loaded processes that wait to take the place of a worker that is lost"
     )
     overlay: str | None = _setting(None, _text, "site overlay file of the protocol")
+    candidate: str | None = _setting(
+        None,
+        _file,
+        "overlay file that is judged beside KETAMINE_CDS_OVERLAY after each answer, and only counted; see "
+        "policy-change.md",
+    )
     protocols: tuple[str, ...] = _setting(
         (),
         _directories,
