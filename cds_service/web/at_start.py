@@ -17,7 +17,8 @@ def lines(tenants: Tenants) -> Iterator[str]:
             yield f"NOT SENT by {client.id}: {', '.join(left)}; what they alone could decide is not judged for it"
     for client in tenants.by_id.values():
         if client.policies is not None:
-            yield f"CANDIDATE of {client.id}: judged beside its policy after each answer, and only counted"
+            digest = client.policies.candidate.digest
+            yield f"CANDIDATE {digest} of {client.id}: judged beside its policy after each answer, and only counted"
     yield from dict.fromkeys(said for client in tenants.by_id.values() if (said := _not_judged(client.knowledge)))
 
 

@@ -16,7 +16,7 @@ from cds_service.store.store import Store
 from tests.console import browser
 from tests.console.browser import opened
 from tests.console.served import Served, served
-from tests.store.build import feedback, finding, invocation
+from tests.store.build import comparison, difference, feedback, finding, invocation
 
 RULE = "rate-exceeds-protocol-max"
 PATHS = {
@@ -44,6 +44,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         store.write([invocation(at=at, cards=shown, findings=[finding(card, severity=indicator)])])
         outcome = "overridden" if number % 2 else "accepted"
         store.add_feedback([feedback(card, outcome=outcome, received_at=at)])
+    silenced = difference(was="fired", was_severity="critical", becomes="switched-off", severity=None)
+    store.write([comparison(difference(orders=4), silenced, at=now - timedelta(hours=2), dropped=1)])
     yield store
     store.close()
 

@@ -166,7 +166,7 @@ def test_each_client_has_its_own_candidate_and_one_with_another_overlay_has_none
     }
     assert sites == {"a": (None, "Trial"), "c": ("Own", "Trial"), "d": (None, "Own")}
     said = [line for line in at_start.lines(loaded) if line.startswith("CANDIDATE")]
-    assert [line.split()[2].rstrip(":") for line in said] == ["a", "c", "d"]
+    assert [line.split()[3].rstrip(":") for line in said] == ["a", "c", "d"]
 
 
 def test_the_store_learns_differences_by_client(knowledge: Knowledge, tmp_path: Path) -> None:
