@@ -72,7 +72,9 @@ class Audit:
     def __init__(self, store: Store | None, key: Key | None = None, watch: Watch = UNWATCHED) -> None:
         self.store = store
         self._key = key
-        self.writer = Writer(store.write, lost=watch.lost, waits=watch.waits) if store is not None else None
+        self.writer: Writer[records.Record] | None = None
+        if store is not None:
+            self.writer = Writer(store.write, lost=watch.lost, waits=watch.waits)
         self.looking = Looking(store, watch) if store is not None and key is not None else None
 
     def is_well(self) -> bool:
@@ -96,6 +98,11 @@ class Audit:
         except Exception as error:  # a failed record must not affect the answer
             log.error("an answer could not be recorded: %s", type(error).__name__)
             self.writer.drop(1)
+
+    def keep(self, compared: records.Comparison) -> None:
+        """Hand the counts of a candidate to the writer. Never raises and never waits."""
+        if self.writer is not None:
+            self.writer.put(compared)
 
     def close(self) -> None:
         """Write what is waiting and let go of the store."""

@@ -189,6 +189,27 @@ def _latency(made: Report) -> Iterator[Sequence[Any]]:
         yield (row.service, row.calls, *row.at, row.longest)
 
 
+def _candidates(made: Report) -> Iterator[Sequence[Any]]:
+    cards = ("interruptive_live", "interruptive_candidate")
+    yield ("client", "live", "candidate", "first", "last", "calls", "orders", "dropped", "failed", *cards)
+    for each in made.candidates:
+        days = each.first.date(), each.last.date()
+        counts = (each.calls, each.orders, each.dropped, each.failed)
+        interrupting = (each.interrupting_live, each.interrupting_candidate)
+        yield (each.client, each.live, each.candidate, *days, *counts, *interrupting)
+
+
+def _transitions(made: Report) -> Iterator[Sequence[Any]]:
+    rate = ("orders", "of_orders", "share", "interval_low", "interval_high")
+    yield ("client", "live", "candidate", "rule", "was", "becomes", *rate)
+    for each in made.candidates:
+        for row in each.transitions:
+            low, high = row.orders.interval
+            share = "" if row.orders.share is None else round(row.orders.share, 4)
+            figures = (row.orders.count, row.orders.of, share, round(low, 4), round(high, 4))
+            yield (each.client, each.live, each.candidate, row.rule, row.was, row.becomes, *figures)
+
+
 TABLES: dict[str, Callable[[Report], Iterator[Sequence[Any]]]] = {
     "rules": _rules,
     "severities": lambda made: _groups(made.severities),
@@ -198,5 +219,7 @@ TABLES: dict[str, Callable[[Report], Iterator[Sequence[Any]]]] = {
     "reasons": _reasons,
     "missing": _missing,
     "latency": _latency,
+    "candidates": _candidates,
+    "transitions": _transitions,
 }
 """What can be downloaded, by the name in its address."""

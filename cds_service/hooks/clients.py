@@ -60,6 +60,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fhir_servers: list[str] = []
     profile: str = "standard"
     overlay: str | None = None
+    candidate: str | None = None
+    """An overlay that is judged beside it after each answer, and only counted."""
     cors_origins: list[str] = []
     rate_limit: RateLimit | None = None
     language: Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
@@ -104,6 +106,7 @@ def _located(client: Client, folder: Path) -> Client:
         client,
         jwks_file=client.jwks_file and str(folder / client.jwks_file),
         overlay=client.overlay and str(folder / client.overlay),
+        candidate=client.candidate and str(folder / client.candidate),
         profile=str(folder / client.profile) if client.profile.endswith(".toml") else client.profile,
         fhir_servers=[server.rstrip("/") for server in client.fhir_servers],
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from cds_service.stewardship import counts
+from cds_service.stewardship.candidates import Candidate, candidates
 from cds_service.stewardship.choices import Choices
 from cds_service.stewardship.counts import Cards, Findings, Period
 from cds_service.stewardship.rates import Comparison, Rate, percentile
@@ -124,6 +125,8 @@ class Report:
     latency: tuple[Latency, ...]
     protocols: tuple[tuple[str, date, date], ...]
     """(version and site, first day, last day) of the protocols that judged."""
+    candidates: tuple[Candidate, ...]
+    """Policies that run in shadow."""
     known_clients: tuple[str, ...]
     """Whatever client the period has, also those that were not chosen."""
     known_services: tuple[str, ...]
@@ -168,6 +171,7 @@ def _report(reading: Reading, period: Period, choices: Choices) -> Report:
         missing=tuple(_by_fact(counts.missing(reading, period))),
         latency=tuple(_latency(counts.milliseconds(reading, period))),
         protocols=tuple(_protocols(calls)),
+        candidates=tuple(candidates(reading, period, choices)),
         known_clients=tuple(sorted({each.client for each in everybody})),
         known_services=tuple(sorted({each.service for each in everybody})),
     )

@@ -1,4 +1,5 @@
-"""What the store keeps: one record for each invocation with its cards and outcomes, and the feedback on cards.
+"""What the store keeps: one record for each invocation with its cards and outcomes, the feedback on cards, and how a
+candidate policy compares.
 
 Nothing here knows medicine or CDS Hooks. The patient, the order and the facts that were read of the patient stand
 here only as keyed digests; there are no names and no free text. Two things are kept in clear, because a later call
@@ -96,3 +97,42 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
 
     received_at: datetime
     finding: Finding
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A rule that ends otherwise under the candidate, and at how many orders. Of a rule that one of the policies has
+    not, or has switched off, the status says so."""
+
+    rule: str
+    was: str
+    was_severity: str | None
+    becomes: str
+    severity: str | None
+    orders: int
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of one client under the live policy and a candidate: counts, and nothing of a single call."""
+
+    id: str
+    at: datetime
+    """When the last of them came."""
+    client: str
+    live: str
+    """Digest of the policy, as the sign-off sheet has it."""
+    candidate: str
+    calls: int
+    """Judged by both. Calls without an order of a judged drug are not among them."""
+    orders: int
+    dropped: int
+    """Calls that the candidate did not judge, because others waited."""
+    failed: int
+    """Calls at which judging failed, by either policy."""
+    interrupting_live: int
+    """Cards that interrupt: critical and warning, but for the one that says what could not be checked."""
+    interrupting_candidate: int
+    differences: list[Difference] = []
+
+
+Record = Invocation | Comparison
+"""What the audit's writer writes."""

@@ -19,13 +19,14 @@ BATCH = 500
 def prune(url: URL, before: datetime) -> tuple[int, int]:
     """Delete what was recorded earlier, in batches that let others write between them.
 
-    Returns how many invocations and feedback entries went. Raises StoreError.
+    Returns how many invocations and feedback entries went; comparisons go, too. Raises StoreError.
     """
     migrate(url)
     engine = engines.engine(url, engines.UPKEEP)
-    invocations, said = tables.invocations.c, tables.feedback.c
+    invocations, said, compared = tables.invocations.c, tables.feedback.c, tables.comparisons.c
     try:
         with told(engines.shown(url)):
+            _delete(engine, sa.select(compared.id).where(compared.at < before), _comparisons)
             return (
                 _delete(engine, sa.select(invocations.id).where(invocations.at < before), _invocations),
                 _delete(engine, sa.select(said.id).where(said.received_at < before), _feedback),
@@ -55,8 +56,13 @@ def _feedback(connection: sa.Connection, ids: list[int]) -> None:
     connection.execute(sa.delete(tables.feedback).where(tables.feedback.c.id.in_(ids)))
 
 
+def _comparisons(connection: sa.Connection, ids: list[str]) -> None:
+    connection.execute(sa.delete(tables.differences).where(tables.differences.c.comparison_id.in_(ids)))
+    connection.execute(sa.delete(tables.comparisons).where(tables.comparisons.c.id.in_(ids)))
+
+
 def export(url: URL, since: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """Every record as plain values, oldest first: invocations with cards and findings, then feedback.
+    """Every record as plain values, oldest first: invocations with cards and findings, feedback, comparisons.
 
     Each says in `record` which it is. Read in batches, each as of its own moment. Raises StoreError.
     """
@@ -66,6 +72,7 @@ def export(url: URL, since: datetime | None = None) -> Iterator[dict[str, Any]]:
         with told(engines.shown(url)):
             yield from _invocation_records(engine, since)
             yield from _feedback_records(engine, since)
+            yield from _comparison_records(engine, since)
     finally:
         engine.dispose()
 
@@ -74,8 +81,8 @@ def _invocation_records(engine: sa.Engine, since: datetime | None) -> Iterator[d
     for rows in _batches(engine, tables.invocations, tables.invocations.c.at, since):
         ids = [row["id"] for row in rows]
         with engine.connect() as connection:
-            cards = _by_invocation(connection, tables.cards, ids)
-            found = _by_invocation(connection, tables.findings, ids)
+            cards = _by(tables.cards.c.invocation_id, connection, ids)
+            found = _by(tables.findings.c.invocation_id, connection, ids)
         for row in rows:
             parts = {"cards": cards.get(row["id"], []), "findings": found.get(row["id"], [])}
             yield {"record": "invocation", **row, **parts}
@@ -86,6 +93,14 @@ def _feedback_records(engine: sa.Engine, since: datetime | None) -> Iterator[dic
         for row in rows:
             del row["digest"]
             yield {"record": "feedback", **row}
+
+
+def _comparison_records(engine: sa.Engine, since: datetime | None) -> Iterator[dict[str, Any]]:
+    for rows in _batches(engine, tables.comparisons, tables.comparisons.c.at, since):
+        with engine.connect() as connection:
+            found = _by(tables.differences.c.comparison_id, connection, [row["id"] for row in rows])
+        for row in rows:
+            yield {"record": "comparison", **row, "differences": found.get(row["id"], [])}
 
 
 def _batches(
@@ -107,10 +122,11 @@ def _batches(
         last = (rows[-1][when.name], rows[-1]["id"])
 
 
-def _by_invocation(connection: sa.Connection, table: sa.Table, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+def _by(whose: sa.Column[str], connection: sa.Connection, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a table by the record that they belong to, in their order."""
     found: dict[str, list[dict[str, Any]]] = {}
-    query = sa.select(table).where(table.c.invocation_id.in_(ids)).order_by(table.c.number)
+    query = sa.select(whose.table).where(whose.in_(ids)).order_by(whose.table.c.number)
     for row in connection.execute(query).mappings():
-        plain = {name: value for name, value in row.items() if name not in ("invocation_id", "number")}
-        found.setdefault(row["invocation_id"], []).append(plain)
+        plain = {name: value for name, value in row.items() if name not in (whose.name, "number")}
+        found.setdefault(row[whose.name], []).append(plain)
     return found

@@ -14,7 +14,7 @@ from cds_service.store import engines, tables
 from cds_service.store.database import Database, new
 from cds_service.store.engines import StoreError
 from cds_service.store.migrate import migrate
-from cds_service.store.records import Feedback, Finding, Invocation, Override
+from cds_service.store.records import Comparison, Feedback, Finding, Invocation, Override, Record
 
 _CHUNK = 500
 """Values of one IN (…)."""
@@ -49,17 +49,21 @@ class Store:
 
     # Audit ------------------------------------------------------------------------------------------------------
 
-    def write(self, records: Sequence[Invocation]) -> None:
-        """Add invocations with their cards and findings, all or none. Raises StoreError.
+    def write(self, records: Sequence[Record]) -> None:
+        """Add invocations with their cards and findings, and comparisons, all or none. Raises StoreError.
 
         What is there already is passed over: a commit whose answer was lost is tried again.
         """
-        uuids = [card.uuid for record in records for card in record.cards]
+        calls = [record for record in records if isinstance(record, Invocation)]
+        compared = [record for record in records if isinstance(record, Comparison)]
+        uuids = [card.uuid for record in calls for card in record.cards]
         with self._database.transaction(engines.AUDIT) as connection:
             for table, rows in (
-                (tables.invocations, [_invocation_row(record) for record in records]),
-                (tables.cards, [row for record in records for row in _card_rows(record)]),
-                (tables.findings, [row for record in records for row in _finding_rows(record)]),
+                (tables.invocations, [_invocation_row(record) for record in calls]),
+                (tables.cards, [row for record in calls for row in _card_rows(record)]),
+                (tables.findings, [row for record in calls for row in _finding_rows(record)]),
+                (tables.comparisons, [_comparison_row(record) for record in compared]),
+                (tables.differences, [row for record in compared for row in _difference_rows(record)]),
             ):
                 if rows:
                     connection.execute(new(connection, table), rows)
@@ -173,6 +177,17 @@ def _finding_rows(record: Invocation) -> Iterator[dict[str, Any]]:
         row = msgspec.structs.asdict(finding)
         row["order_key"], row["card_uuid"] = row.pop("order"), row.pop("card")
         yield {"invocation_id": record.id, "number": number, **row}
+
+
+def _comparison_row(record: Comparison) -> dict[str, Any]:
+    row = msgspec.structs.asdict(record)
+    del row["differences"]
+    return row
+
+
+def _difference_rows(record: Comparison) -> Iterator[dict[str, Any]]:
+    for number, difference in enumerate(record.differences):
+        yield {"comparison_id": record.id, "number": number, **msgspec.structs.asdict(difference)}
 
 
 def _finding(row: Any) -> Finding:

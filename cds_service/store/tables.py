@@ -29,6 +29,8 @@ class Moment(TypeDecorator[datetime]):
 metadata = sa.MetaData()
 _DIGEST = sa.String(32)
 _UUID = sa.String(36)
+_POLICY = sa.String(16)
+"""A digest of what was loaded, as the sign-off sheet has it."""
 
 invocations = sa.Table(
     "invocation",
@@ -100,4 +102,34 @@ feedback = sa.Table(
     sa.UniqueConstraint("digest", name="feedback_digest"),
     sa.Index("feedback_card", "card_uuid"),
     sa.Index("feedback_received_at", "received_at", "id"),
+)
+
+comparisons = sa.Table(
+    "comparison",
+    metadata,
+    sa.Column("id", _UUID, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("live", _POLICY, nullable=False),
+    sa.Column("candidate", _POLICY, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("orders", sa.Integer, nullable=False),
+    sa.Column("dropped", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    sa.Column("interrupting_live", sa.Integer, nullable=False),
+    sa.Column("interrupting_candidate", sa.Integer, nullable=False),
+    sa.Index("comparison_at", "at", "id"),
+)
+
+differences = sa.Table(
+    "difference",
+    metadata,
+    sa.Column("comparison_id", _UUID, sa.ForeignKey("comparison.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("was", sa.Text, nullable=False),
+    sa.Column("was_severity", sa.Text),
+    sa.Column("becomes", sa.Text, nullable=False),
+    sa.Column("severity", sa.Text),
+    sa.Column("orders", sa.Integer, nullable=False),
 )

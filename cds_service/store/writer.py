@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.util import Finalize
 from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
 
 from cds_service.store.engines import Unavailable
-from cds_service.store.records import Invocation
 
 log = logging.getLogger("ketamine_cds")
+
+R = TypeVar("R")
+"""A record."""
 
 _LINGER = 0.05
 """Seconds that the thread waits for more to write with the first, and lets the answer leave."""
@@ -22,7 +25,7 @@ _REPORT_EVERY = 60.0
 _TELL_EVERY = 1.0
 
 
-class Writer:
+class Writer(Generic[R]):
     """Takes records from any thread, never blocks and never raises.
 
     What finds the queue full, what the store refuses, and what is left when time is up at the end is dropped and
@@ -31,7 +34,7 @@ class Writer:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Invocation]], None],
+        write: Callable[[Sequence[R]], None],
         capacity: int = 10_000,
         batch: int = 50,
         patience: float = 5.0,
@@ -50,8 +53,8 @@ class Writer:
         self._capacity = capacity
         self._batch = batch
         self._patience = patience
-        self._queue: SimpleQueue[tuple[float, Invocation]] = SimpleQueue()
-        self._taken: list[Invocation] = []
+        self._queue: SimpleQueue[tuple[float, R]] = SimpleQueue()
+        self._taken: list[R] = []
         self._oldest: float | None = None
         self._away_since: float | None = None
         self._lock = threading.Lock()
@@ -89,7 +92,7 @@ class Writer:
         """Whether the store could not be written when it was last tried."""
         return self._away_since is not None
 
-    def put(self, record: Invocation) -> None:
+    def put(self, record: R) -> None:
         """Hand over a record."""
         self._tell_waits()
         if self._ending.is_set() or self._queue.qsize() >= self._capacity:

@@ -16,6 +16,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web import (
     audit,
+    candidates,
     deadlines,
     errors,
     feedback,
@@ -52,6 +53,7 @@ def create_app(
     overload.register(app, deployment)
     security.register(app, deployment)
     audit.register(app, deployment)
+    candidates.register(app, deployment)
     services.register(app, deployment)
     feedback.register(app, deployment)
     pages.register(app, deployment)

@@ -11,10 +11,14 @@ from cds_service.web.tenants import Tenants
 
 
 def lines(tenants: Tenants) -> Iterator[str]:
-    """One line for each client that does not send everything, and one for each protocol's sets without codes."""
+    """A line for each client that does not send everything or has a candidate, and for sets without codes."""
     for client in tenants.by_id.values():
         if client.sends is not None and (left := [key for key in queries.prefetch_keys() if key not in client.sends]):
             yield f"NOT SENT by {client.id}: {', '.join(left)}; what they alone could decide is not judged for it"
+    for client in tenants.by_id.values():
+        if client.policies is not None:
+            digest = client.policies.candidate.digest
+            yield f"CANDIDATE {digest} of {client.id}: judged beside its policy after each answer, and only counted"
     yield from dict.fromkeys(said for client in tenants.by_id.values() if (said := _not_judged(client.knowledge)))
 
 

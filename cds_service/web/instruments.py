@@ -58,6 +58,11 @@ AUDIT_OLDEST = Gauge(
     "Since when the oldest record that is not written yet has been waiting.",
     multiprocess_mode="livemax",
 )
+CANDIDATE = Counter(
+    "ketamine_cds_candidate_calls",
+    "Answered calls that a candidate policy was to judge, by what became of them.",
+    ("client", "result"),
+)
 UNANSWERED = Counter("ketamine_cds_unanswered", "Questions to a database without an answer in time.", ("asked",))
 HELD = Gauge(
     "ketamine_cds_threads_held",

@@ -151,6 +151,12 @@ def audit_waits(count: int, age: float) -> None:
     of.AUDIT_OLDEST.set(age)
 
 
+def candidate_call(client: str, result: str) -> None:
+    """An answered call that a candidate policy judged, or that was dropped, or at which it failed."""
+    of = _instruments()
+    of.counted(of.CANDIDATE, client, result).inc()
+
+
 def unanswered(asked: str) -> Callable[[], None]:
     """Counts a question that had no answer in time; `asked` is what it was about."""
 

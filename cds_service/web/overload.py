@@ -23,6 +23,9 @@ GIVEN_SECONDS = 0.1
 """What a call with a large body gives of its time to ordinary ones, in all: it must be answered too."""
 
 
+_LOAD = "ketamine-cds.load"
+
+
 class Load:
     """The calls that are in progress and the bytes of their bodies, each with a bound."""
 
@@ -60,6 +63,15 @@ class Load:
             self._calls -= 1
             self._bytes -= count
             metrics.in_hand(self._calls, self._bytes)
+            if not self._calls:
+                self._quiet.notify_all()
+
+    def rest(self, seconds: float) -> bool:
+        """Wait until no call is in progress, at most so long; whether none is."""
+        if not self._calls:
+            return True
+        with self._quiet:
+            return self._quiet.wait_for(lambda: not self._calls, seconds)
 
     def turn(self, seconds: float) -> bool:
         return self._turns.acquire(timeout=max(seconds, 0))
@@ -125,7 +137,7 @@ class Held:
 
 def register(app: Flask, deployment: Deployment) -> None:
     """Before the part that authenticates: a refusal must cost next to nothing."""
-    load = Load(deployment.settings)
+    load = app.extensions[_LOAD] = Load(deployment.settings)
 
     @app.before_request
     def begin() -> None:
@@ -137,6 +149,12 @@ def register(app: Flask, deployment: Deployment) -> None:
         held: Held | None = g.pop("held", None)
         if held is not None:
             held.end()
+
+
+def load_of(app: Flask) -> Load:
+    """What this worker has in hand."""
+    load: Load = app.extensions[_LOAD]
+    return load
 
 
 def held() -> Held:

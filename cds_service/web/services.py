@@ -10,9 +10,11 @@ from datetime import datetime
 from flask import Flask, Response, g, request
 
 from cds_service.advise import Advice, advice, failure
+from cds_service.candidate import remembering
 from cds_service.cards.compose import Composed
 from cds_service.cards.model import Response as HookResponse
 from cds_service.deadline import Deadline
+from cds_service.fhir.source import Source
 from cds_service.hooks import discovery
 from cds_service.hooks.discovery import Service
 from cds_service.hooks.errors import HookError, UnknownService
@@ -20,7 +22,7 @@ from cds_service.hooks.profiles import Profile
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import EMPTY, encode
 from cds_service.terminology.glance import may_concern
-from cds_service.web import deadlines, metrics, overload, tenants
+from cds_service.web import candidates, deadlines, metrics, overload, tenants
 from cds_service.web.deployment import Deployment
 from cds_service.web.metrics import Counted
 from cds_service.web.tenants import Tenant
@@ -57,7 +59,7 @@ def register(app: Flask, deployment: Deployment) -> None:
         service = discovery.BY_ID.get(service_id)
         if service is None:
             raise UnknownService(f"there is no service of that id; known are {', '.join(discovery.BY_ID)}")
-        tenant, now, hook_request = tenants.current(), deployment.clock(), None
+        tenant, now, hook_request, source = tenants.current(), deployment.clock(), None, None
         languages = _languages(tenant)
         with deadlines.standing_still():
             body = read_body(deployment.settings.max_body_bytes)
@@ -68,7 +70,7 @@ def register(app: Flask, deployment: Deployment) -> None:
         try:
             hook_request = parse(body, service.hook)
             asked = tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline)
-            source = Counted(asked, tenant.knowledge.texts.recorded)
+            source = _watched(asked, tenant)
             acknowledged = deployment.audit.acknowledged(tenant.id, deadline)
             made = advice(
                 hook_request,
@@ -93,7 +95,14 @@ def register(app: Flask, deployment: Deployment) -> None:
             sent = EMPTY if shadow else _in_form(tenant.profile, failed)
             written = encode(sent)
         g.invocation = Invocation(service, hook_request, made.response, sent, now, made)
+        candidates.note(tenant, body, service, now, made, source)
         return answer(written)
+
+
+def _watched(source: Source, tenant: Tenant) -> Source:
+    """The FHIR server with its searches counted, and kept for a candidate where there is one."""
+    counted = Counted(source, tenant.knowledge.texts.recorded)
+    return counted if tenant.policies is None else remembering(counted)
 
 
 def _tell_if_late(deadline: Deadline) -> None:

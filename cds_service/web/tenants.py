@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 from flask import g
 
-from cds_service import sandbox
+from cds_service import sandbox, sign_off
+from cds_service.candidate import Pair, Policy
 from cds_service.cards.texts import ENGLISH
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.client import FhirServers, Limits
@@ -48,6 +49,8 @@ class Tenant:
     """The queries that it is known to send; None where its entry does not say."""
     language: str | None = None
     """Of its cards; None where each call says it."""
+    policies: Pair | None = None
+    """The policy that answers and a candidate beside it, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ def load(settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime]
     if not required and not callers:
         callers = [Client(id=ANONYMOUS, fhir_servers=list(settings.fhir_servers))]
     knowledge_of = _knowledges(settings, knowledge, callers)
-    made = {entry.id: _tenant(entry, knowledge_of[entry.overlay], settings) for entry in callers}
+    pair_of = _Candidates(settings)
+    made = {entry.id: _tenant(entry, knowledge_of[entry.overlay], settings, pair_of) for entry in callers}
     return Tenants(
         by_id=made,
         anonymous=None if required else next(iter(made.values())),
@@ -137,7 +141,41 @@ def _site(path: str) -> str:
     return Path(path).stem
 
 
-def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
+class _Candidates:
+    """The candidates of clients: each overlay is loaded once beside each live policy."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: dict[tuple[int, str], Pair] = {}
+
+    def __call__(self, entry: Client, live: Knowledge) -> Pair | None:
+        """The pair of a client. Raises SettingError, ClientsError, or what loading a knowledge raises."""
+        settings = self._settings
+        path = entry.candidate or (settings.candidate if entry.overlay is None else None)
+        if path is None:
+            return None
+        if settings.store_url is None:
+            raise SettingError(
+                f"KETAMINE_CDS_STORE is off, so nothing can be counted of the candidate of client {entry.id}"
+            )
+        key = id(live), str(Path(path).resolve())
+        if key not in self._made:
+            loaded = load_knowledge(settings.base_url, path, settings.valuesets, settings.protocols)
+            candidate = replace(loaded, valuesets=live.valuesets)  # the same sets, so that the chart is read once
+            self._made[key] = Pair(_policy(live), _policy(candidate))
+        return self._made[key]
+
+
+def _policy(knowledge: Knowledge) -> Policy:
+    return Policy(knowledge, sign_off.digest(knowledge.protocol, knowledge.valuesets))
+
+
+def _tenant(
+    entry: Client,
+    knowledge: Knowledge,
+    settings: Settings,
+    pair_of: Callable[[Client, Knowledge], Pair | None],
+) -> Tenant:
     try:
         profile = profiles.load(entry.profile)
     except ProfileError as error:
@@ -169,6 +207,7 @@ def _tenant(entry: Client, knowledge: Knowledge, settings: Settings) -> Tenant:
         bucket=Bucket(limit.per_second, limit.burst) if limit else None,
         sends=None if entry.sends is None else frozenset(entry.sends),
         language=_language(entry, knowledge),
+        policies=pair_of(entry, knowledge),
     )
 
 

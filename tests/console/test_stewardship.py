@@ -19,7 +19,7 @@ from cds_service.store.records import Card
 from cds_service.store.store import Store
 from tests.console.pages import NOW, Pages, pages, text_of
 from tests.stewardship.build import RULE, answered
-from tests.store.build import feedback, finding, invocation
+from tests.store.build import comparison, difference, feedback, finding, invocation
 
 Filled = Callable[[], Pages]
 
@@ -70,6 +70,27 @@ def test_what_is_to_be_looked_at_stands_on_top_with_how_it_was_found(store: Stor
     assert "reviews of medication alerts" in text
 
 
+def test_a_candidate_is_shown_by_client_with_what_was_not_judged(store: Store, shown: Pages) -> None:
+    store.write([comparison(difference(orders=4), client="north", dropped=3)])
+    text = text_of(shown.get("/stewardship?days=7"))
+    assert "north: 2026-11-22 to 2026-11-22" in text
+    assert "10 calls judged with 10 orders, 3 not judged (3 dropped, 0 failed)" in text
+    assert "interruptive cards for 100 orders 20.0 → 30.0" in text
+    assert "Rate above the protocol maximum clear fired warning 4 40 %" in text
+    (row,) = _rows(shown, "transitions", "days=7")
+    assert (row["client"], row["rule"], row["becomes"], row["orders"]) == ("north", RULE, "fired warning", "4")
+    (row,) = _rows(shown, "candidates", "days=7")
+    assert (row["calls"], row["dropped"], row["interruptive_candidate"]) == ("10", "3", "3")
+
+
+def test_of_a_candidate_that_judged_nothing_no_agreement_is_claimed(store: Store, shown: Pages) -> None:
+    nothing = {"calls": 0, "orders": 0, "interrupting_live": 0, "interrupting_candidate": 0, "differences": []}
+    store.write([comparison(dropped=5, **nothing)])
+    text = text_of(shown.get("/stewardship?days=7"))
+    assert "No order was judged by both: nothing is known of how they differ" in text
+    assert "ended alike" not in text
+
+
 def test_reasons_have_the_words_of_the_cards(store: Store, shown: Pages, knowledge: Knowledge) -> None:
     offered = knowledge.override_reasons[0]
     (card,) = answered(store, None)
@@ -83,6 +104,7 @@ def test_reasons_have_the_words_of_the_cards(store: Store, shown: Pages, knowled
 def test_every_table_can_be_downloaded(store: Store, shown: Pages, table: str) -> None:
     answered(store, "overridden", "accepted")
     store.write([invocation(cards=[], findings=[finding(None, status="could-not-tell", missing=["weight"])])])
+    store.write([comparison()])
     assert f"/stewardship/{table}.csv" in shown.get("/stewardship").text
     rows = _rows(shown, table)
     assert rows

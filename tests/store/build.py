@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from cds_service.store.records import Card, Feedback, Finding, Invocation
+from cds_service.store.records import Card, Comparison, Difference, Feedback, Finding, Invocation
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 ORDER = "a" * 32
@@ -58,3 +58,34 @@ def feedback(card: str, **changes: Any) -> Feedback:
         "reasons": [["http://example.org/reasons", "benefit-outweighs-risk"]],
     }
     return Feedback(**given | changes)
+
+
+def comparison(*differences: Difference, **changes: Any) -> Comparison:
+    """Ten calls under the live policy and a candidate, with an order each."""
+    given: dict[str, Any] = {
+        "id": str(uuid4()),
+        "at": NOW,
+        "client": "anonymous",
+        "live": "a" * 16,
+        "candidate": "b" * 16,
+        "calls": 10,
+        "orders": 10,
+        "dropped": 0,
+        "failed": 0,
+        "interrupting_live": 2,
+        "interrupting_candidate": 3,
+        "differences": list(differences) or [difference()],
+    }
+    return Comparison(**given | changes)
+
+
+def difference(**changes: Any) -> Difference:
+    given: dict[str, Any] = {
+        "rule": "rate-exceeds-protocol-max",
+        "was": "clear",
+        "was_severity": None,
+        "becomes": "fired",
+        "severity": "warning",
+        "orders": 1,
+    }
+    return Difference(**given | changes)

@@ -21,7 +21,7 @@ from cds_service.store.store import Store
 from cds_service.store.tables import metadata
 from tests.servers.local import unused_port
 from tests.servers.postgres import Postgres
-from tests.store.build import NOW, ORDER, feedback, finding, invocation
+from tests.store.build import NOW, ORDER, comparison, difference, feedback, finding, invocation
 
 CARD = "11111111-1111-4111-8111-111111111111"
 
@@ -128,6 +128,21 @@ def test_of_a_batch_with_a_record_that_cannot_be_written_nothing_is(store: Store
         store.write([invocation(), invocation(service=None), invocation()])
     assert ORDER not in str(refused.value)
     assert _exported(url) == []
+
+
+def test_a_comparison_is_kept_as_it_was_beside_calls_and_written_twice_it_is_there_once(
+    store: Store, url: str
+) -> None:
+    written = comparison(
+        difference(orders=3), difference(was="fired", was_severity="warning", becomes="switched-off")
+    )
+    store.write([written, invocation(CARD)])
+    store.write([written])
+    (record,) = [each for each in _exported(url) if each["record"] == "comparison"]
+    plain = {name: getattr(written, name) for name in written.__struct_fields__ if name != "differences"}
+    assert {name: record[name] for name in plain} == plain
+    assert [each["orders"] for each in record["differences"]] == [3, 1]
+    assert record["differences"][1]["was"] == "fired"
 
 
 # Feedback --------------------------------------------------------------------------------------------------------
@@ -252,13 +267,14 @@ def test_prune_deletes_what_is_older_in_batches_and_nothing_else(
     old = NOW - timedelta(days=400)
     store.write([invocation(at=old) for _ in range(20)] + [invocation(CARD)])
     store.add_feedback([feedback(str(uuid4()), received_at=old) for _ in range(7)] + [feedback(CARD)])
+    store.write([comparison(at=old) for _ in range(8)] + [comparison()])
     assert retention.prune(engines.url_of(url), NOW - timedelta(days=365)) == (20, 7)
-    assert [record["record"] for record in _exported(url)] == ["invocation", "feedback"]
+    assert [record["record"] for record in _exported(url)] == ["invocation", "feedback", "comparison"]
     assert retention.prune(engines.url_of(url), NOW - timedelta(days=365)) == (0, 0)
     engine = engines.engine(engines.url_of(url), engines.UPKEEP)
     with engine.connect() as connection:
         assert [connection.execute(sa.select(sa.func.count()).select_from(t)).scalar() for t in
-                metadata.sorted_tables] == [1, 1, 1, 1]  # fmt: skip
+                metadata.sorted_tables] == [1, 1, 1, 1, 1, 1]  # fmt: skip
     engine.dispose()
 
 
