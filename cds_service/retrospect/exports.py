@@ -26,6 +26,8 @@ _BEGINNING = 10_000
 _WORD = re.compile(r"[A-Za-z]+")
 UNFINISHED = "state.json"
 """Lies in a folder where a replay keeps what is not finished."""
+UNFINISHED_EXPORT = "unfinished-export.json"
+"""Lies in a folder into which an export was not fetched to its end."""
 COLUMN = "json"
 """The column of a Parquet file that holds a resource or a request as text."""
 
@@ -67,6 +69,8 @@ def find(source: Path, plain: Path) -> Export:
     """
     if not source.exists():
         raise NoExport(f"{source}: there is no such file or folder")
+    if (source / UNFINISHED_EXPORT).exists():
+        raise NoExport(f"{source}: the export in it is not finished; the command that fetched it goes on with it")
     found = [source] if source.is_file() else sorted(each for each in source.rglob("*") if _is_of_export(each))
     if not found:
         raise NoExport(f"{source}: it holds no file {', '.join(_SUFFIXES)}")
