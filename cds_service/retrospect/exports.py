@@ -23,6 +23,8 @@ _SUFFIXES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".parquet")
 LONGEST_LINE = 16_000_000
 """Bytes. Of a longer line only the beginning is kept, which is no JSON: it is counted among those not read."""
 _BEGINNING = 10_000
+_BROKEN = b'{"breaks off\n'
+"""Stands for the line in which a packed file breaks off, so that it is counted."""
 _WORD = re.compile(r"[A-Za-z]+")
 UNFINISHED = "state.json"
 """Lies in a folder where a replay keeps what is not finished."""
@@ -106,7 +108,12 @@ def _is_of_export(file: Path) -> bool:
 
 
 def _has_column(file: Path) -> bool:
-    return COLUMN in package("pyarrow.parquet").read_schema(file).names
+    """Raises NoExport: of a Parquet file that breaks off nothing at all can be read."""
+    try:
+        names: list[str] = package("pyarrow.parquet").read_schema(file).names
+    except package("pyarrow").ArrowInvalid as error:
+        raise NoExport(f"{file.name} is no whole Parquet file; fetch it again, or take it away") from error
+    return COLUMN in names
 
 
 def unpacked(file: Path, plain: Path, notes: list[str]) -> Path:
@@ -120,6 +127,7 @@ def unpacked(file: Path, plain: Path, notes: list[str]) -> Path:
                 target.write(text if len(text) <= LONGEST_LINE else text[:_BEGINNING] + b"\n")
         except (EOFError, OSError, zlib.error):
             notes.append(f"{file.name} is packed and breaks off")
+            target.write(_BROKEN)
     return made
 
 
