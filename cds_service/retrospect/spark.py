@@ -91,7 +91,9 @@ def _judge_parts(session: Any, plan: Plan, parts: Sequence[int]) -> None:
     made = plan.work / "spark"
     shutil.rmtree(made, ignore_errors=True)
     (
-        _records(session, plan.work)
+        session.read.schema(_RECORDS)
+        .parquet(_url(plan.work / "charts"))
+        .select(*_COLUMNS)
         .where(f"part IN ({', '.join(map(str, parts))})")
         .repartition(len(parts), "part")
         .sortWithinPartitions("part", "patient", "kind", "json")
@@ -110,16 +112,6 @@ def _judge_parts(session: Any, plan: Plan, parts: Sequence[int]) -> None:
 
 _SQL = {"string": "string", "double": "double", "bool": "boolean", "int32": "int"}
 """The types of the outcomes, as Spark writes those of Arrow."""
-
-
-def _records(session: Any, work: Path) -> Any:
-    """The gathered records of all types."""
-    folders = [each for each in sorted((work / "charts").iterdir()) if any(each.rglob("*.parquet"))]
-    read = [session.read.schema(_RECORDS).parquet(_url(folder)).select(*_COLUMNS) for folder in folders]
-    union = read[0] if read else session.createDataFrame([], _RECORDS)
-    for each in read[1:]:
-        union = union.unionByName(each)
-    return union
 
 
 _COLUMNS = ("part", "patient", "kind", "json")

@@ -33,6 +33,10 @@ COMMAND = (
 """The command with parts that are small enough for a test."""
 
 
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For a virtual machine that lives for seconds."""
+
+
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory, overlay: Path) -> Plan:
     """An export with orders that have no date, are twice there, cannot be read, or stand in a hook request."""
@@ -100,7 +104,7 @@ def test_spark_says_of_every_order_what_one_machine_says(plan: Plan, judged: Pat
     needs_spark()
     ended = subprocess.run(
         command(plan, tmp_path / "spark", "--engine", "spark"),
-        env=environment(plan),
+        env=environment(plan, JDK_JAVA_OPTIONS=QUICK_START),
         capture_output=True,
         text=True,
         check=False,
