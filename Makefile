@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools scaling sandbox site run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools spark scaling sandbox site run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +85,8 @@ $(TOOLS)/helm:
 $(TOOLS)/kustomize:
 	@$(INSTALL) sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
+spark: .venv/spark ## install Apache Spark for replay --engine spark and its tests (needs Java 17; half a gigabyte)
+
 site: .venv/dev ## build the documentation as a site into build/site; a link or page that is wrong fails
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
@@ -93,6 +95,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 lock: ## lock the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml --extra replay --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) pyproject.toml --extra spark -c requirements/dev.txt -o requirements/spark.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(LOCK) --group supply -c requirements/dev.txt -o requirements/supply.txt
 
@@ -124,6 +127,10 @@ clean: ## remove what the other targets made
 	@$(BIN)/python -m supply.installing "What the tests need" --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m supply.installing "The service itself" --no-deps --no-build-isolation -e .
 	@touch $@ .venv/run
+
+.venv/spark: .venv/dev requirements/spark.txt
+	@$(BIN)/python -m supply.installing "Apache Spark" --no-build-isolation --require-hashes -r requirements/spark.txt
+	@touch $@
 
 # Apart from the service's own packages, which these tools look at.
 .venv-supply/made: requirements/supply.txt

@@ -133,8 +133,8 @@ def _add_replay(commands: Any) -> None:
     """What a policy would have said of past orders, and data to try that with."""
     says = "judge past orders by a policy, or by an old and a new one, and write a report"
     about = (
-        f"{says} (docs/replay.md). Needs the extra replay. Fetching from a Bulk Data server, Spark, and the step "
-        "from a replay to shadow mode are not built yet. Exit 0: done, 1: a --fail-if holds, 3: bad input"
+        f"{says} (docs/replay.md). Needs the extra replay, and spark for --engine spark. The step from a replay to "
+        "shadow mode is not built yet. Exit 0: done, 1: a --fail-if holds, 3: bad input"
     )
     replay = commands.add_parser("replay", help=says, description=about)
     add = replay.add_argument
@@ -157,6 +157,13 @@ def _add_replay(commands: Any) -> None:
         default=os.cpu_count() or 1,
         help="processes; one for each core by default",
     )
+    add(
+        "--engine",
+        choices=("local", "spark"),
+        default="local",
+        help="what judges: this machine's processes, or Spark",
+    )
+    add("--master", metavar="URL", help="of a Spark cluster; by default --workers processes of this machine")
     add("--out", metavar="DIR", required=True, help="folder for the report; an unfinished replay in it goes on")
     add(
         "--fail-if",
@@ -164,6 +171,26 @@ def _add_replay(commands: Any) -> None:
         action="append",
         help='such as "new-interruptive-per-100 > 5"; may be given again',
     )
+
+    says = "fetch a Bulk Data export from a FHIR server, for replay"
+    about = (
+        f"{says}. The same command goes on with one that was stopped. Exit 0: all came, 1: something is missing "
+        "and named, 3: bad input, or the server did not do it"
+    )
+    add = commands.add_parser("export", help=says, description=about).add_argument
+    add("url", metavar="URL", help="base URL of the FHIR R4 server")
+    add("--into", metavar="DIR", required=True, help="folder for the files, empty or with an unfinished export")
+    add("--types", metavar="NAMES", help="resource types with commas between; by default all that replay reads")
+    add("--group", metavar="ID", help="only the patients of this Group; all patients by default")
+    add("--system", action="store_true", help="all that the server has, not only what belongs to patients")
+    add("--since", metavar="DATETIME", help="only what changed since then (ISO 8601)")
+    add("--client", metavar="ID", help="who asks: the client_id that the server has registered")
+    add("--key", metavar="FILE", help="its private key, as keys new writes it (SMART backend services)")
+    add("--token-url", metavar="URL", help="where the server gives tokens, where it does not say so itself")
+    add("--scope", metavar="TEXT", help="scopes to ask for; by default to read each type")
+    add("--token-file", metavar="FILE", help="file with an access token, instead of a key")
+    add("--hours", metavar="N", type=float, default=24, help="so long may it take; 24 by default")
+    add("--gigabytes", metavar="N", type=float, default=200, help="so much may come; 200 by default")
 
     says = "write synthetic hospital data, as a Bulk Data export, to try replay with"
     synthetic = commands.add_parser("synthetic", help=says, description=f"{says}. Nobody of it lives")
@@ -257,6 +284,10 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands import replay
 
         return replay.replay(given) if given.command == "replay" else replay.synthetic(given)
+    if given.command == "export":
+        from cds_service.commands import export
+
+        return export.run(given)
     if given.command == "terminology":
         from cds_service.commands import terminology
 

@@ -24,7 +24,7 @@ FINAL = DOCKERFILE.split("\nFROM ")[-1]
 # Packages --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["run", "build", "dev", "supply"])
+@pytest.mark.parametrize("name", ["run", "build", "dev", "supply", "spark"])
 def test_every_package_is_locked_with_hashes(name: str) -> None:
     text = (ROOT / f"requirements/{name}.txt").read_text("utf-8")
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cds_service.commands.check import moment_of
 from cds_service.commands.refused import Refused
-from cds_service.retrospect import gate
+from cds_service.retrospect import gate, spark
 from cds_service.retrospect.engines import package
 from cds_service.retrospect.judging import Policy
 from cds_service.retrospect.policies import Codes, load_all, named
@@ -24,6 +24,10 @@ def replay(given: argparse.Namespace) -> int:
     """Judge past orders and write the report. Returns 1 where a `--fail-if` holds, else 0."""
     for name in ("duckdb", "pyarrow"):
         package(name)
+    if given.engine == "spark":
+        spark.check()
+    elif given.master is not None:
+        raise Refused("--master goes with --engine spark")
     gates = [gate.read(text) for text in given.fail_if or ()]
     by, plan = _by(given.by), _plan(given)
     policies = load_all(plan.policies, plan.codes)  # what is wrong with an overlay is said before anything is read
@@ -81,6 +85,8 @@ def _plan(given: argparse.Namespace) -> Plan:
         as_of=given.as_of,
         now=datetime.now(UTC) if given.now is None else moment_of(given.now),
         workers=given.workers,
+        engine=given.engine,
+        master=given.master,
         since=_day(given.since, "--since"),
         until=_day(given.until, "--until"),
         key_file=settings.store_key_file,

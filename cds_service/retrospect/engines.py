@@ -8,19 +8,22 @@ from typing import Any
 
 from cds_service.errors import CdsError
 
+_OF_SPARK = ("pyspark", "py4j", "pandas")
+
 
 class NoEngine(CdsError):
-    """A package that a replay needs is not installed."""
+    """What a replay needs is not installed."""
 
 
 def package(name: str) -> Any:
-    """The package `duckdb` or `pyarrow`, or a module of it. Raises NoEngine."""
+    """One of the packages, or a module of it. Raises NoEngine."""
     try:
         return import_module(name)
     except ImportError as error:
         wanted = name.partition(".")[0]
+        of, extras = ("replay --engine spark", "replay,spark") if wanted in _OF_SPARK else ("replay", "replay")
         raise NoEngine(
-            f"replay needs {wanted}, which is not installed: pip install 'ketamine-cds[replay]'"
+            f"{of} needs {wanted}, which is not installed: pip install 'ketamine-cds[{extras}]'"
         ) from error
 
 

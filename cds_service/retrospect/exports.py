@@ -23,9 +23,13 @@ _SUFFIXES = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz", ".parquet")
 LONGEST_LINE = 16_000_000
 """Bytes. Of a longer line only the beginning is kept, which is no JSON: it is counted among those not read."""
 _BEGINNING = 10_000
+_BROKEN = b'{"breaks off\n'
+"""Stands for the line in which a packed file breaks off, so that it is counted."""
 _WORD = re.compile(r"[A-Za-z]+")
 UNFINISHED = "state.json"
 """Lies in a folder where a replay keeps what is not finished."""
+UNFINISHED_EXPORT = "unfinished-export.json"
+"""Lies in a folder into which an export was not fetched to its end."""
 COLUMN = "json"
 """The column of a Parquet file that holds a resource or a request as text."""
 
@@ -67,6 +71,8 @@ def find(source: Path, plain: Path) -> Export:
     """
     if not source.exists():
         raise NoExport(f"{source}: there is no such file or folder")
+    if (source / UNFINISHED_EXPORT).exists():
+        raise NoExport(f"{source}: the export in it is not finished; the command that fetched it goes on with it")
     found = [source] if source.is_file() else sorted(each for each in source.rglob("*") if _is_of_export(each))
     if not found:
         raise NoExport(f"{source}: it holds no file {', '.join(_SUFFIXES)}")
@@ -102,7 +108,12 @@ def _is_of_export(file: Path) -> bool:
 
 
 def _has_column(file: Path) -> bool:
-    return COLUMN in package("pyarrow.parquet").read_schema(file).names
+    """Raises NoExport: of a Parquet file that breaks off nothing at all can be read."""
+    try:
+        names: list[str] = package("pyarrow.parquet").read_schema(file).names
+    except package("pyarrow").ArrowInvalid as error:
+        raise NoExport(f"{file.name} is no whole Parquet file; fetch it again, or take it away") from error
+    return COLUMN in names
 
 
 def unpacked(file: Path, plain: Path, notes: list[str]) -> Path:
@@ -116,6 +127,7 @@ def unpacked(file: Path, plain: Path, notes: list[str]) -> Path:
                 target.write(text if len(text) <= LONGEST_LINE else text[:_BEGINNING] + b"\n")
         except (EOFError, OSError, zlib.error):
             notes.append(f"{file.name} is packed and breaks off")
+            target.write(_BROKEN)
     return made
 
 

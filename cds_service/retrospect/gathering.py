@@ -76,7 +76,7 @@ class Gathering:
 
     def gather(self, kind: str) -> None:
         """Write the records of a type of the patients in `patient`, in parts. A part is whole or not there."""
-        target = self.work / "charts" / kind.replace(" ", "-")
+        target = self._charts(kind)
         if target.exists():
             return
         made = target.with_suffix(".part")
@@ -88,6 +88,10 @@ class Gathering:
         )
         made.mkdir(exist_ok=True)  # nothing was written
         made.rename(target)
+
+    def _charts(self, kind: str) -> Path:
+        """Where the records of a type lie: its parts are folders in it, by names that Spark reads, too."""
+        return self.work / "charts" / f"type={kind.replace(' ', '-')}"
 
     def kinds(self) -> list[str]:
         """What is gathered, the largest first."""
@@ -325,8 +329,7 @@ class Gathering:
     def _named_medications(self, parts: int) -> str:
         """The Medications that the gathered records of a patient refer to."""
         held = [
-            self.work / "charts" / kind
-            for kind in ("MedicationRequest", "MedicationAdministration", "MedicationStatement")
+            self._charts(kind) for kind in ("MedicationRequest", "MedicationAdministration", "MedicationStatement")
         ]
         files = [str(folder / "*" / "*.parquet") for folder in held if any(folder.rglob("*.parquet"))]
         if not files:

@@ -10,15 +10,16 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -41,6 +42,9 @@ _ROWS = 20_000
 FEWEST_PATIENTS = 5
 SMALL = "(places with fewer than 5 patients)"
 """Stands for the name of a place that few patients share: by it they could be told."""
+Engine = Literal["local", "spark"]
+Record = tuple[str | None, str, str | None]
+"""The patient (None where nobody is named), the kind, and the text of a gathered record."""
 Progress = Callable[[str, int, int], None]
 """Told of a stage, how much of it is done, and of how much."""
 
@@ -60,6 +64,9 @@ class Plan:
     as_of: AsOf
     now: datetime
     workers: int = 1
+    engine: Engine = "local"
+    master: str | None = None
+    """Of a Spark cluster; None: as many processes of this machine as there are `workers`."""
     since: datetime | None = None
     until: datetime | None = None
     key_file: str | None = None
@@ -111,7 +118,8 @@ def run(plan: Plan, policies: Sequence[Policy], progress: Progress) -> State:
     found = state.found
     assert found is not None
     (work / "outcomes").mkdir(exist_ok=True)
-    left = [part for part in range(found.parts) if not _part(work, part).exists()]
+    _key(plan)  # before there are workers, each of which would make its own
+    left = [part for part in range(found.parts) if not part_file(work, part).exists()]
     _judge(plan, policies, left, found.parts, progress)
     _join(plan)
     return state
@@ -158,6 +166,9 @@ def _gather(plan: Plan, policies: Sequence[Policy], export: exports.Export, stat
     knowledge = policies[0].knowledge
     asked = {query for policy in policies for query in policy.knowledge.queries}
     more = asked.difference(knowledge.queries)  # another policy may measure more
+    if export.types:
+        lacking = sorted({query.type for query in asked} - export.types)
+        state.notes += [f"the export holds no {kind}" for kind in lacking]
     knowledge = replace(knowledge, queries=(*knowledge.queries, *more))
     failures = package("duckdb")
     try:
@@ -194,13 +205,18 @@ def _read(plan: Plan, knowledge: Knowledge, export: exports.Export, state: State
 # Judging ----------------------------------------------------------------------------------------------------------
 
 
-def _part(work: Path, part: int) -> Path:
+def part_file(work: Path, part: int) -> Path:
+    """Where the outcomes of a part lie when it is finished."""
     return work / "outcomes" / f"{part:04}.parquet"
 
 
 def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: int, progress: Progress) -> None:
     done = parts - len(left)
     progress("judging", done, parts)
+    if plan.engine == "spark":
+        if left:
+            _judge_on_spark(plan, left, parts, progress)
+        return
     if plan.workers == 1 or len(left) < 2:
         study = study_of(plan, policies)
         for part in left:
@@ -209,9 +225,7 @@ def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: i
             progress("judging", done, parts)
         return
     try:
-        with ProcessPoolExecutor(
-            min(plan.workers, len(left)), get_context("spawn"), _load, (msgspec.json.encode(plan, enc_hook=asdict),)
-        ) as pool:
+        with ProcessPoolExecutor(min(plan.workers, len(left)), get_context("spawn"), _load, (encoded(plan),)) as pool:
             for future in as_completed([pool.submit(_judge_in_worker, part) for part in left]):
                 future.result()
                 done += 1
@@ -220,13 +234,40 @@ def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: i
         raise Stopped("a worker was ended; the same command goes on with what is not judged yet") from None
 
 
+def _judge_on_spark(plan: Plan, left: Sequence[int], parts: int, progress: Progress) -> None:
+    from cds_service.retrospect import spark  # which rests on this module
+
+    done = parts - len(left)
+    for count in spark.judge(plan, left):
+        done += count
+        progress("judging", done, parts)
+
+
 _LOADED: list[tuple[Plan, Study]] = []
 
 
-def _load(plan: bytes) -> None:
-    """For a worker, once: what it judges with."""
+def encoded(plan: Plan) -> bytes:
+    """For a worker."""
+    return msgspec.json.encode(plan, enc_hook=asdict)
+
+
+def study_for(plan: bytes) -> tuple[Plan, Study]:
+    """In a worker: what it judges with."""
     read = msgspec.json.decode(plan, type=Plan)
-    _LOADED.append((read, study_of(read, load_all(read.policies, read.codes))))
+    return read, study_of(read, load_all(read.policies, read.codes))
+
+
+def _load(plan: bytes) -> None:
+    """For a worker, once."""
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    _LOADED.append(study_for(plan))
+
+
+def _end_with_the_command() -> None:
+    """A worker waits for work in vain, and holds its memory, where the command was killed outright."""
+    if (command := parent_process()) is not None:
+        command.join()
+        os._exit(1)
 
 
 def _judge_in_worker(part: int) -> None:
@@ -263,16 +304,23 @@ def _key(plan: Plan) -> Key:
 
 def judge_part(plan: Plan, study: Study, part: int) -> None:
     """Judge the patients of a part and write their outcomes."""
-    arrow, parquet = package("pyarrow"), package("pyarrow.parquet")
-    schema, target = schema_of(arrow), _part(plan.work, part)
+    parquet = package("pyarrow.parquet")
+    schema, target = schema_of(package("pyarrow")), part_file(plan.work, part)
     made = target.with_suffix(f".{os.getpid()}.part")
     outcomes = (each for row in rows_of(plan.work, part) for each in replay(row, study))
     with parquet.ParquetWriter(made, schema, compression="zstd") as writer:
-        while batch := list(itertools.islice(outcomes, _ROWS)):
-            by_column = zip(schema, zip(*batch, strict=True), strict=True)
-            columns = [arrow.array(values, field.type) for field, values in by_column]
-            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+        for table in tables(schema, outcomes):
+            writer.write_table(table)
     made.rename(target)
+
+
+def tables(schema: Any, outcomes: Iterator[Outcome]) -> Iterator[Any]:
+    """The outcomes as tables of Arrow, so many in each that they fit into memory."""
+    arrow = package("pyarrow")
+    while batch := list(itertools.islice(outcomes, _ROWS)):
+        by_column = zip(schema, zip(*batch, strict=True), strict=True)
+        columns = [arrow.array(values, field.type) for field, values in by_column]
+        yield arrow.Table.from_arrays(columns, schema=schema)
 
 
 def schema_of(arrow: Any) -> Any:
@@ -293,29 +341,33 @@ def rows_of(work: Path, part: int) -> Iterator[Row]:
             f"SELECT patient, kind, json FROM read_parquet({quoted_list(files)}, union_by_name = true) "
             "ORDER BY patient NULLS FIRST, kind, json"
         )
-        records = _fetched(cursor)
-        for patient, group in itertools.groupby(records, key=lambda record: record[0]):
-            if patient is None:
-                yield from _requests(group)
-            else:
-                yield _row(patient, group)
+        yield from rows(_fetched(cursor))
     finally:
         connection.close()
 
 
-def _fetched(cursor: Any) -> Iterator[tuple[str | None, str, str | None]]:
-    while rows := cursor.fetchmany(500):
-        yield from rows
+def rows(records: Iterable[Record]) -> Iterator[Row]:
+    """The rows of the records of a part, sorted by patient, kind and text."""
+    for patient, group in itertools.groupby(records, key=lambda record: record[0]):
+        if patient is None:
+            yield from _requests(group)
+        else:
+            yield _row(patient, group)
 
 
-def _requests(records: Iterator[tuple[str | None, str, str | None]]) -> Iterator[Row]:
+def _fetched(cursor: Any) -> Iterator[Record]:
+    while fetched := cursor.fetchmany(500):
+        yield from fetched
+
+
+def _requests(records: Iterator[Record]) -> Iterator[Row]:
     """Hook requests; lines of others that could not be read, and name nobody, were counted when they were found."""
     for _, kind, text in records:
         if kind == exports.REQUESTS and text is not None:
             yield Row("", (), (), text.encode())
 
 
-def _row(patient: str, records: Iterator[tuple[str | None, str, str | None]]) -> Row:
+def _row(patient: str, records: Iterator[Record]) -> Row:
     orders: list[bytes] = []
     chart: list[Stored] = []
     for _, kind, text in records:

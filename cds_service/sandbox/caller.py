@@ -62,10 +62,11 @@ class Signer:
             raise UnreadableKey(f"{file}: a public key; the private one is needed to sign")
         return Signer(made.key, kid, algorithm, issuer, jku, tenant)
 
-    def token(self, url: str) -> str:
-        """A new token for one call of `url`."""
+    def token(self, url: str, **more: str) -> str:
+        """A new token for one call of `url`, with `more` claims."""
         now = int(time.time())
         claims = {"iss": self.issuer, "aud": url, "iat": now, "exp": now + _TOKEN_SECONDS, "jti": str(uuid4())}
+        claims |= more
         if self.tenant:
             claims["tenant"] = self.tenant
         headers = {"kid": self.kid, "typ": "JWT"} | ({"jku": self.jku} if self.jku else {})

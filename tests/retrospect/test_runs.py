@@ -160,7 +160,9 @@ def test_what_cannot_be_read_is_counted_and_costs_nobody_else_anything(
     state = runs.run(plan, policies, lambda *_: None)
     assert state.found is not None
     assert state.found.unreadable == {"Condition": 3, "Observation": 1}
-    assert state.notes == ["Observation.ndjson breaks off in a line"]
+    assert state.notes[0] == "Observation.ndjson breaks off in a line"
+    assert "the export holds no Procedure" in state.notes[1:]
+    assert "the export holds no Condition" not in state.notes
     assert state.found.orders == sum(row[0] == "order" for row in whole) == sum(row[0] == "order" for row in found)
     untold = [row for row in found if row[0] == "rule" and "procedures" in (row[-2] or "")]
     assert untold
@@ -196,6 +198,40 @@ def test_a_packed_file_that_breaks_off_is_read_as_far_as_it_goes(tmp_path: Path,
     export = exports.find(tmp_path / "cut", tmp_path / "work")
     assert export.notes[0] == "Observation.ndjson.gz is packed and breaks off"
     assert export.of("Observation")[0].stat().st_size > 0
+
+
+def test_the_line_in_which_a_packed_file_breaks_off_is_counted(
+    plan: Plan, policies: list[Policy], patients: list[Signed]
+) -> None:
+    folder = write_export(Path(plan.source), exported(patients[:3]))
+    whole = (folder / "Condition.ndjson").read_bytes() * 40
+    (folder / "Condition.ndjson").unlink()
+    (folder / "Condition.ndjson.gz").write_bytes(gzip.compress(whole, 1)[:-200])
+    state = runs.run(plan, policies, lambda *_: None)
+    assert state.found is not None
+    assert state.notes[0] == "Condition.ndjson.gz is packed and breaks off"
+    assert state.found.unreadable == {"Condition": 1}
+
+
+def test_a_parquet_file_that_breaks_off_stops_the_replay_before_it_begins(tmp_path: Path) -> None:
+    """Nothing of it can be read, and a report without a whole file of the export would be a wrong one."""
+    pyarrow.parquet.write_table(pyarrow.table({"json": ["{}"] * 100}), tmp_path / "Condition.parquet")
+    file = tmp_path / "Condition.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(CdsError, match=r"Condition\.parquet is no whole Parquet file"):
+        exports.find(tmp_path, tmp_path / "work")
+
+
+def test_an_empty_file_says_that_there_is_nothing_of_its_type(
+    plan: Plan, policies: list[Policy], patients: list[Signed]
+) -> None:
+    folder = write_export(Path(plan.source), exported(patients[:2]))
+    (folder / "AdverseEvent.ndjson").touch()
+    (folder / "Procedure.ndjson").write_bytes(b"")
+    state = runs.run(plan, policies, lambda *_: None)
+    assert state.found is not None
+    assert (state.found.orders, state.found.unreadable) == (2, {})
+    assert "the export holds no Procedure" not in state.notes
 
 
 def test_hook_requests_stand_one_in_a_line(plan: Plan, policies: list[Policy]) -> None:
