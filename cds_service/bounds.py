@@ -31,6 +31,9 @@ DETAIL = 400
 MEDICATIONS = 64
 REFERENCES = 25
 FEEDBACK = 1_000
+LAUNCHES = 1_000
+VISITS = 500
+CHARTS = 32
 _PIECE = 250_000
 
 
@@ -170,6 +173,24 @@ TABLE = (
         "entries of one request with feedback",
         "one shift's cards of a ward",
         "413, and nothing of it is stored; the client sends them in several requests",
+    ),
+    Bound(
+        "LAUNCHES",
+        "sign-ins at another server for whose answer the console waits, each for ten minutes",
+        "a hospital of 1,000 beds begins some in a minute",
+        "the oldest is given up; its answer is refused, and the person begins again",
+    ),
+    Bound(
+        "VISITS",
+        "patients for whom the SMART app is open at once",
+        "one for each of 500 clinicians",
+        "the oldest is closed; its page says so, and the clinician launches it again from the EHR",
+    ),
+    Bound(
+        "CHARTS",
+        "charts that the SMART app remembers, each for a minute",
+        "so many clinicians type an order in the same minute",
+        "the oldest is read anew at the next key",
     ),
 )
 

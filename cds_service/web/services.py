@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Flask, Response, g, request
+from msgspec.structs import replace
 
 from cds_service.advise import Advice, advice, failure
 from cds_service.cards.compose import Composed
+from cds_service.cards.model import Link
 from cds_service.cards.model import Response as HookResponse
 from cds_service.deadline import Deadline
 from cds_service.hooks import discovery
@@ -82,7 +84,7 @@ def register(app: Flask, deployment: Deployment) -> None:
                 languages,
             )
             _tell_if_late(deadline)
-            sent = EMPTY if shadow else tenant.profile.apply(made.response)
+            sent = EMPTY if shadow else tenant.profile.apply(_with_app(made, tenant))
             written = encode(sent)
         except HookError:
             raise
@@ -94,6 +96,16 @@ def register(app: Flask, deployment: Deployment) -> None:
             written = encode(sent)
         g.invocation = Invocation(service, hook_request, made.response, sent, now, made)
         return answer(written)
+
+
+def _with_app(made: Advice, tenant: Tenant) -> HookResponse:
+    """The cards with a link to the client's SMART app, where it has one."""
+    if tenant.app_url is None:
+        return made.response
+    label = tenant.knowledge.texts.spoken([made.language]).words.say("link-app")
+    link = Link(label=label, url=tenant.app_url, type="smart")
+    cards = [replace(card, links=[*(card.links or ()), link]) for card in made.response.cards]
+    return replace(made.response, cards=cards)
 
 
 def _tell_if_late(deadline: Deadline) -> None:
