@@ -50,10 +50,15 @@ class Ehr:
 
 
 @contextmanager
-def ehr(knowledge: Knowledge, folder: Path, entry: dict[str, Any] | None = None, **others: Any) -> Iterator[Ehr]:
-    """All of them on this machine. `entry` changes the client's entry, `others` the settings."""
+def ehr(
+    knowledge: Knowledge, folder: Path, entry: dict[str, Any] | None = None, provider: int = 0, **others: Any
+) -> Iterator[Ehr]:
+    """All of them on this machine. `entry` changes the client's entry, `others` the settings.
+
+    `provider` is the port of the EHR's two servers, where settings name it.
+    """
     ports = {"port": free_port(), "console_port": free_port()}
-    provider = free_port()
+    provider = provider or free_port()
     console = f"http://127.0.0.1:{ports['console_port']}"
     given = {"id": CLIENT, "fhir_servers": [f"http://localhost:{provider}/fhir"], "smart": {"client_id": APP}}
     file = folder / "clients.yaml"
