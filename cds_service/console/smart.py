@@ -238,7 +238,11 @@ def _shown(client: str, name: str, app: _App, visit: Visit, fields: Fields, anew
 
 def _refused(client: str, error: NotSignedIn, status: int = 403) -> tuple[str, int]:
     log.warning("a launch of the SMART app was refused: %s", error)
-    return render_template("smart_problem.html", title="Not opened", says=f"The app was not opened: {error}."), status
+    return render_template(
+        "smart_problem.html",
+        title="Not opened",
+        says=f"The app was not opened: {error}. Whoever runs it can tell why.",
+    ), status
 
 
 def _over(status: int = 401) -> Answer | tuple[str, int]:
