@@ -103,6 +103,11 @@ TESTS_OF_BOUNDS = {
     "MEDICATIONS": "tests/test_bounds.py::test_so_many_medicines_of_a_chart_are_fetched_and_the_rest_are_not_known",
     "REFERENCES": "tests/fhir/test_costs.py::test_of_many_references_the_first_are_read_each_once",
     "FEEDBACK": "tests/hooks/test_feedback.py::test_one_entry_more_than_the_bound_is_too_large",
+    "LAUNCHES": "tests/console/test_bedside.py::"
+    "test_so_many_sign_ins_are_waited_for_and_with_one_more_the_oldest_is_given_up",
+    "VISITS": "tests/console/test_bedside.py::test_so_many_patients_are_open_and_with_one_more_the_oldest_is_closed",
+    "CHARTS": "tests/console/test_bedside.py::"
+    "test_so_many_charts_are_remembered_and_with_one_more_the_oldest_is_read_anew",
 }
 
 
@@ -113,7 +118,7 @@ def bounds_page() -> str:
         for each in bounds.TABLE
     )
     return (
-        "# Bounds\n\nWhat one request may hold, from `cds_service/bounds.py`; the test of each row holds it at the "
+        "# Bounds\n\nWhat one request may hold, and what the console keeps, from `cds_service/bounds.py`; the test of each row holds it at the "
         "bound and one above it.\n\n"
         "A body of more bytes than `KETAMINE_CDS_MAX_BODY_BYTES` is refused before it is read. All else that is over "
         "a bound is left out and said on a card. An order is then judged as far as it is read, and no suggestion "

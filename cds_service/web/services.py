@@ -104,7 +104,7 @@ def _with_app(made: Advice, tenant: Tenant) -> HookResponse:
         return made.response
     label = tenant.knowledge.texts.spoken([made.language]).words.say("link-app")
     link = Link(label=label, url=tenant.app_url, type="smart")
-    cards = [replace(card, links=[*(card.links or ()), link]) for card in made.response.cards]
+    cards = [replace(card, links=[link, *(card.links or ())]) for card in made.response.cards]
     return replace(made.response, cards=cards)
 
 
