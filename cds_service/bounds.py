@@ -1,4 +1,4 @@
-"""What one request may hold: each bound, what it is of, why it is so wide, and what becomes of the rest.
+"""What one request may hold, and the console keep: each bound, what it is of, why it is so wide, what is beyond it.
 
 The bounds are technical; none is clinical. What is over one is left out and said on a card: it is no error, and it is
 never silent. docs/bounds.md is written from `TABLE`.

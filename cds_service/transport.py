@@ -112,7 +112,7 @@ def bound(
     session: requests.Session, seconds: float, most_bytes: int, ca_bundle: str | None = None
 ) -> requests.Session:
     """A session that a library brings along, under the rules of this module: each of its exchanges ends in time and
-    size, goes through no proxy, keeps no cookie, and is not sent elsewhere (Refused).
+    size, goes through no proxy, keeps no cookie, and is not sent elsewhere. They raise Failure.
     """
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -238,14 +238,17 @@ class _Whole(_Adapter):
         super().__init__(lambda address: True, connections=1)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        deadline: Any = _Until(Deadline.after(self._seconds))
-        answer = super().send(request, **{**kwargs, "stream": True, "timeout": deadline})
-        with answer:
-            if answer.is_redirect:
-                raise Refused(answer.status_code)
-            answer._content = answer.raw.read(self._most_bytes + 1, decode_content=True)
-            if len(answer.content) > self._most_bytes:
-                raise TooLarge
+        deadline = Deadline.after(self._seconds)
+        try:
+            answer = super().send(request, **{**kwargs, "stream": True, "timeout": _Until(deadline)})
+            with answer:
+                if answer.is_redirect:
+                    raise Refused(answer.status_code)
+                answer._content = answer.raw.read(self._most_bytes + 1, decode_content=True)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            raise (NotInTime if deadline.is_over else Unreachable) from error
+        if len(answer.content) > self._most_bytes:
+            raise TooLarge
         return answer
 
 

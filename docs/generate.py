@@ -118,8 +118,8 @@ def bounds_page() -> str:
         for each in bounds.TABLE
     )
     return (
-        "# Bounds\n\nWhat one request may hold, and what the console keeps, from `cds_service/bounds.py`; the test of each row holds it at the "
-        "bound and one above it.\n\n"
+        "# Bounds\n\nWhat one request may hold, and the console keep, from `cds_service/bounds.py`; the test of "
+        "each row holds it at the bound and one above it.\n\n"
         "A body of more bytes than `KETAMINE_CDS_MAX_BODY_BYTES` is refused before it is read. All else that is over "
         "a bound is left out and said on a card. An order is then judged as far as it is read, and no suggestion "
         "changes it. A list of the chart that was cut is not complete: nothing is absent from it for certain. Within "

@@ -5,6 +5,7 @@ Nothing is written, signed, recorded or told to anybody: it is a calculator besi
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from uuid import uuid4
 
 from cds_service import advise, bounds
 from cds_service.cards.model import Card
+from cds_service.cards.texts import ENGLISH
 from cds_service.console.banner import Banner, banner
-from cds_service.console.form import Choices, Fields, write
+from cds_service.console.form import Choices, Fields, Written, write
 from cds_service.console.gauge import Gauge, gauge
 from cds_service.console.shelf import Shelf
 from cds_service.fhir import lenient
@@ -26,6 +28,9 @@ from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge
 from cds_service.rules.scale import scales
 from cds_service.settings import Settings
+from cds_service.web.wire import place
+
+log = logging.getLogger("ketamine_cds")
 
 _PATIENCE = 5.0
 """Seconds for all searches together: nobody's order waits for this page."""
@@ -55,7 +60,8 @@ class Visit:
 class View:
     """What the page shows."""
 
-    banner: Banner
+    banner: Banner | None
+    """None where the chart could not be judged at all."""
     fields: Fields
     faults: Mapping[str, str]
     gauges: Sequence[Gauge]
@@ -92,11 +98,19 @@ class Bedside:
     def view(self, visit: Visit, fields: Fields, anew: bool = False) -> View:
         """The patient, and what the protocol says of the dose that is written. `anew`: nothing is remembered."""
         written = write(fields, self.choices, visit.patient, _DRAFT)
-        drafts = [written.order] if written.order is not None else []
         chart_read = self._charts.get(visit.name)
         if chart_read is None or anew:
             chart_read = _Chart(self._clock())
             self._charts.put(chart_read, _REMEMBERED, visit.name)
+        try:
+            return self._judged(visit, fields, written, chart_read)
+        except Exception as error:  # an old gauge beside a new dose would read as its own
+            log.error("the SMART app failed: %s at %s", type(error).__name__, place(error))
+            failed = advise.failure(self.knowledge)
+            return View(None, fields, written.faults, (), failed.cards, True, ENGLISH, chart_read.at)
+
+    def _judged(self, visit: Visit, fields: Fields, written: Written, chart_read: _Chart) -> View:
+        drafts = [written.order] if written.order is not None else []
         source = _Remembering(lambda: self._servers.source(visit.fhir, visit.token), chart_read)
         request, now = _request(visit, drafts), self._clock()
         cases, chart = advise.read(request, False, self.knowledge, now, source)

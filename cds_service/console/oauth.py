@@ -33,6 +33,8 @@ SECONDS = 5.0
 _MOST_BYTES = 256_000
 _FRESH = 300.0
 """Seconds for which what a server says of itself is believed."""
+_PAUSE = 10.0
+"""Seconds for which a server is not asked again that did not say it: anybody can begin a sign-in."""
 _ANSWER_SECONDS = 600
 """For which somebody may take to sign in."""
 _ERRORS = frozenset(
@@ -97,13 +99,22 @@ class AuthorizationServer:
         self._ca_bundle = ca_bundle
         self._session = transport.session(ca_bundle=ca_bundle, connections=1)
         self._known: tuple[float, Endpoints] | None = None
+        self._failed: tuple[float, str] | None = None
         self._lock = threading.Lock()
 
     def endpoints(self) -> Endpoints:
         """What the server says of itself, read anew now and then. Raises NotSignedIn."""
         with self._lock:
-            if self._known is None or time.monotonic() - self._known[0] > _FRESH:
-                self._known = time.monotonic(), self._read()
+            now = time.monotonic()
+            if self._known is not None and now - self._known[0] <= _FRESH:
+                return self._known[1]
+            if self._failed is not None and now - self._failed[0] <= _PAUSE:
+                raise NotSignedIn(self._failed[1])
+            try:
+                self._known = now, self._read()
+            except NotSignedIn as error:
+                self._failed = time.monotonic(), str(error)
+                raise
             return self._known[1]
 
     def read(self, url: str) -> dict[str, Any]:

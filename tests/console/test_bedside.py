@@ -14,7 +14,7 @@ from cds_service import bounds
 from cds_service.console.app import create_console
 from cds_service.console.bedside import Bedside, Visit
 from cds_service.console.form import Fields
-from cds_service.console.oauth import AuthorizationServer, Door, Endpoints, NotSignedIn
+from cds_service.console.oauth import AuthorizationServer, Door, Endpoints, NotSignedIn, Registration
 from cds_service.console.shelf import Shelf
 from cds_service.console.smart import _App
 from cds_service.hooks.clients import Client, SmartApp
@@ -133,6 +133,24 @@ def test_the_cards_are_in_the_language_of_the_client(knowledge: Knowledge) -> No
     assert view.language == "de"
 
 
+def test_a_failure_is_a_card_and_leaves_no_gauge_of_an_older_dose(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("Lindqvist")
+
+    monkeypatch.setattr("cds_service.advise.read", fails)
+    with local_server(_reply(EMPTY)) as server:
+        view = _bedside(knowledge, server).view(_visit(server), DOSE)
+    assert view.cards is not None
+    assert [card.summary for card in view.cards] == [
+        "Could not check: the ketamine service failed. This order was not checked."
+    ]
+    assert not view.gauges
+    assert "the SMART app failed: RuntimeError at " in caplog.text
+    assert "Lindqvist" not in caplog.text
+
+
 # What is kept -------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +192,15 @@ def test_so_many_charts_are_remembered_and_with_one_more_the_oldest_is_read_anew
         asked = len(server.received)
         bedside.view(visits[0], Fields())
         assert len(server.received) > asked
+
+
+def test_a_server_that_does_not_say_where_it_is_is_not_asked_at_each_click() -> None:
+    with local_server(Reply(b"", 500)) as server:
+        asked = AuthorizationServer(f"{server.base}/x", [], Registration("x", None, "https://console.example/back"))
+        for _ in range(3):
+            with pytest.raises(NotSignedIn, match="answered 500"):
+                asked.endpoints()
+        assert len(server.received) == 1
 
 
 class _Server(AuthorizationServer):
