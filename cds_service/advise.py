@@ -149,12 +149,15 @@ def explain(
     return results, list(said)
 
 
-def read(request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime) -> tuple[list[Case], Chart]:
-    """(the orders, the patient's chart) of a request that brings all its data, as the rules get them."""
-    found, records = gather.read_drafts(request, knowledge, NoSource(), NEVER)
+def read(
+    request: HookRequest, signing: bool, knowledge: Knowledge, now: datetime, source: Source | None = None
+) -> tuple[list[Case], Chart]:
+    """(the orders, the patient's chart) of a request, as the rules get them; without a source it brings its data."""
+    source = source or NoSource()
+    found, records = gather.read_drafts(request, knowledge, source, NEVER)
     mine = [draft for draft in found if draft.identity is not None]
     prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, NEVER)
-    gather.fetch_missing(request, records, prefetched, knowledge, NoSource(), None)
+    gather.fetch_missing(request, records, prefetched, knowledge, source, None)
     chart = _chart(request, mine, records, knowledge, now, NEVER)
     opened = Opened(request, found, mine, (), records, (), chart)
     return _cases(opened, chart, signing, knowledge, now, NEVER)[0], chart

@@ -1,4 +1,4 @@
-"""What one request may hold: each bound, what it is of, why it is so wide, and what becomes of the rest.
+"""What one request may hold, and the console keep: each bound, what it is of, why it is so wide, what is beyond it.
 
 The bounds are technical; none is clinical. What is over one is left out and said on a card: it is no error, and it is
 never silent. docs/bounds.md is written from `TABLE`.
@@ -34,6 +34,9 @@ MEDICATIONS = 64
 REFERENCES = 25
 FEEDBACK = 1_000
 FEEDBACK_VALUES = 100_000
+LAUNCHES = 1_000
+VISITS = 500
+CHARTS = 32
 _PIECE = 250_000
 
 
@@ -191,7 +194,25 @@ TABLE = (
         "FEEDBACK_VALUES",
         "JSON values of one request with feedback",
         "1,000 entries of 100; an entry has some twenty",
-        "as above",
+        "413, and nothing of it is stored; the client sends them in several requests",
+    ),
+    Bound(
+        "LAUNCHES",
+        "sign-ins at another server for whose answer the console waits, each for ten minutes",
+        "a hospital of 1,000 beds begins some in a minute",
+        "the oldest is given up; its answer is refused, and the person begins again",
+    ),
+    Bound(
+        "VISITS",
+        "patients for whom the SMART app is open at once",
+        "one for each of 500 clinicians",
+        "the oldest is closed; its page says so, and the clinician launches it again from the EHR",
+    ),
+    Bound(
+        "CHARTS",
+        "charts that the SMART app remembers, each for a minute",
+        "so many clinicians type an order in the same minute",
+        "the oldest is read anew at the next key",
     ),
 )
 

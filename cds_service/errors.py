@@ -22,6 +22,7 @@
     ├── KeysUnavailable         hooks.keysets: a client's keys could not be read
     ├── TxError, TxRefusal      terminology.tx: the terminology server
     ├── Failed, UnreadableKey   sandbox.caller: acting as an EHR; UnreadableOrder of sandbox.orders likewise
+    ├── NotSignedIn             console.oauth: an EHR or a provider of identities let nobody in
     ├── Unwritten               console.form: what was typed is no order
     ├── NotServed, Full         sandbox.server, sandbox.written: an answer of its FHIR server that is not 200
     ├── ScenarioError           scenarios.coded: a scenario that cannot be read

@@ -73,6 +73,16 @@ def _text(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    if not is_origin(text):
+        raise ValueError("an origin (scheme://host[:port] in lower case)")
+    return text
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
@@ -227,7 +237,7 @@ class Settings:
         "loopback",
         _one_of(OFF, "loopback", "on"),
         "the console, pages to try and to look after the service: loopback, where only this machine can call; "
-        "on, for whoever knows the secret of KETAMINE_CDS_CONSOLE_SECRET_FILE",
+        "on, for whoever knows the secret of KETAMINE_CDS_CONSOLE_SECRET_FILE or is let in by OpenID Connect",
     )
     console_port: int = _setting(8001, _whole(1, 65535), "port of the console, at the address of the service")
     reports: str | None = _setting(
@@ -235,6 +245,25 @@ class Settings:
     )
     console_secret_file: str | None = _setting(
         None, _file, "file with the secret of at least 32 bytes with which people log in where the console is on"
+    )
+    console_public_url: str | None = _setting(
+        None,
+        _origin,
+        "where people reach the console, as an origin; by default the name of the service at the console's port",
+    )
+    console_oidc_issuer: str | None = _setting(
+        None, web_url, "issuer of the OpenID Connect provider that signs people in where the console is on"
+    )
+    console_oidc_client_id: str | None = _setting(None, _text, "as what the console is registered there")
+    console_oidc_secret_file: str | None = _setting(
+        None, _file, "file with the client secret of that registration; without it the client is public, with PKCE"
+    )
+    console_oidc_scope: str = _setting("openid", _text, "scopes that are asked for there, separated by blanks")
+    console_oidc_claim: str = _setting(
+        "groups", _text, "claim of the ID token that says who may in; a dot leads into an object: realm_access.roles"
+    )
+    console_oidc_allowed: tuple[str, ...] = _setting(
+        (), _names, "values of that claim, separated by commas, of which one lets a person in; nobody else comes in"
     )
     log_level: str = _setting(
         "INFO", _one_of("INFO", "WARNING", "ERROR"), "lowest level that is logged; INFO logs each request"
@@ -296,10 +325,11 @@ class Settings:
 
     @property
     def console_url(self) -> str:
-        """Where people reach the console: the name of the service, at a port of its own."""
+        """Where people reach the console; unless it is said, the name of the service at a port of its own."""
         host = urlsplit(self.base_url).hostname or self.host
         scheme = "https" if self.tls_certificate else "http"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.console_port}"
+        beside = f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.console_port}"
+        return self.console_public_url or beside
 
     @property
     def authenticates(self) -> bool:

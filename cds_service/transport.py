@@ -108,6 +108,22 @@ def get(
             raise Unreachable from error
 
 
+def bound(
+    session: requests.Session, seconds: float, most_bytes: int, ca_bundle: str | None = None
+) -> requests.Session:
+    """A session that a library brings along, under the rules of this module: each of its exchanges ends in time and
+    size, goes through no proxy, keeps no cookie, and is not sent elsewhere. They raise Failure.
+    """
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    if ca_bundle:
+        session.verify = ca_bundle
+    adapter = _Whole(seconds, most_bytes)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
 class _ClosedMeanwhile(Unreachable):
     """A connection ended without a byte of an answer, as one does that was kept for too long."""
 
@@ -212,6 +228,28 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = _pools(self._allows)
+
+
+class _Whole(_Adapter):
+    """Reads each answer to its end before it is handed out."""
+
+    def __init__(self, seconds: float, most_bytes: int) -> None:
+        self._seconds, self._most_bytes = seconds, most_bytes
+        super().__init__(lambda address: True, connections=1)
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        deadline = Deadline.after(self._seconds)
+        try:
+            answer = super().send(request, **{**kwargs, "stream": True, "timeout": _Until(deadline)})
+            with answer:
+                if answer.is_redirect:
+                    raise Refused(answer.status_code)
+                answer._content = answer.raw.read(self._most_bytes + 1, decode_content=True)
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            raise (NotInTime if deadline.is_over else Unreachable) from error
+        if len(answer.content) > self._most_bytes:
+            raise TooLarge
+        return answer
 
 
 def _pools(allows: Allows) -> dict[str, type[HTTPConnectionPool]]:

@@ -106,6 +106,11 @@ TESTS_OF_BOUNDS = {
     "REFERENCES": "tests/fhir/test_costs.py::test_of_many_references_the_first_are_read_each_once",
     "FEEDBACK": "tests/hooks/test_feedback.py::test_one_entry_more_than_the_bound_is_too_large",
     "FEEDBACK_VALUES": "tests/hooks/test_feedback.py::test_feedback_of_more_values_than_the_bound_is_too_large",
+    "LAUNCHES": "tests/console/test_bedside.py::"
+    "test_so_many_sign_ins_are_waited_for_and_with_one_more_the_oldest_is_given_up",
+    "VISITS": "tests/console/test_bedside.py::test_so_many_patients_are_open_and_with_one_more_the_oldest_is_closed",
+    "CHARTS": "tests/console/test_bedside.py::"
+    "test_so_many_charts_are_remembered_and_with_one_more_the_oldest_is_read_anew",
 }
 
 
@@ -116,8 +121,8 @@ def bounds_page() -> str:
         for each in bounds.TABLE
     )
     return (
-        "# Bounds\n\nWhat one request may hold, from `cds_service/bounds.py`; the test of each row holds it at the "
-        "bound and one above it.\n\n"
+        "# Bounds\n\nWhat one request may hold, and the console keep, from `cds_service/bounds.py`; the test of "
+        "each row holds it at the bound and one above it.\n\n"
         "A body of more bytes than `KETAMINE_CDS_MAX_BODY_BYTES` is refused before it is read. All else that is over "
         "a bound is left out and said on a card. An order is then judged as far as it is read, and no suggestion "
         "changes it. A list of the chart that was cut is not complete: nothing is absent from it for certain. Within "

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cds_service import transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, Failure, NotInTime, Refused, TooLarge, Unreachable
-from tests.servers.local import unused_port
+from tests.servers.local import Reply, local_server, unused_port
 
 SECONDS = 0.3
 MARGIN = 1.5
@@ -373,3 +374,36 @@ def test_a_handshake_that_does_not_end_is_left_at_the_deadline(talk: Talk, certi
         assert how_failed in (NotInTime, Unreachable)
         assert seconds < SECONDS + MARGIN
         assert until(lambda: server.open == 0)
+
+
+# The session of a library -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "becomes"),
+    [
+        (Reply(b"x" * 1001), TooLarge),
+        (Reply(gzip.compress(b"x" * 100_000), headers={"Content-Encoding": "gzip"}), TooLarge),
+        (Reply(b"", 302, {"Location": "http://127.0.0.1:1/"}), Refused),
+        (Reply(b"", 307, {"Location": "http://127.0.0.1:1/"}), Refused),
+        (Reply(b"{}", wait=60), NotInTime),
+        (Reply(b"{}" * 100, pause=60), NotInTime),
+        (Reply(b"{}", head_pause=60), NotInTime),
+    ],
+)
+def test_a_session_that_a_library_brings_keeps_to_the_same_rules(reply: Reply, becomes: type[Exception]) -> None:
+    with local_server(reply) as server:
+        session = transport.bound(requests.Session(), SECONDS, 1000)
+        began = time.monotonic()
+        with pytest.raises(becomes):
+            session.post(server.base, data={"code": "c"})
+        assert time.monotonic() - began < SECONDS + MARGIN
+        assert len(server.received) == 1
+
+
+def test_it_keeps_no_cookie_and_gives_out_what_is_whole() -> None:
+    with local_server(Reply(b"x" * 1000, headers={"Set-Cookie": "a=b"})) as server:
+        session = transport.bound(requests.Session(), SECONDS + MARGIN, 1000)
+        assert session.get(server.base).content == b"x" * 1000
+        session.get(server.base)
+        assert all("cookie" not in each.headers for each in server.received)

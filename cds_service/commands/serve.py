@@ -24,7 +24,7 @@ from cds_service import sandbox
 from cds_service.commands.check import WIDTH, orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
-from cds_service.console import access, process
+from cds_service.console import access, process, smart
 from cds_service.fhir import lenient
 from cds_service.knowledge import load
 from cds_service.sandbox import written
@@ -54,6 +54,7 @@ def serve(example: str | None) -> int:
         print("the example is not posted to a service with authentication or TLS of its own", file=sys.stderr)
         example = body = None
     access.check(settings)
+    smart.check(settings)
     _claim(settings)
     notes = [_who_may_call(settings, admitted), recorded, *at_start.lines(admitted)]
     notes += [

@@ -17,7 +17,7 @@ from cds_service.errors import UNREADABLE, ConfigurationError, read_text
 from cds_service.fhir import queries
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.parsing import parse_yaml
-from cds_service.settings import is_origin, web_url
+from cds_service.settings import is_loopback, is_origin, web_url
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 """Signatures that a client may be allowed: neither `none` nor a symmetric one has a name (requirements 201, 203)."""
@@ -38,6 +38,16 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     per_second: Annotated[int, Meta(ge=1, le=100_000)]
     burst: Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class SmartApp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a client's authorization server knows the app that its cards link to."""
+
+    client_id: Annotated[str, Meta(min_length=1)]
+    secret_file: str | None = None
+    """Of a confidential client; without it the app is a public one. PKCE protects both."""
+    authorization_servers: list[str] = []
+    """Their origins, where people are sent and tokens are asked for, besides those of `fhir_servers`."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,6 +78,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Of its cards; without it they follow the `Accept-Language` of a call."""
     sends: list[str] | None = None
     """The prefetch keys that it sends. One of them that is missing has failed; the operator is told of the others."""
+    smart: SmartApp | None = None
+    """Without it no card has a link to the app."""
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,7 +121,12 @@ def _located(client: Client, folder: Path) -> Client:
         candidate=client.candidate and str(folder / client.candidate),
         profile=str(folder / client.profile) if client.profile.endswith(".toml") else client.profile,
         fhir_servers=[server.rstrip("/") for server in client.fhir_servers],
+        smart=client.smart and _with_secret(client.smart, folder),
     )
+
+
+def _with_secret(app: SmartApp, folder: Path) -> SmartApp:
+    return replace(app, secret_file=app.secret_file and str(folder / app.secret_file))
 
 
 def _faults(clients: Sequence[Client]) -> Iterator[str]:
@@ -142,9 +159,29 @@ def _faults_of(client: Client) -> Iterator[str]:
         if key not in queries.prefetch_keys():
             near = difflib.get_close_matches(key, queries.prefetch_keys(), 1, 0)
             yield f"sends: {key!r} is no prefetch key of this service; did you mean {near[0]}?"
+    if client.smart is not None:
+        yield from _faults_of_app(client, client.smart)
     for origin in client.cors_origins:
         if origin != "*" and not is_origin(origin):
             yield f"cors_origins: {origin!r} is neither * nor scheme://host[:port]"
+
+
+def _faults_of_app(client: Client, app: SmartApp) -> Iterator[str]:
+    """A token goes only where nobody reads along."""
+    if not client.fhir_servers:
+        yield "smart: the app reads the chart from one of fhir_servers, and there are none"
+    for url in client.fhir_servers:
+        if _is_url(url) and not is_confidential(url):
+            yield f"smart: {url!r} of fhir_servers is not https, which only a loopback address need not be"
+    for origin in app.authorization_servers:
+        if not is_origin(origin) or not is_confidential(origin):
+            yield f"smart: authorization_servers: {origin!r} is not https://host[:port]"
+
+
+def is_confidential(url: str) -> bool:
+    """Whether what is sent there can be read by nobody on the way: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _is_url(text: str) -> bool:

@@ -53,18 +53,33 @@ def read(path: str) -> Key:
 
     A text of two lines, each long enough for a key, is two keys: the first is used, the second was used before.
     """
-    file = Path(path)
+    content = _content(path)
     try:
-        if is_open(file.stat(), os.geteuid(), {os.getegid(), *os.getgroups()}):
-            raise UnusableKey(f"others than its owner can read it; chmod 600 {path}")
-        first, *former = _secrets(file.read_bytes().strip())
+        first, *former = _secrets(content)
         if len(former) > 1:
             raise UnusableKey(f"it holds {1 + len(former)} keys, and two are the most: the new one and the former")
         return Key(first, Key(former[0]) if former else None)
-    except OSError as error:
-        raise UnusableKey(f"{path}: {error.strerror}") from error
     except UnusableKey as error:
         raise UnusableKey(f"{path}: {error}") from None
+
+
+def text(path: str) -> str:
+    """A secret in a file that another party has chosen, as long and as random as that made it. Raises UnusableKey."""
+    content = _content(path)
+    if not content or not content.isascii() or not content.decode().isprintable():
+        raise UnusableKey(f"{path}: it holds no secret in one line of ASCII")
+    return content.decode()
+
+
+def _content(path: str) -> bytes:
+    """What stands in a file that nobody else can read, without white space around it. Raises UnusableKey."""
+    file = Path(path)
+    try:
+        if is_open(file.stat(), os.geteuid(), {os.getegid(), *os.getgroups()}):
+            raise UnusableKey(f"{path}: others than its owner can read it; chmod 600 {path}")
+        return file.read_bytes().strip()
+    except OSError as error:
+        raise UnusableKey(f"{path}: {error.strerror}") from error
 
 
 def is_open(file: os.stat_result, user: int, groups: Set[int]) -> bool:

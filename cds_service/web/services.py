@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import Flask, Response, g, request
+from msgspec.structs import replace
 
 from cds_service.advise import Advice, advice, failure
 from cds_service.candidate import remembering
 from cds_service.cards.compose import Composed
+from cds_service.cards.model import Link
 from cds_service.cards.model import Response as HookResponse
 from cds_service.deadline import Deadline
 from cds_service.fhir.source import Source
@@ -84,7 +86,7 @@ def register(app: Flask, deployment: Deployment) -> None:
                 languages,
             )
             _tell_if_late(deadline)
-            sent = EMPTY if shadow else tenant.profile.apply(made.response)
+            sent = EMPTY if shadow else tenant.profile.apply(_with_app(made, tenant))
             written = encode(sent)
         except HookError:
             raise
@@ -103,6 +105,16 @@ def _watched(source: Source, tenant: Tenant) -> Source:
     """The FHIR server with its searches counted, and kept for a candidate where there is one."""
     counted = Counted(source, tenant.knowledge.texts.recorded)
     return counted if tenant.policies is None else remembering(counted)
+
+
+def _with_app(made: Advice, tenant: Tenant) -> HookResponse:
+    """The cards with a link to the client's SMART app, where it has one."""
+    if tenant.app_url is None:
+        return made.response
+    label = tenant.knowledge.texts.spoken([made.language]).words.say("link-app")
+    link = Link(label=label, url=tenant.app_url, type="smart")
+    cards = [replace(card, links=[link, *(card.links or ())]) for card in made.response.cards]
+    return replace(made.response, cards=cards)
 
 
 def _tell_if_late(deadline: Deadline) -> None:

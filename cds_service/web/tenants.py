@@ -51,6 +51,8 @@ class Tenant:
     """Of its cards; None where each call says it."""
     policies: Pair | None = None
     """The policy that answers and a candidate beside it, where there is one."""
+    app_url: str | None = None
+    """Where the EHR launches the SMART app; None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,50 @@ def load(settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime]
 
     Raises SettingError, ClientsError, or what loading a knowledge raises.
     """
-    required = settings.authenticates
-    entries = clients.load(Path(settings.clients)) if settings.clients else ()
-    callers = [entry for entry in entries if bool(entry.issuers) == required]
-    check(settings, required, callers)
-    if not required and not callers:
-        callers = [Client(id=ANONYMOUS, fhir_servers=list(settings.fhir_servers))]
-    knowledge_of = _knowledges(settings, knowledge, callers)
+    required, entries = settings.authenticates, callers(settings)
+    knowledge_of = knowledges(settings, knowledge, entries)
     pair_of = _Candidates(settings)
-    made = {entry.id: _tenant(entry, knowledge_of[entry.overlay], settings, pair_of) for entry in callers}
+    made = {entry.id: _tenant(entry, knowledge_of[entry.overlay], settings, pair_of) for entry in entries}
     return Tenants(
         by_id=made,
         anonymous=None if required else next(iter(made.values())),
-        authenticator=_authenticator(settings, callers, clock) if required else None,
+        authenticator=_authenticator(settings, entries, clock) if required else None,
         sites={_site(path): each for path, each in knowledge_of.items() if path and each is not knowledge},
         cors_origins=frozenset[str]().union(*(tenant.cors_origins for tenant in made.values())),
     )
+
+
+def callers(settings: Settings) -> list[Client]:
+    """The entries of those who may call, or the one of anybody. Raises SettingError or ClientsError."""
+    required = settings.authenticates
+    entries = clients.load(Path(settings.clients)) if settings.clients else ()
+    found = [entry for entry in entries if bool(entry.issuers) == required]
+    check(settings, required, found)
+    if not required and not found:
+        found = [Client(id=ANONYMOUS, fhir_servers=list(settings.fhir_servers))]
+    for entry in found:
+        if entry.smart is not None:
+            _check_app(entry, settings)
+    return found
+
+
+def _check_app(entry: Client, settings: Settings) -> None:
+    """Whether an EHR can launch the app of its entry here."""
+    if not settings.has_console:
+        raise ClientsError(
+            f"client {entry.id}: smart: the app is part of the console, and there is none here "
+            f"(KETAMINE_CDS_CONSOLE is {settings.console!r})"
+        )
+    if not clients.is_confidential(settings.console_url):
+        raise ClientsError(
+            f"client {entry.id}: smart: people reach the console at {settings.console_url}; "
+            "KETAMINE_CDS_CONSOLE_PUBLIC_URL must be https"
+        )
+
+
+def app_path(client: str) -> str:
+    """Where the SMART app of a client lies in the console."""
+    return f"/smart/{client}"
 
 
 def check(settings: Settings, required: bool, callers: Sequence[Client]) -> None:
@@ -121,7 +151,7 @@ def check(settings: Settings, required: bool, callers: Sequence[Client]) -> None
             )
 
 
-def _knowledges(settings: Settings, knowledge: Knowledge, callers: Sequence[Client]) -> dict[str | None, Knowledge]:
+def knowledges(settings: Settings, knowledge: Knowledge, callers: Sequence[Client]) -> dict[str | None, Knowledge]:
     """The knowledge of each overlay, loaded once. Its pages lie below a path of its own."""
     found: dict[str | None, Knowledge] = {None: knowledge}
     ours = Path(settings.overlay).resolve() if settings.overlay else None
@@ -208,6 +238,7 @@ def _tenant(
         sends=None if entry.sends is None else frozenset(entry.sends),
         language=_language(entry, knowledge),
         policies=pair_of(entry, knowledge),
+        app_url=f"{settings.console_url}{app_path(entry.id)}/launch" if entry.smart is not None else None,
     )
 
 

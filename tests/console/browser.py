@@ -85,7 +85,7 @@ def opened(started: Browser, url: str, width: int = 1280, height: int = 720, dar
 
 
 def _note(url: str, left: list[str]) -> None:
-    if urlsplit(url).hostname != "127.0.0.1":
+    if urlsplit(url).scheme != "data" and urlsplit(url).hostname not in ("127.0.0.1", "localhost"):
         left.append(url)
 
 

@@ -53,6 +53,11 @@ class _Text(HTMLParser):
 
 def text_of(answer: TestResponse) -> str:
     """What a person reads, in one line."""
+    return text_of_html(answer.text)
+
+
+def text_of_html(page: str) -> str:
+    """As `text_of`, of HTML from wherever it comes."""
     parser = _Text()
-    parser.feed(answer.text)
+    parser.feed(page)
     return " ".join(" ".join(parser.parts).split())
