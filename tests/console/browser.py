@@ -67,10 +67,17 @@ class Seen:
 
 
 @contextmanager
-def opened(started: Browser, url: str, width: int = 1280, height: int = 720, dark: bool = False) -> Iterator[Seen]:
+def opened(
+    started: Browser,
+    url: str,
+    width: int = 1280,
+    height: int = 720,
+    dark: bool = False,
+    language: str = "en-US",
+) -> Iterator[Seen]:
     """The page at `url`. Raises AssertionError at the end for a complaint, or a request that leaves the machine."""
     scheme: Any = "dark" if dark else "light"
-    context = started.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context = started.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, locale=language)
     seen = Seen(context.new_page())
     seen.page.on("console", lambda said: seen.complaints.append(said.text) if said.type == "error" else None)
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))

@@ -61,6 +61,24 @@ def test_an_overdose_that_is_typed_shows_its_card_and_button_above_the_fold(
         assert seen.barriers() == []
 
 
+@pytest.mark.parametrize(("width", "name"), [(1280, "wide"), (560, "column"), (390, "phone")])
+def test_a_german_browser_gets_a_german_page_without_barriers(
+    beside: Served, chromium: Browser, width: int, name: str
+) -> None:
+    with opened(chromium, beside.console, width, language="de-CH") as seen:
+        seen.page.locator("#f-rate").press_sequentially(TENFOLD)
+        expect(seen.page.locator(CARD)).to_contain_text("über der Obergrenze")
+        expect(seen.page.locator("html")).to_have_attribute("lang", "de")
+        if width >= 560:
+            assert _bottom(seen.page, OFFER) < 720
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        seen.shot(f"order-german-{name}")
+        assert seen.barriers() == []
+        seen.page.get_by_role("link", name="English").click()
+        expect(seen.page.locator("html")).to_have_attribute("lang", "en")
+        expect(seen.page.locator("#order-title")).to_have_text("Order")
+
+
 def test_an_offer_that_is_taken_changes_the_order_and_the_card_goes(beside: Served, chromium: Browser) -> None:
     with opened(chromium, beside.console) as seen:
         seen.page.fill("#f-rate", TENFOLD)
