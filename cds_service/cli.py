@@ -77,14 +77,23 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument(
         "--now", metavar="DATETIME", help="when they take place (ISO 8601); by default today at 10:00 UTC"
     )
-    diff = actions.add_parser("diff", help="print what an overlay changes")
+    says = "print what an overlay changes, or what changes from one to another and at how many orders"
+    diff = actions.add_parser("diff", help=says)
     diff.add_argument("overlay", help="a site overlay file")
+    diff.add_argument("new", nargs="?", help="the overlay that is to take its place; the effect is shown too")
+    diff.add_argument("--replay", metavar="DIR", help="report with the effect, instead of the protocol's scenarios")
     evidence = actions.add_parser("evidence", help="print each citation, what was read of it, and what rests on it")
     evidence.add_argument("--overlay", help="a site overlay file")
     evidence.add_argument("--json", action="store_true", help="for machines")
     says = "print the page that a pharmacist signs: every limit by hazard, what changed, what a site must add"
     sign_off = actions.add_parser("sign-off", help=says)
     sign_off.add_argument("--overlay", help="a site overlay file")
+    sign_off.add_argument("--owner", metavar="NAME", help="who answers for the change; stands on the page")
+    sign_off.add_argument("--date", metavar="DATE", help="since when (ISO 8601); today by default")
+    sign_off.add_argument("--replay", metavar="DIR", help="report of the replay of this overlay; its digest is named")
+    sign_off.add_argument(
+        "--check", metavar="FILE", help="say whether a signed page stands for these files; exit 1: it does not"
+    )
 
     store = commands.add_parser("store", help="migrate, prune or export what was recorded (see docs/store.md)")
     actions = store.add_subparsers(dest="action", required=True, metavar="ACTION")

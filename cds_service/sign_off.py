@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -60,6 +61,52 @@ first: its value, where it comes from, how far that was verified, and why it is 
 """
 
 
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers for a change, since when, and the replay by which its effect was seen. All of it may be left out."""
+
+    owner: str = ""
+    day: date | None = None
+    overlay: str = ""
+    """SHA-256 of the overlay file and of what stands beside it."""
+    replay: str = ""
+    """SHA-256 of the report's summary, which names all else of it."""
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """As they stand on the page."""
+        named = {
+            "owner": self.owner,
+            "owned since": str(self.day or ""),
+            "overlay": self.overlay,
+            "replay": self.replay,
+        }
+        return {name: said for name, said in named.items() if said}
+
+
+UNSIGNED = Signature()
+_ROW = re.compile(r"^\| (owner|owned since|overlay|replay|digest) \| `?([^|`]*)`? \|", re.MULTILINE)
+
+
+def faults(signed: str, digest: str, present: Signature, today: date) -> list[str]:
+    """Why a signed page does not stand for what is loaded (`digest`) with this overlay and replay; none where it does.
+
+    A page without an owner was signed by hand, and only its digest is compared.
+    """
+    rows = dict(_ROW.findall(signed))
+    found = []
+    for name, now in {"digest": digest, "overlay": present.overlay, "replay": present.replay}.items():
+        was = rows.get(name, "")
+        if was and was != now:
+            found.append(f"the page was signed for {name} {was}, and this is {now or 'without one'}")
+        elif now and not was:
+            found.append(f"the page names no {name}")
+    if "owner" in rows or present.replay:
+        found += [f"the page names no {name}" for name in ("owner", "owned since") if not rows.get(name, "").strip()]
+    if rows.get("owned since", "") > str(today):
+        found.append(f"the page is owned since {rows['owned since']}, which is not yet")
+    return found
+
+
 class Demand(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"why_not": "why not"}.get):
     """What labels, guidelines or literature ask beyond the two source documents, and what became of it."""
 
@@ -112,10 +159,15 @@ def release(protocol: Protocol, version: str, day: date) -> str:
 
 
 def page(
-    knowledge: Knowledge, protocol: Protocol, day: date, by_the_site: Sequence[str] = (), origin: str = ""
+    knowledge: Knowledge,
+    protocol: Protocol,
+    day: date,
+    by_the_site: Sequence[str] = (),
+    origin: str = "",
+    signature: Signature = UNSIGNED,
 ) -> str:
     """The page as of `day`, in Markdown. `by_the_site` are the lines of what an overlay changes."""
-    return "\n".join(_Page(knowledge, protocol, day).lines(by_the_site, origin)) + "\n"
+    return "\n".join(_Page(knowledge, protocol, day).lines(by_the_site, origin, signature)) + "\n"
 
 
 class _Page:
@@ -124,9 +176,9 @@ class _Page:
         self.uses = _uses(protocol)
         self.before = released(protocol)
 
-    def lines(self, by_the_site: Sequence[str], origin: str) -> Iterator[str]:
+    def lines(self, by_the_site: Sequence[str], origin: str, signature: Signature) -> Iterator[str]:
         protocol = self.protocol
-        yield INTRODUCTION.format(
+        introduction = INTRODUCTION.format(
             id=protocol.id,
             title=protocol.title,
             version=protocol.version,
@@ -136,6 +188,7 @@ class _Page:
             design=sum(_status(limit) == "design" for limit in protocol.limits.values()),
             limits=len(protocol.limits),
         )
+        yield introduction + "".join(f"| {name} | `{_flat(said)}` | |\n" for name, said in signature.rows.items())
         yield from self._counts()
         yield from self._changes(by_the_site)
         for group, (title, meaning) in enumerate(GROUPS):

@@ -10,9 +10,9 @@ from importlib.metadata import version
 
 import msgspec
 
-from cds_service import sign_off
 from cds_service.cards.sentences import KEYS
 from cds_service.cards.texts import Texts
+from cds_service.commands import effect, signing
 from cds_service.commands.refused import Refused
 from cds_service.knowledge import load
 from cds_service.protocol import evidence
@@ -27,20 +27,23 @@ from cds_service.terminology import valuesets as terminology
 
 
 def run(given: argparse.Namespace) -> int:
-    """Exit status 0. Raises a ConfigurationError for what cannot be used, and Refused for an unknown id."""
+    """Exit status 0, or 1 where a signature does not hold. Raises a ConfigurationError for what cannot be used, and Refused for an unknown id."""
     settings = load_settings()
     if given.action == "validate":
         print(_validated(settings, given.overlay))
         return 0
+    if given.action == "diff" and (given.new or given.replay):
+        print("\n".join(effect.lines(settings, given.overlay, given.new, given.replay)))
+        return 0
+    if given.action == "sign-off" and given.check:
+        return signing.check(settings, given)
     loaded = load(settings.base_url, given.overlay, settings.valuesets, settings.protocols)
     protocols, valuesets = [part.protocol for part in loaded.parts], loaded.valuesets
     today = date.today()
     if given.action == "diff":
         print("\n".join(by_the_site(loaded.protocol, valuesets, today)) or "the overlay changes nothing")
     elif given.action == "sign-off":
-        changed = by_the_site(loaded.protocol, valuesets, today)
-        for each in protocols:
-            print(sign_off.page(loaded, each, today, changed if each is loaded.protocol else ()))
+        print("\n".join(signing.pages(loaded, given, today)))
     elif given.action == "evidence":
         print(_evidence_as_json(protocols) if given.json else "\n".join(_evidence(protocols)))
     elif given.id is None:

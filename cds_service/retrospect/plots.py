@@ -57,9 +57,8 @@ def above(figures: Sequence[float], axis: Axis) -> list[tuple[float, int]]:
     return made
 
 
-def histogram(figures: Sequence[float], axis: Axis, limits: Mapping[str, float], unit: str) -> str:
-    """Bars of orders by their dose, with the limits that stand within the axis."""
-    counts = bins(figures, axis)
+def histogram(counts: Sequence[int], axis: Axis, limits: Mapping[str, float], unit: str) -> str:
+    """Bars of orders by their dose (`bins`), with the limits that stand within the axis."""
     top = max([*counts, 1])
     width = (WIDTH - _LEFT - _RIGHT) / BINS
     bars = "".join(
@@ -72,9 +71,8 @@ def histogram(figures: Sequence[float], axis: Axis, limits: Mapping[str, float],
     return _svg(bars, axis, top, limits, unit, f"Orders by dose in {unit}, with the limits")
 
 
-def curve(figures: Sequence[float], axis: Axis, limits: Mapping[str, float], unit: str) -> str:
-    """For every place of a limit, how many orders lie above it."""
-    points = above(figures, axis)
+def curve(points: Sequence[tuple[float, int]], axis: Axis, limits: Mapping[str, float], unit: str) -> str:
+    """For every place of a limit, how many orders lie above it (`above`)."""
     top = max([count for _, count in points] + [1])
     path = " ".join(f"{axis.x(limit):.1f},{_y(count, top):.1f}" for limit, count in points)
     line = f'<polyline points="{path}" fill="none" class="curve"/>'

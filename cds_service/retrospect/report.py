@@ -10,8 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
+from cds_service import sign_off
 from cds_service.protocol.model import Protocol
-from cds_service.retrospect import plots
+from cds_service.retrospect import plots, results
 from cds_service.retrospect.engines import connect
 from cds_service.retrospect.gathering import Found
 from cds_service.retrospect.judging import Policy
@@ -51,7 +52,8 @@ def write(
             table.write(out)
         page = _page(plan, found, notes, policies, shown, plotted, tables.judged, measured)
         (out / "index.html").write_text(page, "utf-8")
-        (out / "summary.json").write_text(_summary(plan, found, tables.judged, measured), "utf-8")
+        said = _summary(plan, found, policies, plotted, shown, tables.judged, measured)
+        (out / results.SUMMARY).write_text(said, "utf-8")
     finally:
         connection.close()
     return measured
@@ -74,13 +76,16 @@ def _plots(tables: Tables, unit: str, column: str, title: str, protocols: Sequen
         if count
     ]
     total = max(len(figures), 1)
-    curve = [(limit, count, round(100 * count / total, 1)) for limit, count in plots.above(figures, axis)]
+    points = plots.above(figures, axis)
+    curve = [(limit, count, round(100 * count / total, 1)) for limit, count in points]
     return {
         "title": title,
         "unit": unit,
         "orders": len(figures),
-        "histogram": plots.histogram(figures, axis, limits, unit) if figures else "",
-        "curve": plots.curve(figures, axis, limits, unit) if figures else "",
+        "step": axis.step,
+        "limits": limits,
+        "histogram": plots.histogram(plots.bins(figures, axis), axis, limits, unit) if figures else "",
+        "curve": plots.curve(points, axis, limits, unit) if figures else "",
         "tables": [
             Table(f"doses-{name}", ("indication", "from", "to", "orders"), bars),
             Table(f"limits-{name}", (f"limit ({unit})", "orders_above", "per_100_such_orders"), curve),
@@ -141,15 +146,34 @@ def _named(named: Named, policy: Policy) -> dict[str, str]:
     return {"name": named.name, "says": named.says, "digest": named.digest, "version": protocol.version, "site": site}
 
 
-def _summary(plan: Plan, found: Found, judged: int, measured: Mapping[str, Decimal]) -> str:
-    """For machines, and for whoever signs: what was replayed, by digest, and what came of it."""
+def _summary(
+    plan: Plan,
+    found: Found,
+    policies: Sequence[Policy],
+    plotted: Sequence[Mapping[str, Any]],
+    shown: Mapping[str, Table],
+    judged: int,
+    measured: Mapping[str, Decimal],
+) -> str:
+    """For machines, and for whoever signs: what was replayed and what came of it, with the digest of each."""
+    out = Path(plan.out)
     said = {
-        "policies": [{"name": each.name, "file": each.says, "sha256": each.digest} for each in plan.policies],
+        "policies": [
+            {"name": named.name, "file": named.says, "sha256": named.digest, "digest": _digest(policy)}
+            for named, policy in zip(plan.policies, policies, strict=True)
+        ],
         "as_of": plan.as_of,
         "orders": found.orders,
         "judged": judged,
         "left_out": found.left_out,
         "lines_not_read": found.unreadable,
         "measures": {name: float(round(value, 4)) for name, value in measured.items()},
+        "plots": [{name: plot[name] for name in ("title", "unit", "orders", "step", "limits")} for plot in plotted],
+        "tables": {name: results.sha256((out / f"{name}.csv").read_bytes()) for name in shown},
     }
     return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+
+
+def _digest(policy: Policy) -> str:
+    """Of what was loaded, as the sheet has it that is signed."""
+    return sign_off.digest(policy.knowledge.protocol, policy.knowledge.valuesets)

@@ -55,7 +55,12 @@ def _hook_request(scenario: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 def parsed(request: Mapping[str, Any], hook: str) -> HookRequest:
     """A request as the service reads it from the wire."""
-    return parse(_ENCODER.encode(request), hook)
+    return parse(encoded(request), hook)
+
+
+def encoded(request: Mapping[str, Any]) -> bytes:
+    """A request as it goes over the wire."""
+    return _ENCODER.encode(request)
 
 
 def sent(scenario: Mapping[str, Any], now: datetime = NOW) -> HookRequest:

@@ -29,8 +29,8 @@ def test_an_axis_is_made_for_whatever_was_ordered(figures: list[float]) -> None:
     axis = Axis.of(figures, [0.5, 1.0])
     assert axis.step > 0
     assert sum(plots.bins(figures, axis)) == len(figures)
-    assert "<svg" in plots.curve(figures, axis, {"a <limit>": 0.5}, "mg/kg/h")
-    assert "<limit>" not in plots.histogram(figures, axis, {"a <limit>": 0.5}, "mg/kg/h")
+    assert "<svg" in plots.curve(plots.above(figures, axis), axis, {"a <limit>": 0.5}, "mg/kg/h")
+    assert "<limit>" not in plots.histogram(plots.bins(figures, axis), axis, {"a <limit>": 0.5}, "mg/kg/h")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""The command protocol sign-off: the page with who owns the change and its replay, and whether a signed page holds."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from cds_service import sign_off
+from cds_service.commands.refused import Refused
+from cds_service.knowledge import Knowledge, load
+from cds_service.protocol.by_the_site import by_the_site
+from cds_service.retrospect import results
+from cds_service.retrospect.policies import NEW, Named
+from cds_service.settings import Settings
+from cds_service.sign_off import UNSIGNED, Signature
+
+_MOST_CHARACTERS = 10_000_000
+"""Of a signed page."""
+
+
+def pages(loaded: Knowledge, given: argparse.Namespace, today: date) -> Iterator[str]:
+    """The page of each protocol. Raises Refused where the replay was of other files, or lacks its owner."""
+    changed = by_the_site(loaded.protocol, loaded.valuesets, today)
+    signature = _signature(loaded, given, today)
+    for part in loaded.parts:
+        is_changed = part is loaded.parts[0]
+        lines, signed = (changed, signature) if is_changed else ((), UNSIGNED)
+        yield sign_off.page(loaded, part.protocol, today, lines, signature=signed)
+
+
+def check(settings: Settings, given: argparse.Namespace) -> int:
+    """Print why a signed page does not stand for these files, and return 1; or that it does, and return 0."""
+    loaded = load(settings.base_url, given.overlay, settings.valuesets, settings.protocols)
+    present = Signature(overlay=Named(NEW, given.overlay).digest, replay=_replayed(loaded, given))
+    try:
+        signed = Path(given.check).read_text("utf-8")[:_MOST_CHARACTERS]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"{given.check}: cannot be read: {type(error).__name__}") from error
+    digest = sign_off.digest(loaded.protocol, loaded.valuesets)
+    found = sign_off.faults(signed, digest, present, date.today())
+    print("\n".join(found) or f"the page stands for {loaded.protocol.id} {loaded.protocol.version}, digest {digest}")
+    return 1 if found else 0
+
+
+def _signature(loaded: Knowledge, given: argparse.Namespace, today: date) -> Signature:
+    if not (given.owner or given.replay or given.date):
+        return UNSIGNED
+    if not (given.owner or "").strip():
+        raise Refused("--owner: a page with a replay or a date names who answers for it")
+    try:
+        day = date.fromisoformat(given.date) if given.date else today
+    except ValueError as error:
+        raise Refused(f"--date {given.date}: not a date in ISO 8601") from error
+    if day > today:
+        raise Refused(f"--date {given.date}: nobody can have signed then yet")
+    overlay = Named(NEW, given.overlay).digest
+    return Signature(owner=given.owner.strip(), day=day, overlay=overlay, replay=_replayed(loaded, given))
+
+
+def _replayed(loaded: Knowledge, given: argparse.Namespace) -> str:
+    """The digest of the report, if it is of what is loaded. Raises Refused where it is of anything else."""
+    if given.replay is None:
+        return ""
+    result = results.opened(Path(given.replay))
+    digest, overlay = sign_off.digest(loaded.protocol, loaded.valuesets), Named(NEW, given.overlay).digest
+    if not any((each.digest, each.sha256) == (digest, overlay) for each in result.summary.policies):
+        told = ", ".join(
+            f"{each.file} {each.digest or '(of an earlier version)'}" for each in result.summary.policies
+        )
+        raise Refused(f"{given.replay}: the replay was of other files: {told}; to be signed is digest {digest}")
+    for name in result.summary.tables:
+        result.table(name)  # a table that was changed since is no evidence
+    return result.digest
