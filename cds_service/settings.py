@@ -230,6 +230,9 @@ class Settings:
         "on, for whoever knows the secret of KETAMINE_CDS_CONSOLE_SECRET_FILE",
     )
     console_port: int = _setting(8001, _whole(1, 65535), "port of the console, at the address of the service")
+    reports: str | None = _setting(
+        None, _directory, "folder whose reports of `ketamine-cds replay` the console shows; none by default"
+    )
     console_secret_file: str | None = _setting(
         None, _file, "file with the secret of at least 32 bytes with which people log in where the console is on"
     )

@@ -62,7 +62,7 @@ first: its value, where it comes from, how far that was verified, and why it is 
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answers for a change, since when, and the replay by which its effect was seen. All of it may be left out."""
+    """Who answers for a change, since when, and the replay by which its effect was seen; each may be left out."""
 
     owner: str = ""
     day: date | None = None
@@ -88,20 +88,20 @@ _ROW = re.compile(r"^\| (owner|owned since|overlay|replay|digest) \| `?([^|`]*)`
 
 
 def faults(signed: str, digest: str, present: Signature, today: date) -> list[str]:
-    """Why a signed page does not stand for what is loaded (`digest`) with this overlay and replay; none where it does.
+    """Why a signed page does not stand for what is loaded (`digest`) with this overlay and replay.
 
     A page without an owner was signed by hand, and only its digest is compared.
     """
-    rows = dict(_ROW.findall(signed))
+    rows = {name: said.strip() for name, said in _ROW.findall(signed)}
+    is_owned = bool(present.replay) or rows.keys() >= {"owner"}
+    asked = {"digest": digest} | ({"overlay": present.overlay, "replay": present.replay} if is_owned else {})
     found = []
-    for name, now in {"digest": digest, "overlay": present.overlay, "replay": present.replay}.items():
+    for name, now in asked.items():
         was = rows.get(name, "")
-        if was and was != now:
-            found.append(f"the page was signed for {name} {was}, and this is {now or 'without one'}")
-        elif now and not was:
-            found.append(f"the page names no {name}")
-    if "owner" in rows or present.replay:
-        found += [f"the page names no {name}" for name in ("owner", "owned since") if not rows.get(name, "").strip()]
+        if was != now:
+            found.append(f"the page was signed for {name} {was or '(none)'}, and this is {now or '(none)'}")
+    if is_owned:
+        found += [f"the page names no {name}" for name in ("owner", "owned since") if not rows.get(name)]
     if rows.get("owned since", "") > str(today):
         found.append(f"the page is owned since {rows['owned since']}, which is not yet")
     return found

@@ -63,9 +63,8 @@ def _text(policies: Pair, old: str | None, new: str) -> Iterator[str]:
     """What each overlay says that the other does not."""
     was, now = (_changed(each.knowledge) for each in (policies.live, policies.candidate))
     named = Path(old).name if old else "the shipped protocol"
-    yield from list(difflib.unified_diff(was, now, named, Path(new).name, lineterm="", n=0)) or [
-        "the text is the same"
-    ]
+    told = [line for line in difflib.unified_diff(was, now, named, Path(new).name, "", "", 0, "") if line[:2] != "@@"]
+    yield from told or ["the text is the same"]
 
 
 def _changed(knowledge: Knowledge) -> list[str]:
@@ -90,13 +89,8 @@ def _replayed(result: Result, policies: Pair, report: str) -> Effect:
     names = {each.digest: each.name for each in result.new}
     name = names.get(policies.candidate.digest)
     if result.old is None or result.old.digest != policies.live.digest or name is None:
-        told = ", ".join(
-            f"{each.file} {each.digest or '(of an earlier version)'}" for each in result.summary.policies
-        )
-        raise Refused(
-            f"{report}: the replay was of other files: {told}; "
-            f"compared are {policies.live.digest} and {policies.candidate.digest}"
-        )
+        compared = f"{policies.live.digest} and {policies.candidate.digest}"
+        raise Refused(f"{report}: the replay was of other files: {result.of_what}; compared are {compared}")
     changes: Counter[tuple[str, str, str]] = Counter()
     for row in result.table("transitions"):
         if row["policy"] == name:
@@ -116,7 +110,7 @@ def _scenarios(policies: Pair) -> Effect:
     now = datetime.now(UTC).replace(hour=_HOUR, minute=0, second=0, microsecond=0)
     counts, changes = Counter[str](), Counter[tuple[str, str, str]]()
     for scenario in _written(policies):
-        hook = scenario.get("hook", SIGNING)
+        hook = str(scenario.get("hook", SIGNING))
         body = encoded(hook_request(scenario, now))
         seen = Seen("", policies, body, hook, hook == SIGNING, now, None, Fetched())
         try:

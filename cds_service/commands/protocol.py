@@ -27,7 +27,10 @@ from cds_service.terminology import valuesets as terminology
 
 
 def run(given: argparse.Namespace) -> int:
-    """Exit status 0, or 1 where a signature does not hold. Raises a ConfigurationError for what cannot be used, and Refused for an unknown id."""
+    """Exit status 0, or 1 where a signature does not hold.
+
+    Raises a ConfigurationError for what cannot be used, and Refused for an unknown id.
+    """
     settings = load_settings()
     if given.action == "validate":
         print(_validated(settings, given.overlay))

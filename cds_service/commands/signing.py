@@ -1,4 +1,4 @@
-"""The command protocol sign-off: the page with who owns the change and its replay, and whether a signed page holds."""
+"""The command protocol sign-off: the page with its owner and its replay, and whether a signed page holds."""
 
 from __future__ import annotations
 
@@ -66,10 +66,8 @@ def _replayed(loaded: Knowledge, given: argparse.Namespace) -> str:
     result = results.opened(Path(given.replay))
     digest, overlay = sign_off.digest(loaded.protocol, loaded.valuesets), Named(NEW, given.overlay).digest
     if not any((each.digest, each.sha256) == (digest, overlay) for each in result.summary.policies):
-        told = ", ".join(
-            f"{each.file} {each.digest or '(of an earlier version)'}" for each in result.summary.policies
-        )
-        raise Refused(f"{given.replay}: the replay was of other files: {told}; to be signed is digest {digest}")
+        told = f"{given.replay}: the replay was of other files: {result.of_what}"
+        raise Refused(f"{told}; to be signed is digest {digest}")
     for name in result.summary.tables:
         result.table(name)  # a table that was changed since is no evidence
     return result.digest

@@ -8,7 +8,7 @@ from datetime import datetime
 from flask import Flask, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from cds_service.console import access, assets, headers, look_up, order, protocol, stewardship
+from cds_service.console import access, assets, headers, look_up, order, protocol, replay, stewardship
 from cds_service.console.shell import Console
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
@@ -16,7 +16,7 @@ from cds_service.web.app import now
 
 MOST_BYTES = 2_000_000
 """Of a form: a pasted request with its prefetch is some hundred thousand."""
-_SECTIONS = (order, protocol, stewardship, look_up)
+_SECTIONS = (order, protocol, stewardship, replay, look_up)
 """In the order of the menu."""
 
 

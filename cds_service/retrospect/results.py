@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ MOST_BYTES = 4_000_000
 """Of a file that is read."""
 MOST_ROWS = 10_000
 """Of a table."""
+
+_NAME = re.compile(r"[a-z]+(-[a-z]+)*")
 
 
 class NotAReport(CdsError):
@@ -83,8 +86,15 @@ class Result:
     def new(self) -> Sequence[Replayed]:
         return [each for each in self.summary.policies if each.name != OLD]
 
+    @property
+    def of_what(self) -> str:
+        """The policies with their digests."""
+        return ", ".join(f"{each.file} {each.digest or 'without a digest'}" for each in self.summary.policies)
+
     def table(self, name: str) -> Table:
         """A table of the report, its cells as texts. Raises NotAReport."""
+        if not _NAME.fullmatch(name):
+            raise NotAReport(f"{self.folder} names a table that no report has")
         file = f"{name}.csv"
         raw = _bytes(self.folder / file)
         written = self.summary.tables.get(name)

@@ -16,6 +16,7 @@ from cds_service.store.store import Store
 from tests.console import browser
 from tests.console.browser import opened
 from tests.console.served import Served, served
+from tests.retrospect.written import write_report
 from tests.store.build import comparison, difference, feedback, finding, invocation
 
 RULE = "rate-exceeds-protocol-max"
@@ -26,6 +27,8 @@ PATHS = {
     "changes": "/protocol/changes",
     "sign-off": "/protocol/sign-off/ketamine",
     "stewardship": "/stewardship",
+    "replays": "/replay",
+    "replay": "/replay/spring",
     "look-up": "/look-up",
 }
 PATIENCE = 60_000
@@ -51,9 +54,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def beside(knowledge: Knowledge, store: Store) -> Iterator[Served]:
+def beside(knowledge: Knowledge, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     browser.needed()
-    with served(knowledge, store=f"sqlite:///{store.url.database}") as running:
+    reports = tmp_path_factory.mktemp("reports")
+    write_report(reports / "spring")
+    with served(knowledge, store=f"sqlite:///{store.url.database}", reports=str(reports)) as running:
         yield running
 
 
@@ -66,7 +71,10 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.mark.parametrize(
     ("name", "width", "dark"),
-    [*((name, 1280, False) for name in PATHS), *((name, 390, True) for name in ("rule", "sign-off", "stewardship"))],
+    [
+        *((name, 1280, False) for name in PATHS),
+        *((name, 390, True) for name in ("rule", "sign-off", "stewardship", "replay")),
+    ],
 )
 def test_a_page_has_no_barrier_and_does_not_scroll_sideways(
     beside: Served, chromium: Browser, name: str, width: int, dark: bool
@@ -103,6 +111,14 @@ def test_from_a_day_to_the_call_to_the_rule(beside: Served, chromium: Browser) -
         assert seen.barriers() == []
         seen.page.locator("#rules ~ .wide tbody a").first.click()
         expect(seen.page.locator("h1")).to_contain_text("Rate above the protocol maximum")
+
+
+def test_from_the_menu_to_a_report_by_keyboard(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console + "/stewardship") as seen:
+        seen.page.get_by_role("link", name="Replay", exact=True).press("Enter")
+        seen.page.get_by_role("link", name="spring").press("Enter")
+        expect(seen.page.locator("h1")).to_contain_text("Replay spring")
+        expect(seen.page.locator("#transitions")).to_be_visible()
 
 
 def test_a_table_is_downloaded(beside: Served, chromium: Browser, tmp_path: Path) -> None:

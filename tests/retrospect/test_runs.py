@@ -19,11 +19,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from cds_service import sign_off
+from cds_service.console import replay as replay_page
 from cds_service.errors import CdsError
 from cds_service.fhir import lenient
-from cds_service.retrospect import exports, gathering, report, runs, synthetic
+from cds_service.retrospect import exports, gathering, report, results, runs, synthetic
 from cds_service.retrospect.judging import Policy
 from cds_service.retrospect.policies import Codes, named
+from cds_service.retrospect.results import NotAReport
 from cds_service.retrospect.runs import Plan, Stopped
 from cds_service.retrospect.synthetic import Signed
 from cds_service.scenarios.request import hook_request
@@ -88,6 +91,19 @@ def test_the_report_has_its_page_its_tables_and_no_address_of_the_network(
     assert measured["new-interruptive-per-100"] < 0
     assert json.loads((out / "summary.json").read_text())["judged"] == state.found.orders
     assert not plan.work.exists()
+    result = results.opened(out)
+    assert [each.name for each in result.summary.policies] == ["old-policy", "new-policy"]
+    for policy, told in zip(policies, result.summary.policies, strict=True):
+        assert told.digest == sign_off.digest(policy.knowledge.protocol, policy.knowledge.valuesets)
+    assert all(result.table(name).rows for name in result.summary.tables if name != "not-known-then")
+    shown = replay_page._shown(result, "")
+    drawn = "".join(each.histogram + each.curve for each in shown.drawn)
+    assert "".join(re.findall("<svg.*?</svg>", page, re.DOTALL)) == drawn
+    assert len(shown.groups) == 4
+    with (out / "transitions.csv").open("a") as file:
+        file.write("one more\n")
+    with pytest.raises(NotAReport, match="changed after the report was written"):
+        result.table("transitions")
 
 
 def test_a_run_that_was_killed_goes_on_without_a_lost_or_a_double_row(
