@@ -133,8 +133,8 @@ def _add_replay(commands: Any) -> None:
     """What a policy would have said of past orders, and data to try that with."""
     says = "judge past orders by a policy, or by an old and a new one, and write a report"
     about = (
-        f"{says} (docs/replay.md). Needs the extra replay. Fetching from a Bulk Data server, Spark, and the step "
-        "from a replay to shadow mode are not built yet. Exit 0: done, 1: a --fail-if holds, 3: bad input"
+        f"{says} (docs/replay.md). Needs the extra replay. Fetching from a Bulk Data server and Spark are "
+        "not built yet. Exit 0: done, 1: a --fail-if holds, 3: bad input"
     )
     replay = commands.add_parser("replay", help=says, description=about)
     add = replay.add_argument
