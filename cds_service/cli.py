@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     sign_off.add_argument("--owner", metavar="NAME", help="who answers for the change; stands on the page")
     sign_off.add_argument("--date", metavar="DATE", help="since when (ISO 8601); today by default")
     sign_off.add_argument("--replay", metavar="DIR", help="report of the replay of this overlay; its digest is named")
+    sign_off.add_argument("--out", metavar="FILE", help="write the page there; nothing is overwritten")
     sign_off.add_argument(
         "--check", metavar="FILE", help="say whether a signed page stands for these files; exit 1: it does not"
     )
