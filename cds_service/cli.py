@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     sign_off.add_argument("--owner", metavar="NAME", help="who answers for the change; stands on the page")
     sign_off.add_argument("--date", metavar="DATE", help="since when (ISO 8601); today by default")
     sign_off.add_argument("--replay", metavar="DIR", help="report of the replay of this overlay; its digest is named")
+    sign_off.add_argument("--out", metavar="FILE", help="write the page there; nothing is overwritten")
     sign_off.add_argument(
         "--check", metavar="FILE", help="say whether a signed page stands for these files; exit 1: it does not"
     )
@@ -133,8 +134,8 @@ def _add_replay(commands: Any) -> None:
     """What a policy would have said of past orders, and data to try that with."""
     says = "judge past orders by a policy, or by an old and a new one, and write a report"
     about = (
-        f"{says} (docs/replay.md). Needs the extra replay, and spark for --engine spark. The step from a replay to "
-        "shadow mode is not built yet. Exit 0: done, 1: a --fail-if holds, 3: bad input"
+        f"{says} (docs/replay.md). Needs the extra replay, and spark for --engine spark. "
+        "Exit 0: done, 1: a --fail-if holds, 3: bad input"
     )
     replay = commands.add_parser("replay", help=says, description=about)
     add = replay.add_argument

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
     if given.action == "diff":
         print("\n".join(by_the_site(loaded.protocol, valuesets, today)) or "the overlay changes nothing")
     elif given.action == "sign-off":
-        print("\n".join(signing.pages(loaded, given, today)))
+        signing.write(loaded, given, today)
     elif given.action == "evidence":
         print(_evidence_as_json(protocols) if given.json else "\n".join(_evidence(protocols)))
     elif given.id is None:

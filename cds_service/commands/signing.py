@@ -20,7 +20,20 @@ _MOST_CHARACTERS = 10_000_000
 """Of a signed page."""
 
 
-def pages(loaded: Knowledge, given: argparse.Namespace, today: date) -> Iterator[str]:
+def write(loaded: Knowledge, given: argparse.Namespace, today: date) -> None:
+    """Print the page of each protocol, or write them to the file of `--out`. Raises Refused."""
+    text = "\n".join(_pages(loaded, given, today))
+    if given.out is None:
+        print(text)
+        return
+    try:
+        with Path(given.out).open("x", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise Refused(f"--out {given.out}: {error.strerror}") from error
+
+
+def _pages(loaded: Knowledge, given: argparse.Namespace, today: date) -> Iterator[str]:
     """The page of each protocol. Raises Refused where the replay was of other files, or lacks its owner."""
     changed = by_the_site(loaded.protocol, loaded.valuesets, today)
     signature = _signature(loaded, given, today)

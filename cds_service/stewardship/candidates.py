@@ -92,8 +92,8 @@ def candidates(reading: Reading, period: Period, choices: Choices) -> Iterator[C
 
 
 def _ended(status: str, severity: str | None) -> str:
-    """`fired warning`, `clear`, `switched-off`."""
-    return status if severity is None else f"{status} {severity}"
+    """`fired warning`, `clear`, `switched off`: as the report of a replay has it."""
+    return status.replace("switched-off", "switched off") if severity is None else f"{status} {severity}"
 
 
 def _holds(period: Period) -> list[sa.ColumnElement[bool]]:

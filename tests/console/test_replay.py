@@ -35,7 +35,7 @@ def test_two_policies_stand_side_by_side(shown: Pages) -> None:
     assert "Rate above the protocol maximum fired warning clear 7 0" in text
     assert "Rate above the protocol maximum 12 → 5 2 10 → 3 12 → 5 28 → 35 0 0" in text
     assert "2 left out: entered in error" in text
-    assert "1 lines of Observation could not be read" in text
+    assert "1 line of Observation could not be read" in text
     assert "Interruptive 12.5 interruptive cards for 100 orders under the new policy" in text
 
 
