@@ -20,7 +20,7 @@ from cds_service.sandbox import charts as sample_charts
 from cds_service.sandbox.caller import Web
 from tests import charts
 
-from .hapi import Bundle, hapi_server, load_sandbox_patient, move_dates, needed
+from .hapi import Bundle, hapi_server, load_sandbox_patient, load_transaction, move_dates, needed
 
 PAGE_SIZE = 3
 UCUM = "http://unitsofmeasure.org"
