@@ -18,9 +18,6 @@ from cds_service.settings import load as load_settings
 from cds_service.settings import web_url
 from cds_service.terminology import valuesets
 
-_NAMED = ("Medication", "Location")
-"""Of these replay reads the names: of drugs and of wards."""
-
 
 def run(given: argparse.Namespace) -> int:
     """Fetch an export, or go on with one. Returns 1 where something is not as it was asked for, else 0."""
@@ -46,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
 def default_types() -> list[str]:
     """What the service asks for about a patient, and the names that a replay reads."""
     asked = {query.type for query in queries.load(valuesets.load())}
-    return [*sorted(asked), *(kind for kind in _NAMED if kind not in asked)]
+    return [*sorted(asked), *(kind for kind in bulk.OF_NOBODY if kind not in asked)]
 
 
 def _url(text: str, option: str) -> str:

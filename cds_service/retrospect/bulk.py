@@ -34,6 +34,8 @@ from cds_service.sandbox.caller import dicts
 
 DONE = "export.json"
 """What a finished export says of itself."""
+OF_NOBODY = ("Medication", "Location")
+"""Types of what belongs to no patient: some servers give them out with the patients, some refuse to."""
 ATTEMPTS = 5
 """At one file, and at one question that a server answers with its own failure."""
 MOST_JOBS = 3
@@ -56,7 +58,15 @@ class Asked:
 
     @property
     def url(self) -> str:
-        given = {"_outputFormat": "application/fhir+ndjson", "_type": ",".join(self.types)}
+        return self.url_of(self.types)
+
+    @property
+    def of_patients(self) -> list[str]:
+        """The types of what belongs to a patient."""
+        return [kind for kind in self.types if kind not in OF_NOBODY]
+
+    def url_of(self, types: Sequence[str]) -> str:
+        given = {"_outputFormat": "application/fhir+ndjson", "_type": ",".join(types)}
         given |= {"_since": self.since} if self.since else {}
         return f"{self.base}/{f'{self.of}/' if self.of else ''}$export?{urlencode(given, safe=',')}"
 
@@ -112,7 +122,7 @@ class _NoLink(Exception):
 def fetch(asked: Asked, folder: Path, server: Server, bounds: Bounds, told: Told) -> Fetched:
     """Fetch the export into the folder, or what of it is not there yet. Raises Failed."""
     state = _state(asked, folder)
-    fetching = _Fetching(server, folder, state, time.monotonic() + bounds.seconds, bounds.bytes, told)
+    fetching = _Fetching(asked, server, folder, state, time.monotonic() + bounds.seconds, bounds.bytes, told)
     if (folder / DONE).exists():  # it was stopped in its last moment
         return fetching.finish(msgspec.json.decode((folder / DONE).read_bytes(), type=Fetched))
     for _ in range(MOST_JOBS):
@@ -153,8 +163,10 @@ def _keep(file: Path, content: bytes) -> None:
 class _Fetching:
     """One run of the command."""
 
-    def __init__(self, server: Server, folder: Path, state: State, until: float, most_bytes: int, told: Told) -> None:
-        self.server, self.folder, self.state, self.told = server, folder, state, told
+    def __init__(
+        self, asked: Asked, server: Server, folder: Path, state: State, until: float, most_bytes: int, told: Told
+    ) -> None:
+        self.asked, self.server, self.folder, self.state, self.told = asked, server, folder, state, told
         self._until = until
         self._left = most_bytes - sum(each.stat().st_size for each in folder.glob("*.ndjson"))
         self._most = most_bytes
@@ -205,7 +217,11 @@ class _Fetching:
 
     def _begin(self) -> str:
         """The address of a new job."""
-        answer = self._patiently("GET", self.state.url, Prefer="respond-async")
+        answer = self._patiently("GET", self.asked.url, Prefer="respond-async")
+        if answer.status == 400 and self.asked.of and self.asked.of_patients != list(self.asked.types):
+            self.told(f"the server does not give {' and '.join(OF_NOBODY)} with patients; asked for without")
+            url = self.asked.url_of(self.asked.of_patients)
+            answer = self._patiently("GET", url, Prefer="respond-async")
         job = answer.headers.get("Content-Location")
         if answer.status != 202 or not job:
             raise Failed(f"{host(self.state.url)} did not begin an export, but answered {answer.says}")

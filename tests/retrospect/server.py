@@ -23,17 +23,22 @@ class Server:
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
         return {key: self._answer(url) for key, url in urls.items()}
 
-    def _answer(self, url: str) -> Answer:
+    def body(self, url: str) -> bytes | None:
+        """What it answers to a read or a search, relative to its base; None where there is no such resource."""
         path, _, query = url.partition("?")
         kind, _, name = path.partition("/")
         of_kind = [each for each in self._resources if each["resourceType"] == kind]
         if name:
             found = [each for each in of_kind if each["id"] == name]
-            return Answer([bundles.page(lenient.encode(found[0]))]) if found else Answer(gap="there is none")
+            return lenient.encode(found[0]) if found else None
         asked = {key: values[0].split(",") for key, values in parse_qs(query).items()}
         entries = [{"resource": each} for each in of_kind if _matches(each, asked)]
         bundle = {"resourceType": "Bundle", "type": "searchset", "total": len(entries), "entry": entries}
-        return Answer([bundles.page(lenient.encode(bundle))])
+        return lenient.encode(bundle)
+
+    def _answer(self, url: str) -> Answer:
+        body = self.body(url)
+        return Answer(gap="there is none") if body is None else Answer([bundles.page(body)])
 
 
 def _matches(resource: Resource, asked: Mapping[str, list[str]]) -> bool:

@@ -11,11 +11,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import duckdb
 import pytest
 
+from cds_service import cli
 from cds_service.fhir import lenient
 from cds_service.retrospect import gathering, runs, spark, synthetic
 from cds_service.retrospect.engines import NoEngine
@@ -136,6 +138,46 @@ def test_a_command_that_was_killed_goes_on_without_a_lost_or_a_double_row(
     assert {name: (out / "work" / "outcomes" / name).stat().st_mtime_ns for name in finished} == untouched
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("pyspark", "replay --engine spark needs pyspark, which is not installed: "),
+        ("pandas", "replay --engine spark needs pandas, which is not installed: "),
+    ],
+)
+def test_without_its_packages_spark_says_what_to_install(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", ModuleType("pyspark"))
+    monkeypatch.setitem(sys.modules, name, None)
+    assert cli.main(["replay", str(tmp_path), "--out", str(tmp_path / "out"), "--engine", "spark"]) == 3
+    assert f"{says}pip install 'ketamine-cds[replay,spark]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("home", "says"), [(True, "there is no java in JAVA_HOME"), (False, "there is no java on the PATH")]
+)
+def test_without_java_spark_says_so_before_anything_is_read(
+    home: bool, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("pyspark", "pandas"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    if home:
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert cli.main(["replay", str(tmp_path), "--out", str(tmp_path / "out"), "--engine", "spark"]) == 3
+    error = capsys.readouterr().err
+    assert "needs a Java runtime of version 17 or later" in error
+    assert says in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_is_named_only_for_spark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["replay", str(tmp_path), "--out", str(tmp_path / "out"), "--master", "yarn"]) == 3
+    assert "--master goes with --engine spark" in capsys.readouterr().err
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process started."""
     found = []
@@ -149,7 +191,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def until(holds: Any, seconds: float = 60) -> None:
+def until(holds: Any, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "it did not come to that"

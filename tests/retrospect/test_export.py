@@ -288,6 +288,20 @@ def test_a_server_that_does_not_begin_is_quoted(
     assert says in capsys.readouterr().err
 
 
+def test_what_belongs_to_no_patient_is_left_where_the_server_refuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = BulkServer({"Patient-1": FILES["Patient-1"]})
+    server.fault = lambda received: (
+        Reply(outcome("invalid"), 400) if "$export" in received.path and "Location" in received.path else None
+    )
+    with running(server):
+        assert fetch(server, tmp_path / "export", "--types", "Patient,Location") == 1
+        assert fetch(server, tmp_path / "system", "--system", "--types", "Patient,Location") == 3
+    assert server.asked["_type"] == ["Patient"]
+    assert "no file came for Location" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "manifest",
     [b"", b"[]", b'{"output":{}}', b'{"output":[{"type":"../x","url":"a"}]}', b'{"output":[{"type":"Patient"}]}'],

@@ -37,19 +37,24 @@ Bundle = dict[str, Any]
 
 @contextmanager
 def hapi_server(
-    page_size: int = 10, max_page_size: int | None = None, expands_hierarchies: bool = False
+    page_size: int = 10,
+    max_page_size: int | None = None,
+    expands_hierarchies: bool = False,
+    exports: bool = False,
 ) -> Iterator[str]:
     """Run an empty HAPI FHIR server on a free port of 127.0.0.1; yield its base URL, no slash at the end.
 
     A page holds `page_size` entries, and at most `max_page_size` when a search asks for more by `_count`;
     without `max_page_size` no `_count` gets past `page_size`, so that a client meets as many pages as the
-    test wants. With `expands_hierarchies` it is a terminology server that finds the codes below a code.
+    test wants. With `expands_hierarchies` it is a terminology server that finds the codes below a code, with
+    `exports` it has Bulk Data's $export.
     Raises FhirServerError when HAPI cannot run here (see `why_not`) or does not come up.
     """
     if reason := why_not():
         raise FhirServerError(reason)
     port = free_port()
-    arguments = [port, page_size, page_size if max_page_size is None else max_page_size, expands_hierarchies]
+    arguments = [port, page_size, page_size if max_page_size is None else max_page_size]
+    arguments += [expands_hierarchies, exports]
     launcher = [str(_java()), *_JVM_OPTIONS, "-cp", _classpath(), str(_RECIPE / "HapiServer.java")]
     with fhir_server("HAPI", [*launcher, *map(str, arguments)], _BUILD, port) as base_url:
         yield base_url

@@ -1,6 +1,7 @@
 """Checks that the HAPI server of the tests does what our FHIR client needs of a hospital's server."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,15 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from cds_service import cli
 from cds_service.commands import samples
+from cds_service.fhir import lenient
+from cds_service.retrospect import bulk, synthetic
 from cds_service.sandbox import charts as sample_charts
 from cds_service.sandbox.caller import Web
 from tests import charts
 
-from .hapi import Bundle, hapi_server, load_sandbox_patient, move_dates, needed
+from .hapi import Bundle, hapi_server, load_sandbox_patient, load_transaction, move_dates, needed
 
 PAGE_SIZE = 3
 UCUM = "http://unitsofmeasure.org"
@@ -38,7 +42,7 @@ def chart(chart_path: Path) -> Bundle:
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
     needed()
-    with hapi_server(page_size=PAGE_SIZE) as url:
+    with hapi_server(page_size=PAGE_SIZE, exports=True) as url:
         yield url
 
 
@@ -102,6 +106,36 @@ def test_a_written_ketamine_administration_is_found_by_the_search_that_missed_it
     assert created.status_code == requests.codes.created, created.text
     (entry,) = _get(f"{base_url}/MedicationAdministration", **search)["entry"]
     assert entry["resource"]["medicationCodeableConcept"]["coding"] == [KETAMINE]
+
+
+def test_an_export_brings_every_resource_of_every_patient_and_leaves_no_job_behind(
+    base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """HAPI asks for two minutes between two questions, which a test does not wait for."""
+    sent = [dict(each) for patient in synthetic.signed(3, 7) for each in patient.exported]
+    entries = [
+        {"resource": each, "request": {"method": "PUT", "url": f"{each['resourceType']}/{each['id']}"}}
+        for each in sent
+    ]
+    transaction = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    load_transaction(base_url, json.loads(lenient.encode(transaction)))
+    slept = time.sleep
+    monkeypatch.setattr(bulk.time, "sleep", lambda seconds: slept(min(seconds, 0.5)))
+    jobs: list[str] = []
+    begin = bulk._Fetching._begin
+    monkeypatch.setattr(bulk._Fetching, "_begin", lambda self: jobs.append(begin(self)) or jobs[-1])
+    assert cli.main(["export", base_url, "--into", str(tmp_path / "export")]) == 1
+    said = capsys.readouterr()
+    assert "asked for without" in said.err, "HAPI gives no Medication with patients"
+    assert "no file came for Medication" in said.out
+    came = {
+        (each["resourceType"], each["id"])
+        for file in (tmp_path / "export").glob("*.ndjson")
+        for each in map(json.loads, file.read_text("utf-8").splitlines())
+    }
+    assert {(each["resourceType"], each["id"]) for each in sent} <= came
+    assert len(jobs) == 1
+    assert requests.get(jobs[0], timeout=30).status_code == 404
 
 
 def test_the_server_is_gone_once_its_context_is_left() -> None:

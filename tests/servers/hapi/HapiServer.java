@@ -1,8 +1,11 @@
 // A real HAPI FHIR server (JPA, R4, everything in memory) for the tests, run by the JDK's source launcher:
-//   java -cp CLASSPATH HapiServer.java PORT [DEFAULT_PAGE_SIZE [MAXIMUM_PAGE_SIZE]]
+//   java -cp CLASSPATH HapiServer.java PORT [DEFAULT_PAGE_SIZE [MAXIMUM_PAGE_SIZE [EXPANDS_HIERARCHIES [EXPORTS]]]]
 // It serves http://127.0.0.1:PORT/fhir until SIGTERM or the end of its standard input.
 
+import ca.uhn.fhir.batch2.api.IJobMaintenanceService;
 import ca.uhn.fhir.batch2.jobs.config.BatchCommonCtx;
+import ca.uhn.fhir.batch2.jobs.export.BulkDataExportProvider;
+import ca.uhn.fhir.batch2.jobs.export.BulkExportAppCtx;
 import ca.uhn.fhir.context.FhirContext;
 import ca.uhn.fhir.context.support.IValidationSupport;
 import ca.uhn.fhir.jpa.api.config.JpaStorageSettings;
@@ -54,12 +57,13 @@ public class HapiServer {
             int defaultPageSize = arguments.length > 1 ? Integer.parseInt(arguments[1]) : 10;
             int maximumPageSize = arguments.length > 2 ? Integer.parseInt(arguments[2]) : 50;
             expandsHierarchies = arguments.length > 3 && Boolean.parseBoolean(arguments[3]);
+            boolean exports = arguments.length > 4 && Boolean.parseBoolean(arguments[4]);
             // HAPI says so much at lower levels that it would not be up within minutes.
             System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "warn");
             // No jobs in the background: a test must be able to say what the server holds.
             System.setProperty("scheduling_disabled", "true");
             endWithStandardInput();
-            serve(port, defaultPageSize, maximumPageSize);
+            serve(port, defaultPageSize, maximumPageSize, exports);
         } catch (Throwable failure) {
             failure.printStackTrace();
             // HAPI's thread pools are already running and would keep a server that serves nothing alive.
@@ -81,7 +85,7 @@ public class HapiServer {
         watch.start();
     }
 
-    private static void serve(int port, int defaultPageSize, int maximumPageSize) throws Exception {
+    private static void serve(int port, int defaultPageSize, int maximumPageSize, boolean exports) throws Exception {
         Server jetty = new Server();
         ServerConnector connector = new ServerConnector(jetty);
         connector.setHost("127.0.0.1");
@@ -90,15 +94,40 @@ public class HapiServer {
         // Before the slow part: a taken port shows at once, and nobody can take this one meanwhile.
         connector.open();
 
-        ApplicationContext hapi = new AnnotationConfigApplicationContext(Storage.class);
+        ApplicationContext hapi = exports
+                ? new AnnotationConfigApplicationContext(Storage.class, Exports.class)
+                : new AnnotationConfigApplicationContext(Storage.class);
         DatabaseBackedPagingProvider paging = hapi.getBean(DatabaseBackedPagingProvider.class);
         paging.setDefaultPageSize(defaultPageSize);
         paging.setMaximumPageSize(maximumPageSize);
 
         ServletContextHandler root = new ServletContextHandler("/");
-        root.addServlet(new ServletHolder(restfulServer(hapi, paging)), "/fhir/*");
+        RestfulServer server = restfulServer(hapi, paging);
+        if (exports) {
+            server.registerProvider(hapi.getBean(BulkDataExportProvider.class));
+            moveJobsOn(hapi.getBean(IJobMaintenanceService.class));
+        }
+        root.addServlet(new ServletHolder(server), "/fhir/*");
         jetty.setHandler(root);
         jetty.start();
+    }
+
+    /** HAPI's own scheduler is off, and would look at its jobs once a minute. */
+    private static void moveJobsOn(IJobMaintenanceService jobs) {
+        Thread mover = new Thread(() -> {
+            while (true) {
+                try {
+                    Thread.sleep(300);
+                    jobs.runMaintenancePass();
+                } catch (InterruptedException over) {
+                    return;
+                } catch (RuntimeException failure) {
+                    failure.printStackTrace();
+                }
+            }
+        });
+        mover.setDaemon(true);
+        mover.start();
     }
 
     private static RestfulServer restfulServer(ApplicationContext hapi, DatabaseBackedPagingProvider paging) {
@@ -115,6 +144,17 @@ public class HapiServer {
                 hapi.getBean(ISearchParamRegistry.class),
                 hapi.getBean(IValidationSupport.class)));
         return server;
+    }
+
+    /** $export, of Bulk Data. */
+    @Configuration(proxyBeanMethods = false)
+    @Import(BulkExportAppCtx.class)
+    static class Exports {
+
+        @Bean
+        BulkDataExportProvider bulkDataExportProvider() {
+            return new BulkDataExportProvider();
+        }
     }
 
     // No proxied bean methods: Spring could not subclass a class that exists only in the launcher's memory.
