@@ -27,9 +27,8 @@ def main() -> int:
 
 def _show(engine: str, found: compare.Comparison, known: compare.Differences, seconds: float, cases_: int) -> bool:
     kinds = list(known.kinds)
-    print(
-        f"\n{engine}: {found.verdicts.total()} verdicts of {len(found.verdicts)} rules in {cases_} cases, {seconds:.0f} s"
-    )
+    of_what = f"{found.verdicts.total()} verdicts of {len(found.verdicts)} rules in {cases_} cases"
+    print(f"\n{engine}: {of_what}, {seconds:.0f} s")
     print(f"\n| rule | cases | {' | '.join(kinds)} |\n|---|---:|{'---:|' * len(kinds)}")
     for rule, count in found.verdicts.items():
         print(f"| `{rule}` | {count} | {' | '.join(str(found.explained[rule, kind] or '') for kind in kinds)} |")

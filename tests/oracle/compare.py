@@ -1,4 +1,4 @@
-"""Our verdicts against those of a foreign engine: for each rule and case the same, or a difference that is explained."""
+"""Our verdicts against those of a foreign engine: the same for each rule and case, or a difference is explained."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def why_not() -> str | None:
 
 
 def needed() -> None:
-    """Skip the tests that need the engines where they cannot run; in CI, as for the servers, that is a failure."""
+    """Skip the tests that need the engines where they cannot run; in CI, as for the servers, they fail."""
     if reason := why_not():
         required = {os.environ.get(f"KETAMINE_TEST_REQUIRE_{name}") for name in ("HAPI", "NODE")}
         (pytest.fail if "1" in required else pytest.skip)(f"the CQL oracle cannot run: {reason}")

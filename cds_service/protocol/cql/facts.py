@@ -29,9 +29,7 @@ _WHY_NOT: dict[type, str] = {
 
 def _refuse(clause: Any, unsaid: dict[str, str]) -> None:
     """Raise Unsaid for the first of these fields that the clause uses."""
-    defaults = {
-        name: default for name, default in zip(type(clause).__struct_fields__, _defaults(clause), strict=True)
-    }
+    defaults = dict(zip(type(clause).__struct_fields__, _defaults(clause), strict=True))
     for field, why in unsaid.items():
         if getattr(clause, field) != defaults[field]:
             raise Unsaid(why)
@@ -173,7 +171,7 @@ def _holds(clause: model.ObservationIs, scope: Scope) -> list[str]:
     if clause.date_ahead is not None:
         return [f'Chart."Lies ahead"(R.date, {scope.since(clause.date_ahead)})']
     if clause.above_reference:
-        return ['Chart."Is above reference"(R.quantity, R.ranges, R.interpretation)']
+        return ['Chart."Is above reference"(R.quantity, R.answer, R.ranges, R.interpretation)']
     if clause.above_reference_times is not None:
         factor = scope.number(clause.above_reference_times)
         return [f'Chart."Is above reference times"(R.quantity, R.ranges, {factor})']

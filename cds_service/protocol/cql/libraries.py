@@ -88,7 +88,8 @@ def _chart(published: Published, scope: Scope) -> Library:
     protocol, roles = published.protocol, scope.valuesets.roles
     tolerance = scope.protocol.limits[protocol.conventions.clock_tolerance]
     (number,) = {str(each) for each in tolerance.values.values()}
-    high, yes = scope.value_set(roles.above_reference), scope.value_set(roles.answer_yes)
+    nothing = scope.value_set(roles.nothing_known)
+    high, yes, no = map(scope.value_set, (roles.above_reference, roles.answer_yes, roles.answer_no))
     systems = sorted({system for name in scope.valuesets.names() for system in _systems(scope.valuesets, name)})
     written = Template(resources.files(__package__).joinpath("chart.cql").read_text("utf-8")).substitute(
         version=protocol.version,
@@ -96,6 +97,8 @@ def _chart(published: Published, scope: Scope) -> Library:
         reading=_READING,
         above_reference=high.strip('"'),
         answer_yes=yes.strip('"'),
+        answer_no=no.strip('"'),
+        nothing_known=nothing.strip('"'),
         clock_tolerance=f"{number} {SPANS[tolerance.unit]}",
         systems=_listed(systems),
         units=_listed(units.codes()),
