@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools spark scaling sandbox site run quick test timing lint burden bench docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools spark scaling sandbox site run quick test timing lint burden bench oracle docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,9 @@ conformance: .venv/dev ## CDS Hooks 2.0 against this service, or against URL (wi
 sandbox: .venv/dev ## the service on real FHIR servers, or on the R4 server at URL, which is only read (WRITE=1: written to as well)
 	@$(if $(URL),KETAMINE_TEST_SANDBOX_URL='$(URL)') $(if $(WRITE),KETAMINE_TEST_SANDBOX_ALLOW_WRITE='$(WRITE)') \
 	$(BIN)/pytest -q -n0 -p no:cacheprovider tests/sandbox
+
+oracle: .venv/dev ## the published CQL in engines that nobody here wrote, on every scenario, as a table (needs a JDK and Node.js; some minutes)
+	@$(BIN)/python -m tests.oracle
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python -m docs.generate

@@ -95,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
     sign_off.add_argument(
         "--check", metavar="FILE", help="say whether a signed page stands for these files; exit 1: it does not"
     )
+    says = "write the protocol for other software (docs/cql.md)"
+    publish = actions.add_parser("publish", help=says, description=f"{says}; files of that name are replaced")
+    publish.add_argument(
+        "--cql", metavar="DIR", required=True, help="folder for its CQL libraries, and the value sets they name"
+    )
+    publish.add_argument("--overlay", help="a site overlay file")
 
     store = commands.add_parser("store", help="migrate, prune or export what was recorded (see docs/store.md)")
     actions = store.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -269,6 +275,10 @@ def _run(given: argparse.Namespace) -> int:
         from cds_service.commands import scenarios
 
         return scenarios.run(Path(given.folder), given.overlay, given.now)
+    if given.command == "protocol" and given.action == "publish":
+        from cds_service.commands import publish
+
+        return publish.run(Path(given.cql), given.overlay)
     if given.command == "protocol":
         from cds_service.commands import protocol
 

@@ -13,12 +13,10 @@ from urllib.parse import urlencode
 import msgspec
 from flask import Flask, Response, request
 
-from cds_service.cards.wording import wording
 from cds_service.hooks.errors import operation_outcome
-from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
+from cds_service.knowledge import Knowledge
 from cds_service.protocol import publish
-from cds_service.protocol.model import Protocol
-from cds_service.protocol.words import Words
+from cds_service.published import published as published_as_of
 from cds_service.web.deployment import Deployment
 
 FHIR_JSON = "application/fhir+json"
@@ -70,7 +68,7 @@ class _Written:
             **{f"ValueSet/{name}": lambda each=each: each for name, each in self.value_sets.items()},  # type: ignore[misc]
         }
         for part in knowledge.parts:
-            published = _published(knowledge, part.protocol, day)
+            published = published_as_of(knowledge, part.protocol, day)
             self._builders[f"PlanDefinition/{part.protocol.id}"] = partial(publish.plan_definition, published)
             self._builders[f"Library/{part.protocol.id}"] = partial(publish.library, published)
         self._encoded = lru_cache(maxsize=None)(lambda name: msgspec.json.encode(self._builders[name]()))
@@ -79,22 +77,6 @@ class _Written:
         if name not in self._builders:
             return _not_found(f"there is no {name.partition('/')[0]} of that id")
         return _sent(self._encoded(name), self._version)
-
-
-def _published(knowledge: Knowledge, protocol: Protocol, day: date) -> publish.Published:
-    texts = knowledge.texts.by_rule
-    said = {
-        (rule.id, tier.name): wording(rule, tier.name, texts[rule.id], protocol, day)
-        for rule in protocol.rules.values()
-        for tier in rule.tiers
-    }
-    return publish.Published(
-        protocol=protocol,
-        words=Words(protocol, knowledge.valuesets, day),
-        cards={key: " ".join(filter(None, (f"{each.summary}.", each.detail))) for key, each in said.items()},
-        topic_system=TOPIC_SYSTEM,
-        day=day,
-    )
 
 
 def _capabilities(knowledge: Knowledge, base: str) -> dict[str, Any]:

@@ -1,0 +1,9 @@
+"""The protocol as CQL 1.5 over FHIR R4: a library for each rule that facts decide, and how a chart is read for them.
+
+`libraries` writes them; what CQL does not say stands beside them with the reason. Nothing here is read back.
+"""
+
+from cds_service.protocol.cql.libraries import Library, Written, libraries
+from cds_service.protocol.cql.scope import SetPart, Unsaid
+
+__all__ = ["Library", "SetPart", "Unsaid", "Written", "libraries"]

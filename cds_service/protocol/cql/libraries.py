@@ -1,0 +1,264 @@
+"""From a protocol to its CQL libraries: one for each rule, and the one that says how a chart is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from importlib import resources
+from pathlib import Path
+from string import Template
+from textwrap import wrap
+
+import msgspec
+
+from cds_service import units
+from cds_service.fhir.queries import Query
+from cds_service.protocol import model
+from cds_service.protocol.cql.facts import expression
+from cds_service.protocol.cql.scope import SPANS, Scope, SetPart, Unsaid, quoted, text
+from cds_service.protocol.facts import Facts
+from cds_service.protocol.model import Protocol, Rule
+from cds_service.protocol.parsing import parse_yaml
+from cds_service.protocol.publish import CANONICAL, Published
+from cds_service.terminology.valuesets import ValueSets
+
+CHART = "Chart"
+"""What the libraries of rules call the one that reads the chart."""
+_WIDTH = 112
+_READING = (
+    "Tuple { code FHIR.CodeableConcept, at DateTime, placed DateTime, quantity FHIR.Quantity, number Integer, "
+    "answer FHIR.CodeableConcept, date DateTime, hasValue Boolean, interpretation List<FHIR.CodeableConcept>, "
+    "ranges List<FHIR.Observation.ReferenceRange>, unclear Boolean }"
+)
+"""What a reading is; CQL 1.5 has no name for a type."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """One library: its name is also that of its file."""
+
+    name: str
+    text: str
+    rule: str | None = None
+    unsaid: tuple[str, ...] = ()
+    """Of a rule that is said: the changes of its severity that are not, each with the reason."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """All that a protocol comes to in CQL."""
+
+    libraries: tuple[Library, ...]
+    """That of the chart first."""
+    unsaid: Mapping[str, str]
+    """Rule -> why CQL does not say it."""
+    sets: tuple[SetPart, ...]
+    """The value sets and parts of them that the libraries name."""
+
+
+def libraries(published: Published, valuesets: ValueSets, queries: Iterable[Query]) -> Written:
+    """The libraries of every rule that facts decide, as of `published.day`."""
+    protocol = published.protocol
+    query_of = {name: query.key for query in queries for name in query.sets}
+    scopes: list[Scope] = []
+
+    def scope() -> Scope:
+        scopes.append(Scope(protocol, valuesets, query_of, published.day))
+        return scopes[-1]
+
+    made = [_chart(published, scope())]
+    unsaid: dict[str, str] = {}
+    for rule in protocol.rules.values():
+        try:
+            made.append(_Rule(rule, published, scope()).library())
+        except Unsaid as why:
+            unsaid[rule.id] = str(why)
+            scopes.pop()
+    sets = reduce(lambda found, each: found | each.sets, scopes, dict[str, SetPart]())
+    return Written(tuple(made), unsaid, tuple(sets[title] for title in sorted(sets)))
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.split("-"))
+
+
+def _chart(published: Published, scope: Scope) -> Library:
+    """How a chart is read: the same functions for every protocol, with its value sets and units filled in."""
+    protocol, roles = published.protocol, scope.valuesets.roles
+    tolerance = scope.protocol.limits[protocol.conventions.clock_tolerance]
+    (number,) = {str(each) for each in tolerance.values.values()}
+    nothing = scope.value_set(roles.nothing_known)
+    high, yes, no = map(scope.value_set, (roles.above_reference, roles.answer_yes, roles.answer_no))
+    systems = sorted({system for name in scope.valuesets.names() for system in _systems(scope.valuesets, name)})
+    written = Template(resources.files(__package__).joinpath("chart.cql").read_text("utf-8")).substitute(
+        version=protocol.version,
+        valuesets=_valuesets(scope),
+        reading=_READING,
+        above_reference=high.strip('"'),
+        answer_yes=yes.strip('"'),
+        answer_no=no.strip('"'),
+        nothing_known=nothing.strip('"'),
+        clock_tolerance=f"{number} {SPANS[tolerance.unit]}",
+        systems=_listed(systems),
+        units=_listed(units.codes()),
+        plain=", ".join(map(text, sorted(units.writings_of("dimensionless")))),
+    )
+    return Library(f"{_camel(protocol.id)}{CHART}", written.replace("KetamineChart", f"{_camel(protocol.id)}{CHART}"))
+
+
+def _systems(valuesets: ValueSets, name: str) -> Iterator[str]:
+    for system, _ in (*valuesets[name].members, *valuesets[name].branches):
+        yield system
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "\n".join(wrap(", ".join(map(text, names)), _WIDTH, initial_indent="  ", subsequent_indent="  "))
+
+
+def _valuesets(scope: Scope) -> str:
+    parts = [scope.sets[title] for title in sorted(scope.sets)]
+    return "\n".join(f"valueset {quoted(each.title)}: '{CANONICAL}/ValueSet/{each.id}'" for each in parts)
+
+
+class _Rule:
+    """The library of one rule. Its facts keep the names that the rule's file gives them."""
+
+    def __init__(self, rule: Rule, published: Published, scope: Scope) -> None:
+        if rule.judges != "order":
+            raise Unsaid("it judges the end of an order")
+        if rule.judge not in ("clauses", "amounts"):
+            raise Unsaid(f"a judgement in code decides it ({rule.judge})")
+        self._rule = rule
+        self._published = published
+        self._scope = scope
+        self._named = _names_of(rule, published.protocol)
+        self._facts: dict[str, str] = {}
+
+    def library(self) -> Library:
+        """Raises Unsaid where a tier rests on what CQL does not say."""
+        rule, protocol = self._rule, self._published.protocol
+        tiers = [(tier, self._logic(tier.when)) for tier in rule.tiers if tier.when is not None]
+        if len(tiers) < len(rule.tiers):
+            raise Unsaid("a judgement in code decides a tier of it")
+        severity, unsaid = self._severity()
+        firing = "\n  or ".join(_tier(tier.name) for tier, _ in tiers)
+        finding = "\n".join(f"    when {_tier(tier.name)} then {text(tier.name)}" for tier, _ in tiers)
+        name = f"{_camel(protocol.id)}{_camel(rule.id)}"
+        parts = [
+            self._head(),
+            f"library {name} version '{protocol.version}'",
+            "using FHIR version '4.0.1'",
+            "include FHIRHelpers version '4.0.1' called FHIRHelpers\n"
+            f"include {_camel(protocol.id)}{CHART} version '{protocol.version}' called {CHART}",
+            _valuesets(self._scope),
+            "context Patient",
+            "// Limits, as of " + str(self._published.day),
+            *self._limits(),
+            "// Facts",
+            *self._readings(),
+            *(f"define {quoted(fact)}:\n  {_deeper(said)}" for fact, said in self._facts.items()),
+            "// Tiers, from the worst to the least; the first that holds counts",
+            *(
+                f"/*\n{_wrapped(f'{tier.severity}: {self._published.words.tier(tier)}')}\n*/\n"
+                f"define {_tier(tier.name)}:\n  {said}"
+                for tier, said in tiers
+            ),
+            f'/* True: it fires. False: it does not. Null: it cannot be told. */\ndefine "Fires":\n  {firing}',
+            f'define "Tier":\n  case\n{finding}\n    else null as String\n  end',
+            severity,
+        ]
+        return Library(name, "\n\n".join(filter(None, parts)) + "\n", rule.id, tuple(unsaid))
+
+    def _head(self) -> str:
+        """Title and sources."""
+        rule, protocol = self._rule, self._published.protocol
+        lines = [f"{rule.title} ({rule.id}, row {rule.row}), of {protocol.title} {protocol.version}.", ""]
+        lines += wrap(self._published.words.trigger(rule), _WIDTH)
+        for name in rule.citations:
+            entry = protocol.evidence[name]
+            lines += wrap(f"{name} ({entry.grade}, {entry.status}): {entry.citation.strip()}", _WIDTH)
+        for name in rule.statements:
+            statement = protocol.statements[name]
+            lines += wrap(f"{name} (source {statement.source}): {statement.says.strip()}", _WIDTH)
+        if rule.yields_to:
+            lines.append(f"Silent where one of these fires: {', '.join(rule.yields_to)}.")
+        lines += [line for unseen in rule.cannot_see for line in wrap(f"Cannot see: {unseen}", _WIDTH)]
+        said = "\n".join(lines).replace("*/", "* /")
+        return f"/*\n{said}\n*/"
+
+    def _limits(self) -> Iterator[str]:
+        for name, value in self._scope.limits.items():
+            limit = self._published.protocol.limits[name]
+            sources = f"; {', '.join(limit.sources)}" if limit.sources else ""
+            site = f"; of {limit.site.owner}, {limit.site.date}" if limit.site else ""
+            yield f"// {limit.title} ({limit.status}{sources}{site})\ndefine {quoted(name)}:\n  {value}"
+
+    def _readings(self) -> Iterator[str]:
+        for name in self._scope.readings:
+            own = self._scope.value_set(name)
+            yield f'define {quoted(f"{name} readings")}:\n  {CHART}."Readings" R where R.code in {own}'
+
+    def _severity(self) -> tuple[str, list[str]]:
+        """What the tier's severity comes to, and the changes that are not said."""
+        ways, unsaid = [], []
+        for change in self._rule.changes:
+            try:
+                when = self._logic(change.when)
+            except Unsaid as why:
+                unsaid.append(f"to {change.to}, {change.because}: {why}")
+                continue
+            tiers = (
+                f'"Tier" in {{ {", ".join(map(text, change.tiers))} }} and '
+                if change.tiers
+                else '"Tier" is not null and '
+            )
+            ways.append(f"    when {tiers}({when}) is true\n      then {text(change.to)} // {change.because}")
+        own = [f'    when "Tier" = {text(tier.name)} then {text(tier.severity)}' for tier in self._rule.tiers]
+        lines = "\n".join([*ways, *own])
+        left = "".join(f"// Not said: {each}\n" for each in unsaid)
+        return f'{left}define "Severity":\n  case\n{lines}\n    else null as String\n  end', unsaid
+
+    def _logic(self, clause: model.Clause) -> str:
+        """A line of logic over the names of facts, each of which is defined once."""
+        name = self._named.get(msgspec.json.encode(clause))
+        if name is not None and name not in self._facts:
+            is_logic = isinstance(clause, model.Any | model.All | model.Not | model.Unless)
+            self._facts[name] = self._joined(clause) if is_logic else expression(clause, self._scope)
+        return quoted(name) if name is not None else self._joined(clause)
+
+    def _joined(self, clause: model.Clause) -> str:
+        match clause:
+            case model.Any():
+                return f"({' or '.join(map(self._logic, clause.of))})"
+            case model.All():
+                return f"({' and '.join(map(self._logic, clause.of))})"
+            case model.Not():
+                return f"(not {self._logic(clause.of[0])})"
+            case model.Unless():
+                return f"({self._logic(clause.of[0])} is not true)"
+        return f"({expression(clause, self._scope)})"
+
+
+def _tier(name: str) -> str:
+    """How a tier is called: a fact may have its name."""
+    return quoted(f"Tier {name}")
+
+
+def _wrapped(line: str) -> str:
+    return "\n".join(wrap(line.replace("*/", "* /"), _WIDTH))
+
+
+def _deeper(lines: str) -> str:
+    return lines.replace("\n", "\n  ")
+
+
+def _names_of(rule: Rule, protocol: Protocol) -> dict[bytes, str]:
+    """Clause -> the name of the fact that it is, as the rule's file or the shared facts have it."""
+    file = next(path for each in protocol.folders if (path := Path(each) / rule.id / "rule.yaml").is_file())
+    own = parse_yaml(file.read_text("utf-8"), rule.id).get("facts") or {}
+    facts = Facts(own, protocol.facts, rule.id)
+    return {
+        msgspec.json.encode(msgspec.convert(facts.clause(name), model.Clause)): name
+        for name in (*protocol.facts, *own)
+    }

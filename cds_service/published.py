@@ -1,0 +1,34 @@
+"""What is published of a loaded protocol: as FHIR, and as CQL. The web application and the command line write it."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from cds_service.cards.wording import wording
+from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
+from cds_service.protocol import publish
+from cds_service.protocol.cql import Written, libraries
+from cds_service.protocol.model import Protocol
+from cds_service.protocol.words import Words
+
+
+def published(knowledge: Knowledge, protocol: Protocol, day: date) -> publish.Published:
+    """The protocol with its sentences and the wording of its cards, as of a day."""
+    texts = knowledge.texts.by_rule
+    said = {
+        (rule.id, tier.name): wording(rule, tier.name, texts[rule.id], protocol, day)
+        for rule in protocol.rules.values()
+        for tier in rule.tiers
+    }
+    return publish.Published(
+        protocol=protocol,
+        words=Words(protocol, knowledge.valuesets, day),
+        cards={key: " ".join(filter(None, (f"{each.summary}.", each.detail))) for key, each in said.items()},
+        topic_system=TOPIC_SYSTEM,
+        day=day,
+    )
+
+
+def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:
+    """The protocol's CQL libraries, and what they do not say."""
+    return libraries(published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries)

@@ -1,0 +1,137 @@
+"""The scenarios as cases of a CQL engine: the patient's resources, the order that is judged, and our own verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cds_service.advise import Advice
+from cds_service.knowledge import Knowledge
+from cds_service.published import as_cql
+from tests.scenarios.build import NOW, hook_request, scenarios
+from tests.scenarios.judged import judge_once
+
+ORDER_HOOKS = ("order-select", "order-sign")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a rule ended for an order: `fired` (also where something silences it), `clear` or `could-not-tell`."""
+
+    status: str
+    tier: str | None = None
+    severity: str | None = None
+    """None where it is silent, or did not fire."""
+    yields: bool = False
+    """It is silent beside another rule."""
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    bundle: Mapping[str, Any]
+    order: str
+    """The id of the MedicationRequest in the bundle."""
+    missing: tuple[str, ...]
+    """Keys of the queries whose answer is not in the request."""
+    verdicts: Mapping[str, Verdict]
+
+
+def of_scenarios(knowledge: Knowledge) -> Iterator[Case]:
+    """Every order of every scenario of the shipped protocol in which an order is judged."""
+    for file, scenario in scenarios():
+        if scenario.get("hook", "order-sign") in ORDER_HOOKS:
+            request = hook_request(scenario)
+            yield from of_request(f"{file}: {scenario['name']}", request, judge_once(scenario, knowledge), knowledge)
+
+
+def of_rules(knowledge: Knowledge, rules: Collection[str] | None = None) -> Iterator[tuple[str, Case]]:
+    """(rule, case): the scenarios in the folder of each rule (or of `rules`) that CQL says."""
+    said = rules or {each.rule for each in as_cql(knowledge, knowledge.protocol, NOW.date()).libraries}
+    for file, scenario in scenarios():
+        if file in said and scenario.get("hook", "order-sign") in ORDER_HOOKS:
+            request = hook_request(scenario)
+            for case in of_request(
+                f"{file}: {scenario['name']}", request, judge_once(scenario, knowledge), knowledge
+            ):
+                yield file, case
+
+
+def of_request(name: str, request: Mapping[str, Any], made: Advice, knowledge: Knowledge) -> Iterator[Case]:
+    """A case for each order that the shipped protocol judged."""
+    prefetch = request.get("prefetch") or {}
+    resources = [*_drafts(request), *(each for entry in prefetch.values() for each in _resources(entry))]
+    # An engine asks for somebody whose chart it is, also where nothing is known of the patient.
+    resources.append({"resourceType": "Patient", "id": request["context"]["patientId"]})
+    by_id: dict[tuple[str, str], Any] = {}
+    for each in resources:
+        by_id.setdefault((each["resourceType"], each.get("id") or f"without-{len(by_id)}"), each)
+    of_others = {"Patient", "Location", "Medication"}
+    by_id = {
+        key: each
+        for key, each in by_id.items()
+        if key[0] in of_others or _is_of(each, request["context"]["patientId"])
+    }
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in by_id.values()]}
+    missing = tuple(query.key for query in knowledge.queries if not _came(prefetch, query.key))
+    for judged in made.judged:
+        if judged.identifier is not None and judged.drug in knowledge.protocol.drugs:
+            fired = {each.rule.id for each in judged.outcomes if each.status == "fired"}
+            verdicts = {each.rule.id: _verdict(each, fired) for each in judged.outcomes}
+            yield Case(f"{name} [{judged.identifier}]", bundle, judged.identifier, missing, verdicts)
+
+
+def _verdict(outcome: Any, fired: set[str]) -> Verdict:
+    if outcome.status == "suppressed":
+        return Verdict("fired", outcome.tier, None, yields=not fired.isdisjoint(outcome.rule.yields_to))
+    return Verdict(outcome.status, outcome.tier, outcome.severity if outcome.status == "fired" else None)
+
+
+def _is_of(resource: Mapping[str, Any], patient: str) -> bool:
+    """Whether it is this patient's: the one who feeds an engine sees to that."""
+    about = resource.get("subject") or resource.get("patient")
+    reference = about.get("reference") if isinstance(about, dict) else None
+    return not isinstance(reference, str) or reference.rsplit("/", 1)[-1] == patient
+
+
+def _drafts(request: Mapping[str, Any]) -> Iterator[Any]:
+    for entry in request["context"].get("draftOrders", {}).get("entry", ()):
+        if isinstance(entry.get("resource"), dict):
+            yield entry["resource"]
+
+
+def _resources(entry: Any) -> Iterator[Any]:
+    if isinstance(entry, dict) and entry.get("resourceType") == "Bundle":
+        for each in entry.get("entry") or ():
+            if isinstance(each, dict) and isinstance(each.get("resource"), dict):
+                yield each["resource"]
+    elif isinstance(entry, dict) and "resourceType" in entry:
+        yield entry
+
+
+def _came(prefetch: Mapping[str, Any], key: str) -> bool:
+    """Whether a list is there and whole: an answer that is an error, or holds one, is none."""
+    entry = prefetch.get(key)
+    return isinstance(entry, dict) and not any(r["resourceType"] == "OperationOutcome" for r in _resources(entry))
+
+
+def beside(case: Case) -> Mapping[str, Any]:
+    """The bundle with contained resources beside what holds them: cql-exec-fhir gives a contained one no type."""
+    moved: list[dict[str, Any]] = []
+    for entry in case.bundle["entry"]:
+        resource = entry["resource"]
+        inner = {
+            each["id"]: each for each in resource.get("contained") or () if isinstance(each, dict) and "id" in each
+        }
+        names = {f"#{key}": f"{each['resourceType']}/{resource.get('id')}-{key}" for key, each in inner.items()}
+        moved.append(_renamed(resource, names) if names else resource)
+        moved += [{**each, "id": f"{resource.get('id')}-{key}"} for key, each in inner.items()]
+    return {**case.bundle, "entry": [{"resource": each} for each in moved]}
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        kept = {key: _renamed(inner, names) for key, inner in value.items() if key != "contained"}
+        return kept | ({"reference": names[kept["reference"]]} if kept.get("reference") in names else {})
+    return [_renamed(each, names) for each in value] if isinstance(value, list) else value

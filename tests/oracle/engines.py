@@ -1,0 +1,143 @@
+"""CQL engines that nobody here wrote, and the reference translator: fetched once, run on cases as a child process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from cds_service.protocol.cql import Library
+from tests.servers import fhir_router, hapi, npm
+from tests.servers.process import locked
+
+_RECIPE = Path(__file__).parent
+_BUILD = _RECIPE.parents[1] / "build" / "oracle"
+_CLASSPATH, _RESOLVED = _BUILD / "classpath.txt", _BUILD / "pom.xml"
+_JVM_OPTIONS = ("-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC")
+_FETCH_SECONDS, _RUN_SECONDS = 900, 1800
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+Answers = Mapping[str, Any]
+"""Library -> definition -> its value; `error` in its place where the engine failed."""
+
+
+class OracleError(Exception):
+    """An engine or the translator could not be fetched, or failed."""
+
+
+def why_not() -> str | None:
+    """Say why the oracle cannot run on this machine, for a skip message; None when it can."""
+    # Its tools are those of the FHIR servers of tests/servers: a JDK with Maven once, Node.js with npm once.
+    return hapi.why_not() or fhir_router.why_not()
+
+
+def needed() -> None:
+    """Skip the tests that need the engines where they cannot run; in CI, as for the servers, they fail."""
+    if reason := why_not():
+        required = {os.environ.get(f"KETAMINE_TEST_REQUIRE_{name}") for name in ("HAPI", "NODE")}
+        (pytest.fail if "1" in required else pytest.skip)(f"the CQL oracle cannot run: {reason}")
+
+
+def translate(libraries: Sequence[Library]) -> Path:
+    """The folder with the ELM of these libraries and of FHIRHelpers. Raises OracleError with what is wrong in them."""
+    text = "\n".join(each.text for each in libraries) + (_RECIPE / "java" / "Translate.java").read_text("utf-8")
+    folder = _BUILD / f"elm-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    with locked(_BUILD):
+        if not folder.is_dir():
+            sources, made = _BUILD / "cql", _BUILD / "elm"
+            for each in (sources, made):
+                shutil.rmtree(each, ignore_errors=True)
+            sources.mkdir()
+            for library in libraries:
+                (sources / f"{library.name}.cql").write_text(library.text, "utf-8")
+            _java("Translate", sources, made)
+            made.rename(folder)
+    return folder
+
+
+def cql_execution(elm: Path, job: Mapping[str, Any]) -> dict[str, Answers]:
+    """Case -> what the engine in JavaScript says of it."""
+    with locked(_BUILD):
+        try:
+            npm.install(_RECIPE / "node", _BUILD)
+        except npm.NotInstalled as error:
+            raise OracleError(str(error)) from error
+        shutil.copyfile(_RECIPE / "node" / "run.mjs", _BUILD / "run.mjs")
+    return _answers(["node", "run.mjs", str(elm)], job)
+
+
+def java_engine(elm: Path, job: Mapping[str, Any]) -> dict[str, Answers]:
+    """Case -> what the engine in Java says of it. It reads the same ELM."""
+    return _answers(_java_command("Engine", elm), job)
+
+
+def _answers(command: Sequence[str], job: Mapping[str, Any]) -> dict[str, Answers]:
+    file = _BUILD / f"job-{os.getpid()}.json"
+    file.write_bytes(_ENCODER.encode(job))
+    try:
+        said = _run([*command, str(file)])
+    finally:
+        file.unlink()
+    return {each["name"]: each["results"] for each in map(json.loads, said.splitlines())}
+
+
+def _java(program: str, *arguments: Path) -> str:
+    return _run(_java_command(program, *arguments))
+
+
+def _java_command(program: str, *arguments: Path) -> list[str]:
+    java = str(hapi._java())
+    return [java, *_JVM_OPTIONS, "-cp", _classpath(), str(_RECIPE / "java" / f"{program}.java"), *map(str, arguments)]
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, cwd=_BUILD, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS)
+    if done.returncode != 0:
+        raise OracleError(f"{Path(command[0]).name} failed:\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def _classpath() -> str:
+    """The jars, resolved by Maven if they are missing or those of another pom.xml."""
+    if not _is_current():
+        _BUILD.mkdir(parents=True, exist_ok=True)
+        _RESOLVED.unlink(missing_ok=True)
+        goal = ["dependency:build-classpath", "-Dmdep.includeScope=runtime", f"-Dmdep.outputFile={_CLASSPATH}"]
+        command = ["mvn", "-q", "-B", "-f", str(_RECIPE / "java" / "pom.xml"), *goal]
+        maven = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS)
+        if maven.returncode != 0:
+            raise OracleError(f"Maven could not fetch the CQL jars (is it offline?):\n{maven.stdout[-3000:]}")
+        shutil.copyfile(_RECIPE / "java" / "pom.xml", _RESOLVED)
+    return _CLASSPATH.read_text("utf-8").strip()
+
+
+def _is_current() -> bool:
+    if not (_CLASSPATH.is_file() and _RESOLVED.is_file()):
+        return False
+    if _RESOLVED.read_bytes() != (_RECIPE / "java" / "pom.xml").read_bytes():
+        return False
+    return all(Path(jar).is_file() for jar in _CLASSPATH.read_text("utf-8").strip().split(os.pathsep))
+
+
+def job_of(
+    cases: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any], Sequence[str]]],
+    chart: str,
+    value_sets: Mapping[str, Iterable[tuple[str, str]]],
+    now: str,
+) -> dict[str, Any]:
+    """What an engine is told. `cases`: (name, bundle, parameters, libraries); `value_sets`: URL -> (system, code)."""
+    made = [
+        {"name": name, "bundle": bundle, "parameters": parameters, "libraries": libraries, "now": now}
+        for name, bundle, parameters, libraries in cases
+    ]
+    codes = {url: {"1": [{"system": s, "code": c} for s, c in members]} for url, members in value_sets.items()}
+    libraries = sorted({library for each in made for library in each["libraries"]})
+    return {"chart": chart, "libraries": libraries, "valueSets": codes, "cases": made}

@@ -1,0 +1,62 @@
+"""What a terminology server would make of the published value sets, for engines that ask for expansions.
+
+Written apart from the service's own reading of value sets, so that one checks the other. A branch holds the codes
+of the cases that lie below it, since the shipped sets name ICD and ATC by their branches alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Coding = tuple[str, str]
+
+
+def expansions(value_sets: Iterable[Mapping[str, Any]], seen: Iterable[Coding]) -> dict[str, list[Coding]]:
+    """URL of a value set -> its (system, code); `seen` are all codes that the cases hold."""
+    seen = set(seen)
+    return {each["url"]: sorted(_expanded(each.get("compose", {}), seen)) for each in value_sets}
+
+
+def _expanded(compose: Mapping[str, Any], seen: set[Coding]) -> Iterator[Coding]:
+    included, excluded = [*_entries(compose, "include")], [*_entries(compose, "exclude")]
+    exact = {(system, code) for system, code, is_branch in included if not is_branch}
+    without = {(system, code) for system, code, is_branch in excluded if not is_branch}
+    yield from exact - without
+    for system, code in seen - exact:
+        longest_in = _longest(system, code, included)
+        # An excluded code takes out what lies below it as well.
+        if longest_in and longest_in > max(_longest(system, code, excluded), _beginning(system, code, without)):
+            yield system, code
+
+
+def _entries(compose: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str, bool]]:
+    for include in compose.get(kind, ()):
+        for concept in include.get("concept", ()):
+            yield include["system"], concept["code"], False
+        for each in include.get("filter", ()):
+            yield include["system"], each["value"], True
+
+
+def _longest(system: str, code: str, entries: Iterable[tuple[str, str, bool]]) -> int:
+    return max((len(b) for s, b, is_branch in entries if is_branch and s == system and _is_below(code, b)), default=0)
+
+
+def _beginning(system: str, code: str, codes: Iterable[Coding]) -> int:
+    return max((len(c) for s, c in codes if s == system and _is_below(code, c)), default=0)
+
+
+def _is_below(code: str, branch: str) -> bool:
+    return code.replace(".", "").startswith(branch.replace(".", ""))
+
+
+def codings(value: Any) -> Iterator[Coding]:
+    """Every (system, code) in a resource, at any depth."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("system"), str) and isinstance(value.get("code"), str):
+            yield value["system"], value["code"]
+        for inner in value.values():
+            yield from codings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from codings(inner)
