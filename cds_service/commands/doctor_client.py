@@ -17,6 +17,8 @@ import requests
 
 from cds_service import sandbox
 from cds_service.commands.doctor import Finding
+from cds_service.console import smart
+from cds_service.console.oauth import NotSignedIn
 from cds_service.fhir.bundles import left_out
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.fhir.resources import MedicationAdministration, MedicationRequest, MedicationStatement
@@ -24,6 +26,7 @@ from cds_service.hooks import keysets
 from cds_service.hooks.clients import Client
 from cds_service.knowledge import Knowledge
 from cds_service.settings import PREFIX, Settings
+from cds_service.store.keys import UnusableKey
 
 NOBODY = "ketamine-cds-doctor"
 """The patient of the searches where none is named: nobody's chart is read."""
@@ -37,6 +40,7 @@ def findings(
     entry: Client, settings: Settings, knowledge: Knowledge, patient: str | None, token_file: str | None
 ) -> Iterator[Finding]:
     yield from _keys(entry, settings)
+    yield from _app(entry, settings)
     if not entry.fhir_servers and not settings.has_sandbox:
         yield Finding(
             "warning", "FHIR server", "none may be asked: what is not in the prefetch is not known",
@@ -51,6 +55,24 @@ def findings(
         return
     for base in (*entry.fhir_servers, *sandbox.servers(settings)):
         yield from _Server(base, settings, knowledge, patient, token).findings()
+
+
+def _app(entry: Client, settings: Settings) -> Iterator[Finding]:
+    """Whether each of its FHIR servers says where people sign in for the SMART app."""
+    try:
+        servers = smart.servers(entry, settings)
+    except UnusableKey as error:
+        yield Finding("wrong", "SMART app", str(error), "secret_file of smart")
+        return
+    for base, server in servers.items():
+        redirect = server.registration.redirect_uri
+        try:
+            at = server.endpoints().authorization
+        except NotSignedIn as error:
+            change = "authorization_servers of smart, or the EHR's .well-known/smart-configuration"
+            yield Finding("wrong", "SMART app", f"{base}: {error}", change)
+        else:
+            yield Finding("ok", "SMART app", f"{base}: people sign in at {at}; the redirect URI is {redirect}")
 
 
 # Keys ---------------------------------------------------------------------------------------------------------------

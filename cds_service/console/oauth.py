@@ -25,7 +25,7 @@ from werkzeug.wrappers import Response as Answer
 from cds_service import bounds, transport
 from cds_service.console.shelf import Shelf
 from cds_service.deadline import Deadline
-from cds_service.errors import CdsError
+from cds_service.errors import UNREADABLE, CdsError
 from cds_service.hooks.clients import is_confidential
 
 SECONDS = 5.0
@@ -144,7 +144,7 @@ class AuthorizationServer:
                 code=code,
                 code_verifier=begun.verifier,
             )
-        except (transport.Failure, requests.RequestException, AuthlibBaseError, OSError, ValueError, TypeError):
+        except (transport.Failure, requests.RequestException, AuthlibBaseError, *UNREADABLE):
             # Not what it said: that may repeat what was sent.
             raise NotSignedIn("the authorization server gave no token for the code") from None
         if str(given.get("token_type", "")).lower() != "bearer" or not isinstance(given.get("access_token"), str):

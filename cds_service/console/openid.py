@@ -14,6 +14,7 @@ from joserfc.jwk import KeySet
 from werkzeug.wrappers import Response as Answer
 
 from cds_service.console.oauth import AuthorizationServer, Begun, Door, NotSignedIn, Registration, origin
+from cds_service.errors import UNREADABLE
 from cds_service.settings import PREFIX, SettingError, Settings
 from cds_service.store import keys
 
@@ -107,7 +108,7 @@ def _claims(
             {"nonce": begun.nonce, "client_id": client_id, "access_token": given["access_token"]},
         )
         claims.validate(leeway=_SKEW)
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+    except (JoseError, *UNREADABLE):
         # Not what is wrong with it: that may repeat what it says of a person.
         raise NotSignedIn("the provider's ID token does not hold") from None
     return dict(claims)

@@ -26,7 +26,7 @@ from cds_service.console.oauth import AuthorizationServer, Door, NotSignedIn, Re
 from cds_service.console.shelf import Shelf
 from cds_service.console.shell import Console
 from cds_service.fhir.client import MAX_TOKEN
-from cds_service.hooks.clients import Client, SmartApp
+from cds_service.hooks.clients import Client
 from cds_service.settings import Settings
 from cds_service.store import keys
 from cds_service.web import tenants
@@ -65,22 +65,22 @@ def register(app: Flask, console: Console) -> None:
         """From the EHR (iss and launch), or on its own (neither, or iss alone)."""
         found = apps.get(client)
         if found is None:
-            return _refused(client, NotSignedIn("no client of that name has the app"), 404)
+            return _refused(NotSignedIn("no client of that name has the app"), 404)
         try:
             return _launched(found)
         except NotSignedIn as error:
-            return _refused(client, error)
+            return _refused(error, client=client)
 
     @pages.get("/smart/<client>/callback")
     def callback(client: str) -> Answer | tuple[str, int]:
         found = apps.get(client)
         if found is None:
-            return _refused(client, NotSignedIn("no client of that name has the app"), 404)
+            return _refused(NotSignedIn("no client of that name has the app"), 404)
         try:
             begun, given = found.door.end()
             visit = _visit(begun.after, given)
         except NotSignedIn as error:
-            return _refused(client, error)
+            return _refused(error, client=client)
         name = found.visits.put(visit, ends_in(visit))
         answer = redirect(url_for("smart.bedside", client=client, name=name), 303)
         answer.set_cookie(
@@ -128,8 +128,7 @@ def check(settings: Settings) -> None:
     """Whether the app can be had as the settings say. Raises SettingError, ClientsError or UnusableKey."""
     if settings.has_console:
         for client in tenants.callers(settings):
-            if client.smart is not None and client.smart.secret_file:
-                keys.text(client.smart.secret_file)
+            servers(client, settings)
 
 
 def _apps(console: Console) -> list[_App]:
@@ -139,25 +138,32 @@ def _apps(console: Console) -> list[_App]:
     knowledge_of = tenants.knowledges(settings, console.knowledge, clients)
     found = []
     for client in clients:
-        assert client.smart is not None
-        path = f"{tenants.app_path(client.id)}/callback"
-        registration = _registration(client.smart, settings.console_url + path)
-        servers = {
-            fhir: AuthorizationServer(
-                f"{fhir}/.well-known/smart-configuration",
-                [origin(fhir) or "", *client.smart.authorization_servers],
-                registration,
-                settings.fhir_ca_bundle,
-            )
-            for fhir in client.fhir_servers
-        }
         bedside = Bedside(client, knowledge_of[client.overlay], settings, console.clock)
-        found.append(_App(client, bedside, servers, Door(path, settings.console_url.startswith("https://"))))
+        door = Door(_callback(client), settings.console_url.startswith("https://"))
+        found.append(_App(client, bedside, servers(client, settings), door))
     return found
 
 
-def _registration(app: SmartApp, redirect_uri: str) -> Registration:
-    return Registration(app.client_id, keys.text(app.secret_file) if app.secret_file else None, redirect_uri)
+def servers(client: Client, settings: Settings) -> dict[str, AuthorizationServer]:
+    """By each of its FHIR servers, the one that signs in for it. Raises UnusableKey."""
+    app = client.smart
+    if app is None:
+        return {}
+    secret = keys.text(app.secret_file) if app.secret_file else None
+    registration = Registration(app.client_id, secret, settings.console_url + _callback(client))
+    return {
+        fhir: AuthorizationServer(
+            f"{fhir}/.well-known/smart-configuration",
+            [origin(fhir) or "", *app.authorization_servers],
+            registration,
+            settings.fhir_ca_bundle,
+        )
+        for fhir in client.fhir_servers
+    }
+
+
+def _callback(client: Client) -> str:
+    return f"{tenants.app_path(client.id)}/callback"
 
 
 # Launch -------------------------------------------------------------------------------------------------------------
@@ -236,8 +242,10 @@ def _shown(client: str, name: str, app: _App, visit: Visit, fields: Fields, anew
     )
 
 
-def _refused(client: str, error: NotSignedIn, status: int = 403) -> tuple[str, int]:
-    log.warning("a launch of the SMART app was refused: %s", error)
+def _refused(error: NotSignedIn, status: int = 403, client: str = "") -> tuple[str, int]:
+    """`client` is the id of an entry, never what only the address says."""
+    of = f" of client {client}" if client else ""
+    log.warning("a launch of the SMART app%s was refused: %s", of, error)
     return render_template(
         "smart_problem.html",
         title="Not opened",

@@ -127,6 +127,32 @@ def test_the_exit_status_is_the_worst_finding_in_words_too(examined: Any, capsys
     assert said.rstrip().split("\n")[-1].endswith("0 wrong")
 
 
+@pytest.mark.parametrize(
+    ("authorization", "says"),
+    [
+        (
+            "{host}/auth",
+            "people sign in at {host}/auth; the redirect URI is http://127.0.0.1:8001/smart/hospital/callback",
+        ),
+        ("https://elsewhere.example/auth", "authorization_endpoint of the authorization server is not at one of"),
+    ],
+)
+def test_it_tells_where_people_sign_in_for_the_app_or_why_they_cannot(
+    authorization: str, says: str, examined: Any, tmp_path: Path
+) -> None:
+    def change(path: str) -> Reply | None:
+        at = {"authorization_endpoint": authorization.format(host=host), "token_endpoint": f"{host}/token"}
+        return Reply(json.dumps(at).encode()) if path == ".well-known/smart-configuration" else None
+
+    with _fhir_server(change) as server:
+        host = f"http://127.0.0.1:{server.port}"
+        clients = _clients(tmp_path, fhir_servers=[server.base], smart={"client_id": "gauge"})
+        _, found = examined("--client", "hospital", AUTH="required", CLIENTS=clients)
+    app = _one(found, "SMART app")
+    assert says.format(host=host) in app["says"]
+    assert app["verdict"] == ("ok" if "{host}" in authorization else "wrong")
+
+
 # Wrong --------------------------------------------------------------------------------------------------------------
 
 
