@@ -8,7 +8,8 @@ from cds_service.fhir.queries import Query
 from cds_service.orders import route
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.references import sets_of
-from cds_service.terminology.valuesets import ValueSetError, ValueSets
+from cds_service.terminology.valueset import ValueSetError
+from cds_service.terminology.valuesets import ValueSets
 
 Readers = dict[str, list[tuple[str, str]]]
 """Value set -> (kind, name) of what reads it: a rule's kind is `rule`."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from cds_service import readers
 from cds_service.knowledge import Knowledge
-from cds_service.terminology.valuesets import ValueSet
+from cds_service.terminology.valueset import ValueSet
 
 PAGE = "docs/valuesets.md"
 INTRODUCTION = """\

@@ -9,7 +9,7 @@ from cds_service.fhir.resources import AllergyIntolerance
 from cds_service.says import entries as says
 from cds_service.terminology import drugs
 from cds_service.terminology.medicines import medicines
-from cds_service.terminology.valuesets import Member
+from cds_service.terminology.valueset import Member
 
 _OF_OTHERS = "other"
 """Of food or of surroundings: that says nothing of drugs."""

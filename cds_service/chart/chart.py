@@ -34,7 +34,8 @@ from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.lazy import cached_property
 from cds_service.says import Says
 from cds_service.says import entries as says
-from cds_service.terminology.valuesets import Member, ValueSets
+from cds_service.terminology.valueset import Member
+from cds_service.terminology.valuesets import ValueSets
 
 F = TypeVar("F", Problem, Allergy)
 

@@ -7,7 +7,8 @@ from functools import lru_cache
 from cds_service.chart.facts import Members
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.lazy import remembered
-from cds_service.terminology.valuesets import Member, Placement, ValueSets
+from cds_service.terminology.valueset import Member
+from cds_service.terminology.valuesets import Placement, ValueSets
 
 
 class Concepts:

@@ -18,7 +18,8 @@ from cds_service.fhir.resources import AdministrationDosage, Observation, Observ
 from cds_service.says import Says
 from cds_service.says import entries as says
 from cds_service.terminology.drugs import Identity
-from cds_service.terminology.valuesets import Member, without_kind
+from cds_service.terminology.valueset import Member
+from cds_service.terminology.valuesets import without_kind
 
 Members = Mapping[str, Member]
 

@@ -18,7 +18,7 @@ from cds_service.says import entries as says
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.medicines import medicines
-from cds_service.terminology.valuesets import Member
+from cds_service.terminology.valueset import Member
 
 _Resource = resources.MedicationRequest | resources.MedicationStatement | resources.MedicationAdministration
 _NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})

@@ -14,7 +14,8 @@ from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
 from cds_service.says import Says
-from cds_service.terminology.valuesets import Member, Placement, ValueSets
+from cds_service.terminology.valueset import Member
+from cds_service.terminology.valuesets import Placement, ValueSets
 
 _Said = str | CodeableConcept | None
 _NONE: Members = {}

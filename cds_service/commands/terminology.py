@@ -17,7 +17,8 @@ from cds_service.commands.refused import Refused
 from cds_service.settings import web_url
 from cds_service.terminology import expansion, valuesets
 from cds_service.terminology.tx import Coded, Concept, Json, TxRefusal, TxServer
-from cds_service.terminology.valuesets import ValueSet, ValueSets
+from cds_service.terminology.valueset import ValueSet
+from cds_service.terminology.valuesets import ValueSets
 
 FOUND = 1
 _AT_ONCE = 8

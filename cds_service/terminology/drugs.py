@@ -23,7 +23,8 @@ from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 from cds_service.terminology.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from cds_service.terminology.valuesets import Member, ValueSets
+    from cds_service.terminology.valueset import Member
+    from cds_service.terminology.valuesets import ValueSets
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 from cds_service.terminology.systems import BRANCHED, canonical_system
 from cds_service.terminology.tx import Coded, Json
-from cds_service.terminology.valuesets import Member, ValueSet, ValueSets
+from cds_service.terminology.valueset import Member, ValueSet
+from cds_service.terminology.valuesets import ValueSets
 
 _BASE = "https://ketamine-cds.github.io/fhir"
 _EVIDENCE = f"{_BASE}/StructureDefinition/code-evidence"

@@ -13,7 +13,8 @@ from cds_service.says import orders as says
 from cds_service.terminology import drugs, products
 from cds_service.terminology.products import INGREDIENT_SYSTEM, TABLE
 from cds_service.terminology.systems import LONGEST_CODE, LONGEST_SYSTEM, canonical
-from cds_service.terminology.valuesets import Member, ValueSets
+from cds_service.terminology.valueset import Member
+from cds_service.terminology.valuesets import ValueSets
 
 Coding = tuple[str, str]
 Part = tuple[Sequence[Coding], Sequence[str]]

@@ -28,7 +28,7 @@ from cds_service.hooks import clients, profiles
 from cds_service.patience import SaysWhy
 from cds_service.protocol import loader, overlay
 from cds_service.settings import PREFIX
-from cds_service.terminology import valuesets, vocabulary
+from cds_service.terminology import valueset, valuesets, vocabulary
 
 REQUEST = str(Path(__file__).parents[2] / "examples" / "ward-infusion-over-the-limit.json")
 BAD_INPUT = 3
@@ -198,7 +198,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "profile.toml": lambda path: profiles.load(str(path)),
     f"{RULE}.md": lambda path: loading.load(SHIPPED_PROTOCOL(SHIPPED_SETS()), path.parent),
     "mine.words.yaml": lambda path: vocabulary.read(path.parent, ".words.yaml"),
-    "mine.json": lambda path: valuesets.read(path.read_bytes(), path.name),
+    "mine.json": lambda path: valueset.read(path.read_bytes(), path.name),
 }
 
 

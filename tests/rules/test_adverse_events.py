@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cds_service.knowledge import Knowledge
-from cds_service.terminology.valuesets import ValueSet
+from cds_service.terminology.valueset import ValueSet
 from tests.scenarios.build import concept
 from tests.scenarios.judged import endings, judge
 

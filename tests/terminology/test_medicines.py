@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.terminology import drugs, products, valuesets
+from cds_service.terminology import drugs, products, valueset, valuesets
 from cds_service.terminology.medicines import Medicines, Membership, medicines
 from cds_service.terminology.valuesets import ValueSets
 from tests.said import said
@@ -275,7 +275,7 @@ def test_a_set_of_the_site_takes_products_and_names_as_the_shipped_ones_do() -> 
         "compose": {"include": [{"system": RXNORM, "concept": [{"code": AMANTADINE, "display": "amantadine"}]}]},
     }
     shipped = [SETS[name] for name in SETS.names()]
-    with_site = Medicines(ValueSets([*shipped, valuesets.read(json.dumps(site).encode(), "site.json")]))
+    with_site = Medicines(ValueSets([*shipped, valueset.read(json.dumps(site).encode(), "site.json")]))
     by_code = with_site.membership([([product("amantadine", "oral")], [])])
     by_name = with_site.membership([([], ["Amantadine 100 mg"])])
     for found in (by_code, by_name):

@@ -9,7 +9,7 @@ import pytest
 from cds_service.folders import COMMON
 from cds_service.terminology import roles, valuesets
 from cds_service.terminology.roles import RoleError
-from cds_service.terminology.valuesets import ValueSetError
+from cds_service.terminology.valueset import ValueSetError
 
 SHIPPED = (COMMON / "roles.yaml").read_text("utf-8")
 

@@ -19,9 +19,10 @@ from cds_service import readers
 from cds_service.folders import COMMON
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.loader import load as load_protocol
-from cds_service.terminology import valuesets
+from cds_service.terminology import valueset, valuesets
 from cds_service.terminology.systems import canonical_system
-from cds_service.terminology.valuesets import ValueSetError, ValueSets
+from cds_service.terminology.valueset import ValueSetError
+from cds_service.terminology.valuesets import ValueSets
 from tests.terminology.test_vocabulary import sets_of
 
 SNOMED = "http://snomed.info/sct"
@@ -50,7 +51,7 @@ def sets() -> ValueSets:
 
 
 def loaded(*value_sets: Json) -> ValueSets:
-    return ValueSets(valuesets.read(json.dumps(each).encode(), f"{each.get('name')}.json") for each in value_sets)
+    return ValueSets(valueset.read(json.dumps(each).encode(), f"{each.get('name')}.json") for each in value_sets)
 
 
 def value_set(*include: Json, name: str = "a_set", **more: Any) -> Json:
@@ -331,14 +332,14 @@ def test_a_member_carries_what_the_set_says_of_it() -> None:
     }
     sets = loaded(value_set({"system": "urn:s", "concept": [concept]}))
     assert sets.members_of("urn:s", "a") == {
-        "a_set": valuesets.Member("a_set", "a", "A", group="g", history=True, strength=Decimal(10), score=3)
+        "a_set": valueset.Member("a_set", "a", "A", group="g", history=True, strength=Decimal(10), score=3)
     }
 
 
 def test_a_strength_is_exact() -> None:
     extension = json.dumps(evidence(strength_mg_per_mL=7)).replace(": 7}", ": 0.1}")
     text = '{"name": "s", "compose": {"include": [{"system": "urn:s", "concept": [{"code": "a", "extension": %s}]}]}}'
-    (member,) = ValueSets([valuesets.read((text % extension).encode(), "s")]).members_of("urn:s", "a").values()
+    (member,) = ValueSets([valueset.read((text % extension).encode(), "s")]).members_of("urn:s", "a").values()
     assert member.strength == Decimal("0.1")
 
 
@@ -360,7 +361,7 @@ def test_a_code_that_nobody_verified_never_decides(kind: str) -> None:
 
 def read_error(value: Json | bytes) -> str:
     with pytest.raises(ValueSetError) as caught:
-        valuesets.read(value if isinstance(value, bytes) else json.dumps(value).encode(), "site.json")
+        valueset.read(value if isinstance(value, bytes) else json.dumps(value).encode(), "site.json")
     return str(caught.value)
 
 

@@ -14,7 +14,8 @@ from cds_service.folders import COMMON
 from cds_service.protocol.loader import load as load_protocol
 from cds_service.protocol.parsing import parse_yaml
 from cds_service.terminology import valuesets
-from cds_service.terminology.valuesets import ValueSetError, ValueSets
+from cds_service.terminology.valueset import ValueSetError
+from cds_service.terminology.valuesets import ValueSets
 from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, folded, read
 
 FILE = Path(__file__).with_name("texts.yaml")
