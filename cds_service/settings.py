@@ -321,7 +321,8 @@ class Settings:
     @property
     def has_console(self) -> bool:
         """Whether a process beside the workers serves pages for people."""
-        return self.console == "on" or (self.console == "loopback" and self.is_local)
+        is_ours = self.is_local and is_loopback(urlsplit(self.console_url).hostname or "")
+        return self.console == "on" or (self.console == "loopback" and is_ours)
 
     @property
     def console_url(self) -> str:

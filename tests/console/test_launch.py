@@ -48,7 +48,11 @@ def _console(knowledge: Knowledge, folder: Path, server: LocalServer, **smart: A
     file = folder / "clients.yaml"
     entry = {"id": "ehr", "fhir_servers": [server.base], "smart": {"client_id": "gauge", **smart}}
     file.write_text(yaml.safe_dump({"clients": [entry]}))
-    settings = Settings(store="off", clients=str(file), console_public_url=CONSOLE)
+    key = folder / "console-secret"
+    key.write_text("a secret of this site, long enough for a key")
+    key.chmod(0o600)
+    given = {"console": "on", "console_secret_file": str(key), "console_public_url": CONSOLE}
+    settings = Settings(store="off", auth="off", clients=str(file), **given)  # type: ignore[arg-type]
     return create_console(settings, knowledge).test_client()
 
 

@@ -176,6 +176,8 @@ def test_where_others_can_call_a_console_needs_a_secret(tmp_path: Path) -> None:
         ({"console": "off"}, False),
         ({"host": "0.0.0.0"}, False),
         ({"public_url": "https://cds.example.org"}, False),
+        ({"console_public_url": "https://console.example.org"}, False),
+        ({"console_public_url": "http://localhost:9000"}, True),
         ({"host": "0.0.0.0", "console": "on"}, True),
     ],
 )

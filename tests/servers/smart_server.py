@@ -21,7 +21,7 @@ from tests.servers.process import FhirServerError, fhir_server, free_port, locke
 
 _RECIPE = Path(__file__).with_suffix("")
 _BUILD = Path(__file__).parents[2] / "build" / "smart-server"
-_LEAST_NODE = (20, 19)
+_LEAST_NODE = (18, 19)
 _SECONDS = 30
 
 

@@ -36,7 +36,7 @@ const provider = new Provider(ORIGIN, {
   interactions: { policy, url: (ctx, interaction) => `/sign-in/${interaction.uid}` },
   cookies: { keys: [randomUUID()] },
   ttl: { AccessToken: 900, AuthorizationCode: 60, Grant: 900, IdToken: 900, Interaction: 600, Session: 900 },
-  pkce: { required: () => true },
+  pkce: { methods: ['S256'], required: () => true },
   findAccount: (ctx, name) => name in users && { accountId: name, claims: () => ({ sub: name, groups: users[name] }) },
 });
 
