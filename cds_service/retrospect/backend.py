@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -26,6 +27,8 @@ SHORTEST_WAIT, LONGEST_WAIT = 0.2, 60.0
 _CHUNK = 1 << 20
 _SPARE = 60
 """Seconds before its end at which a token is not used any more."""
+_USUAL_SECONDS = 300.0
+"""Of a token that does not say how long it holds."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 4
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -95,8 +98,9 @@ class Tokens:
                 said = f": {error}" if isinstance(error, str) else ""
                 raise Failed(f"{host(self.url)} gave no access token, but {answer.status}{said[:100]}")
             seconds = given.get("expires_in")
+            known = float(seconds) if isinstance(seconds, (int, Decimal)) else _USUAL_SECONDS
             self._token = given["access_token"]
-            self._until = time.monotonic() + max(0.0, float(seconds or 300) - _SPARE)
+            self._until = time.monotonic() + max(0.0, known - _SPARE)
         return self._token
 
     def forget(self) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlencode, urljoin
 
 import msgspec
@@ -146,7 +147,7 @@ def _state(asked: Asked, folder: Path) -> State:
         if state.url != asked.url:
             raise Failed(f"{folder} holds an unfinished export of something else; choose another folder with --into")
         return state
-    if any(folder.iterdir()):
+    if any(each.suffix != ".part" for each in folder.iterdir()):
         raise Failed(f"{folder} is not empty; choose another folder with --into")
     state = State(asked.url)
     _keep(file, msgspec.json.encode(state))
@@ -239,13 +240,20 @@ class _Fetching:
             if answer.status == 200:
                 return _read(answer, self.state.job)
             if answer.status != 202:
-                raise Failed(f"{host(self.state.job)} answered {answer.says} instead of its export")
+                self._refused(answer)
             progress = answer.headers.get("X-Progress", "")[:100]
             if progress != said:
                 self.told(f"the server prepares the export: {progress}")
                 said = progress
             wait = min(2 * wait, LONGEST_WAIT)
             self._wait(wait if answer.wait is None else answer.wait)
+
+    def _refused(self, answer: Answer) -> NoReturn:
+        """Raises Failed. A job that has failed for good is not asked for again."""
+        host_name = host(self.state.job)
+        if _is_said_by_fhir(answer):
+            self.forget()
+        raise Failed(f"{host_name} answered {answer.says} instead of its export")
 
     def _patiently(self, method: str, url: str, **headers: str) -> Answer:
         """Asked again where the server is busy or fails, after the time that it names. Raises Failed."""

@@ -22,6 +22,7 @@ NOT_RUN = {
     "simulate --service https://cds.example.org": "calls the reader's own service",
     "simulate --fhir http://127.0.0.1:8080/fhir": "asks the reader's own FHIR server",
     "doctor --client example-hospital": "asks the reader's own EHR, with the reader's token",
+    "export https://ehr.example/fhir": "asks the reader's own FHIR server, with the reader's key",
 }
 """The beginnings of commands that are only parsed, and why."""
 WELL = {0, 1, 2}

@@ -198,6 +198,32 @@ def test_a_server_that_loses_every_job_is_given_up(tmp_path: Path, capsys: pytes
     assert f"lost its export {bulk.MOST_JOBS} times" in capsys.readouterr().err
 
 
+def test_a_job_that_failed_for_good_is_said_and_the_same_command_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = BulkServer(FILES, counts=COUNTS)
+    server.fault = lambda received: (
+        Reply(outcome("exception", "no disk"), 500) if received.path.endswith("/jobs/1") else None
+    )
+    with running(server):
+        assert fetch(server, tmp_path / "export") == 3
+        assert "answered 500: no disk instead of its export" in capsys.readouterr().err
+        assert fetch(server, tmp_path / "export") == 0
+    assert held(tmp_path / "export") == WHOLE
+    assert server.deleted == ["2"]
+
+
+@pytest.mark.parametrize("seconds", [b'"soon"', b"null", b"0", b"3600.5"])
+def test_a_token_is_used_however_long_it_says_to_hold(seconds: bytes, tmp_path: Path) -> None:
+    cli.main(["keys", "new", "--into", str(tmp_path / "keys")])
+    given = b'{"access_token":"t","expires_in":' + seconds + b"}"
+    server = BulkServer(FILES, counts=COUNTS)
+    server.fault = lambda received: Reply(given) if received.path == "/fhir/token" else None
+    signs = ("--client", "replay", "--key", str(tmp_path / "keys" / "private-key.json"))
+    with running(server):
+        assert fetch(server, tmp_path / "export", *signs, "--token-url", f"{server.base}/token") == 0
+
+
 @pytest.mark.parametrize(
     "broken",
     [
