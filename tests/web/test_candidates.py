@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from cds_service.candidate import Shadow
 from cds_service.errors import CdsError
@@ -21,7 +22,7 @@ from cds_service.web import at_start, metrics, tenants
 from cds_service.web.app import create_app
 from cds_service.web.audit import open_audit
 from cds_service.web.candidates import SHADOW
-from tests.hooks.client import topics
+from tests.hooks.client import encoded, topics
 from tests.hooks.conformance import decoded
 from tests.hooks.tokens import PUBLIC_URL
 from tests.scenarios.build import NOW, hook_request
@@ -30,6 +31,7 @@ from tests.store.faults import within
 from tests.test_candidate import BELOW, OWNED, RATE, overlay
 from tests.web.callers import Caller
 from tests.web.recording import Recording, recording
+from tests.web.test_server import JSON, started
 
 STRICT = f"limits: [{{limit: rate-warn, value: 0.2, {OWNED}}}]"
 
@@ -212,3 +214,17 @@ def test_a_call_that_needs_the_fhir_server_is_judged_on_what_was_fetched_for_its
             assert received > 5
             assert len(server.received) == received
             assert (compared["calls"], compared["failed"]) == (1, 0)
+
+
+def test_what_a_served_candidate_counted_is_in_the_store_when_the_service_has_ended(tmp_path: Path) -> None:
+    with started(tmp_path, None, KETAMINE_CDS_CANDIDATE=overlay(tmp_path, STRICT)) as running:
+        assert "CANDIDATE " in running.wait_for("Listening on ")
+        for _ in range(3):
+            url, body = f"{running.base}/cds-services/ketamine-order-sign", encoded(hook_request(BELOW))
+            answer = requests.post(url, body, headers=JSON, timeout=60)
+            assert answer.status_code == 200
+        running.stop()
+    store = f"sqlite:///{tmp_path / 'state' / 'store.sqlite'}"
+    compared = [each for each in retention.export(url_of(store)) if each["record"] == "comparison"]
+    assert sum(each["calls"] + each["dropped"] for each in compared) == 3
+    assert all(each["failed"] == 0 for each in compared)
