@@ -22,7 +22,7 @@ from tests.oracle.terminology import codings, expansions
 from tests.scenarios.build import NOW
 
 Engine = Callable[[Path, Mapping[str, Any]], dict[str, engines.Answers]]
-ENGINES: Mapping[str, Engine] = {"cql-execution": engines.cql_execution}
+ENGINES: Mapping[str, Engine] = {"cql-execution": engines.cql_execution, "engine-fhir": engines.java_engine}
 _NAMES = {True: "fired", False: "clear", None: "could-not-tell"}
 
 
