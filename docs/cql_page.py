@@ -18,15 +18,15 @@ engines of their own:
 ketamine-cds protocol publish --cql build/cql
 ```
 
-The folder then holds `KetamineChart.cql`, which says how a chart is read, one library for each rule, the value sets that
-they name (`valuesets/`), and `not-said.md`. A site's overlay is published with `--overlay FILE`. Nothing is read back:
-the service judges by its own code.
+The folder then holds `KetamineChart.cql`, which says how a chart is read, one library for each rule, the value sets
+that they name (`valuesets/`), and `not-said.md`. A site's overlay is published with `--overlay FILE`. Nothing is
+read back: the service judges by its own code.
 
 ## How a library reads
 
-Each fact keeps the name that it has in the rule's folder, each limit its name, number, unit and sources, and each tier
-its line of logic. `Fires` is true, false, or null where it cannot be told; `Tier` is the first tier that holds;
-`Severity` is what its changes leave of it, `none` where the rule is silent.
+Each fact keeps the name that it has in the rule's folder, each limit its name, number, unit and sources, and each
+tier its line of logic. `Fires` is true, false, or null where it cannot be told; `Tier` is the first tier that
+holds; `Severity` is what its changes leave of it, `none` where the rule is silent.
 
 What a rule yields to stands in its head: an engine that runs several libraries must hold them against each other.
 `KetamineChart` takes two parameters:
@@ -34,18 +34,17 @@ What a rule yields to stands in its head: an engine that runs several libraries 
 | parameter | what it says |
 |---|---|
 | `Order id` | the id of the MedicationRequest that is judged, which stands among the patient's resources |
-| `Not delivered` | the keys of the prefetch templates whose answer did not come; what rests on them is null, not false |
+| `Not delivered` | the keys of the prefetch templates whose answer did not come: what rests on them is null |
 
-An entry in words alone, a date that is missing or lies ahead, and a unit that is not read make an answer null as well.
-The engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by their
-branches, which only a terminology server can list.
+An entry in words alone, a date that is missing or lies ahead, and a unit that is not read make an answer null as
+well. The engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by
+their branches, which only a terminology server can list.
 
 ## The oracle
 
-`make oracle` translates the libraries with the reference translator and has foreign engines judge every scenario of this
-repository; each verdict is held against the service's own. `make test` does so for the scenarios of each rule's own
-folder. The engines:
-"""
+`make oracle` translates the libraries with the reference translator and has foreign engines judge every scenario of
+this repository; each verdict is held against the service's own. `make test` does so for the scenarios of each
+rule's own folder. The engines:"""
 
 _ENGINES = {
     "cql-execution": "`cql-execution` with `cql-exec-fhir` (JavaScript), which runs the translated ELM; it gives a "
@@ -65,8 +64,8 @@ def page(knowledge: Knowledge) -> str:
         [
             _HEAD,
             *(f"- {_ENGINES[name]}" for name in ENGINES),
-            "\nWhere they say otherwise, the difference is of one of these kinds (`tests/oracle/differences.yaml`), and "
-            "every\nother one fails the test:\n",
+            "\nWhere they say otherwise, the difference is of one of these kinds (`tests/oracle/differences.yaml`),\n"
+            "and every other one fails the test:\n",
             "| kind | why |\n|---|---|",
             *(f"| {kind} | {' '.join(why.split())} |" for kind, why in known.kinds.items()),
             f"\n## The {len(said)} rules that CQL says\n",

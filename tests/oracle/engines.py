@@ -47,7 +47,7 @@ def needed() -> None:
 
 
 def translate(libraries: Sequence[Library]) -> Path:
-    """The folder with the ELM of these libraries and of FHIRHelpers. Raises OracleError with what is wrong in them."""
+    """The folder with the ELM of these libraries and FHIRHelpers. Raises OracleError with what is wrong in them."""
     text = "\n".join(each.text for each in libraries) + (_RECIPE / "java" / "Translate.java").read_text("utf-8")
     folder = _BUILD / hashlib.sha256(text.encode()).hexdigest()[:16]
     with locked(_BUILD):
