@@ -19,8 +19,9 @@ ketamine-cds protocol publish --cql build/cql
 ```
 
 The folder then holds `KetamineChart.cql`, which says how a chart is read, one library for each rule, the value sets
-that they name (`valuesets/`), and `not-said.md`. A site's overlay is published with `--overlay FILE`. Nothing is
-read back: the service judges by its own code.
+that they name (`valuesets/`), and `not-said.md`. A site's overlay is published with `--overlay FILE`. The
+libraries judge an order that is selected or signed, not a chart that is opened. Nothing is read back: the service
+judges by its own code.
 
 ## How a library reads
 

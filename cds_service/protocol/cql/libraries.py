@@ -91,7 +91,7 @@ def _chart(published: Published, scope: Scope) -> Library:
     protocol, roles = published.protocol, scope.valuesets.roles
     tolerance = scope.protocol.limits[protocol.conventions.clock_tolerance]
     (number,) = {str(each) for each in tolerance.values.values()}
-    nothing = scope.value_set(roles.nothing_known)
+    nothing, how_bad = map(scope.value_set, (roles.nothing_known, roles.answer_how_bad))
     high, yes, no = map(scope.value_set, (roles.above_reference, roles.answer_yes, roles.answer_no))
     systems = sorted({system for name in scope.valuesets.names() for system in _systems(scope.valuesets, name)})
     written = Template(resources.files(__package__).joinpath("chart.cql").read_text("utf-8")).substitute(
@@ -101,6 +101,7 @@ def _chart(published: Published, scope: Scope) -> Library:
         above_reference=high.strip('"'),
         answer_yes=yes.strip('"'),
         answer_no=no.strip('"'),
+        answer_how_bad=how_bad.strip('"'),
         nothing_known=nothing.strip('"'),
         clock_tolerance=f"{number} {SPANS[tolerance.unit]}",
         systems=_listed(systems),
