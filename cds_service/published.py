@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 from cds_service.cards.wording import wording
@@ -27,6 +28,13 @@ def published(knowledge: Knowledge, protocol: Protocol, day: date) -> publish.Pu
         topic_system=TOPIC_SYSTEM,
         day=day,
     )
+
+
+def with_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> tuple[publish.Published, Written]:
+    """The protocol whose conditions name its CQL libraries, and these."""
+    written = as_cql(knowledge, protocol, day)
+    libraries = {each.rule: each.name for each in written.libraries if each.rule is not None}
+    return replace(published(knowledge, protocol, day), libraries=libraries), written
 
 
 def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:

@@ -21,7 +21,7 @@ from cds_service.hooks.request import parse
 from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
 from cds_service.scenarios.schema import of_scenarios
-from docs import conformance, coverage_page, protocol_page, reference_page, sandbox_page, valuesets_page
+from docs import conformance, coverage_page, cql_page, protocol_page, reference_page, sandbox_page, valuesets_page
 from supply import licences
 from tests import sandbox_charts
 from tests.scenarios.coverage import Covered
@@ -159,6 +159,10 @@ def value_sets() -> str:
     return valuesets_page.valuesets(load())
 
 
+def cql() -> str:
+    return cql_page.page(load())
+
+
 def rule_schema() -> str:
     """cards/rule.schema.json, for editors."""
     return _as_json(schema.of_rule())
@@ -207,6 +211,7 @@ PAGES = {
     f"{SECOND}/README.md": second_protocol,
     coverage_page.PAGE: coverage,
     valuesets_page.PAGE: value_sets,
+    cql_page.PAGE: cql,
     "docs/licences.md": licences.page,
     "docs/connect/prefetch.md": prefetch,
     "docs/commands.md": reference_page.commands,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from html import escape
 from pathlib import Path
@@ -35,6 +35,9 @@ _READS: Mapping[type, tuple[str, str]] = {
     model.MonitoringIs: ("ServiceRequest", "code"),
 }
 """The resource type and element that a clause about value sets reads."""
+_CLAUSE = f"{CANONICAL}/StructureDefinition/clause"
+FIRES = "Fires"
+"""What a library calls whether its rule fires."""
 _EXACT = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -48,6 +51,8 @@ class Published:
     topic_system: str
     """The code system of rule ids, as it stands in a card's topic."""
     day: date
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Rule -> the CQL library that says it."""
 
 
 def plan_definition(published: Published) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def plan_definition(published: Published) -> dict[str, Any]:
         "name": f"{_name(protocol)}OrderSafety",
         "title": protocol.title,
         "type": _concept(f"{_TERMINOLOGY}/plan-definition-type", "eca-rule"),
-        "library": [f"{CANONICAL}/Library/{protocol.id}|{protocol.version}"],
+        "library": [_library_url(name, protocol) for name in (protocol.id, *published.libraries.values())],
         "relatedArtifact": list(_citations(protocol, protocol.evidence)),
         "action": [_action(rule, published) for rule in protocol.rules.values() if not rule.off],
     }
@@ -140,7 +145,7 @@ def _action(rule: Rule, published: Published) -> dict[str, Any]:
         "code": [_concept(published.topic_system, rule.id, rule.title)],
         "documentation": list(_documentation(rule, protocol)),
         "trigger": [{"type": "named-event", "name": hook} for hook in rule.hooks],
-        "condition": [_condition(trigger, trigger, "text/plain")],
+        "condition": [_cql(trigger, FIRES, rule, published) or _condition(trigger, trigger, "text/plain")],
         "groupingBehavior": "logical-group",
         "selectionBehavior": "at-most-one",
         "action": [_tier(rule, tier, published) for tier in rule.tiers],
@@ -161,7 +166,10 @@ def _tier(rule: Rule, tier: Tier, published: Published) -> dict[str, Any]:
     if tier.when is not None:
         said = published.words.tier(tier)
         clause = msgspec.json.encode(_without_defaults(msgspec.to_builtins(tier.when))).decode()
-        made["condition"] = [_condition(said, clause, "application/json")]
+        in_cql = _cql(said, tier_name(tier.name), rule, published)
+        if in_cql is not None:
+            in_cql["expression"]["extension"] = [{"url": _CLAUSE, "valueString": clause}]
+        made["condition"] = [in_cql or _condition(said, clause, "application/json")]
     if rule.suggests:
         made["selectionBehavior"] = "any"
         made["action"] = [_suggestion(name, published) for name in rule.suggests]
@@ -178,6 +186,40 @@ def _condition(says: str, expression: str, media_type: str) -> dict[str, Any]:
             "_language": {"extension": [{"url": _ABSENT, "valueCode": "not-applicable"}]},
             "expression": expression,
         },
+    }
+
+
+def _cql(says: str, name: str, rule: Rule, published: Published) -> dict[str, Any] | None:
+    """A condition that an engine can evaluate: a definition of the rule's library; None where CQL does not say it."""
+    if rule.id not in published.libraries:
+        return None
+    reference = _library_url(published.libraries[rule.id], published.protocol)
+    expression = {"description": says, "language": "text/cql-identifier", "expression": name, "reference": reference}
+    return {"kind": "applicability", "expression": expression}
+
+
+def tier_name(name: str) -> str:
+    """How a library calls a tier: a fact may have its name."""
+    return f"Tier {name}"
+
+
+def _library_url(name: str, protocol: Protocol) -> str:
+    return f"{CANONICAL}/Library/{name}|{protocol.version}"
+
+
+def cql_library(published: Published, name: str, text: str, depends_on: Iterable[str]) -> dict[str, Any]:
+    """A CQL library as a resource, with the libraries and value sets that it depends on."""
+    protocol = published.protocol
+    return {
+        "resourceType": "Library",
+        **_head("Library", protocol),
+        "id": name,
+        "url": f"{CANONICAL}/Library/{name}",
+        "name": name,
+        "title": f"{protocol.title}: {name} in CQL",
+        "type": _concept(f"{_TERMINOLOGY}/library-type", "logic-library"),
+        "relatedArtifact": [{"type": "depends-on", "resource": each} for each in depends_on],
+        "content": [{"contentType": "text/cql", "data": base64.b64encode(text.encode()).decode()}],
     }
 
 

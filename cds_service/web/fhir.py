@@ -16,7 +16,8 @@ from flask import Flask, Response, request
 from cds_service.hooks.errors import operation_outcome
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import publish
-from cds_service.published import published as published_as_of
+from cds_service.protocol.cql.valuesets import parts
+from cds_service.published import with_cql
 from cds_service.web.deployment import Deployment
 
 FHIR_JSON = "application/fhir+json"
@@ -61,16 +62,21 @@ class _Written:
     """All resources as of one day, each built and encoded when it is first asked for."""
 
     def __init__(self, knowledge: Knowledge, base: str, day: date) -> None:
-        self.value_sets = publish.value_sets(part.protocol for part in knowledge.parts)
+        whole = publish.value_sets(part.protocol for part in knowledge.parts)
+        written = [(part, *with_cql(knowledge, part.protocol, day)) for part in knowledge.parts]
+        named = {each.id: each for _, _, cql in written for each in cql.sets}
+        self.value_sets = whole | parts(named.values(), whole)
         self._version = knowledge.version(knowledge.drugs)
         self._builders: dict[str, Callable[[], Mapping[str, Any]]] = {
             "metadata": lambda: _capabilities(knowledge, base),
             **{f"ValueSet/{name}": lambda each=each: each for name, each in self.value_sets.items()},  # type: ignore[misc]
         }
-        for part in knowledge.parts:
-            published = published_as_of(knowledge, part.protocol, day)
+        for part, published, cql in written:
             self._builders[f"PlanDefinition/{part.protocol.id}"] = partial(publish.plan_definition, published)
             self._builders[f"Library/{part.protocol.id}"] = partial(publish.library, published)
+            for each in cql.libraries:
+                made = partial(publish.cql_library, published, each.name, each.text, each.depends_on)
+                self._builders[f"Library/{each.name}"] = made
         self._encoded = lru_cache(maxsize=None)(lambda name: msgspec.json.encode(self._builders[name]()))
 
     def answer(self, name: str) -> Response:

@@ -35,7 +35,11 @@ def _show(engine: str, found: compare.Comparison, known: compare.Differences, se
     print(f"\n{found.explained.total()} differences are explained, {len(found.unexplained)} are not")
     for each in found.unexplained:
         print(f"- {each}")
-    idle = [each for place, each in enumerate(known.explained) if place not in found.used]
+    idle = [
+        each
+        for place, each in enumerate(known.explained)
+        if place not in found.used and each.engine in (None, engine)
+    ]
     for each in idle:
         print(f"- not needed: {each.kind} {each.rules or ''} {each.cases or ''}")
     return bool(found.unexplained or idle)

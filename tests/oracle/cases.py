@@ -73,7 +73,11 @@ def of_request(name: str, request: Mapping[str, Any], made: Advice, knowledge: K
         for key, each in by_id.items()
         if key[0] in of_others or _is_of(each, request["context"]["patientId"])
     }
-    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": r} for r in by_id.values()]}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"resource": _without_null(r)} for r in by_id.values()],
+    }
     missing = tuple(query.key for query in knowledge.queries if not _came(prefetch, query.key))
     for judged in made.judged:
         if judged.identifier is not None and judged.drug in knowledge.protocol.drugs:
@@ -86,6 +90,13 @@ def _verdict(outcome: Any, fired: set[str]) -> Verdict:
     if outcome.status == "suppressed":
         return Verdict("fired", outcome.tier, None, yields=not fired.isdisjoint(outcome.rule.yields_to))
     return Verdict(outcome.status, outcome.tier, outcome.severity if outcome.status == "fired" else None)
+
+
+def _without_null(value: Any) -> Any:
+    """FHIR has no null; one engine's parser takes it for a value."""
+    if isinstance(value, dict):
+        return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
+    return [_without_null(each) for each in value if each is not None] if isinstance(value, list) else value
 
 
 def _is_of(resource: Mapping[str, Any], patient: str) -> bool:

@@ -22,7 +22,7 @@ from tests.oracle.terminology import codings, expansions
 from tests.scenarios.build import NOW
 
 Engine = Callable[[Path, Mapping[str, Any]], dict[str, engines.Answers]]
-ENGINES: Mapping[str, Engine] = {"cql-execution": engines.cql_execution}
+ENGINES: Mapping[str, Engine] = {"cql-execution": engines.cql_execution, "engine-fhir": engines.java_engine}
 _NAMES = {True: "fired", False: "clear", None: "could-not-tell"}
 
 
@@ -34,6 +34,8 @@ class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     theirs: list[str]
     where: Literal["words"] | None = None
     rules: list[str] | None = None
+    engine: str | None = None
+    """Of this engine alone."""
     cases: list[str] = []
 
 
@@ -88,7 +90,7 @@ def compare(
         for rule in rules:
             found.verdicts[rule] += 1
             for difference in _differing(case.verdicts[rule], answers[case.name][library_of[rule]]):
-                _explain(found, known, case, rule, difference)
+                _explain(found, known, engine, case, rule, difference)
     return found
 
 
@@ -117,10 +119,13 @@ def _differing(ours: Verdict, theirs: Mapping[str, Any]) -> Iterator[tuple[str, 
         yield ours.severity or "none", theirs["Severity"]
 
 
-def _explain(found: Comparison, known: Differences, case: Case, rule: str, difference: tuple[str, str]) -> None:
+def _explain(
+    found: Comparison, known: Differences, engine: str, case: Case, rule: str, difference: tuple[str, str]
+) -> None:
     ours, theirs = difference
     for place, each in enumerate(known.explained):
         named = not each.cases or any(case.name.startswith(f"{name} [") for name in each.cases)
+        named = named and each.engine in (None, engine)
         fits = ours in each.ours and theirs in each.theirs and (each.rules is None or rule in each.rules)
         if fits and named and (each.where is None or _WHERE[each.where](case)):
             found.explained[rule, each.kind] += 1

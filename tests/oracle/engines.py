@@ -47,20 +47,19 @@ def needed() -> None:
 
 
 def translate(libraries: Sequence[Library]) -> Path:
-    """The folder with the ELM of these libraries and of FHIRHelpers. Raises OracleError with what is wrong."""
+    """The folder with the ELM of these libraries and FHIRHelpers. Raises OracleError with what is wrong in them."""
     text = "\n".join(each.text for each in libraries) + (_RECIPE / "java" / "Translate.java").read_text("utf-8")
-    folder = _BUILD / f"elm-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    folder = _BUILD / hashlib.sha256(text.encode()).hexdigest()[:16]
     with locked(_BUILD):
         if not folder.is_dir():
-            sources, made = _BUILD / "cql", _BUILD / "elm"
-            for each in (sources, made):
-                shutil.rmtree(each, ignore_errors=True)
-            sources.mkdir()
+            made = _BUILD / "being-made"
+            shutil.rmtree(made, ignore_errors=True)
+            (made / "cql").mkdir(parents=True)
             for library in libraries:
-                (sources / f"{library.name}.cql").write_text(library.text, "utf-8")
-            _java("Translate", sources, made)
+                (made / "cql" / f"{library.name}.cql").write_text(library.text, "utf-8")
+            _run(_java_command("Translate", made / "cql", made / "elm"))
             made.rename(folder)
-    return folder
+    return folder / "elm"
 
 
 def cql_execution(elm: Path, job: Mapping[str, Any]) -> dict[str, Answers]:
@@ -75,7 +74,7 @@ def cql_execution(elm: Path, job: Mapping[str, Any]) -> dict[str, Answers]:
 
 
 def java_engine(elm: Path, job: Mapping[str, Any]) -> dict[str, Answers]:
-    """Case -> what the engine in Java says of it. It reads the same ELM."""
+    """Case -> what the engine in Java says of it; it reads the CQL beside the ELM."""
     return _answers(_java_command("Engine", elm), job)
 
 
@@ -87,10 +86,6 @@ def _answers(command: Sequence[str], job: Mapping[str, Any]) -> dict[str, Answer
     finally:
         file.unlink()
     return {each["name"]: each["results"] for each in map(json.loads, said.splitlines())}
-
-
-def _java(program: str, *arguments: Path) -> str:
-    return _run(_java_command(program, *arguments))
 
 
 def _java_command(program: str, *arguments: Path) -> list[str]:

@@ -24,5 +24,5 @@ def test_a_verdict_that_is_not_ours_is_told(knowledge: Knowledge) -> None:
     for difference in compare._differing(
         cases.Verdict("clear"), {"Fires": True, "Tier": "critical", "Severity": "critical"}
     ):
-        compare._explain(found, compare.differences(), case, "bp-uncontrolled", difference)
+        compare._explain(found, compare.differences(), "none", case, "bp-uncontrolled", difference)
     assert found.unexplained == [f"bp-uncontrolled: ours clear, theirs fired: {case.name}"]

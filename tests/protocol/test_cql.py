@@ -33,7 +33,7 @@ def test_every_rule_is_said_or_listed_with_the_reason(written: Written, knowledg
 
 def test_no_rule_falls_out_unseen(written: Written) -> None:
     # A change that makes a rule unsayable must be meant.
-    assert sum(each.rule is not None for each in written.libraries) >= 29
+    assert sum(each.rule is not None for each in written.libraries) >= 35
 
 
 def test_a_library_defines_each_name_once_and_uses_none_that_is_not_defined(written: Written) -> None:

@@ -26,7 +26,10 @@ from tests.servers.hapi import hapi_server, needed
 FHIR_JSON = "application/fhir+json"
 PLAN = "PlanDefinition/ketamine"
 LIBRARY = "Library/ketamine"
-RESOURCES = ("metadata", PLAN, LIBRARY, "ValueSet", "ValueSet/obs-sbp", "ValueSet/dx-stroke", "ValueSet/enc-class")
+RESOURCES = (
+    "metadata", PLAN, LIBRARY, "Library/KetamineBpUncontrolled", "ValueSet", "ValueSet/obs-sbp", "ValueSet/dx-stroke",
+    "ValueSet/enc-class", "ValueSet/loc-type.icu",
+)  # fmt: skip
 
 _ACTIONS = "PlanDefinition.repeat(action)"
 INVARIANTS = {
@@ -137,7 +140,7 @@ def test_the_words_of_a_card_and_a_rules_clauses_are_published(http: FlaskClient
     )
     assert rule["priority"] == "stat"
     expression = rule["action"][0]["condition"][0]["expression"]
-    clause = msgspec.json.decode(expression["expression"])
+    clause = msgspec.json.decode(expression["extension"][0]["valueString"])
     assert clause["of"][0] == {
         "fact": "observation",
         "in": ["obs_sbp"],
@@ -150,6 +153,31 @@ def test_the_words_of_a_card_and_a_rules_clauses_are_published(http: FlaskClient
     assert "Swiss professional information" in citation["citation"]
     assert citation["display"].startswith("label, verified: ")
     assert [offer["type"]["coding"][0]["code"] for offer in rule["action"][0]["action"]] == ["create", "remove"]
+
+
+def test_a_condition_of_a_rule_that_cql_says_names_a_definition_of_its_library(http: FlaskClient) -> None:
+    plan = read(http, PLAN)
+    named = 0
+    for rule in plan["action"]:
+        for condition in (each for step in (rule, *rule["action"]) for each in step.get("condition", ())):
+            expression = condition["expression"]
+            if expression.get("language") == "text/cql-identifier":
+                library = expression["reference"].partition("|")[0].rpartition("/")[2]
+                (content,) = read(http, f"Library/{library}")["content"]
+                assert content["contentType"] == "text/cql"
+                assert f'define "{expression["expression"]}":' in base64.b64decode(content["data"]).decode()
+                assert expression["reference"] in plan["library"]
+                named += 1
+    assert named > 60
+
+
+def test_what_a_cql_library_depends_on_is_there(http: FlaskClient) -> None:
+    depends = [each["resource"] for each in read(http, "Library/KetamineBpUncontrolled")["relatedArtifact"]]
+    assert depends[0] == "http://hl7.org/fhir/Library/FHIRHelpers|4.0.1"
+    assert any("ValueSet/ventilated.intubation" in each for each in depends)
+    for each in depends[1:]:
+        kind, name = each.partition("|")[0].split("/")[-2:]
+        assert read(http, f"{kind}/{name}")["url"] == each.partition("|")[0]
 
 
 def test_every_value_set_that_the_plan_and_the_library_name_is_there(http: FlaskClient) -> None:

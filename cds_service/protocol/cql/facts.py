@@ -9,7 +9,7 @@ from typing import Any
 from cds_service.protocol import model
 from cds_service.protocol.cql.scope import CURRENT, HISTORY, Scope, Unsaid, union
 
-_AROUND_DOSE = "a fact about the time after a dose is asked when a chart is opened, and of no order"
+_AROUND_DOSE = "false /* asked when a chart is opened, and of no order */"
 _NO_CODES = "null as Boolean /* the value set has no codes yet */"
 _COMPARED = {"above": "Is above", "below": "Is below", "at_most": "Is at most", "at_least": "Is at least"}
 _SIGNS = {"above": ">", "below": "<", "at_most": "<=", "at_least": ">="}
@@ -23,7 +23,6 @@ def expression(clause: Any, scope: Scope) -> str:
 
 _WHY_NOT: dict[type, str] = {
     model.AmountIs: "an amount of the dose is computed from the dosage at every weight that may be the patient's",
-    model.SymptomIs: "a complaint is read from answers, problems and adverse events, and by its words",
 }
 
 
@@ -136,7 +135,7 @@ def _measured(clause: Any, scope: Scope, after: str | None = None) -> str:
     if not isinstance(clause, model.ObservationIs):
         raise Unsaid("what takes a problem away is no measurement")
     if clause.around_dose is not None:
-        raise Unsaid(_AROUND_DOSE)
+        return _AROUND_DOSE
     _refuse(
         clause,
         {
@@ -199,6 +198,21 @@ def _answers(clause: model.ObservationIs, scope: Scope) -> str:
     is_number = "R.quantity is not null and R.answer is null and not exists R.interpretation"
     yes, no = said(clause.answer), said(clause.answered_no)
     return f'Chart."Answers"(\n      {yes},\n      {no},\n      {is_number}\n    )'
+
+
+@expression.register
+def _(clause: model.SymptomIs, scope: Scope) -> str:
+    if scope.without_codes(clause.sets):
+        return _NO_CODES
+    if clause.around_dose is not None:
+        return _AROUND_DOSE
+    _refuse(clause, {"answered_by_cut": "that the rate was cut since is computed from the doses before"})
+    keys = scope.keys(clause.sets)
+    return _one_holds(
+        f'Chart."Complaints" C\n  where {scope.in_any("C.code", clause.sets)}\n'
+        f'  return all Chart."Is felt since"(C.holds, C.at, {scope.since(clause.within)})',
+        f'Chart."Problems are incomplete" or Chart."Is not delivered"({keys})',
+    )
 
 
 # Medicines ----------------------------------------------------------------------------------------------------

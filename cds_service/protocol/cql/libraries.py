@@ -20,11 +20,12 @@ from cds_service.protocol.cql.scope import SPANS, Scope, SetPart, Unsaid, quoted
 from cds_service.protocol.facts import Facts
 from cds_service.protocol.model import Protocol, Rule
 from cds_service.protocol.parsing import parse_yaml
-from cds_service.protocol.publish import CANONICAL, Published
+from cds_service.protocol.publish import CANONICAL, FIRES, Published, tier_name
 from cds_service.terminology.valuesets import ValueSets
 
 CHART = "Chart"
 """What the libraries of rules call the one that reads the chart."""
+FHIR_HELPERS = "http://hl7.org/fhir/Library/FHIRHelpers|4.0.1"
 _WIDTH = 112
 _READING = (
     "Tuple { code FHIR.CodeableConcept, at DateTime, placed DateTime, quantity FHIR.Quantity, number Integer, "
@@ -40,6 +41,8 @@ class Library:
 
     name: str
     text: str
+    depends_on: tuple[str, ...] = ()
+    """Canonical URLs of the libraries and value sets that it names."""
     rule: str | None = None
     unsaid: tuple[str, ...] = ()
     """Of a rule that is said: the changes of its severity that are not, each with the reason."""
@@ -88,7 +91,7 @@ def _chart(published: Published, scope: Scope) -> Library:
     protocol, roles = published.protocol, scope.valuesets.roles
     tolerance = scope.protocol.limits[protocol.conventions.clock_tolerance]
     (number,) = {str(each) for each in tolerance.values.values()}
-    nothing = scope.value_set(roles.nothing_known)
+    nothing, how_bad = map(scope.value_set, (roles.nothing_known, roles.answer_how_bad))
     high, yes, no = map(scope.value_set, (roles.above_reference, roles.answer_yes, roles.answer_no))
     systems = sorted({system for name in scope.valuesets.names() for system in _systems(scope.valuesets, name)})
     written = Template(resources.files(__package__).joinpath("chart.cql").read_text("utf-8")).substitute(
@@ -98,13 +101,22 @@ def _chart(published: Published, scope: Scope) -> Library:
         above_reference=high.strip('"'),
         answer_yes=yes.strip('"'),
         answer_no=no.strip('"'),
+        answer_how_bad=how_bad.strip('"'),
         nothing_known=nothing.strip('"'),
         clock_tolerance=f"{number} {SPANS[tolerance.unit]}",
         systems=_listed(systems),
         units=_listed(units.codes()),
         plain=", ".join(map(text, sorted(units.writings_of("dimensionless")))),
     )
-    return Library(f"{_camel(protocol.id)}{CHART}", written.replace("KetamineChart", f"{_camel(protocol.id)}{CHART}"))
+    name = f"{_camel(protocol.id)}{CHART}"
+    return Library(name, written.replace("KetamineChart", name), tuple(_depends_on(scope)))
+
+
+def _depends_on(scope: Scope, *libraries: str) -> Iterator[str]:
+    """FHIRHelpers, these libraries of the protocol, and the value sets that are named."""
+    yield FHIR_HELPERS
+    yield from (f"{CANONICAL}/Library/{name}|{scope.protocol.version}" for name in libraries)
+    yield from (f"{CANONICAL}/ValueSet/{scope.sets[title].id}" for title in sorted(scope.sets))
 
 
 def _systems(valuesets: ValueSets, name: str) -> Iterator[str]:
@@ -164,11 +176,13 @@ class _Rule:
                 f"define {_tier(tier.name)}:\n  {said}"
                 for tier, said in tiers
             ),
-            f'/* True: it fires. False: it does not. Null: it cannot be told. */\ndefine "Fires":\n  {firing}',
+            "/* True: it fires. False: it does not. Null: it cannot be told. */\n"
+            f"define {quoted(FIRES)}:\n  {firing}",
             f'define "Tier":\n  case\n{finding}\n    else null as String\n  end',
             severity,
         ]
-        return Library(name, "\n\n".join(filter(None, parts)) + "\n", rule.id, tuple(unsaid))
+        depends_on = tuple(_depends_on(self._scope, f"{_camel(protocol.id)}{CHART}"))
+        return Library(name, "\n\n".join(filter(None, parts)) + "\n", depends_on, rule.id, tuple(unsaid))
 
     def _head(self) -> str:
         """Title and sources."""
@@ -241,8 +255,7 @@ class _Rule:
 
 
 def _tier(name: str) -> str:
-    """How a tier is called: a fact may have its name."""
-    return quoted(f"Tier {name}")
+    return quoted(tier_name(name))
 
 
 def _wrapped(line: str) -> str:
