@@ -52,7 +52,12 @@ def language() -> str:
 
 def say(key: str, **values: object) -> str:
     """The words of a key as plain text. With `count=1` those of `KEY-1` are taken, where there are such."""
-    words = tables()[language()]
+    return say_in(language(), key, **values)
+
+
+def say_in(spoken: str, key: str, **values: object) -> str:
+    """As `say`, in one language wherever it is read: for logs."""
+    words = tables()[spoken]
     if values.get("count") == 1 and f"{key}-1" in words:
         key = f"{key}-1"
     return _PLACE.sub(lambda place: str(values[place[1]]), words[key])
