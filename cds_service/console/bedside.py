@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from cds_service import advise, bounds
 from cds_service.cards.model import Card
-from cds_service.cards.texts import ENGLISH
 from cds_service.console.banner import Banner, banner
 from cds_service.console.form import Choices, Fields, Written, write
 from cds_service.console.gauge import Gauge, gauge
 from cds_service.console.shelf import Shelf
+from cds_service.console.words import language
 from cds_service.fhir import lenient
 from cds_service.fhir.client import FhirServers, Limits
 from cds_service.fhir.source import Answer, Source
@@ -106,18 +106,25 @@ class Bedside:
             return self._judged(visit, fields, written, chart_read)
         except Exception as error:  # an old gauge beside a new dose would read as its own
             log.error("the SMART app failed: %s at %s", type(error).__name__, place(error))
-            failed = advise.failure(self.knowledge)
-            return View(None, fields, written.faults, (), failed.cards, True, ENGLISH, chart_read.at)
+            failed = advise.failure(self.knowledge, languages=self._wanted)
+            spoken = self.knowledge.texts.spoken(self._wanted).language
+            return View(None, fields, written.faults, (), failed.cards, True, spoken, chart_read.at)
+
+    @property
+    def _wanted(self) -> Sequence[str]:
+        """The language of the cards: that of the client's entry, else that of the page."""
+        return [self.client.language or language()]
 
     def _judged(self, visit: Visit, fields: Fields, written: Written, chart_read: _Chart) -> View:
         drafts = [written.order] if written.order is not None else []
         source = _Remembering(lambda: self._servers.source(visit.fhir, visit.token), chart_read)
         request, now = _request(visit, drafts), self._clock()
         cases, chart = advise.read(request, False, self.knowledge, now, source)
-        say = self.knowledge.texts.words.fill
-        languages = [self.client.language] if self.client.language else []
+        say = self.knowledge.texts.spoken([language()]).words.fill
         made = (
-            advise.advice(request, False, self.knowledge, source, now, languages=languages) if written.order else None
+            advise.advice(request, False, self.knowledge, source, now, languages=self._wanted)
+            if written.order
+            else None
         )
         is_judged = made is not None and made.response.extension is not None
         return View(

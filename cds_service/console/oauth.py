@@ -23,7 +23,9 @@ from flask import redirect, request
 from werkzeug.wrappers import Response as Answer
 
 from cds_service import bounds, transport
+from cds_service.cards.texts import ENGLISH
 from cds_service.console.shelf import Shelf
+from cds_service.console.words import say, say_in
 from cds_service.deadline import Deadline
 from cds_service.errors import UNREADABLE, CdsError
 from cds_service.hooks.clients import is_confidential
@@ -47,7 +49,22 @@ _ERRORS = frozenset(
 
 
 class NotSignedIn(CdsError):
-    """Nobody was let in. The message says why and holds nothing that came from outside."""
+    """Nobody was let in. `key` names the words that say why; they hold nothing that came from outside.
+
+    As a text it is English, for the log.
+    """
+
+    def __init__(self, key: str, **values: str) -> None:
+        super().__init__(say_in(ENGLISH, key, **values))
+        self.key, self.values = key, values
+
+    def said(self) -> str:
+        """In the language of the page."""
+        return say(self.key, **self.values)
+
+    def again(self) -> NotSignedIn:
+        """The same, for another who was not let in."""
+        return NotSignedIn(self.key, **self.values)
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ class AuthorizationServer:
         self._ca_bundle = ca_bundle
         self._session = transport.session(ca_bundle=ca_bundle, connections=1)
         self._known: tuple[float, Endpoints] | None = None
-        self._failed: tuple[float, str] | None = None
+        self._failed: tuple[float, NotSignedIn] | None = None
         self._lock = threading.Lock()
 
     def endpoints(self) -> Endpoints:
@@ -109,11 +126,11 @@ class AuthorizationServer:
             if self._known is not None and now - self._known[0] <= _FRESH:
                 return self._known[1]
             if self._failed is not None and now - self._failed[0] <= _PAUSE:
-                raise NotSignedIn(self._failed[1])
+                raise self._failed[1].again()
             try:
                 self._known = now, self._read()
             except NotSignedIn as error:
-                self._failed = time.monotonic(), str(error)
+                self._failed = time.monotonic(), error
                 raise
             return self._known[1]
 
@@ -125,13 +142,13 @@ class AuthorizationServer:
                 transport.get(self._session, url, {"Accept": "application/json"}, deadline, budget)
             )
         except transport.Refused as error:
-            raise NotSignedIn(f"the authorization server answered {error.status}") from None
+            raise NotSignedIn("server-answered", status=str(error.status)) from None
         except transport.Failure:
-            raise NotSignedIn("the authorization server could not be reached") from None
+            raise NotSignedIn("server-unreachable") from None
         except (msgspec.DecodeError, RecursionError):
-            raise NotSignedIn("the authorization server answered with no JSON") from None
+            raise NotSignedIn("server-no-json") from None
         if not isinstance(found, dict):
-            raise NotSignedIn("the authorization server answered with no JSON object")
+            raise NotSignedIn("server-no-json-object")
         return found
 
     def token(self, begun: Begun, code: str) -> dict[str, Any]:
@@ -146,9 +163,9 @@ class AuthorizationServer:
             )
         except (transport.Failure, requests.RequestException, AuthlibBaseError, *UNREADABLE):
             # Not what it said: that may repeat what was sent.
-            raise NotSignedIn("the authorization server gave no token for the code") from None
+            raise NotSignedIn("server-no-token") from None
         if str(given.get("token_type", "")).lower() != "bearer" or not isinstance(given.get("access_token"), str):
-            raise NotSignedIn("the authorization server gave a token of another kind")
+            raise NotSignedIn("server-other-token")
         return dict(given)
 
     def url(self, endpoints: Endpoints, state: str, verifier: str, scope: str, more: Mapping[str, str]) -> str:
@@ -172,7 +189,7 @@ class AuthorizationServer:
         said = self.read(self._discovery)
         methods, capabilities = said.get("code_challenge_methods_supported"), said.get("capabilities")
         if isinstance(methods, list) and "S256" not in methods:
-            raise NotSignedIn("the authorization server does not know PKCE with S256")
+            raise NotSignedIn("server-no-pkce")
         issuer = said.get("issuer")
         return Endpoints(
             authorization=self._endpoint(said, "authorization_endpoint"),
@@ -186,7 +203,7 @@ class AuthorizationServer:
     def _endpoint(self, said: Mapping[str, Any], name: str) -> str:
         url = said.get(name)
         if not isinstance(url, str) or origin(url) not in self._origins:
-            raise NotSignedIn(f"{name} of the authorization server is not at one of the origins that may be used")
+            raise NotSignedIn("server-other-origin", name=name)
         return url
 
 
@@ -233,20 +250,21 @@ class Door:
         """The sign-in that the request at hand answers, and the token that was given for it. Raises NotSignedIn."""
         given = request.args
         if any(len(values) > 1 for values in given.listvalues()):
-            raise NotSignedIn("the answer says something twice")
+            raise NotSignedIn("answer-says-twice")
         state = given.get("state", "")
         begun = self._waiting.get(state)
         cookie = request.cookies.get(self._cookie(state), "")
         if begun is None or not hmac.compare_digest(cookie.encode(), begun.browser.encode()):
-            raise NotSignedIn("this is not the answer to a sign-in that began in this browser in the last minutes")
+            raise NotSignedIn("answer-to-no-sign-in")
         if self._waiting.take(state) is None:
-            raise NotSignedIn("this answer was used before")
+            raise NotSignedIn("answer-used-before")
         _check_issuer(begun.endpoints, given.get("iss"))
         if "error" in given:
-            error = given["error"] if given["error"] in _ERRORS else "an error of its own"
-            raise NotSignedIn(f"the authorization server let nobody in ({error})")
+            if given["error"] in _ERRORS:
+                raise NotSignedIn("server-let-nobody-in", error=given["error"])
+            raise NotSignedIn("server-let-nobody-in-otherwise")
         if not given.get("code"):
-            raise NotSignedIn("the authorization server sent no code")
+            raise NotSignedIn("server-no-code")
         return begun, begun.server.token(begun, given["code"])
 
     def forget(self, answer: Answer) -> Answer:
@@ -264,4 +282,4 @@ def _check_issuer(endpoints: Endpoints, given: str | None) -> None:
     if not endpoints.names_itself and (given is None or endpoints.issuer is None):
         return
     if given is None or given != endpoints.issuer:
-        raise NotSignedIn("the answer comes from another authorization server than the one that was asked")
+        raise NotSignedIn("answer-of-another-server")

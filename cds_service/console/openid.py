@@ -73,7 +73,7 @@ def register(app: Flask, settings: Settings, enter: Callable[[], None], within: 
             begun, given = door.end()
             claims = _claims(server, begun, given, issuer, client_id)
             if allowed.isdisjoint(values(claims, settings.console_oidc_claim)):
-                raise NotSignedIn("you are signed in, and not among those who may use the console")
+                raise NotSignedIn("not-among-the-allowed")
         except NotSignedIn as error:
             return _refused(error)
         enter()
@@ -83,7 +83,7 @@ def register(app: Flask, settings: Settings, enter: Callable[[], None], within: 
 
 def _refused(error: NotSignedIn) -> tuple[str, int]:
     log.warning("a login by OpenID Connect was refused: %s", error)
-    return render_template("login.html", after="/", refused=str(error), openid=url_for("to_provider")), 403
+    return render_template("login.html", after="/", refused=error.said(), openid=url_for("to_provider")), 403
 
 
 def _claims(
@@ -91,9 +91,9 @@ def _claims(
 ) -> Mapping[str, Any]:
     """What the provider says of a person, once its signature and all that it is for are right. Raises NotSignedIn."""
     if begun.endpoints.issuer is None or begun.endpoints.issuer.rstrip("/") != issuer:
-        raise NotSignedIn("the provider names itself otherwise than the setting does")
+        raise NotSignedIn("provider-other-name")
     if begun.endpoints.keys is None:
-        raise NotSignedIn("the provider names no keys")
+        raise NotSignedIn("provider-no-keys")
     try:
         listed: Any = server.read(begun.endpoints.keys)
         found = KeySet.import_key_set(listed)
@@ -110,7 +110,7 @@ def _claims(
         claims.validate(leeway=_SKEW)
     except (JoseError, *UNREADABLE):
         # Not what is wrong with it: that may repeat what it says of a person.
-        raise NotSignedIn("the provider's ID token does not hold") from None
+        raise NotSignedIn("provider-no-valid-token") from None
     return dict(claims)
 
 

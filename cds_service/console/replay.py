@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from cds_service.console.shell import Console
 from cds_service.console.stewardship import Names
+from cds_service.console.words import say
 from cds_service.retrospect import plots, results
 from cds_service.retrospect.policies import OLD
 from cds_service.retrospect.results import NotAReport, Plotted, Replayed, Result
@@ -58,6 +59,10 @@ class Shown:
     drawn: Sequence[Drawn]
 
 
+class _NotShown(NotAReport):
+    """A report that the page cannot show, in the words of the page."""
+
+
 def register(app: Flask, console: Console) -> None:
     console.add("Replay", PATH)
     folder = Path(console.settings.reports) if console.settings.reports else None
@@ -76,7 +81,8 @@ def register(app: Flask, console: Console) -> None:
         try:
             shown = _shown(results.opened(folder / name), request.args.get("policy", ""))
         except NotAReport as error:
-            return render_template("replay.html", name=name, trouble=str(error)), 503
+            is_ours = isinstance(error, _NotShown)
+            return render_template("replay.html", name=name, trouble=str(error), is_ours=is_ours), 503
         return render_template("replay.html", name=name, shown=shown, names=names, most=MOST_ROWS, ended=_ENDED)
 
 
@@ -96,7 +102,7 @@ def listed(folder: Path) -> list[Listed]:
 def _shown(result: Result, policy: str) -> Shown:
     """Raises NotAReport."""
     if not result.summary.tables:
-        raise NotAReport(f"{result.folder} was written by an earlier version; open its index.html")
+        raise _NotShown(say("report-too-old", folder=result.folder))
     try:
         new = next((each for each in result.new if each.name == policy), (*result.new, *result.summary.policies)[0])
         return Shown(
@@ -111,7 +117,7 @@ def _shown(result: Result, policy: str) -> Shown:
             drawn=[_drawn(plot, result) for plot in result.summary.plots if plot.orders],
         )
     except (LookupError, ValueError, ArithmeticError) as error:
-        raise NotAReport(f"{result.folder} cannot be shown: a table is not as it was written") from error
+        raise _NotShown(say("report-not-as-written", folder=result.folder)) from error
 
 
 def _pairs(table: Table, by: str, new: str) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
@@ -122,6 +128,15 @@ def _pairs(table: Table, by: str, new: str) -> list[tuple[str, Mapping[str, Any]
     return [(key, of[OLD], of[new]) for key, of in rows.items()]
 
 
+def _words() -> plots.Words:
+    """The plots' own, in the language of the page."""
+    return plots.Words(
+        bar=say("plot-bar", start="{start}", end="{end}", unit="{unit}", count="{count}"),
+        doses=say("plot-doses-limits", unit="{unit}"),
+        above=say("plot-above-wherever", unit="{unit}"),
+    )
+
+
 def _drawn(plot: Plotted, result: Result) -> Drawn:
     axis = plots.Axis(plot.step * plots.BINS, plot.step)
     bars, curve = plot.tables
@@ -129,6 +144,6 @@ def _drawn(plot: Plotted, result: Result) -> Drawn:
     for row in result.table(bars):
         counts[min(round(float(row["from"]) / plot.step), plots.BINS - 1)] += int(row["orders"])
     points = [(float(row[f"limit ({plot.unit})"]), int(row["orders_above"])) for row in result.table(curve)]
-    given = axis, plot.limits, plot.unit
+    given = axis, plot.limits, plot.unit, _words()
     # Made of numbers and escaped names alone.
     return Drawn(plot, Markup(plots.histogram(counts, *given)), Markup(plots.curve(points, *given)))

@@ -25,6 +25,7 @@ from cds_service.console.form import Fields
 from cds_service.console.oauth import AuthorizationServer, Door, NotSignedIn, Registration, origin
 from cds_service.console.shelf import Shelf
 from cds_service.console.shell import Console
+from cds_service.console.words import say
 from cds_service.fhir.client import MAX_TOKEN
 from cds_service.hooks.clients import Client
 from cds_service.settings import Settings
@@ -65,7 +66,7 @@ def register(app: Flask, console: Console) -> None:
         """From the EHR (iss and launch), or on its own (neither, or iss alone)."""
         found = apps.get(client)
         if found is None:
-            return _refused(NotSignedIn("no client of that name has the app"), 404)
+            return _refused(NotSignedIn("no-client-with-app"), 404)
         try:
             return _launched(found)
         except NotSignedIn as error:
@@ -75,7 +76,7 @@ def register(app: Flask, console: Console) -> None:
     def callback(client: str) -> Answer | tuple[str, int]:
         found = apps.get(client)
         if found is None:
-            return _refused(NotSignedIn("no client of that name has the app"), 404)
+            return _refused(NotSignedIn("no-client-with-app"), 404)
         try:
             begun, given = found.door.end()
             visit = _visit(begun.after, given)
@@ -115,7 +116,7 @@ def register(app: Flask, console: Console) -> None:
             mine.visits.take(name)
             mine.bedside.forget(visit)
             answer = make_response(
-                render_template("smart_problem.html", title="Closed", says="You can close this window.")
+                render_template("smart_problem.html", title=say("closed"), says=say("close-this-window"))
             )
             answer.delete_cookie(_cookie(secure), path=request.path, secure=secure)
             return answer
@@ -172,11 +173,11 @@ def _callback(client: Client) -> str:
 def _launched(app: _App) -> Answer:
     """To the authorization server of the FHIR server that launches. Raises NotSignedIn."""
     if any(len(values) > 1 for values in request.args.listvalues()):
-        raise NotSignedIn("the launch says something twice")
+        raise NotSignedIn("launch-says-twice")
     fhir = request.args.get("iss", next(iter(app.servers))).rstrip("/")
     server, handle = app.servers.get(fhir), request.args.get("launch")
     if server is None:
-        raise NotSignedIn("the launch names a FHIR server that is not one of this client")
+        raise NotSignedIn("launch-of-other-server")
     more = {"aud": fhir} | ({"launch": handle} if handle else {})
     is_second = _MODEL_2 in server.endpoints().capabilities
     return app.door.begin(server, _scope(app, "launch" if handle else "launch/patient", is_second), fhir, **more)
@@ -192,9 +193,9 @@ def _visit(fhir: str, given: Mapping[str, Any]) -> Visit:
     """What a token gives access to. Raises NotSignedIn."""
     patient, encounter = (_id(given.get(name)) for name in ("patient", "encounter"))
     if patient is None:
-        raise NotSignedIn("the EHR named no patient")
+        raise NotSignedIn("ehr-no-patient")
     if len(given["access_token"]) > MAX_TOKEN:
-        raise NotSignedIn("the EHR gave a token that is too long to be sent")
+        raise NotSignedIn("ehr-token-too-long")
     said = given.get("expires_in")
     seconds = min(said if isinstance(said, int) and said > 0 else _UNSAID, _LASTS)
     return Visit(
@@ -244,18 +245,14 @@ def _shown(client: str, name: str, app: _App, visit: Visit, fields: Fields, anew
 
 def _refused(error: NotSignedIn, status: int = 403, client: str = "") -> tuple[str, int]:
     """`client` is the id of an entry, never what only the address says."""
-    of = f" of client {client}" if client else ""
-    log.warning("a launch of the SMART app%s was refused: %s", of, error)
-    return render_template(
-        "smart_problem.html",
-        title="Not opened",
-        says=f"The app was not opened: {error}. Whoever runs it can tell why.",
-    ), status
+    log.warning("a launch of the SMART app%s was refused: %s", f" of client {client}" if client else "", error)
+    says = say("app-not-opened", why=error.said())
+    return render_template("smart_problem.html", title=say("not-opened"), says=says), status
 
 
 def _over(status: int = 401) -> Answer | tuple[str, int]:
     """Closed, expired, or not this browser's; a part of a page that is open loads it anew, and so says it there."""
     if "HX-Request" in request.headers:
         return Response(status=status, headers={"HX-Refresh": "true"})
-    says = "Launch the app again from the patient's chart."
-    return render_template("smart_problem.html", title="This page is closed", says=says), status
+    says = say("launch-again")
+    return render_template("smart_problem.html", title=say("page-is-closed"), says=says), status

@@ -52,10 +52,20 @@ def language() -> str:
 
 def say(key: str, **values: object) -> str:
     """The words of a key as plain text. With `count=1` those of `KEY-1` are taken, where there are such."""
-    words = tables()[language()]
+    return say_in(language(), key, **values)
+
+
+def say_in(spoken: str, key: str, **values: object) -> str:
+    """As `say`, in one language wherever it is read: for logs."""
+    words = tables()[spoken]
     if values.get("count") == 1 and f"{key}-1" in words:
         key = f"{key}-1"
     return _PLACE.sub(lambda place: str(values[place[1]]), words[key])
+
+
+def word(key: str, otherwise: str) -> str:
+    """The words of a key that data gave; `otherwise` where there are none, and the data speaks for itself."""
+    return tables()[language()].get(key, otherwise)
 
 
 def rich(key: str, **values: object) -> Markup:
@@ -97,12 +107,11 @@ class Names:
 
     def section(self, path: str, title: str) -> str:
         """An entry of the menu."""
-        return tables()[language()].get(f"section-{path.strip('/') or 'order'}", title)
+        return word(f"section-{path.strip('/') or 'order'}", title)
 
     def choice(self, value: str, label: str) -> str:
         """An entry of a list of the order form: a word of the sandbox, a drug or a product of the protocols."""
-        word = tables()[language()].get(f"choice-{value}")
-        return word or self.named(f"drug-{value}", self.named(f"title-of-{value}", label))
+        return word(f"choice-{value}", self.named(f"drug-{value}", self.named(f"title-of-{value}", label)))
 
     def rule(self, rule: Rule) -> str:
         text = self.texts.by_rule[rule.id]
@@ -124,8 +133,14 @@ class Names:
 
 
 def register(app: Flask, console: Console) -> None:
-    """`say(key)`, `rich(key)`, `named` and the language for templates; the switch."""
-    app.jinja_env.globals |= {"say": say, "rich": rich, "in_english": in_english, "named": Names(console)}
+    """`say(key)`, `word(key, otherwise)`, `rich(key)`, `named` and the language for templates; the switch."""
+    app.jinja_env.globals |= {
+        "say": say,
+        "word": word,
+        "rich": rich,
+        "in_english": in_english,
+        "named": Names(console),
+    }
     app.context_processor(lambda: {"language": language(), "languages": list(tables()), "spoken_in": _spoken_in})
     is_https = console.settings.console_url.startswith("https://")
 

@@ -33,6 +33,18 @@ class Axis:
         return _LEFT + min(value / self.end, 1) * (WIDTH - _LEFT - _RIGHT)
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a plot says to whoever hears or points at it, with the places of `str.format`."""
+
+    bar: str = "{start} to {end} {unit}: {count}"
+    doses: str = "Orders by dose in {unit}, with the limits"
+    above: str = "Orders above a limit in {unit}, wherever it is put"
+
+
+_ENGLISH = Words()
+
+
 def _round_up(step: float) -> float:
     power: float = 10.0 ** floor(log10(step))
     return next(nice for each in (1, 2, 2.5, 5, 10) if (nice := each * power) >= step * (1 - 1e-9))
@@ -57,26 +69,35 @@ def above(figures: Sequence[float], axis: Axis) -> list[tuple[float, int]]:
     return made
 
 
-def histogram(counts: Sequence[int], axis: Axis, limits: Mapping[str, float], unit: str) -> str:
+def histogram(
+    counts: Sequence[int], axis: Axis, limits: Mapping[str, float], unit: str, words: Words = _ENGLISH
+) -> str:
     """Bars of orders by their dose (`bins`), with the limits that stand within the axis."""
     top = max([*counts, 1])
     width = (WIDTH - _LEFT - _RIGHT) / BINS
     bars = "".join(
         f'<rect x="{_LEFT + number * width:.1f}" y="{_y(count, top):.1f}" width="{max(width - 1, 1):.1f}" '
-        f'height="{_y(0, top) - _y(count, top):.1f}"><title>{number * axis.step:g} to {(number + 1) * axis.step:g} '
-        f"{escape(unit)}: {count}</title></rect>"
+        f'height="{_y(0, top) - _y(count, top):.1f}"><title>{escape(says)}</title></rect>'
         for number, count in enumerate(counts)
         if count
+        for start, end in [(number * axis.step, (number + 1) * axis.step)]
+        for says in [words.bar.format(start=f"{start:g}", end=f"{end:g}", unit=unit, count=count)]
     )
-    return _svg(bars, axis, top, limits, unit, f"Orders by dose in {unit}, with the limits")
+    return _svg(bars, axis, top, limits, unit, words.doses.format(unit=unit))
 
 
-def curve(points: Sequence[tuple[float, int]], axis: Axis, limits: Mapping[str, float], unit: str) -> str:
+def curve(
+    points: Sequence[tuple[float, int]],
+    axis: Axis,
+    limits: Mapping[str, float],
+    unit: str,
+    words: Words = _ENGLISH,
+) -> str:
     """For every place of a limit, how many orders lie above it (`above`)."""
     top = max([count for _, count in points] + [1])
     path = " ".join(f"{axis.x(limit):.1f},{_y(count, top):.1f}" for limit, count in points)
     line = f'<polyline points="{path}" fill="none" class="curve"/>'
-    return _svg(line, axis, top, limits, unit, f"Orders above a limit in {unit}, wherever it is put")
+    return _svg(line, axis, top, limits, unit, words.above.format(unit=unit))
 
 
 def _y(count: float, top: int) -> float:

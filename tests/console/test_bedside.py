@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -114,9 +115,9 @@ def test_markup_of_a_chart_is_shown_as_text(knowledge: Knowledge) -> None:
     assert "<img src=x" not in page
 
 
-def _page(knowledge: Knowledge, bedside: Bedside, visit: Visit) -> str:
+def _page(knowledge: Knowledge, bedside: Bedside, visit: Visit, prefers: str = "en") -> str:
     app = create_console(Settings(store="off"), knowledge, lambda: NOW)
-    with app.test_request_context("/smart/ehr/patient/x"):
+    with app.test_request_context("/smart/ehr/patient/x", headers={"Accept-Language": prefers}):
         return render_template(
             "smart.html",
             desk=bedside.view(visit, DOSE),
@@ -131,6 +132,22 @@ def test_the_cards_are_in_the_language_of_the_client(knowledge: Knowledge) -> No
     with local_server(_reply(EMPTY)) as server:
         view = _bedside(knowledge, server, language="de").view(_visit(server), DOSE)
     assert view.language == "de"
+
+
+@pytest.mark.parametrize(("entry", "of_cards"), [({}, "de"), ({"language": "en"}, "en")])
+def test_the_page_is_in_the_language_of_the_browser_and_so_are_the_cards_unless_the_client_has_one(
+    knowledge: Knowledge, entry: dict[str, str], of_cards: str
+) -> None:
+    with local_server(_reply(EMPTY)) as server:
+        page = _page(knowledge, _bedside(knowledge, server, **entry), _visit(server), "de-CH")
+    text = text_of_html(page)
+    assert '<html lang="de">' in page
+    assert re.findall(r'<article class="card \w+" lang="(\w+)"', page) == [of_cards] * page.count("<article")
+    assert page.count("<article")
+    assert "Dosisskala und Dosisrechner" in text
+    assert "Akte gelesen um 15:30 Neu lesen" in text
+    assert "ohne Namen Geschlecht nicht bekannt, Alter nicht bekannt" in text
+    assert "Was das Protokoll sagt" in text
 
 
 def test_a_failure_is_a_card_and_leaves_no_gauge_of_an_older_dose(

@@ -187,6 +187,22 @@ def test_an_answer_that_is_no_token_for_a_patient_opens_nothing_and_is_not_repea
     assert "a launch of the SMART app of client ehr was refused: the " in caplog.text
 
 
+def test_a_refusal_is_in_the_language_of_the_browser_and_in_english_in_the_log(
+    knowledge: Knowledge, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with _ehr() as server:
+        http = _console(knowledge, tmp_path, server)
+        asked = {"base_url": "https://localhost", "headers": {"Accept-Language": "de"}}
+        answer = http.get("/smart/ehr/launch?iss=https://other.example", **asked)
+        closed = http.get("/smart/ehr/patient/x", **asked)
+    assert '<html lang="de">' in answer.text
+    assert (
+        "Die App wurde nicht geöffnet: der Aufruf nennt einen FHIR-Server, der nicht zu diesem Client" in answer.text
+    )
+    assert "was refused: the launch names a FHIR server that is not one of this client" in caplog.text
+    assert "Bitte die App aus der Akte heraus neu öffnen." in closed.text
+
+
 @pytest.mark.parametrize(
     "configuration",
     [

@@ -18,8 +18,11 @@ from cds_service import console
 from cds_service.cards.texts import ENGLISH
 from cds_service.console import words
 from cds_service.knowledge import Knowledge
+from cds_service.store.store import Store
 from tests.console.pages import BASE, Pages, pages, text_of
 from tests.console.served import served
+from tests.retrospect.written import write_report
+from tests.store.build import comparison, difference
 
 HERE = Path(console.__file__).parent
 TEMPLATES = sorted((HERE / "templates").glob("*.html"))
@@ -27,7 +30,7 @@ STAYS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("stays_english.y
 GERMAN = {"Accept-Language": "de-CH,de;q=0.9,en;q=0.5"}
 PATHS = (
     "/", "/protocol", "/protocol/rules/rate-exceeds-protocol-max", "/protocol/disagreements", "/protocol/changes",
-    "/protocol/sign-off/ketamine", "/stewardship", "/look-up", "/nowhere",
+    "/protocol/sign-off/ketamine", "/stewardship", "/look-up", "/replay", "/nowhere",
 )  # fmt: skip
 _OPEN = ("choice-", "section-")
 """Words that a language has as many of as it needs."""
@@ -37,7 +40,7 @@ _TAG = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _PROSE = re.compile(r"[^\W\d_]{2,} [^\W\d_]{2,}|^[A-Z][a-z]{2,}")
 """A text in the code of a template that is more than a key."""
-_ASKED = re.compile(r"""\b(?:say|rich|ours)\(\s*["']([a-z0-9-]+)["']\s*[,)]""")
+_ASKED = re.compile(r"""\b(?:say|rich|ours|NotSignedIn)\(\s*["']([a-z0-9-]+)["']\s*[,)]""")
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +91,9 @@ def test_no_module_has_sentences_of_its_own(file: Path) -> None:
     if file.name in STAYS["python"]:
         return
     tree = ast.parse(file.read_text("utf-8"))
-    explained = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
-    texts = [each for each in ast.walk(tree) if isinstance(each, ast.Constant) and id(each) not in explained]
+    elsewhere = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+    elsewhere |= {id(each) for call in ast.walk(tree) if _is_for_no_page(call) for each in ast.walk(call)}
+    texts = [each for each in ast.walk(tree) if isinstance(each, ast.Constant) and id(each) not in elsewhere]
     said = [each.value for each in texts if isinstance(each.value, str)]
     assert [each for each in said if re.search(r"[a-z]{2,} [a-z]{2,}", each) and "'self'" not in each] == []
 
@@ -98,12 +102,38 @@ def test_no_module_has_sentences_of_its_own(file: Path) -> None:
 def test_a_browser_that_prefers_german_gets_a_german_page(german: Pages, path: str) -> None:
     answer = german.get(path, headers=GERMAN)
     assert '<html lang="de">' in answer.text
-    english, theirs = words.tables()[ENGLISH], words.tables()["de"]
-    plain = {key: said for key, said in english.items() if "{" not in said and " " in said and theirs[key] != said}
-    reader = _Read(but=ENGLISH)
-    reader.feed(answer.text)
-    read = " ".join(" ".join(reader.said).split())
-    assert [key for key, said in plain.items() if re.search(rf"(?<!\w){re.escape(said)}(?!\w)", read)] == []
+    assert _english_on(answer.text) == []
+
+
+def test_a_report_of_a_replay_is_german(knowledge: Knowledge, tmp_path: Path) -> None:
+    write_report(tmp_path / "spring")
+    shown = pages(knowledge, reports=str(tmp_path))
+    page, text = shown.get("/replay/spring", headers=GERMAN), text_of(shown.get("/replay/spring", headers=GERMAN))
+    assert _english_on(page.text) == []
+    assert "40 von 42 Verordnungen wurden beurteilt" in text
+    assert "Rate über dem Höchstwert des Protokolls angeschlagen, Warnung ohne Befund 7 0" in text
+    assert "ohne Befund ausgeschaltet 0 40" in text
+    assert "Nach Station Station Verordnungen Alt Neu" in text
+    assert "0.1 bis 0.15 mg/kg/h: 30" in page.text
+    assert 'aria-label="Verordnungen nach Dosis in mg/kg/h, mit den Grenzwerten"' in page.text
+
+
+def test_a_report_that_cannot_be_shown_is_said_in_german(knowledge: Knowledge, tmp_path: Path) -> None:
+    write_report(tmp_path / "early", tables={})
+    answer = pages(knowledge, reports=str(tmp_path)).get("/replay/early", headers=GERMAN)
+    assert answer.status_code == 503
+    assert f"{tmp_path / 'early'} ist von einer früheren Version; bitte seine index.html öffnen." in text_of(answer)
+
+
+def test_a_candidate_in_shadow_is_shown_in_german(knowledge: Knowledge, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    store.migrate()
+    store.write([comparison(difference(orders=4), client="north", dropped=3)])
+    page = pages(knowledge, store=f"sqlite:///{store.url.database}").get("/stewardship?days=7", headers=GERMAN)
+    store.close()
+    assert _english_on(page.text) == []
+    assert "10 Aufrufe beurteilt mit 10 Verordnungen, 3 nicht beurteilt (3 verworfen, 0 ausgefallen)" in text_of(page)
+    assert "Rate über dem Höchstwert des Protokolls ohne Befund angeschlagen, Warnung 4 40 %" in text_of(page)
 
 
 def test_what_the_protocol_names_has_its_german_name(shown: Pages) -> None:
@@ -155,6 +185,16 @@ def test_a_dose_that_cannot_be_read_is_said_in_german(knowledge: Knowledge) -> N
     assert "Bolus: das ist eine Rate und gehört in das Feld dafür" in text
 
 
+def _english_on(page: str) -> list[str]:
+    """The keys whose English words stand on a German page, but where they are marked as English."""
+    english, theirs = words.tables()[ENGLISH], words.tables()["de"]
+    plain = {key: said for key, said in english.items() if "{" not in said and " " in said and theirs[key] != said}
+    reader = _Read(but=ENGLISH)
+    reader.feed(page)
+    read = " ".join(" ".join(reader.said).split())
+    return [key for key, said in plain.items() if re.search(rf"(?<!\w){re.escape(said)}(?!\w)", read)]
+
+
 class _Read(HTMLParser):
     """What a person reads of a page, or hears, `but` in what is marked as of another language."""
 
@@ -182,6 +222,15 @@ class _Read(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if self._within and tag not in self._EMPTY:
             self._within.pop()
+
+
+def _is_for_no_page(found: ast.AST) -> bool:
+    """A call that writes the log, or says what is wrong with the settings before there is a page."""
+    if not isinstance(found, ast.Call):
+        return False
+    called = found.func
+    of_log = isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id == "log"
+    return of_log or (isinstance(called, ast.Name) and called.id == "SettingError")
 
 
 def _without_names(text: str) -> str:
