@@ -244,9 +244,7 @@ class Gathering:
             "SELECT DISTINCT ON (patient, coalesce(id, name::VARCHAR)) name, patient FROM candidate "
             "WHERE left_out IS NULL ORDER BY patient, id, name"
         )
-        self.connection.execute(
-            "CREATE OR REPLACE TABLE patient AS SELECT patient, hash(patient) AS number FROM chosen GROUP BY patient"
-        )
+        self.connection.execute("CREATE OR REPLACE TABLE patient AS SELECT DISTINCT patient FROM chosen")
         found = self.found
         found.requests, found.orders = (
             self._one("SELECT count(*) FROM request"),
@@ -309,14 +307,16 @@ class Gathering:
             f"SELECT line, json, coalesce({whose}, CASE WHEN json IS NULL THEN {named} END) AS patient "
             f"FROM ({self._of(kind)}) {self._only(kind)}"
         )
-        shown = f"CASE WHEN r.json IS NULL THEN '{UNREADABLE}{kind}' ELSE '{kind}' END"
+        shown = f"CASE WHEN json IS NULL THEN '{UNREADABLE}{kind}' ELSE '{kind}' END"
         if kind == "MedicationRequest":
-            shown = f"CASE WHEN hash(r.line) IN (SELECT name FROM chosen) THEN '{ORDER}' ELSE {shown} END"
+            shown = f"CASE WHEN hash(line) IN (SELECT name FROM chosen) THEN '{ORDER}' ELSE {shown} END"
+        # Not by a join of the two, which might keep all lines of the file in memory and not the few patients.
         return (
-            f"SELECT (coalesce(p.number, 0) % {parts})::INT AS part, p.patient AS patient, {shown} AS kind, "
-            "CASE WHEN r.json IS NOT NULL THEN r.line END AS json "
-            f"FROM ({records}) r LEFT JOIN patient p ON r.patient = p.patient "
-            "WHERE p.patient IS NOT NULL OR r.json IS NULL"
+            f"SELECT (CASE WHEN known THEN hash(patient) ELSE 0 END % {parts})::INT AS part, "
+            f"CASE WHEN known THEN patient END AS patient, {shown} AS kind, "
+            "CASE WHEN json IS NOT NULL THEN line END AS json FROM "
+            f"(SELECT *, coalesce(patient IN (SELECT patient FROM patient), false) AS known FROM ({records})) "
+            "WHERE known OR json IS NULL"
         )
 
     def _only(self, kind: str) -> str:
