@@ -10,7 +10,7 @@
     │   ├── LogicError          protocol.logic: one line of it
     │   ├── ProtocolError       protocol.errors: the protocol, or a site's overlay
     │   ├── TextError           cards.texts: the words of a card
-    │   ├── ValueSetError       terminology.valuesets: a value set
+    │   ├── ValueSetError       terminology.valueset: a value set
     │   ├── VocabularyError     terminology.vocabulary: the words of a value set
     │   └── UnusableKey         store.keys: the key of the store
     ├── HookError               hooks.errors: an answer that is not 200, with one subclass for each status
@@ -28,11 +28,12 @@
     ├── ScenarioError           scenarios.coded: a scenario that cannot be read
     ├── NoEngine, NoExport      retrospect: a package is not installed, there is nothing to replay
     ├── Stopped, NotAGate       retrospect: a replay cannot go on, a condition cannot be read
+    ├── NotAReport              retrospect.results: a folder holds no report, or one that was changed
     └── Refused                 commands.refused: a command was called with something it cannot work with
 
 The commands print the sentence and end with exit code 3; a worker that cannot start logs it; over HTTP only a
-HookError becomes an answer. A private exception that never leaves its module, and deadline.Late, which steers a
-request that is out of time, are not errors and do not belong to the tree.
+HookError becomes an answer. A private exception that never leaves its module is no error and does not belong to the tree; nor are deadline.Late,
+which steers a request that is out of time, and Unsaid of protocol.cql, which leaves a rule out of what is published.
 """
 
 from __future__ import annotations
