@@ -122,9 +122,12 @@ def _resources(entry: Any) -> Iterator[Any]:
 
 
 def _came(prefetch: Mapping[str, Any], key: str) -> bool:
-    """Whether a list is there and whole: an answer that is an error, or holds one, is none."""
-    entry = prefetch.get(key)
-    return isinstance(entry, dict) and not any(r["resourceType"] == "OperationOutcome" for r in _resources(entry))
+    """Whether a list is there and whole: an answer that is an error, or holds one, is none; null is a whole one."""
+    if key not in prefetch:
+        return False
+    outcomes = (each for each in _resources(prefetch[key]) if each["resourceType"] == "OperationOutcome")
+    issues = (issue for each in outcomes for issue in each.get("issue") or ())
+    return not any(issue.get("severity") in ("error", "fatal") for issue in issues)
 
 
 def beside(case: Case) -> Mapping[str, Any]:

@@ -140,7 +140,12 @@ def _in_words(case: Case) -> bool:
 
 
 def _stands_in_words(resource: Mapping[str, Any]) -> bool:
-    concepts = [resource.get("code"), resource.get("medicationCodeableConcept"), *(resource.get("reasonCode") or ())]
+    if "display" in (resource.get("medicationReference") or {}) or "valueString" in resource:
+        return True
+    concepts = [
+        *(resource.get(name) for name in ("code", "medicationCodeableConcept", "valueCodeableConcept")),
+        *(resource.get("reasonCode") or ()),
+    ]
     return any(isinstance(each, dict) and not _has_known_code(each) for each in concepts)
 
 

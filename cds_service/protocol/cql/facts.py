@@ -119,6 +119,12 @@ def _(clause: model.ProcedureIs, scope: Scope) -> str:
             f'\n  where not exists (({later}) L\n    where Chart."Was done"(L) is true\n'
             '      and Chart."Is after"(Chart."Performed"(L), Chart."Performed"(P)))'
         )
+        # One without a date, or in words, may have been later.
+        undated = 'Chart."Was done"(L) and Chart."Performed"(L) is null'
+        unclear = f'exists (({later}) L where Chart."Was done"(L) is null or ({undated}))'
+        holds.append(
+            f'(if {unclear}\n      or exists Chart."Procedures in words"\n    then null as Boolean else true)'
+        )
     return _one_holds(f"({found}) P{where}\n  return all {' and '.join(holds)}", 'Chart."Procedures are incomplete"')
 
 
