@@ -32,8 +32,9 @@
     └── Refused                 commands.refused: a command was called with something it cannot work with
 
 The commands print the sentence and end with exit code 3; a worker that cannot start logs it; over HTTP only a
-HookError becomes an answer. A private exception that never leaves its module is no error and does not belong to the tree; nor are deadline.Late,
-which steers a request that is out of time, and Unsaid of protocol.cql, which leaves a rule out of what is published.
+HookError becomes an answer. A private exception that never leaves its module is no error and does not belong to the
+tree; nor are deadline.Late, which steers a request that is out of time, and Unsaid of protocol.cql, which leaves a rule
+out of what is published.
 """
 
 from __future__ import annotations
