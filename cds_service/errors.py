@@ -33,8 +33,8 @@
 
 The commands print the sentence and end with exit code 3; a worker that cannot start logs it; over HTTP only a
 HookError becomes an answer. A private exception that never leaves its module is no error and does not belong to the
-tree; nor are deadline.Late, which steers a request that is out of time, and Unsaid of protocol.cql, which leaves a rule
-out of what is published.
+tree; nor are deadline.Late, which steers a request that is out of time, and Unsaid of protocol.cql, which leaves a
+rule out of what is published.
 """
 
 from __future__ import annotations

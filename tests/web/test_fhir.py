@@ -90,13 +90,17 @@ def hapi() -> Iterator[str]:
         yield url
 
 
+NEWER_THAN_R4 = "Unknown code 'http://hl7.org/fhir/expression-language#text/cql-identifier'"
+"""The guide Using CQL with FHIR names an expression so, in R4 as well; the list of R4 itself is older."""
+
+
 def test_a_server_that_nobody_here_wrote_finds_no_fault_and_keeps_them(hapi: str, http: FlaskClient) -> None:
     for what in (PLAN, LIBRARY, "metadata", "ValueSet/obs-sbp", "ValueSet/dx-stroke"):
         body, headers = http.get(f"/fhir/{what}").data, {"Content-Type": FHIR_JSON}
         kind = read(http, what)["resourceType"]
         outcome = requests.post(f"{hapi}/{kind}/$validate", data=body, headers=headers, timeout=120).json()
         faults = [issue for issue in outcome["issue"] if issue["severity"] in ("error", "fatal")]
-        assert faults == [], what
+        assert {each["diagnostics"] for each in faults} <= {NEWER_THAN_R4}, what
         if what != "metadata":
             kept = requests.put(f"{hapi}/{what}", data=body, headers=headers, timeout=120)
             assert kept.status_code == requests.codes.created, kept.text

@@ -322,10 +322,10 @@ _OF_ORDER: dict[str, Callable[[model.OrderIs, Scope], str]] = {
     ),
     "category": lambda clause, scope: f'exists (Chart."Order".category C where {scope.in_any("C", clause.category)})',
 }
+_JUDGED_AS = "what the order is judged as follows from its reasons, their words and its order set"
+"""Why all else of an order is not said."""
 _UNSAID_OF_ORDER = {
     "only_indication": "that every known reason is of one kind is not said",
-    "analgesic": "what the order is judged as follows from its reasons, their words and its order set",
-    "judged_as": "what the order is judged as follows from its reasons, their words and its order set",
     "context": "an order set is mapped by each site",
     "status_reason": "an order that ends is not judged by these libraries",
     "route": "the route is read from codes and words",
@@ -345,7 +345,7 @@ _UNSAID_OF_ORDER = {
 
 @expression.register
 def _(clause: model.OrderIs, scope: Scope) -> str:
-    _refuse(clause, _UNSAID_OF_ORDER)
+    _refuse(clause, {name: _JUDGED_AS for name in clause.__struct_fields__ if name not in _OF_ORDER} | _UNSAID_OF_ORDER)
     return " and ".join(said(clause, scope) for field, said in _OF_ORDER.items() if getattr(clause, field))
 
 
