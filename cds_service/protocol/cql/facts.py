@@ -345,7 +345,8 @@ _UNSAID_OF_ORDER = {
 
 @expression.register
 def _(clause: model.OrderIs, scope: Scope) -> str:
-    _refuse(clause, {name: _JUDGED_AS for name in clause.__struct_fields__ if name not in _OF_ORDER} | _UNSAID_OF_ORDER)
+    others = {name: _JUDGED_AS for name in clause.__struct_fields__ if name not in _OF_ORDER}
+    _refuse(clause, others | _UNSAID_OF_ORDER)
     return " and ".join(said(clause, scope) for field, said in _OF_ORDER.items() if getattr(clause, field))
 
 
