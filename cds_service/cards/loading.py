@@ -21,7 +21,6 @@ import yaml
 from jinja2 import TemplateError, UndefinedError
 
 from cds_service.cards.languages import File, Language, Word, check_keys, refused
-from cds_service.cards.promised import refuse_unsaid_changes, refuse_untold
 from cds_service.cards.sentences import KEYS, OPEN, folder_of, names_of
 from cds_service.cards.shown import TextError
 from cds_service.cards.texts import ENGLISH, SUMMARY_LIMIT, Phrase, Text, Texts, Wording
@@ -74,9 +73,7 @@ def load(
     """
     every = beside or [protocol]
     known = {rule for each in every for rule in each.rules}
-    words, cards = [*_words_of_all(every)], [*_of_rules(protocol)]
-    refuse_untold(protocol, cards, [file for _, file in words])
-    files = [*words, *cards, *(_files(extra, known) if extra else ())]
+    files = [*_words_of_all(every), *_of_rules(protocol), *(_files(extra, known) if extra else ())]
     shelf = _Shelf(protocol, files, names_of(every), spoken)
     english = shelf.texts(shelf.english)
     languages = sorted({file.language for _, file in files} - {ENGLISH})
@@ -282,7 +279,6 @@ def _checked(
     for because in text.because:
         if because not in reasons:
             raise TextError(f"{file.shown}: nothing changes because {because!r}{did_you_mean(because, reasons)}")
-    refuse_unsaid_changes(shelf.protocol, rule, text, file)
     filled = _ALWAYS | {"found"} if rule.judge == "clauses" else _ALWAYS
     known = filled | (_named(model) if model is not None else set())
     for placeholder in sorted(_named(text) - known - shelf.limits.keys()):

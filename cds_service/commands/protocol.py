@@ -70,10 +70,10 @@ def _validated(settings: Settings, overlay: str | None) -> str:
 
 
 def _languages(texts: Texts) -> Iterator[str]:
-    """What each further language says, and which of the shared words it says in English."""
+    """What each further language says, and which of the shared words and cards it says in English."""
     for language in texts.others:
         keys, rules = texts.untold(language)
-        left = f"; in English: {', '.join(keys)}" if keys else ""
+        left = f"; in English: {', '.join([*keys, *rules])}" if keys or rules else ""
         cards = f"{len(texts.by_rule) - len(rules)} of {len(texts.by_rule)} cards"
         yield f"{language}: {len(KEYS) - len(keys)} of {len(KEYS)} shared words, {cards}{left}"
 
