@@ -45,7 +45,8 @@ their branches, which only a terminology server can list.
 
 `make oracle` translates the libraries with the reference translator and has foreign engines judge every scenario of
 this repository; each verdict is held against the service's own. `make test` does so for the scenarios of each
-rule's own folder. The engines:"""
+rule's own folder. The engines:
+"""
 
 _ENGINES = {
     "cql-execution": "`cql-execution` with `cql-exec-fhir` (JavaScript), which runs the translated ELM; it gives a "

@@ -235,6 +235,9 @@ class Supervisor(MPServer):
         self._bury(now)
         self._fill(now)
         self._hire(now)
+        self._count()
+
+    def _count(self) -> None:
         metrics.workers_serving(sum(worker.has_lived for worker in self._serving))
 
     def _bury(self, now: float) -> None:
@@ -259,6 +262,7 @@ class Supervisor(MPServer):
     def _lost(self, worker: _Worker, now: float, why: str) -> None:
         self._serving.remove(worker)
         self._outdated.discard(worker)
+        self._count()  # before the loss is said: whoever hears of it reads how many are left
         if worker.serving_since is not None and now - worker.serving_since >= _STEADY:
             self._failures = 0
         else:
