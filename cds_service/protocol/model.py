@@ -334,7 +334,8 @@ class Protocol(Entry, frozen=True, kw_only=True):
     conventions: Conventions
     nasal: Nasal | None = None
     languages: list[str] = []
-    """Those beside English in which each of its own rules has a card, and each shared word its words."""
+    """Those beside English in which each of its own rules should have a card, and each shared word its words; what
+    lacks is said in English, and a test names it."""
     hazards: list[str] = []
     """Rules and categories of rules, the greatest hazard first: the order of cards of one severity."""
     limits: Mapping[str, Limit] = {}

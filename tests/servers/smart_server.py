@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
-from tests.servers import npm
-from tests.servers.process import FhirServerError, fhir_server, free_port, locked
+from tests.servers.node import NodeServer
+from tests.servers.process import fhir_server, free_port
 
-_RECIPE = Path(__file__).with_suffix("")
 _BUILD = Path(__file__).parents[2] / "build" / "smart-server"
-_LEAST_NODE = (18, 19)
+_SERVER = NodeServer("the authorization server", Path(__file__).with_suffix(""), _BUILD, least=(18, 19))
 _SECONDS = 30
+needed = _SERVER.needed
 
 
 @dataclass(frozen=True)
@@ -53,44 +48,9 @@ def smart_server(
 ) -> Iterator[SmartServer]:
     """Run it before the FHIR server at `fhir`, on a free port; `users` are who may sign in, with their groups.
 
-    Raises FhirServerError when it cannot run here (see `why_not`) or does not come up.
+    Raises FhirServerError when it cannot run here or does not come up.
     """
-    if reason := why_not():
-        raise FhirServerError(reason)
-    _install()
     port = port or free_port()
     told = json.dumps({"port": port, "fhir": fhir, "clients": clients, "users": users})
-    command = [str(shutil.which("node")), "server.mjs", told]
-    with fhir_server("the authorization server", command, _BUILD, port):
+    with fhir_server("the authorization server", _SERVER.command(told), _BUILD, port):
         yield SmartServer(f"http://localhost:{port}")
-
-
-def why_not() -> str | None:
-    """Say why it cannot run on this machine, for a skip message; None when it can."""
-    least = ".".join(map(str, _LEAST_NODE))
-    node = shutil.which("node")
-    if node is None:
-        return f"the authorization server needs Node.js {least} or later: no node on the PATH"
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    version = re.match(r"v(\d+)\.(\d+)", said)
-    if version is None or (int(version[1]), int(version[2])) < _LEAST_NODE:
-        return f"the authorization server needs Node.js {least} or later: {node} is {said.strip()}"
-    if shutil.which("npm") is None and not npm.is_installed(_RECIPE, _BUILD):
-        return "the authorization server needs npm once, to fetch its packages: no npm on the PATH"
-    return None
-
-
-def needed() -> None:
-    """Skip the tests that need it where it cannot run; KETAMINE_TEST_REQUIRE_NODE=1, as in CI, fails them."""
-    if reason := why_not():
-        (pytest.fail if os.environ.get("KETAMINE_TEST_REQUIRE_NODE") == "1" else pytest.skip)(reason)
-
-
-def _install() -> None:
-    """Its packages, and beside them the server as it is now."""
-    with locked(_BUILD):
-        try:
-            npm.install(_RECIPE, _BUILD)
-        except npm.NotInstalled as error:
-            raise FhirServerError(str(error)) from error
-        shutil.copyfile(_RECIPE / "server.mjs", _BUILD / "server.mjs")
