@@ -43,6 +43,8 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--example", metavar="FILE", help="post this hook request once the service listens, and show it"
     )
+    serve.add_argument("--host", metavar="ADDRESS", help="listen here, whatever KETAMINE_CDS_HOST says")
+    serve.add_argument("--port", metavar="PORT", help="listen at this port, whatever KETAMINE_CDS_PORT says")
 
     for name, says in (
         ("check", "judge a hook request and show its cards; exit 0: none, 1: cards, 2: critical, 3: bad input"),
@@ -270,7 +272,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.command == "serve":
         from cds_service.commands.serve import serve
 
-        return serve(given.example)
+        return serve(given.example, given.host, given.port)
     if given.command == "protocol" and given.action == "test":
         from cds_service.commands import scenarios
 

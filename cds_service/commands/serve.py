@@ -28,7 +28,7 @@ from cds_service.console import access, process, smart
 from cds_service.fhir import lenient
 from cds_service.knowledge import load
 from cds_service.sandbox import written
-from cds_service.settings import Settings
+from cds_service.settings import PREFIX, Settings
 from cds_service.settings import load as load_settings
 from cds_service.web import at_start, audit, certificates, logs, metrics, tenants, traces
 from cds_service.web.app import now
@@ -39,8 +39,12 @@ ANOTHER = "examples/no-weight.json"
 """The example that the start offers beside its own."""
 
 
-def serve(example: str | None) -> int:
-    """Serve until interrupted. Check settings and protocol first, so that a fault is reported once and clearly."""
+def serve(example: str | None, host: str | None = None, port: str | None = None) -> int:
+    """Serve until interrupted. Check settings and protocol first, so that a fault is reported once and clearly.
+
+    `host` and `port` stand for the settings of those names, for the workers and the console too.
+    """
+    os.environ |= {f"{PREFIX}{name}": text for name, text in (("HOST", host), ("PORT", port)) if text is not None}
     settings = load_settings()
     tls, admitted = certificates.check(settings), _admitted(settings)
     recorded = audit.what_is_recorded(settings)
@@ -111,7 +115,7 @@ def _claim(settings: Settings) -> None:
         why = str(error.strerror).partition(" (")[0]
         raise Refused(
             f"cannot listen on {settings.host}, port {settings.port}: {why}; "
-            "KETAMINE_CDS_HOST and KETAMINE_CDS_PORT name others"
+            "--host and --port name others, as KETAMINE_CDS_HOST and KETAMINE_CDS_PORT do"
         ) from error
 
 

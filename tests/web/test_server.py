@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,11 @@ class Running:
 
 
 @contextmanager
-def started(folder: Path, request: dict[str, Any] | None, **settings: str) -> Iterator[Running]:
+def started(
+    folder: Path, request: dict[str, Any] | None, arguments: Sequence[str] = (), **settings: str
+) -> Iterator[Running]:
     port = _free_port()
-    command = [sys.executable, "-m", "cds_service.cli", "serve"]
+    command = [sys.executable, "-m", "cds_service.cli", "serve", *arguments]
     if request is not None:
         (folder / "request.json").write_bytes(encoded(request))
         command += ["--example", str(folder / "request.json")]
@@ -224,8 +226,22 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
             assert running.process.wait(PATIENCE) == 3
             assert running.said == (
                 f"ketamine-cds: cannot listen on 127.0.0.1, port {port}: Address already in use; "
-                "KETAMINE_CDS_HOST and KETAMINE_CDS_PORT name others\n"
+                "--host and --port name others, as KETAMINE_CDS_HOST and KETAMINE_CDS_PORT do\n"
             )
+
+
+def test_the_command_names_an_address_whatever_the_settings_say(tmp_path: Path) -> None:
+    port = str(_free_port())
+    elsewhere = {"KETAMINE_CDS_HOST": "192.0.2.1", "KETAMINE_CDS_PORT": "1"}
+    with started(tmp_path, None, ["--host", "127.0.0.1", "--port", port], **elsewhere) as running:
+        assert f"Listening on http://127.0.0.1:{port}." in running.wait_for("Listening on ")
+        assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE).ok
+
+
+def test_a_port_that_is_none_is_said_in_one_line(tmp_path: Path) -> None:
+    with started(tmp_path, None, ["--port", "http"]) as running:
+        assert running.process.wait(PATIENCE) == 3
+        assert running.said.startswith("ketamine-cds: KETAMINE_CDS_PORT is 'http'; expected is ")
 
 
 # What stops a start ------------------------------------------------------------------------------------------------
