@@ -180,7 +180,8 @@ def _to_usual(case: Case, step: Step, usual: Usual) -> list[Edit]:
     edits = edits_within(case, step, case.number(name) / figure) or []
     minutes = case.number(usual.minutes)
     if step.kind != "continuous" and step.rate is None and (step.minutes is None or step.minutes < minutes):
-        edits += slower(case, step, minutes) or []
+        longer = slower(case, step, minutes)
+        return [] if longer is None else edits + longer
     return edits
 
 

@@ -196,17 +196,21 @@ def given_by(step: Step) -> list[Amount]:
 
 
 def ceilings_of(case: Case, amounts: Sequence[Measured]) -> tuple[Ceiling, ...]:
-    """What amounts that are past their limits leave of the order's own parts."""
+    """What amounts that are past their limits leave of the order's own parts; what doses come to in an hour because
+    they are repeated binds the dose.
+    """
     found: dict[tuple[int, str], Fraction] = {}
     for amount in amounts:
         if amount.most is None:
             continue
         part = part_left(case, amount, amount.most)
         for step in own_steps(case, amount):
-            figure = FIGURES[amount.unit](step)
-            if part is not None and figure is not None:
-                key, most = (step.written.index, amount.unit), figure * part
-                found[key] = min(most, found.get(key, most))
+            for unit in (amount.unit, amount.unit.removesuffix("/h")):
+                figure = FIGURES[unit](step)
+                if part is not None and figure is not None:
+                    key, most = (step.written.index, unit), figure * part
+                    found[key] = min(most, found.get(key, most))
+                    break
     return tuple(Ceiling(index, unit, most) for (index, unit), most in found.items())
 
 
@@ -271,7 +275,12 @@ def _measure(unit: str) -> tuple[str, Fraction]:
 
 
 def slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
-    """The same dose over a longer time: by its duration, by its rate, or by both."""
+    """The same dose over a longer time: by its duration, by its rate, or by both. None where the next dose would begin
+    before that.
+    """
+    interval = step.written.repeat.interval
+    if interval is not None and interval < minutes:
+        return None
     set_minutes = SetMinutes(step.written.index, minutes, was_push=step.is_push)
     if step.rate is None or not step.finite:
         return [set_minutes]
