@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools spark scaling sandbox site run quick test timing lint burden bench oracle docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools spark peers scaling sandbox site run quick test timing lint burden bench oracle docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ burden: .venv/dev ## how often ordinary, right orders are interrupted, as a tabl
 
 bench: .venv/dev ## compare with a no-op route, in one run
 	$(BIN)/python -m bench.run
+
+peers: .venv/dev .venv-peers/made ## the same with another project's service beside it (installs it in .venv-peers)
+	$(BIN)/python -m bench.run --peers
 
 soak: .venv/dev ## mixed load at half of the maximum for MINUTES, with errors, times and memory for each
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
@@ -101,6 +104,7 @@ lock: ## lock the dependencies anew (needs uv)
 	$(LOCK) pyproject.toml --extra spark -c requirements/dev.txt -o requirements/spark.txt
 	$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(LOCK) --group supply -c requirements/dev.txt -o requirements/supply.txt
+	$(LOCK) --group peers -o requirements/peers.txt
 
 pin: ## write the digest of the base image into the Dockerfile (needs docker and a registry)
 	@$(PYTHON) -m supply.pin
@@ -113,7 +117,7 @@ audit: .venv-supply/made ## look for known vulnerabilities in what the service r
 	@$(PYTHON) -m supply.audit .venv-supply/bin/pip-audit requirements/run.txt
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-supply sbom.json build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-supply .venv-peers sbom.json build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with make PYTHON=python3.12 …"; exit 1; }
@@ -136,7 +140,7 @@ clean: ## remove what the other targets made
 	@touch $@
 
 # Apart from the service's own packages, which these tools look at.
-.venv-supply/made: requirements/supply.txt
-	@$(PYTHON) -m venv .venv-supply
-	@.venv-supply/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/supply.txt
+.venv-%/made: requirements/%.txt
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

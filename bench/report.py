@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import noop
 from bench.bodies import Measured
 from bench.client import Loop
 
@@ -63,7 +62,7 @@ class Case:
         return statistics.mean(lap.cpu_ms for lap in self.laps[target])
 
     def ratio(self, target: str, name: str) -> dict[str, float]:
-        """Ours / no-op."""
+        """Ours / theirs."""
         pairs = zip(self.laps[OURS], self.laps[target], strict=True)
         ratios = [float(getattr(ours, name) / getattr(floor, name)) for ours, floor in pairs]
         return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
@@ -98,9 +97,11 @@ def _of_case(case: Case) -> dict[str, Any]:
         "suggestions": sum(len(card.get("suggestions") or ()) for card in cards),
         "targets": {
             target: {name: case.figure(target, name) for name in FIGURES} | {"cpu_ms": case.cpu_ms(target)}
-            for target in (OURS, *noop.PATHS)
+            for target in case.laps
         },
-        "ratios": {target: {name: case.ratio(target, name) for name in FIGURES} for target in noop.PATHS},
+        "ratios": {
+            target: {name: case.ratio(target, name) for name in FIGURES} for target in case.laps if target != OURS
+        },
     }
 
 
@@ -120,7 +121,7 @@ def table(report: dict[str, Any]) -> str:
         ", ".join(f"{name} {number}" for name, number in versions.items()),
         f"{report['workers']} workers each; {report['rounds']} rounds of {report['requests']} requests a connection; "
         + "; ".join(f"{name} patient: {origin}" for name, origin in report["charts"].items()),
-        "Medians over the rounds; ratios are ours / no-op of the same round, with their least and most.",
+        "Medians over the rounds; ratios are ours / theirs of the same round, with their least and most.",
     ]
     for case in report["cases"]:
         lines += ["", *_case_lines(case)]

@@ -17,6 +17,7 @@ from pathlib import Path
 from cds_service.settings import PREFIX
 
 _PATIENCE = 240.0
+_SETTLES = 10.0
 _ROOT = Path(__file__).parents[1]
 _MEMORY = re.compile(r"^(Rss|Pss):\s+(\d+) kB", re.MULTILINE)
 
@@ -81,11 +82,23 @@ def noop(workers: int) -> Iterator[Server]:
 
 
 @contextmanager
-def _running(module: Sequence[str], port: int, settings: dict[str, str]) -> Iterator[Server]:
+def healthchain(workers: int) -> Iterator[Server]:
+    """The route of bench.healthchain_app in the environment of `make peers`, behind the server that ours has too."""
+    port, app = _free_port(), ["--interface", "asgi", "bench.healthchain_app:app"]
+    command = ["granian", "--port", str(port), "--workers", str(workers), "--log-level", "error", *app]
+    with _running(command, port, {}, _ROOT / ".venv-peers" / "bin" / "python") as server:
+        time.sleep(_SETTLES)  # its parent listens before a worker has loaded it
+        yield server
+
+
+@contextmanager
+def _running(
+    module: Sequence[str], port: int, settings: dict[str, str], python: Path = Path(sys.executable)
+) -> Iterator[Server]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", *module], cwd=_ROOT, env=plain | settings, stdout=said, stderr=said
+            [str(python), "-m", *module], cwd=_ROOT, env=plain | settings, stdout=said, stderr=said
         )
         try:
             _await(process, port)

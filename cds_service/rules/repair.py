@@ -275,8 +275,9 @@ def _measure(unit: str) -> tuple[str, Fraction]:
 
 
 def slower(case: Case, step: Step, minutes: Fraction) -> list[Edit] | None:
-    """The same dose over a longer time: by its duration, by its rate, or by both. None where the next dose would begin
-    before that.
+    """The same dose over a longer time: by its duration, by its rate, or by both.
+
+    None where the next dose would begin before that.
     """
     interval = step.written.repeat.interval
     if interval is not None and interval < minutes:
