@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cds_service.advise import Advice
 from cds_service.knowledge import Knowledge
-from cds_service.published import as_cql
-from tests.scenarios.build import NOW, hook_request, scenarios
-from tests.scenarios.judged import judge_once
 
 ORDER_HOOKS = ("order-select", "order-sign")
 
@@ -36,26 +33,8 @@ class Case:
     missing: tuple[str, ...]
     """Keys of the queries whose answer is not in the request."""
     verdicts: Mapping[str, Verdict]
-
-
-def of_scenarios(knowledge: Knowledge) -> Iterator[Case]:
-    """Every order of every scenario of the shipped protocol in which an order is judged."""
-    for file, scenario in scenarios():
-        if scenario.get("hook", "order-sign") in ORDER_HOOKS:
-            request = hook_request(scenario)
-            yield from of_request(f"{file}: {scenario['name']}", request, judge_once(scenario, knowledge), knowledge)
-
-
-def of_rules(knowledge: Knowledge, rules: Collection[str] | None = None) -> Iterator[tuple[str, Case]]:
-    """(rule, case): the scenarios in the folder of each rule (or of `rules`) that CQL says."""
-    said = rules or {each.rule for each in as_cql(knowledge, knowledge.protocol, NOW.date()).libraries}
-    for file, scenario in scenarios():
-        if file in said and scenario.get("hook", "order-sign") in ORDER_HOOKS:
-            request = hook_request(scenario)
-            for case in of_request(
-                f"{file}: {scenario['name']}", request, judge_once(scenario, knowledge), knowledge
-            ):
-                yield file, case
+    feed: str = "scenarios"
+    """Where it comes from."""
 
 
 def of_request(name: str, request: Mapping[str, Any], made: Advice, knowledge: Knowledge) -> Iterator[Case]:
