@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from cds_service.knowledge import load
-from tests.oracle import compare, feeds, table
+from tests.oracle import compare, explained, feeds, table
 from tests.oracle.cases import Case
 from tests.oracle.engines import ENGINES, why_not
 
@@ -24,7 +24,7 @@ def main(words: Sequence[str]) -> int:
     if reason := why_not():
         print(reason, file=sys.stderr)
         return 3
-    knowledge, known, begun = load(), compare.differences(), time.monotonic()
+    knowledge, known, begun = load(), explained.differences(), time.monotonic()
     cases = [each for each in feeds.every(knowledge) if all(word in each.name for word in words)]
     print(f"{len(cases)} cases, judged by the service in {time.monotonic() - begun:.0f} s", file=sys.stderr)
 
@@ -39,7 +39,8 @@ def main(words: Sequence[str]) -> int:
     wrong = [f"{engine}: {each}" for engine, one in found.items() for each in one.unexplained]
     if not words:
         table.write(run)
-        wrong += [f"not needed: {each}" for each in compare.idle(known, found)]
+        used = set[explained.Use]().union(*(one.used for one in found.values()))
+        wrong += [f"not needed: {each}" for each in explained.idle(known, used)]
     for each in wrong:
         print(f"- {each}")
     return int(bool(wrong))

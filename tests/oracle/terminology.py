@@ -21,6 +21,11 @@ class Terminology:
     def __init__(self, value_sets: Iterable[Mapping[str, Any]]) -> None:
         self._sets = {each["url"]: _Set(each.get("compose", {})) for each in value_sets}
 
+    @property
+    def systems(self) -> frozenset[str]:
+        """All that the sets use."""
+        return frozenset(system for each in self._sets.values() for system in each.systems)
+
     def expansions(self, seen: Iterable[Coding]) -> dict[str, list[Coding]]:
         """URL of a value set -> those of `seen` that are in it."""
         seen = set(seen)
@@ -32,6 +37,10 @@ class _Set:
         self._included, self._excluded = [*_entries(compose, "include")], [*_entries(compose, "exclude")]
         self._exact = {(system, code) for system, code, is_branch in self._included if not is_branch}
         self._without = {(system, code) for system, code, is_branch in self._excluded if not is_branch}
+
+    @property
+    def systems(self) -> Iterator[str]:
+        return (system for system, _, _ in self._included)
 
     def members(self, seen: set[Coding]) -> Iterator[Coding]:
         yield from seen & self._exact - self._without
