@@ -5,7 +5,9 @@ from __future__ import annotations
 from cds_service.commands.publish import not_said
 from cds_service.knowledge import Knowledge
 from cds_service.published import as_cql
-from tests.oracle.compare import ENGINES, differences
+from tests.oracle import table
+from tests.oracle.engines import ENGINES
+from tests.oracle.explained import differences, faults
 
 PAGE = "docs/cql.md"
 
@@ -44,8 +46,10 @@ their branches, which only a terminology server can list.
 ## The oracle
 
 `make oracle` translates the libraries with the reference translator and has foreign engines judge every scenario of
-this repository; each verdict is held against the service's own. `make test` does so for the scenarios of each
-rule's own folder. The engines:
+this repository, the charts that are opened, the sandbox patients with ordinary orders, and generated orders in charts
+that two scenarios make together; each verdict is held against the service's own. What an engine said is kept in
+`build/oracle`, so that a run can be broken off and the next one asks only for what changed. `make test` does the same
+for the scenarios of each rule's own folder. The engines:
 """
 
 _ENGINES = {
@@ -61,7 +65,8 @@ def page(knowledge: Knowledge) -> str:
     said = [each.rule for each in written.libraries if each.rule is not None]
     title, *tables = not_said(written)
     assert set(ENGINES) == set(_ENGINES)
-    known = differences()
+    known, run = differences(), table.read()
+    left_out = [f"`{rule}`" for rule in said if not any(rule in one.verdicts for one in run.engines.values())]
     return "\n".join(
         [
             _HEAD,
@@ -70,6 +75,13 @@ def page(knowledge: Knowledge) -> str:
             "and every other one fails the test:\n",
             "| kind | why |\n|---|---|",
             *(f"| {kind} | {' '.join(why.split())} |" for kind, why in known.kinds.items()),
+            "\n### The last run\n",
+            f"{run.date}, commit {run.commit}, both engines at once, {_took(run)}.",
+            *([f"Rules that were not in it yet: {', '.join(left_out)}."] if left_out else []),
+            *table.lines(run, list(known.kinds)),
+            "\n### Faults that it found\n",
+            "| where | fault | what was done |\n|---|---|---|",
+            *(f"| {each.side} | {each.fault} | {each.done} |" for each in faults()),
             f"\n## The {len(said)} rules that CQL says\n",
             ", ".join(f"`{rule}`" for rule in said) + ".\n",
             title.replace("# What", "## What"),
@@ -77,3 +89,10 @@ def page(knowledge: Knowledge) -> str:
             "",
         ]
     )
+
+
+def _took(run: table.Run) -> str:
+    kept = sum(run.cases.values()) - run.asked
+    if kept <= 0:
+        return f"{run.seconds / 60:.0f} minutes for all"
+    return f"{run.seconds / 60:.0f} minutes; the answers to {kept:,} of its cases were kept from runs before"

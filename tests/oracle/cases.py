@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cds_service.advise import Advice
+from cds_service.fhir.queries import Query
 from cds_service.knowledge import Knowledge
-from cds_service.published import as_cql
-from tests.scenarios.build import NOW, hook_request, scenarios
-from tests.scenarios.judged import judge_once
 
 ORDER_HOOKS = ("order-select", "order-sign")
 
@@ -36,26 +34,8 @@ class Case:
     missing: tuple[str, ...]
     """Keys of the queries whose answer is not in the request."""
     verdicts: Mapping[str, Verdict]
-
-
-def of_scenarios(knowledge: Knowledge) -> Iterator[Case]:
-    """Every order of every scenario of the shipped protocol in which an order is judged."""
-    for file, scenario in scenarios():
-        if scenario.get("hook", "order-sign") in ORDER_HOOKS:
-            request = hook_request(scenario)
-            yield from of_request(f"{file}: {scenario['name']}", request, judge_once(scenario, knowledge), knowledge)
-
-
-def of_rules(knowledge: Knowledge, rules: Collection[str] | None = None) -> Iterator[tuple[str, Case]]:
-    """(rule, case): the scenarios in the folder of each rule (or of `rules`) that CQL says."""
-    said = rules or {each.rule for each in as_cql(knowledge, knowledge.protocol, NOW.date()).libraries}
-    for file, scenario in scenarios():
-        if file in said and scenario.get("hook", "order-sign") in ORDER_HOOKS:
-            request = hook_request(scenario)
-            for case in of_request(
-                f"{file}: {scenario['name']}", request, judge_once(scenario, knowledge), knowledge
-            ):
-                yield file, case
+    feed: str = "scenarios"
+    """Where it comes from."""
 
 
 def of_request(name: str, request: Mapping[str, Any], made: Advice, knowledge: Knowledge) -> Iterator[Case]:
@@ -78,7 +58,7 @@ def of_request(name: str, request: Mapping[str, Any], made: Advice, knowledge: K
         "type": "collection",
         "entry": [{"resource": _without_null(r)} for r in by_id.values()],
     }
-    missing = tuple(query.key for query in knowledge.queries if not _came(prefetch, query.key))
+    missing = tuple(_missing(prefetch, knowledge.queries))
     for judged in made.judged:
         if judged.identifier is not None and judged.drug in knowledge.protocol.drugs:
             fired = {each.rule.id for each in judged.outcomes if each.status == "fired"}
@@ -121,11 +101,26 @@ def _resources(entry: Any) -> Iterator[Any]:
         yield entry
 
 
-def _came(prefetch: Mapping[str, Any], key: str) -> bool:
-    """Whether a list is there and whole: an answer that is an error, or holds one, is none; null is a whole one."""
-    if key not in prefetch:
+def _missing(prefetch: Mapping[str, Any], queries: Sequence[Query]) -> Iterator[str]:
+    """The queries whose list is not there, or not whole; it may have come under a key of another name."""
+    known = {query.key for query in queries}
+    elsewhere = {each["resourceType"] for key in prefetch.keys() - known for each in _resources(prefetch[key])}
+    for query in queries:
+        whole = _is_whole(prefetch[query.key]) if query.key in prefetch else False
+        if not whole and not (query.key not in prefetch and not query.codes and query.type in elsewhere):
+            yield query.key
+
+
+def _is_whole(answer: Any) -> bool:
+    """An answer that is an error, or holds one or what is no resource, is not, nor one with a next page; null is."""
+    if not isinstance(answer, dict):
+        return answer is None
+    if any(isinstance(each, dict) and each.get("relation") == "next" for each in answer.get("link") or ()):
         return False
-    outcomes = (each for each in _resources(prefetch[key]) if each["resourceType"] == "OperationOutcome")
+    entries = answer.get("entry") or () if answer.get("resourceType") == "Bundle" else ()
+    if not all(isinstance(each, dict) and isinstance(each.get("resource"), dict) for each in entries):
+        return False
+    outcomes = (each for each in _resources(answer) if each["resourceType"] == "OperationOutcome")
     issues = (issue for each in outcomes for issue in each.get("issue") or ())
     return not any(issue.get("severity") in ("error", "fatal") for issue in issues)
 

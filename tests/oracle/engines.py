@@ -7,13 +7,16 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import msgspec
 import pytest
 
+from cds_service.lazy import cached_property
 from cds_service.protocol.cql import Library
 from tests.servers import fhir_router, hapi, npm
 from tests.servers.process import locked
@@ -22,8 +25,8 @@ _RECIPE = Path(__file__).parent
 _BUILD = _RECIPE.parents[1] / "build" / "oracle"
 _CLASSPATH, _RESOLVED = _BUILD / "classpath.txt", _BUILD / "pom.xml"
 _JVM_OPTIONS = ("-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC")
-_FETCH_SECONDS, _RUN_SECONDS = 900, 1800
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_FETCH_SECONDS, _MOST_SECONDS, _ANSWER_SECONDS = 900, 600, 300
+encode = msgspec.json.Encoder(decimal_format="number").encode
 
 Answers = Mapping[str, Any]
 """Library -> definition -> its value; `error` in its place where the engine failed."""
@@ -62,30 +65,86 @@ def translate(libraries: Sequence[Library]) -> Path:
     return folder / "elm"
 
 
-def cql_execution(elm: Path, job: Mapping[str, Any]) -> dict[str, Answers]:
-    """Case -> what the engine in JavaScript says of it."""
+@dataclass(frozen=True)
+class Engine:
+    """A foreign engine."""
+
+    name: str
+    command: Callable[[Path], list[str]]
+    """From the folder with the ELM to the command that answers cases."""
+    rests_on: tuple[Path, ...]
+    """Where one of these files changes, nothing is kept of what it said."""
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(b"".join(each.read_bytes() for each in self.rests_on)).hexdigest()
+
+
+def _node_command(elm: Path) -> list[str]:
     with locked(_BUILD):
         try:
             npm.install(_RECIPE / "node", _BUILD)
         except npm.NotInstalled as error:
             raise OracleError(str(error)) from error
         shutil.copyfile(_RECIPE / "node" / "run.mjs", _BUILD / "run.mjs")
-    return _answers(["node", "run.mjs", str(elm)], job)
+    return ["node", "run.mjs", str(elm)]
 
 
-def java_engine(elm: Path, job: Mapping[str, Any]) -> dict[str, Answers]:
-    """Case -> what the engine in Java says of it; it reads the CQL beside the ELM."""
-    return _answers(_java_command("Engine", elm), job)
+def _engine_command(elm: Path) -> list[str]:
+    """The Java engine reads the CQL beside the ELM."""
+    return _java_command("Engine", elm)
 
 
-def _answers(command: Sequence[str], job: Mapping[str, Any]) -> dict[str, Answers]:
-    file = _BUILD / f"job-{os.getpid()}.json"
-    file.write_bytes(_ENCODER.encode(job))
-    try:
-        said = _run([*command, str(file)])
-    finally:
-        file.unlink()
-    return {each["name"]: each["results"] for each in map(json.loads, said.splitlines())}
+ENGINES: Mapping[str, Engine] = {
+    each.name: each
+    for each in (
+        Engine(
+            "cql-execution", _node_command, (_RECIPE / "node" / "run.mjs", _RECIPE / "node" / "package-lock.json")
+        ),
+        Engine("engine-fhir", _engine_command, (_RECIPE / "java" / "Engine.java", _RECIPE / "java" / "pom.xml")),
+    )
+}
+
+
+class Running:
+    """An engine's process, which starts with the first case: one line in, one line out."""
+
+    def __init__(self, engine: Engine, elm: Path) -> None:
+        self._engine, self._elm = engine, elm
+        self._log = _BUILD / f"{engine.name}-{os.getpid()}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._log.unlink()
+
+    def ask(self, case: Mapping[str, Any]) -> Answers:
+        """What the engine says of a case (bundle, parameters, libraries, definitions, value sets, now)."""
+        if self._process is None:
+            command = self._engine.command(self._elm)
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    command, cwd=_BUILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+                )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        patience = Timer(_ANSWER_SECONDS, self._process.kill)
+        patience.start()
+        try:
+            self._process.stdin.write(encode(case) + b"\n")
+            self._process.stdin.flush()
+            said = self._process.stdout.readline()
+        except BrokenPipeError:
+            said = b""
+        finally:
+            patience.cancel()
+        if not said:
+            told = self._log.read_bytes()[-4000:].decode(errors="replace")
+            raise OracleError(f"{self._engine.name} gave no answer within {_ANSWER_SECONDS} s, or ended:\n{told}")
+        answers: Answers = json.loads(said)
+        return answers
 
 
 def _java_command(program: str, *arguments: Path) -> list[str]:
@@ -94,7 +153,7 @@ def _java_command(program: str, *arguments: Path) -> list[str]:
 
 
 def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, cwd=_BUILD, capture_output=True, text=True, check=False, timeout=_RUN_SECONDS)
+    done = subprocess.run(command, cwd=_BUILD, capture_output=True, text=True, check=False, timeout=_MOST_SECONDS)
     if done.returncode != 0:
         raise OracleError(f"{Path(command[0]).name} failed:\n{done.stderr[-4000:]}")
     return done.stdout
@@ -120,19 +179,3 @@ def _is_current() -> bool:
     if _RESOLVED.read_bytes() != (_RECIPE / "java" / "pom.xml").read_bytes():
         return False
     return all(Path(jar).is_file() for jar in _CLASSPATH.read_text("utf-8").strip().split(os.pathsep))
-
-
-def job_of(
-    cases: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any], Sequence[str]]],
-    chart: str,
-    value_sets: Mapping[str, Iterable[tuple[str, str]]],
-    now: str,
-) -> dict[str, Any]:
-    """What an engine is told. `cases`: (name, bundle, parameters, libraries); `value_sets`: URL -> (system, code)."""
-    made = [
-        {"name": name, "bundle": bundle, "parameters": parameters, "libraries": libraries, "now": now}
-        for name, bundle, parameters, libraries in cases
-    ]
-    codes = {url: {"1": [{"system": s, "code": c} for s, c in members]} for url, members in value_sets.items()}
-    libraries = sorted({library for each in made for library in each["libraries"]})
-    return {"chart": chart, "libraries": libraries, "valueSets": codes, "cases": made}

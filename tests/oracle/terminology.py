@@ -12,22 +12,45 @@ from typing import Any
 Coding = tuple[str, str]
 
 
-def expansions(value_sets: Iterable[Mapping[str, Any]], seen: Iterable[Coding]) -> dict[str, list[Coding]]:
-    """URL of a value set -> its (system, code); `seen` are all codes that the cases hold."""
-    seen = set(seen)
-    return {each["url"]: sorted(_expanded(each.get("compose", {}), seen)) for each in value_sets}
+class Terminology:
+    """The value sets, expanded as far as a case needs them: of all their codes, those that the case holds.
+
+    An engine only asks whether a code of the case is in a set.
+    """
+
+    def __init__(self, value_sets: Iterable[Mapping[str, Any]]) -> None:
+        self._sets = {each["url"]: _Set(each.get("compose", {})) for each in value_sets}
+
+    @property
+    def systems(self) -> frozenset[str]:
+        """All that the sets use."""
+        return frozenset(system for each in self._sets.values() for system in each.systems)
+
+    def expansions(self, seen: Iterable[Coding]) -> dict[str, list[Coding]]:
+        """URL of a value set -> those of `seen` that are in it."""
+        seen = set(seen)
+        return {url: sorted(each.members(seen)) for url, each in self._sets.items()}
 
 
-def _expanded(compose: Mapping[str, Any], seen: set[Coding]) -> Iterator[Coding]:
-    included, excluded = [*_entries(compose, "include")], [*_entries(compose, "exclude")]
-    exact = {(system, code) for system, code, is_branch in included if not is_branch}
-    without = {(system, code) for system, code, is_branch in excluded if not is_branch}
-    yield from exact - without
-    for system, code in seen - exact:
-        longest_in = _longest(system, code, included)
-        # An excluded code takes out what lies below it as well.
-        if longest_in and longest_in > max(_longest(system, code, excluded), _beginning(system, code, without)):
-            yield system, code
+class _Set:
+    def __init__(self, compose: Mapping[str, Any]) -> None:
+        self._included, self._excluded = [*_entries(compose, "include")], [*_entries(compose, "exclude")]
+        self._exact = {(system, code) for system, code, is_branch in self._included if not is_branch}
+        self._without = {(system, code) for system, code, is_branch in self._excluded if not is_branch}
+
+    @property
+    def systems(self) -> Iterator[str]:
+        return (system for system, _, _ in self._included)
+
+    def members(self, seen: set[Coding]) -> Iterator[Coding]:
+        yield from seen & self._exact - self._without
+        for system, code in seen - self._exact:
+            longest_in = _longest(system, code, self._included)
+            # An excluded code takes out what lies below it as well.
+            if longest_in and longest_in > max(
+                _longest(system, code, self._excluded), _beginning(system, code, self._without)
+            ):
+                yield system, code
 
 
 def _entries(compose: Mapping[str, Any], kind: str) -> Iterator[tuple[str, str, bool]]:

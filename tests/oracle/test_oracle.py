@@ -5,24 +5,29 @@ from __future__ import annotations
 import pytest
 
 from cds_service.knowledge import Knowledge
-from tests.oracle import cases, compare
-from tests.oracle.engines import needed
+from cds_service.published import as_cql
+from tests.oracle import cases, compare, explained, feeds
+from tests.oracle.engines import ENGINES, needed
+from tests.oracle.explained import Difference
+from tests.scenarios.build import NOW
+
+RULE = "bp-uncontrolled"
 
 
-@pytest.mark.parametrize("engine", compare.ENGINES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_foreign_engine_says_of_a_rules_own_scenarios_what_we_say(engine: str, knowledge: Knowledge) -> None:
     needed()
-    own = [(case, [rule]) for rule, case in cases.of_rules(knowledge)]
-    found = compare.compare(own, knowledge, compare.differences(), engine)
+    own = [(case, [rule]) for rule, case in feeds.of_rules(knowledge)]
+    found = compare.compare(own, knowledge, explained.differences(), engine)
     assert found.unexplained == []
     assert found.verdicts.total() > 300
 
 
 def test_a_verdict_that_is_not_ours_is_told(knowledge: Knowledge) -> None:
-    case = next(case for _, case in cases.of_rules(knowledge, {"bp-uncontrolled"}) if not compare._in_words(case))
+    case = next(case for rule, case in feeds.of_rules(knowledge) if rule == RULE and "[o1]" in case.name)
+    library = next(each for each in as_cql(knowledge, knowledge.protocol, NOW.date()).libraries if each.rule == RULE)
     found = compare.Comparison()
-    for difference in compare._differing(
-        cases.Verdict("clear"), {"Fires": True, "Tier": "critical", "Severity": "critical"}
-    ):
-        compare._explain(found, compare.differences(), "none", case, "bp-uncontrolled", difference)
-    assert found.unexplained == [f"bp-uncontrolled: ours clear, theirs fired: {case.name}"]
+    theirs = {"Fires": True, "Tier": "critical", "Severity": "critical"}
+    for ours, told in compare.differing(cases.Verdict("clear"), theirs):
+        found.differ(explained.differences(), Difference("none", case, library, ours, told, frozenset()))
+    assert found.unexplained == [f"{RULE}: ours clear, theirs fired: {case.name}"]

@@ -18,48 +18,46 @@ import org.opencds.cqf.cql.engine.retrieve.RetrieveProvider;
 import org.opencds.cqf.cql.engine.runtime.*;
 import org.opencds.cqf.cql.engine.terminology.*;
 
-/** Runs CQL libraries over cases with the Java engine; one JSON object in, one line of JSON for each case out. */
+/** Runs CQL libraries over cases with the Java engine: a case as a line of JSON in, its answers as a line out. */
 public class Engine {
     static final ObjectMapper JSON = new ObjectMapper();
-    static List<Resource> chart = List.of();
 
     public static void main(String[] arguments) throws Exception {
-        Path sources = Path.of(arguments[0]).resolveSibling("cql");
-        JsonNode job = JSON.readTree(new File(arguments[1]));
-        Codes codes = new Codes(job.get("valueSets"));
-        LibraryManager libraries = manager(sources);
-        var provider = new CompositeDataProvider(new R4FhirModelResolver(), new Records(codes));
-        var environment = new Environment(libraries, new HashMap<>(Map.of("http://hl7.org/fhir", provider)), codes);
+        LibraryManager libraries = manager(Path.of(arguments[0]).resolveSibling("cql"));
+        var models = new R4FhirModelResolver();
         var parser = FhirContext.forR4Cached().newJsonParser();
+        var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         var out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
-        for (JsonNode each : job.get("cases")) {
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            JsonNode each = JSON.readTree(line);
             Bundle bundle = parser.parseResource(Bundle.class, each.get("bundle").toString());
-            chart = bundle.getEntry().stream().map(Bundle.BundleEntryComponent::getResource).toList();
-            Map<String, Object> parameters = new HashMap<>();
-            each.get("parameters").fields().forEachRemaining(p -> parameters.put(p.getKey(), JSON.convertValue(p.getValue(), Object.class)));
-            ObjectNode results = JSON.createObjectNode();
-            for (JsonNode library : each.get("libraries")) {
-                results.set(library.asText(), evaluated(environment, library.asText(), parameters, ZonedDateTime.parse(each.get("now").asText())));
-            }
-            out.println(JSON.createObjectNode().put("name", each.get("name").asText()).set("results", results));
+            List<Resource> chart = bundle.getEntry().stream().map(Bundle.BundleEntryComponent::getResource).toList();
+            Codes codes = new Codes(each.get("valueSets"));
+            var provider = new CompositeDataProvider(models, new Records(chart, codes));
+            var environment = new Environment(libraries, new HashMap<>(Map.of("http://hl7.org/fhir", provider)), codes);
+            out.println(answers(environment, each, chart));
         }
     }
 
-    static ObjectNode evaluated(Environment environment, String library, Map<String, Object> parameters, ZonedDateTime now) {
-        ObjectNode values = JSON.createObjectNode();
-        try {
-            var engine = new CqlEngine(environment, new HashSet<>(Set.of(CqlEngine.Options.EnableExpressionCaching)));
-            var id = new VersionedIdentifier().withId(library);
-            String patient = chart.stream().filter(Patient.class::isInstance).findFirst().orElseThrow().getIdElement().getIdPart();
-            var found = engine.evaluate(id, null, Pair.of("Patient", (Object) patient), parameters, null, now);
-            found.expressionResults.forEach((name, result) -> {
-                Object value = result.value();
-                if (value == null || value instanceof Boolean || value instanceof String) values.set(name, JSON.valueToTree(value));
-            });
-        } catch (Exception error) {
-            values.put("error", String.valueOf(error.getMessage()));
-        }
-        return values;
+    /** One engine for all libraries of a case: what one has read of the chart is kept for the others. */
+    static ObjectNode answers(Environment environment, JsonNode each, List<Resource> chart) {
+        var engine = new CqlEngine(environment, new HashSet<>(Set.of(CqlEngine.Options.EnableExpressionCaching)));
+        Map<String, Object> parameters = new HashMap<>();
+        each.get("parameters").fields().forEachRemaining(p -> parameters.put(p.getKey(), JSON.convertValue(p.getValue(), Object.class)));
+        Set<String> definitions = new LinkedHashSet<>();
+        each.get("definitions").forEach(name -> definitions.add(name.asText()));
+        List<VersionedIdentifier> ids = new ArrayList<>();
+        each.get("libraries").forEach(name -> ids.add(new VersionedIdentifier().withId(name.asText())));
+        String patient = chart.stream().filter(Patient.class::isInstance).findFirst().orElseThrow().getIdElement().getIdPart();
+        var now = ZonedDateTime.parse(each.get("now").asText());
+        var found = engine.evaluate(ids, definitions, Pair.of("Patient", (Object) patient), parameters, null, now);
+        ObjectNode answers = JSON.createObjectNode();
+        found.getResults().forEach((id, result) -> {
+            ObjectNode values = answers.putObject(id.getId());
+            definitions.forEach(name -> values.set(name, JSON.valueToTree(result.forExpression(name).value())));
+        });
+        found.getExceptions().forEach((id, error) -> answers.putObject(id.getId()).put("error", String.valueOf(error.getMessage())));
+        return answers;
     }
 
     static LibraryManager manager(Path folder) {
@@ -97,7 +95,7 @@ public class Engine {
     }
 
     /** The resources of the chart by their type and by the value set of an element. */
-    record Records(Codes codes) implements RetrieveProvider {
+    record Records(List<Resource> chart, Codes codes) implements RetrieveProvider {
         public Iterable<Object> retrieve(String context, String path, Object id, String type, String template, String codePath,
                 Iterable<Code> wanted, String valueSet, String datePath, String from, String to, Interval range) {
             return chart.stream().filter(each -> each.fhirType().equals(type))
