@@ -18,6 +18,7 @@ from cds_service.protocol.parsing import parse_yaml
 from cds_service.published import as_cql
 from tests.oracle import engines
 from tests.oracle.cases import Case, Verdict, beside
+from tests.oracle.ordered import is_not_plain
 from tests.oracle.terminology import codings, expansions
 from tests.scenarios.build import NOW
 
@@ -32,7 +33,7 @@ class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     kind: str
     ours: list[str]
     theirs: list[str]
-    where: Literal["words"] | None = None
+    where: Literal["words", "dosage"] | None = None
     rules: list[str] | None = None
     engine: str | None = None
     """Of this engine alone."""
@@ -155,4 +156,4 @@ def _has_known_code(concept: Mapping[str, Any]) -> bool:
     )
 
 
-_WHERE = {"words": _in_words}
+_WHERE = {"words": _in_words, "dosage": is_not_plain}

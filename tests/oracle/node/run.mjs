@@ -18,6 +18,7 @@ const repository = new cql.Repository(elm);
 const codes = new cql.CodeService(job.valueSets);
 const libraryOf = (id) => new cql.Library(elm[id], repository);
 const chart = libraryOf(job.chart);
+const dosage = Object.keys(elm).find((id) => id === job.chart.replace(/Chart$/, "Dosage"));
 const libraries = job.libraries.map((id) => [id, libraryOf(id)]);
 const source = fhir.PatientSource.FHIRv401();
 
@@ -29,11 +30,14 @@ for (const each of job.cases) {
   const context = (library) => new cql.PatientContext(library, patient, codes, each.parameters, now);
   // What is read of the chart is the same for every rule: it is evaluated once for a patient.
   const read = context(chart);
+  const ordered = dosage && context(libraryOf(dosage));
+  if (ordered) ordered.library_context.Chart = read;
   const results = {};
   for (const [id, library] of libraries) {
     if (each.libraries && !each.libraries.includes(id)) continue;
     const own = context(library);
     own.library_context.Chart = read;
+    if (ordered) own.library_context.Dosage = ordered;
     try {
       const values = {};
       for (const [name, expression] of Object.entries(library.expressions)) {
