@@ -8,8 +8,8 @@ from datetime import date
 from cds_service.cards.wording import wording
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import dosage, often, route
-from cds_service.protocol import publish
-from cds_service.protocol.cql import Reading, Written, libraries
+from cds_service.protocol import activities, publish
+from cds_service.protocol.cql import Reading, Written, libraries, offers_library
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.words import Words
 
@@ -35,7 +35,9 @@ def with_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> tuple[publi
     """The protocol whose conditions name its CQL libraries, and these."""
     written = as_cql(knowledge, protocol, day)
     libraries = {each.rule: each.name for each in written.libraries if each.rule is not None}
-    return replace(published(knowledge, protocol, day), libraries=libraries), written
+    named = published(knowledge, protocol, day)
+    offers, said = offers_library(protocol), activities.said(protocol)
+    return replace(named, libraries=libraries, offers=offers, activities=said), written
 
 
 def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:

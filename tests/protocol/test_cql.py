@@ -38,12 +38,12 @@ def test_no_rule_falls_out_unseen(written: Written) -> None:
 
 
 def test_a_library_defines_each_name_once_and_uses_none_that_is_not_defined(written: Written) -> None:
-    chart, order, *rules = written.libraries
+    chart, order, *others = written.libraries
     known = {
         alias: set(re.findall(rf"^define(?: function)? {_NAME}", each.text, re.M))
         for alias, each in (("Chart", chart), ("Dosage", order))
     }
-    for each in rules:
+    for each in others:
         code = re.sub(r"/\*.*?\*/|//[^\n]*", "", each.text, flags=re.S)
         defined = re.findall(rf"^(?:define|valueset) {_NAME}", code, re.M)
         assert len(defined) == len(set(defined)), each.name

@@ -4,7 +4,7 @@
 """
 
 from cds_service.protocol.cql.dosage import Reading
-from cds_service.protocol.cql.libraries import Library, Written, libraries
+from cds_service.protocol.cql.libraries import Library, Written, libraries, offers_library
 from cds_service.protocol.cql.scope import SetPart, Unsaid
 
-__all__ = ["Library", "Reading", "SetPart", "Unsaid", "Written", "libraries"]
+__all__ = ["Library", "Reading", "SetPart", "Unsaid", "Written", "libraries", "offers_library"]

@@ -14,7 +14,7 @@ import msgspec
 
 from cds_service import units
 from cds_service.fhir.queries import Query
-from cds_service.protocol import model
+from cds_service.protocol import activities, model
 from cds_service.protocol.cql import dosage
 from cds_service.protocol.cql.facts import expression
 from cds_service.protocol.cql.scope import CHART, DOSAGE, SPANS, Scope, SetPart, Unsaid, quoted, text
@@ -52,7 +52,7 @@ class Written:
     """All that a protocol comes to in CQL."""
 
     libraries: tuple[Library, ...]
-    """Those of the chart and of the order first."""
+    """Those of the chart, of the order and of the offers first."""
     unsaid: Mapping[str, str]
     """Rule -> why CQL does not say it."""
     sets: tuple[SetPart, ...]
@@ -72,7 +72,7 @@ def libraries(
         scopes.append(Scope(protocol, valuesets, query_of, published.day, routes=routes))
         return scopes[-1]
 
-    made = [_chart(published, scope()), _dosage(published, scope(), reading)]
+    made = [_chart(published, scope()), _dosage(published, scope(), reading), _offers(published, scope())]
     unsaid: dict[str, str] = {}
     for rule in protocol.rules.values():
         try:
@@ -139,6 +139,38 @@ def _dosage(published: Published, scope: Scope, reading: dosage.Reading) -> Libr
     return Library(own, written, tuple(_depends_on(scope, chart)))
 
 
+def offers_library(protocol: Protocol) -> str:
+    return f"{_camel(protocol.id)}Offers"
+
+
+def _offers(published: Published, scope: Scope) -> Library:
+    """What the offers that bring an order to a limit set it to."""
+    protocol = published.protocol
+    prefix, name = _camel(protocol.id), offers_library(protocol)
+    defined = []
+    for offer, limit in activities.limits_of(protocol).items():
+        value = scope.of_drug(limit.id)
+        number = f"{value}.value" if activities.element_of(offer, limit) in activities.PLAIN_NUMBER else value
+        defined.append(f"// {published.words.offer(offer)}\ndefine {quoted(offer)}:\n  {number}")
+    named = [f"{prefix}{each}" for each in (CHART, DOSAGE)]
+    parts = [
+        "/*\nWhat the offers set an order to; the service offers it where no other rule then objects.\n*/\n"
+        f"library {name} version '{protocol.version}'",
+        "using FHIR version '4.0.1'",
+        _includes(prefix, (CHART, DOSAGE), protocol.version),
+        "context Patient",
+        "// Limits, as of " + str(published.day),
+        *scope.limit_definitions(),
+        *defined,
+    ]
+    return Library(name, "\n\n".join(parts) + "\n", tuple(_depends_on(scope, *named)))
+
+
+def _includes(prefix: str, named: Iterable[str], version: str) -> str:
+    own = (f"include {prefix}{each} version '{version}' called {each}" for each in named)
+    return "\n".join(("include FHIRHelpers version '4.0.1' called FHIRHelpers", *own))
+
+
 class _Rule:
     """The library of one rule. Its facts keep the names that the rule's file gives them."""
 
@@ -169,12 +201,7 @@ class _Rule:
             self._head(),
             f"library {name} version '{protocol.version}'",
             "using FHIR version '4.0.1'",
-            "\n".join(
-                (
-                    "include FHIRHelpers version '4.0.1' called FHIRHelpers",
-                    *(f"include {prefix}{each} version '{protocol.version}' called {each}" for each in named),
-                )
-            ),
+            _includes(prefix, named, protocol.version),
             "\n".join(self._scope.definitions()),
             "context Patient",
             "// Limits, as of " + str(self._published.day),
