@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools spark peers scaling sandbox site run quick test timing lint burden bench oracle docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools spark peers scaling sandbox site run quick test timing lint burden bench oracle elm docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,9 @@ sandbox: .venv/dev ## the service on real FHIR servers, or on the R4 server at U
 
 oracle: .venv/dev ## the published CQL in engines that nobody here wrote, on every scenario, as a table (needs a JDK and Node.js; some minutes)
 	@$(BIN)/python -m tests.oracle
+
+elm: .venv/dev ## the protocol as CQL with ELM beside it, into build/cql (needs a JDK; a minute)
+	@$(BIN)/python -m tests.oracle.elm build/cql
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python -m docs.generate

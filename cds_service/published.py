@@ -7,8 +7,9 @@ from datetime import date
 
 from cds_service.cards.wording import wording
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
-from cds_service.protocol import publish
-from cds_service.protocol.cql import Written, libraries
+from cds_service.orders import dosage, often, route
+from cds_service.protocol import activities, publish
+from cds_service.protocol.cql import Reading, Written, libraries, offers_library
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.words import Words
 
@@ -34,9 +35,14 @@ def with_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> tuple[publi
     """The protocol whose conditions name its CQL libraries, and these."""
     written = as_cql(knowledge, protocol, day)
     libraries = {each.rule: each.name for each in written.libraries if each.rule is not None}
-    return replace(published(knowledge, protocol, day), libraries=libraries), written
+    named = published(knowledge, protocol, day)
+    offers, said = offers_library(protocol), activities.said(protocol)
+    return replace(named, libraries=libraries, offers=offers, activities=said), written
 
 
 def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:
     """The protocol's CQL libraries, and what they do not say."""
-    return libraries(published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries)
+    reading = Reading(
+        kinds=route.KINDS, routes=route.SETS, types=dosage.TYPES, codes=often.CODES, shortest=often.SHORTEST
+    )
+    return libraries(published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries, reading)

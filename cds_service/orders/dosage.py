@@ -29,7 +29,7 @@ _PER_TIME = {
     "volume": "volume_per_time",
 }
 _DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
-_TYPES: dict[str, str] = {word: kind for kind, words in _DATA["type"].items() for word in words}
+TYPES: dict[str, str] = {word: kind for kind, words in _DATA["type"].items() for word in words}
 _TITRATION = re.compile(r"\b(?:" + "|".join(_DATA["titration"]["words"]) + r")\b", re.IGNORECASE)
 
 Path = tuple[str | int, ...]
@@ -243,7 +243,7 @@ def _type(concept: CodeableConcept | None) -> str:
     if concept is None or not (concept.codes or concept.words):
         return "untyped"
     words = [c.code for c in concept.coding if c.code] + concept.words
-    return next((_TYPES[w.lower()] for w in words if w.lower() in _TYPES), "other")
+    return next((TYPES[w.lower()] for w in words if w.lower() in TYPES), "other")
 
 
 _TRUSTED = ("ordered", "untyped", "calculated")

@@ -12,10 +12,11 @@ from cds_service import units
 
 _DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
 _OFTEN = _DATA["often"]
-_CODES = {
+CODES = {
     code.upper(): units.quantity(each["period"], each["unit"], "time").value / each["frequency"]
     for code, each in _DATA["timing"].items()
 }
+"""Abbreviation -> minutes between two doses."""
 _ONCE = frozenset(word.upper() for word in _DATA["once"]["words"])
 SHORTEST = Fraction(_DATA["once"]["shortest_minutes"])
 """Minutes: doses that follow each other faster are one dose, or no reading at all."""
@@ -49,7 +50,7 @@ _WATCH = re.compile(rf"\b{_one_of(_OFTEN['watch'])}\b", re.IGNORECASE)
 
 def by_code(word: str) -> Fraction | None:
     """Minutes between two doses, by an abbreviation as a whole: `BID`."""
-    return _CODES.get(word.strip().upper())
+    return CODES.get(word.strip().upper())
 
 
 def is_once(word: str) -> bool:

@@ -53,6 +53,10 @@ class Published:
     day: date
     libraries: Mapping[str, str] = field(default_factory=dict)
     """Rule -> the CQL library that says it."""
+    offers: str = ""
+    """The CQL library that the values of offers are defined in."""
+    activities: frozenset[str] = frozenset()
+    """The offers that have an ActivityDefinition."""
 
 
 def plan_definition(published: Published) -> dict[str, Any]:
@@ -60,11 +64,11 @@ def plan_definition(published: Published) -> dict[str, Any]:
     protocol = published.protocol
     return {
         "resourceType": "PlanDefinition",
-        **_head("PlanDefinition", protocol),
+        **head("PlanDefinition", protocol),
         "name": f"{_name(protocol)}OrderSafety",
         "title": protocol.title,
         "type": _concept(f"{_TERMINOLOGY}/plan-definition-type", "eca-rule"),
-        "library": [_library_url(name, protocol) for name in (protocol.id, *published.libraries.values())],
+        "library": [library_url(name, protocol) for name in (protocol.id, *published.libraries.values())],
         "relatedArtifact": list(_citations(protocol, protocol.evidence)),
         "action": [_action(rule, published) for rule in protocol.rules.values() if not rule.off],
     }
@@ -77,7 +81,7 @@ def library(published: Published) -> dict[str, Any]:
     parameters = {"resourceType": "Parameters", "parameter": limits}
     return {
         "resourceType": "Library",
-        **_head("Library", protocol),
+        **head("Library", protocol),
         "name": f"{_name(protocol)}Limits",
         "title": f"{protocol.title}: limits and evidence",
         "type": _concept(f"{_TERMINOLOGY}/library-type", "asset-collection"),
@@ -104,8 +108,8 @@ def value_sets(protocols: Iterable[Protocol]) -> dict[str, dict[str, Any]]:
     return {each["id"]: each for each in made}
 
 
-def _head(kind: str, protocol: Protocol) -> dict[str, Any]:
-    """What both resources begin with. They stay drafts until a clinician has signed the protocol off."""
+def head(kind: str, protocol: Protocol) -> dict[str, Any]:
+    """What these resources begin with. They stay drafts until a clinician has signed the protocol off."""
     site = f" With the overlay of {protocol.site}." if protocol.site else ""
     return {
         "id": protocol.id,
@@ -193,7 +197,7 @@ def _cql(says: str, name: str, rule: Rule, published: Published) -> dict[str, An
     """A condition that an engine can evaluate: a definition of the rule's library; None where CQL does not say it."""
     if rule.id not in published.libraries:
         return None
-    reference = _library_url(published.libraries[rule.id], published.protocol)
+    reference = library_url(published.libraries[rule.id], published.protocol)
     expression = {"description": says, "language": "text/cql-identifier", "expression": name, "reference": reference}
     return {"kind": "applicability", "expression": expression}
 
@@ -203,23 +207,34 @@ def tier_name(name: str) -> str:
     return f"Tier {name}"
 
 
-def _library_url(name: str, protocol: Protocol) -> str:
+def activity_id(name: str, protocol: Protocol) -> str:
+    """The id of the ActivityDefinition of an offer."""
+    return f"{protocol.id}-{name}"
+
+
+def library_url(name: str, protocol: Protocol) -> str:
     return f"{CANONICAL}/Library/{name}|{protocol.version}"
 
 
-def cql_library(published: Published, name: str, text: str, depends_on: Iterable[str]) -> dict[str, Any]:
-    """A CQL library as a resource, with the libraries and value sets that it depends on."""
+def cql_library(
+    published: Published, name: str, text: str, depends_on: Iterable[str], elm: bytes | None = None
+) -> dict[str, Any]:
+    """A CQL library as a resource, with the libraries and value sets that it depends on; `elm`: its translation."""
     protocol = published.protocol
     return {
         "resourceType": "Library",
-        **_head("Library", protocol),
+        **head("Library", protocol),
         "id": name,
         "url": f"{CANONICAL}/Library/{name}",
         "name": name,
         "title": f"{protocol.title}: {name} in CQL",
         "type": _concept(f"{_TERMINOLOGY}/library-type", "logic-library"),
         "relatedArtifact": [{"type": "depends-on", "resource": each} for each in depends_on],
-        "content": [{"contentType": "text/cql", "data": base64.b64encode(text.encode()).decode()}],
+        "content": [
+            {"contentType": kind, "data": base64.b64encode(data).decode()}
+            for kind, data in (("text/cql", text.encode()), ("application/elm+json", elm))
+            if data is not None
+        ],
     }
 
 
@@ -237,6 +252,10 @@ def _suggestion(name: str, published: Published) -> dict[str, Any]:
         if entry.bundle:
             made |= {"groupingBehavior": "logical-group", "selectionBehavior": "all"}
             made["action"] = [_suggestion(each, published) for each in entry.bundle]
+    if name in published.activities:
+        identifier = activity_id(name, published.protocol)
+        url = f"{CANONICAL}/ActivityDefinition/{identifier}|{published.protocol.version}"
+        made["definitionCanonical"] = url
     return {**made, "type": _concept(f"{_TERMINOLOGY}/action-type", change)}
 
 

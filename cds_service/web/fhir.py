@@ -1,4 +1,4 @@
-"""The protocol over FHIR R4, to read: metadata, PlanDefinition, Library and the value sets. No patient data."""
+"""The protocol over FHIR R4, to read: what it says, what it offers, and its value sets. No patient data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from flask import Flask, Response, request
 from cds_service.hooks.errors import operation_outcome
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import publish
+from cds_service.protocol.activities import activity_definitions
 from cds_service.protocol.cql.valuesets import parts
 from cds_service.published import with_cql
 from cds_service.web.deployment import Deployment
@@ -42,7 +43,7 @@ def register(app: Flask, deployment: Deployment) -> None:
 
     @app.get("/fhir/<kind>/<resource_id>")
     def read(kind: str, resource_id: str) -> Response:
-        """The protocol as a PlanDefinition or Library, or one of its ValueSets."""
+        """The protocol as a PlanDefinition or Library, or one of its ActivityDefinitions or ValueSets."""
         return today().answer(f"{kind}/{resource_id}")
 
     @app.get("/fhir/ValueSet")
@@ -55,7 +56,9 @@ def register(app: Flask, deployment: Deployment) -> None:
     @app.get("/fhir/<path:_>")
     def nothing(_: str = "") -> Response:
         """404, with what can be read there."""
-        return _not_found("this server reads PlanDefinition, Library and ValueSet, and searches ValueSet")
+        return _not_found(
+            "this server reads ActivityDefinition, PlanDefinition, Library and ValueSet, and searches ValueSet"
+        )
 
 
 class _Written:
@@ -77,6 +80,8 @@ class _Written:
             for each in cql.libraries:
                 made = partial(publish.cql_library, published, each.name, each.text, each.depends_on)
                 self._builders[f"Library/{each.name}"] = made
+            for activity in activity_definitions(published):
+                self._builders[f"ActivityDefinition/{activity['id']}"] = lambda each=activity: each  # type: ignore[misc]
         self._encoded = lru_cache(maxsize=None)(lambda name: msgspec.json.encode(self._builders[name]()))
 
     def answer(self, name: str) -> Response:
@@ -103,6 +108,7 @@ def _capabilities(knowledge: Knowledge, base: str) -> dict[str, Any]:
                 "mode": "server",
                 "documentation": "The protocol, to read. The service itself speaks CDS Hooks: see /cds-services.",
                 "resource": [
+                    {"type": "ActivityDefinition", "interaction": read},
                     {"type": "Library", "interaction": read},
                     {"type": "PlanDefinition", "interaction": read},
                     {

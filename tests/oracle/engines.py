@@ -42,6 +42,12 @@ def why_not() -> str | None:
     return hapi.why_not() or fhir_router.why_not()
 
 
+def why_no_translator() -> str | None:
+    """Say why nothing can be translated on this machine: it needs a JDK with Maven once, and no Node.js."""
+    reason = hapi.why_not()
+    return reason and reason.replace("HAPI", "the translator", 1)
+
+
 def needed() -> None:
     """Skip the tests that need the engines where they cannot run; in CI, as for the servers, they fail."""
     if reason := why_not():

@@ -12,6 +12,7 @@ import msgspec
 from cds_service.protocol.cql import Library
 from cds_service.protocol.parsing import parse_yaml
 from tests.oracle.cases import Case
+from tests.oracle.ordered import is_not_plain
 
 
 class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cases": "scenarios"}):
@@ -20,7 +21,7 @@ class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     kind: str
     ours: list[str]
     theirs: list[str]
-    where: Literal["words", "unsaid"] | None = None
+    where: Literal["words", "unsaid", "dosage"] | None = None
     rules: list[str] | None = None
     engine: str | None = None
     """Of this engine alone."""
@@ -145,4 +146,12 @@ def _is_unsaid(difference: Difference) -> bool:
     return any(each.startswith(f"to {difference.ours}, ") for each in difference.library.unsaid)
 
 
-_WHERE: Mapping[str, Callable[[Difference], bool]] = {"words": _in_words, "unsaid": _is_unsaid}
+def _has_no_plain_dose(difference: Difference) -> bool:
+    return is_not_plain(difference.case)
+
+
+_WHERE: Mapping[str, Callable[[Difference], bool]] = {
+    "words": _in_words,
+    "unsaid": _is_unsaid,
+    "dosage": _has_no_plain_dose,
+}

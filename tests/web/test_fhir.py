@@ -28,13 +28,17 @@ PLAN = "PlanDefinition/ketamine"
 LIBRARY = "Library/ketamine"
 RESOURCES = (
     "metadata", PLAN, LIBRARY, "Library/KetamineBpUncontrolled", "ValueSet", "ValueSet/obs-sbp", "ValueSet/dx-stroke",
-    "ValueSet/enc-class", "ValueSet/loc-type.icu",
+    "ValueSet/enc-class", "ValueSet/loc-type.icu", "ActivityDefinition/ketamine-lower-to-rate-warn",
+    "ActivityDefinition/ketamine-slow-to-depression-minutes", "ActivityDefinition/ketamine-urinalysis",
+    "ActivityDefinition/ketamine-ketamine-10-mg-ml",
 )  # fmt: skip
 
 _ACTIONS = "PlanDefinition.repeat(action)"
 INVARIANTS = {
     # Those of the R4 specification that a JSON schema cannot say, in words of our own.
-    "pdf-0 / lib-0": "(PlanDefinition | Library).all(name.matches('^[A-Z][A-Za-z0-9_]{0,254}$'))",
+    "pdf-0 / lib-0 / adf-0": (
+        "(PlanDefinition | Library | ActivityDefinition).all(name.matches('^[A-Z][A-Za-z0-9_]{0,254}$'))"
+    ),
     "trd-1": f"{_ACTIONS}.trigger.all(data.empty() or timing.empty())",
     "trd-3": f"{_ACTIONS}.trigger.where(type = 'named-event').all(name.exists())",
     "exp-1": f"{_ACTIONS}.condition.expression.all(expression.exists() or reference.exists())",
@@ -95,7 +99,8 @@ NEWER_THAN_R4 = "Unknown code 'http://hl7.org/fhir/expression-language#text/cql-
 
 
 def test_a_server_that_nobody_here_wrote_finds_no_fault_and_keeps_them(hapi: str, http: FlaskClient) -> None:
-    for what in (PLAN, LIBRARY, "metadata", "ValueSet/obs-sbp", "ValueSet/dx-stroke"):
+    activities = [each for each in RESOURCES if each.startswith("ActivityDefinition")]
+    for what in (PLAN, LIBRARY, "metadata", "ValueSet/obs-sbp", "ValueSet/dx-stroke", *activities):
         body, headers = http.get(f"/fhir/{what}").data, {"Content-Type": FHIR_JSON}
         kind = read(http, what)["resourceType"]
         outcome = requests.post(f"{hapi}/{kind}/$validate", data=body, headers=headers, timeout=120).json()
@@ -173,6 +178,27 @@ def test_a_condition_of_a_rule_that_cql_says_names_a_definition_of_its_library(h
                 assert expression["reference"] in plan["library"]
                 named += 1
     assert named > 60
+
+
+def test_an_offer_that_fhir_can_say_is_an_activity_whose_number_is_the_limit_itself(http: FlaskClient) -> None:
+    plan = read(http, PLAN)
+    offers = [o for rule in plan["action"] for tier in rule["action"] for o in tier.get("action", ())]
+    offers += [inner for each in offers for inner in each.get("action", ())]
+    named = {each["definitionCanonical"] for each in offers if "definitionCanonical" in each}
+    assert len(named) > 30
+    for canonical in named:
+        activity = read(http, "/".join(canonical.partition("|")[0].split("/")[-2:]))
+        get_fhir_model_class("ActivityDefinition").model_validate(activity)
+        assert f"{activity['url']}|{activity['version']}" == canonical
+        for value in activity.get("dynamicValue", ()):
+            if value["expression"]["language"] == "text/cql-identifier":
+                (content,) = read(http, "Library/KetamineOffers")["content"]
+                cql = base64.b64decode(content["data"]).decode()
+                assert f'define "{value["expression"]["expression"]}":' in cql
+    rate = read(http, "ActivityDefinition/ketamine-lower-to-rate-warn")
+    assert rate["dynamicValue"][0]["path"] == "dosageInstruction.doseAndRate.rate"
+    titles = {each["title"] for each in offers if "definitionCanonical" not in each}
+    assert "Remove this order" in titles
 
 
 def test_what_a_cql_library_depends_on_is_there(http: FlaskClient) -> None:

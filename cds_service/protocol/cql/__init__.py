@@ -3,7 +3,8 @@
 `libraries` writes them; what CQL does not say stands beside them with the reason. Nothing here is read back.
 """
 
-from cds_service.protocol.cql.libraries import Library, Written, libraries
+from cds_service.protocol.cql.dosage import Reading
+from cds_service.protocol.cql.libraries import Library, Written, libraries, offers_library
 from cds_service.protocol.cql.scope import SetPart, Unsaid
 
-__all__ = ["Library", "SetPart", "Unsaid", "Written", "libraries"]
+__all__ = ["Library", "Reading", "SetPart", "Unsaid", "Written", "libraries", "offers_library"]

@@ -7,7 +7,8 @@ from functools import singledispatch
 from typing import Any
 
 from cds_service.protocol import model
-from cds_service.protocol.cql.scope import CURRENT, HISTORY, Scope, Unsaid, union
+from cds_service.protocol.cql.amounts import Amount, judged_as
+from cds_service.protocol.cql.scope import CURRENT, HISTORY, Scope, Unsaid, texts, union
 
 _AROUND_DOSE = "false /* asked when a chart is opened, and of no order */"
 _NO_CODES = "null as Boolean /* the value set has no codes yet */"
@@ -18,12 +19,7 @@ _SIGNS = {"above": ">", "below": "<", "at_most": "<=", "at_least": ">="}
 @singledispatch
 def expression(clause: Any, scope: Scope) -> str:
     """The expression of a fact that is no logic. Raises Unsaid."""
-    raise Unsaid(_WHY_NOT.get(type(clause), f"nothing says {type(clause).__name__} in CQL"))
-
-
-_WHY_NOT: dict[type, str] = {
-    model.AmountIs: "an amount of the dose is computed from the dosage at every weight that may be the patient's",
-}
+    raise Unsaid(f"nothing says {type(clause).__name__} in CQL")
 
 
 def _refuse(clause: Any, unsaid: dict[str, str]) -> None:
@@ -313,41 +309,63 @@ def _(clause: model.MonitoringIs, scope: Scope) -> str:
     return f'Chart."Is ordered"(\n  {(" or " if clause.seen else " and ").join(each)}\n)'
 
 
+@expression.register
+def _(clause: model.AmountIs, scope: Scope) -> str:
+    return Amount(clause, scope, scope.routes).expression()
+
+
 _OF_ORDER: dict[str, Callable[[model.OrderIs, Scope], str]] = {
     "drug": lambda clause, scope: _coded("Order codes", _drug_sets(clause, scope), scope, "Order codes"),
-    "indication": lambda clause, scope: _coded("Order reasons", _reason_sets(clause, scope), scope, "Order reasons"),
+    "indication": lambda clause, scope: _coded(
+        "Order reasons", _reason_sets(clause.indication, scope), scope, "Order reasons"
+    ),
+    "analgesic": lambda clause, scope: judged_as([next(iter(scope.protocol.uses))], scope),
+    "only_indication": lambda clause, scope: scope.of_order("Are only", _each_reason(clause.only_indication, scope)),
+    "judged_as": lambda clause, scope: f"({judged_as(clause.judged_as, scope)})",
     "reason": lambda clause, scope: f'exists (Chart."Order reasons" C where {scope.in_any("C", clause.reason)})',
     "ingredient": lambda clause, scope: (
         f'exists (Chart."Order codes" C where {scope.in_any("C", clause.ingredient)})'
     ),
     "category": lambda clause, scope: f'exists (Chart."Order".category C where {scope.in_any("C", clause.category)})',
+    "route": lambda clause, scope: scope.of_order("Is by", texts(clause.route)),
+    "single_dose": lambda clause, scope: scope.of_order("Is single dose"),
+    "single_dose_at_most": lambda clause, scope: (
+        f"{scope.of_order('Is single dose')} and {_at_most(clause.single_dose_at_most, scope)}"
+    ),
+    "repeated": lambda clause, scope: scope.of_order("Is repeated"),
+    "continuous": lambda clause, scope: scope.of_order("Is continuous"),
+    "finite_at_most": lambda clause, scope: (
+        f"{scope.of_order('Is short')} and {_at_most(clause.finite_at_most, scope)}"
+    ),
+    "planned_longer_than": lambda clause, scope: scope.of_order(
+        "Is planned longer than", scope.minutes(clause.planned_longer_than or "")
+    ),
+    "without_end": lambda clause, scope: scope.of_order("Has no end"),
+    "labelled": lambda clause, scope: scope.of_order("Is labelled"),
 }
-_JUDGED_AS = "what the order is judged as follows from its reasons, their words and its order set"
-"""Why all else of an order is not said."""
 _UNSAID_OF_ORDER = {
-    "only_indication": "that every known reason is of one kind is not said",
     "context": "an order set is mapped by each site",
     "status_reason": "an order that ends is not judged by these libraries",
-    "route": "the route is read from codes and words",
-    "route_other_than": "the route is read from codes and words",
-    "single_dose": "what the dosage comes to is computed from its timing",
-    "single_dose_at_most": "what the dosage comes to is computed from its timing",
-    "repeated": "what the dosage comes to is computed from its timing",
-    "continuous": "what the dosage comes to is computed from its timing",
-    "finite_at_most": "what the dosage comes to is computed from its timing",
-    "planned_longer_than": "what the dosage comes to is computed from its timing",
-    "without_end": "what the dosage comes to is computed from its timing",
-    "labelled": "the labelled product is told by its brand, its codes and its units",
-    "per_week_above": "what the dosage comes to is computed from its timing",
+    "route_other_than": "routes that words or a second code name beside the first are not said",
+    "per_week_above": "doses of a week are not counted",
     "cut_by": "the rate against the one before is computed from both dosages",
 }
 
 
 @expression.register
 def _(clause: model.OrderIs, scope: Scope) -> str:
-    others = {name: _JUDGED_AS for name in clause.__struct_fields__ if name not in _OF_ORDER}
-    _refuse(clause, others | _UNSAID_OF_ORDER)
+    _refuse(clause, _UNSAID_OF_ORDER)
     return " and ".join(said(clause, scope) for field, said in _OF_ORDER.items() if getattr(clause, field))
+
+
+def _at_most(limit: str | None, scope: Scope) -> str:
+    return f"{scope.of_order('mg/kg')} <= {scope.of_drug(limit or '')}.value"
+
+
+def _each_reason(indications: Sequence[str], scope: Scope) -> str:
+    own = scope.in_any("C", _reason_sets(indications, scope))
+    unclear = 'Chart."Is in words"(C)'
+    return f'(\n  Chart."Order reasons" C\n    return all {own} or (if {unclear} then null as Boolean else false)\n)'
 
 
 def _coded(what: str, sets: Sequence[str], scope: Scope, words: str) -> str:
@@ -364,5 +382,5 @@ def _drug_sets(clause: model.OrderIs, scope: Scope) -> list[str]:
     return [scope.valuesets.drugs.set_of(drug) for drug in clause.drug]
 
 
-def _reason_sets(clause: model.OrderIs, scope: Scope) -> list[str]:
-    return list(dict.fromkeys(name for each in clause.indication for name in scope.protocol.indications[each].sets))
+def _reason_sets(indications: Sequence[str], scope: Scope) -> list[str]:
+    return list(dict.fromkeys(name for each in indications for name in scope.protocol.indications[each].sets))

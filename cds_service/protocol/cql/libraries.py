@@ -14,17 +14,16 @@ import msgspec
 
 from cds_service import units
 from cds_service.fhir.queries import Query
-from cds_service.protocol import model
+from cds_service.protocol import activities, model
+from cds_service.protocol.cql import dosage
 from cds_service.protocol.cql.facts import expression
-from cds_service.protocol.cql.scope import SPANS, Scope, SetPart, Unsaid, quoted, text
+from cds_service.protocol.cql.scope import CHART, DOSAGE, SPANS, Scope, SetPart, Unsaid, quoted, text
 from cds_service.protocol.facts import Facts
 from cds_service.protocol.model import Protocol, Rule
 from cds_service.protocol.parsing import parse_yaml
 from cds_service.protocol.publish import CANONICAL, FIRES, Published, tier_name
 from cds_service.terminology.valuesets import ValueSets
 
-CHART = "Chart"
-"""What the libraries of rules call the one that reads the chart."""
 FHIR_HELPERS = "http://hl7.org/fhir/Library/FHIRHelpers|4.0.1"
 _WIDTH = 112
 _READING = (
@@ -53,24 +52,27 @@ class Written:
     """All that a protocol comes to in CQL."""
 
     libraries: tuple[Library, ...]
-    """That of the chart first."""
+    """Those of the chart, of the order and of the offers first."""
     unsaid: Mapping[str, str]
     """Rule -> why CQL does not say it."""
     sets: tuple[SetPart, ...]
     """The value sets and parts of them that the libraries name."""
 
 
-def libraries(published: Published, valuesets: ValueSets, queries: Iterable[Query]) -> Written:
-    """The libraries of every rule that facts decide, as of `published.day`."""
+def libraries(
+    published: Published, valuesets: ValueSets, queries: Iterable[Query], reading: dosage.Reading
+) -> Written:
+    """The libraries of every rule that facts and amounts decide, as of `published.day`."""
     protocol = published.protocol
     query_of = {name: query.key for query in queries for name in query.sets}
+    routes = tuple(reading.kinds)
     scopes: list[Scope] = []
 
     def scope() -> Scope:
-        scopes.append(Scope(protocol, valuesets, query_of, published.day))
+        scopes.append(Scope(protocol, valuesets, query_of, published.day, routes=routes))
         return scopes[-1]
 
-    made = [_chart(published, scope())]
+    made = [_chart(published, scope()), _dosage(published, scope(), reading), _offers(published, scope())]
     unsaid: dict[str, str] = {}
     for rule in protocol.rules.values():
         try:
@@ -96,7 +98,7 @@ def _chart(published: Published, scope: Scope) -> Library:
     systems = sorted({system for name in scope.valuesets.names() for system in _systems(scope.valuesets, name)})
     written = Template(resources.files(__package__).joinpath("chart.cql").read_text("utf-8")).substitute(
         version=protocol.version,
-        valuesets=_valuesets(scope),
+        valuesets="\n".join(scope.definitions()),
         reading=_READING,
         above_reference=high.strip('"'),
         answer_yes=yes.strip('"'),
@@ -128,9 +130,45 @@ def _listed(names: Iterable[str]) -> str:
     return "\n".join(wrap(", ".join(map(text, names)), _WIDTH, initial_indent="  ", subsequent_indent="  "))
 
 
-def _valuesets(scope: Scope) -> str:
-    parts = [scope.sets[title] for title in sorted(scope.sets)]
-    return "\n".join(f"valueset {quoted(each.title)}: '{CANONICAL}/ValueSet/{each.id}'" for each in parts)
+def _dosage(published: Published, scope: Scope, reading: dosage.Reading) -> Library:
+    """How an order is read."""
+    protocol = published.protocol
+    own, chart = (f"{_camel(protocol.id)}{each}" for each in (DOSAGE, CHART))
+    written = dosage.written(scope, reading, protocol.version, published.day)
+    written = written.replace("KetamineDosage", own).replace("KetamineChart", chart)
+    return Library(own, written, tuple(_depends_on(scope, chart)))
+
+
+def offers_library(protocol: Protocol) -> str:
+    return f"{_camel(protocol.id)}Offers"
+
+
+def _offers(published: Published, scope: Scope) -> Library:
+    """What the offers that bring an order to a limit set it to."""
+    protocol = published.protocol
+    prefix, name = _camel(protocol.id), offers_library(protocol)
+    defined = []
+    for offer, limit in activities.limits_of(protocol).items():
+        value = scope.of_drug(limit.id)
+        number = f"{value}.value" if activities.element_of(offer, limit) in activities.PLAIN_NUMBER else value
+        defined.append(f"// {published.words.offer(offer)}\ndefine {quoted(offer)}:\n  {number}")
+    named = [f"{prefix}{each}" for each in (CHART, DOSAGE)]
+    parts = [
+        "/*\nWhat the offers set an order to; the service offers it where no other rule then objects.\n*/\n"
+        f"library {name} version '{protocol.version}'",
+        "using FHIR version '4.0.1'",
+        _includes(prefix, (CHART, DOSAGE), protocol.version),
+        "context Patient",
+        "// Limits, as of " + str(published.day),
+        *scope.limit_definitions(),
+        *defined,
+    ]
+    return Library(name, "\n\n".join(parts) + "\n", tuple(_depends_on(scope, *named)))
+
+
+def _includes(prefix: str, named: Iterable[str], version: str) -> str:
+    own = (f"include {prefix}{each} version '{version}' called {each}" for each in named)
+    return "\n".join(("include FHIRHelpers version '4.0.1' called FHIRHelpers", *own))
 
 
 class _Rule:
@@ -156,17 +194,18 @@ class _Rule:
         severity, unsaid = self._severity()
         firing = "\n  or ".join(_tier(tier.name) for tier, _ in tiers)
         finding = "\n".join(f"    when {_tier(tier.name)} then {text(tier.name)}" for tier, _ in tiers)
-        name = f"{_camel(protocol.id)}{_camel(rule.id)}"
+        prefix = _camel(protocol.id)
+        name = f"{prefix}{_camel(rule.id)}"
+        named = (CHART, DOSAGE) if self._scope.reads_dosage else (CHART,)
         parts = [
             self._head(),
             f"library {name} version '{protocol.version}'",
             "using FHIR version '4.0.1'",
-            "include FHIRHelpers version '4.0.1' called FHIRHelpers\n"
-            f"include {_camel(protocol.id)}{CHART} version '{protocol.version}' called {CHART}",
-            _valuesets(self._scope),
+            _includes(prefix, named, protocol.version),
+            "\n".join(self._scope.definitions()),
             "context Patient",
             "// Limits, as of " + str(self._published.day),
-            *self._limits(),
+            *self._scope.limit_definitions(),
             "// Facts",
             *self._readings(),
             *(f"define {quoted(fact)}:\n  {_deeper(said)}" for fact, said in self._facts.items()),
@@ -181,7 +220,7 @@ class _Rule:
             f'define "Tier":\n  case\n{finding}\n    else null as String\n  end',
             severity,
         ]
-        depends_on = tuple(_depends_on(self._scope, f"{_camel(protocol.id)}{CHART}"))
+        depends_on = tuple(_depends_on(self._scope, *(f"{prefix}{each}" for each in named)))
         return Library(name, "\n\n".join(filter(None, parts)) + "\n", depends_on, rule.id, tuple(unsaid))
 
     def _head(self) -> str:
@@ -200,13 +239,6 @@ class _Rule:
         lines += [line for unseen in rule.cannot_see for line in wrap(f"Cannot see: {unseen}", _WIDTH)]
         said = "\n".join(lines).replace("*/", "* /")
         return f"/*\n{said}\n*/"
-
-    def _limits(self) -> Iterator[str]:
-        for name, value in self._scope.limits.items():
-            limit = self._published.protocol.limits[name]
-            sources = f"; {', '.join(limit.sources)}" if limit.sources else ""
-            site = f"; of {limit.site.owner}, {limit.site.date}" if limit.site else ""
-            yield f"// {limit.title} ({limit.status}{sources}{site})\ndefine {quoted(name)}:\n  {value}"
 
     def _readings(self) -> Iterator[str]:
         for name in self._scope.readings:
