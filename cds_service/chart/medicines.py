@@ -130,13 +130,11 @@ class _Reader:
         )
 
     def _is_over(self, statement: resources.MedicationStatement, medicine: Medicine) -> bool:
-        """Whether it was taken until a known day, which counts like a last dose. Of the judged drugs only doses do."""
+        """Whether it was taken until a known day, which then is its last dose. Of the judged drugs only doses count."""
         if medicine.end is None or medicine.identity is not None or medicine.end.latest >= self._chart.now:
             return False
         denied = statement.was_not_taken or (statement.taken or "").lower() in _DENIED
-        return not denied and (
-            counts(statement) or statuses.code_of("statement", statement.status) in _TAKEN_BEFORE
-        )
+        return not denied and (counts(statement) or statuses.code_of("statement", statement.status) in _TAKEN_BEFORE)
 
     def given(self, administration: resources.MedicationAdministration) -> Medicine:
         period = period_of(administration)
