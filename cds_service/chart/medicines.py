@@ -130,7 +130,7 @@ class _Reader:
         )
 
     def _is_over(self, statement: resources.MedicationStatement, medicine: Medicine) -> bool:
-        """Whether it was taken until a known day, which then is its last dose. Of the judged drugs only doses count."""
+        """Whether it was taken until a known day, its last dose then. Of the judged drugs only doses count."""
         if medicine.end is None or medicine.identity is not None or medicine.end.latest >= self._chart.now:
             return False
         denied = statement.was_not_taken or (statement.taken or "").lower() in _DENIED

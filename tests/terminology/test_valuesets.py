@@ -735,6 +735,7 @@ def test_every_shipped_code_says_where_it_was_seen() -> None:
 # them must not (acute and irradiation cystitis are no harm of ketamine; a disorder in remission is past, and
 # intoxication is more than a disorder).
 OWN_SETS = {
+    "dx_anaesthetic_allergy",
     "dx_cardiac_high_risk",
     "dx_thyroid_removed",
     "dx_uterine_emergency",
