@@ -95,6 +95,15 @@ OWN_DIMENSIONS = {"thyrotropin", *COUNT_DIMENSIONS}
 OWN_ALIASES = {"mIU/L": "m[IU]/L", "uIU/mL": "u[IU]/mL", "gamma": "ug/kg/min", "γ": "ug/kg/min"} | dict.fromkeys(
     ["mmhg", "mm hg", "MMHG", "mmHG", "MmHg", "mm(Hg)", "mm_Hg"], "mm[Hg]"
 )
+OWN_ALIASES |= dict.fromkeys(["lb.", "lbs.", "pound", "pounds", "lb_av"], "[lb_av]")
+OWN_ALIASES |= dict.fromkeys(["ounce", "ounces"], "[oz_av]") | dict.fromkeys(
+    ["stone", "stones", "stone_av"], "[stone_av]"
+)
+OWN_ALIASES |= dict.fromkeys(["/minute", "per minute", "1/min", "min-1", "min^-1", "rpm", "{resp}/min"], "/min")
+OWN_ALIASES |= dict.fromkeys(["resp/min", "resp/mn", "Atemzüge/min", "Schläge/min"], "/min")
+OWN_ALIASES |= {f"{what}{per}": "/min" for what in ("beats", "breaths") for per in ("/min", "/minute", " per minute")}
+OWN_ALIASES |= dict.fromkeys(["µmol/L", "μmol/L", "µmol/l", "μmol/l", "umol/l", "micromol/L"], "umol/L")
+OWN_ALIASES |= {"mg/dl": "mg/dL"} | dict.fromkeys(["U/liter", "unit/L", "units/L"], "U/L")
 
 
 def test_the_table_is_that_of_its_source(source: dict[str, Any]) -> None:

@@ -166,7 +166,7 @@ class Medicine(msgspec.Struct, frozen=True):
     members: Members
     identity: Identity | None
     given: bool
-    """An administration; otherwise an order, or `taken`."""
+    """An administration; otherwise an order, or `taken`. Both: it was taken until a known day."""
     drafted: bool
     status: str | None
     start: When | None

@@ -24,6 +24,7 @@ _Resource = resources.MedicationRequest | resources.MedicationStatement | resour
 _NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})
 _NOT_GIVEN = frozenset({"entered-in-error", "not-done"})
 _NOT_TAKEN = frozenset({"entered-in-error", "completed", "stopped", "on-hold", "not-taken", "draft"})
+_TAKEN_BEFORE = frozenset({"completed", "stopped"})
 _DENIED = frozenset({"n", "no", "not-taken", "false"})
 
 
@@ -54,10 +55,9 @@ def of_chart(chart: Reading, records: Records, drafted: Iterable[resources.Resou
         if isinstance(draft, resources.MedicationRequest):
             yield reader.ordered(draft, drafted=True)
     for statement in chart.deadline.each(records.of(resources.MedicationStatement), "chart"):
-        if reader.is_to_place(statement):
-            taken = reader.taken(statement)
-            if taken.end is None or taken.end.latest >= chart.now:
-                yield from reader.placed(statement, taken)
+        taken = reader.taken(statement)
+        if taken.given or reader.is_to_place(statement):
+            yield from reader.placed(statement, taken)
     for administration in chart.deadline.each(records.of(resources.MedicationAdministration), "chart"):
         if reader.is_to_place(administration):
             yield from reader.placed(administration, reader.given(administration))
@@ -119,12 +119,22 @@ class _Reader:
         begun = statement.effective_date_time or (period.start if period else None)
         start = self._chart.when(begun) or self._chart.when(statement.date_asserted)
         behind = [r.reference for r in (*statement.based_on, *statement.derived_from) if r.reference]
+        medicine = self._medicine(statement, start, self._chart.when(period.end) if period else None)
+        is_over = self._is_over(statement, medicine)
         return msgspec.structs.replace(
-            self._medicine(statement, start, self._chart.when(period.end) if period else None),
+            medicine,
             taken=True,
+            given=is_over,
             routes=self._routes(dosage.route for dosage in statement.dosage),
             order=behind[0] if behind else None,
         )
+
+    def _is_over(self, statement: resources.MedicationStatement, medicine: Medicine) -> bool:
+        """Whether it was taken until a known day, its last dose then. Of the judged drugs only doses count."""
+        if medicine.end is None or medicine.identity is not None or medicine.end.latest >= self._chart.now:
+            return False
+        denied = statement.was_not_taken or (statement.taken or "").lower() in _DENIED
+        return not denied and (counts(statement) or statuses.code_of("statement", statement.status) in _TAKEN_BEFORE)
 
     def given(self, administration: resources.MedicationAdministration) -> Medicine:
         period = period_of(administration)

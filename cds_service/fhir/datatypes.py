@@ -158,7 +158,7 @@ class Timing(Backbone, frozen=True):
     code: CodeableConcept | None = None
 
 
-class DoseAndRate(Element, frozen=True):
+class DoseAndRate(Backbone, frozen=True):
     type: CodeableConcept | None = None
     dose_quantity: Quantity | None = None
     dose_range: Range | None = None

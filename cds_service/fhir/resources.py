@@ -384,7 +384,7 @@ def changed_meaning(resource: Resource) -> Said | None:
 
 
 def _with_timing(dosages: Iterable[Dosage]) -> list[Backbone | None]:
-    return [*dosages, *(dosage.timing for dosage in dosages)]
+    return [part for each in dosages for part in (each, each.timing, *each.dose_and_rate)]
 
 
 _PARTS: Mapping[type[Resource], Callable[[Any], Iterable[Backbone | None]]] = {

@@ -30,7 +30,10 @@ _PER_TIME = {
 }
 _DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
 TYPES: dict[str, str] = {word: kind for kind, words in _DATA["type"].items() for word in words}
-_TITRATION = re.compile(r"\b(?:" + "|".join(_DATA["titration"]["words"]) + r")\b", re.IGNORECASE)
+_TITRATION, _ESCALATION = (
+    re.compile(r"\b(?:" + "|".join(_DATA[part]["words"]) + r")\b", re.IGNORECASE)
+    for part in ("titration", "escalation")
+)
 
 Path = tuple[str | int, ...]
 
@@ -156,6 +159,8 @@ def read(
     )
     route = routes.read(dosage.route, valuesets)
     method = dosage.method.codes if dosage.method else ()
+    said = text.read("; ".join(words), alone=not (dose or rate), counted=counted)
+    open_ended = (_TITRATION,) if said.most else (_TITRATION, _ESCALATION)
     return Written(
         index=index,
         sequence=dosage.sequence,
@@ -172,9 +177,9 @@ def read(
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member(valuesets.roles.push_by_method, method) is not None,
-        titrate=any(_TITRATION.search(each) for each in words),
+        titrate=any(pattern.search(each) for pattern in open_ended for each in words),
         text=dosage.text,
-        said=text.read("; ".join(words), alone=not (dose or rate), counted=counted),
+        said=said,
         at_most=_at_most(dosage.max_dose_per_administration, reader),
         problems=(*reader.problems, *times.problems),
         rate_refused=rate_refused,

@@ -28,6 +28,7 @@ from cds_service.rules.ceiling import Ceiling
 from cds_service.rules.dose_outcomes import objectionable, verdict
 from cds_service.rules.dosing_weight import steps_at_dosing_weight, steps_at_every_weight
 from cds_service.rules.given_so_far import ceilings_now
+from cds_service.rules.hold import hold
 from cds_service.rules.judge import judge
 from cds_service.rules.outcome import Outcome
 from cds_service.rules.repair import (
@@ -54,15 +55,16 @@ the dose must not stay too high."""
 def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
     """Other doses for the order, and its removal where a rule asks for that or no dose ends what interrupts.
 
-    Nothing but the removal is offered where a critical finding asks for it that no other dose would end. Raises Late.
+    Nothing but the removal is offered where a critical finding asks for it that no other dose would end. What runs is
+    put on hold instead, and the record of an administration stays as it is. Raises Late.
     """
-    if not case.order.draft.may_be_changed:
+    if not case.order.draft.may_be_changed or case.order.draft.stands_for:
         return
     fired = [outcome for outcome in outcomes if outcome.status == "fired"]
     changes = [] if any(map(_forbids, fired)) else _changes(case, fired)
     yield from changes
     if any(outcome.removes for outcome in fired) or (objectionable(case) and not changes):
-        yield from deletion(case.order.reference, case.order.name)
+        yield from hold(case) if case.viewing else deletion(case.order.reference, case.order.name)
 
 
 def asks(outcome: Outcome) -> bool:

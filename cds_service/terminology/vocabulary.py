@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -216,8 +216,10 @@ class Cues:
         found.update(span for span in by_start.items() if span[0] in of_family or self._is_of_family(words, span[1]))
         return _within(spans, found)
 
-    def _skip(self, phrases: Phrases, words: Sequence[str], at: int, marks: str = "") -> int:
-        while at < len(words):
+    def _skip(
+        self, phrases: Phrases, words: Sequence[str], at: int, marks: str = "", until: Container[int] = ()
+    ) -> int:
+        while at < len(words) and at not in until:
             after = at + 1 if words[at] in marks else phrases.longest(words, at)
             if after == at:
                 break
@@ -229,7 +231,7 @@ class Cues:
         listed: list[tuple[int, int]] = []
         is_list = False
         while True:
-            at = self._skip(self._between, words, at, marks=":")
+            at = self._skip(self._between, words, at, marks=":", until=by_start)
             if at not in by_start:
                 break
             listed.append((at, by_start[at]))

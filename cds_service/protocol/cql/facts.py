@@ -197,7 +197,7 @@ def _answers(clause: model.ObservationIs, scope: Scope) -> str:
         interpreted = f"exists (R.interpretation I where {scope.in_any('I', sets)})"
         return f"Coalesce({scope.in_any('R.answer', sets)}, false) or {interpreted}"
 
-    is_number = "R.quantity is not null and R.answer is null and not exists R.interpretation"
+    is_number = "R.quantity is not null and R.answer is null"
     yes, no = said(clause.answer), said(clause.answered_no)
     return f'Chart."Answers"(\n      {yes},\n      {no},\n      {is_number}\n    )'
 

@@ -60,8 +60,10 @@ _COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
 
 @evaluates(model.ObservationIs)
 def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) -> Verdict:
+    window = case.book.window(clause.within, case.now) if clause.within is not None else None
     if missing := without_codes(clause.sets, case):
-        return missing
+        named = _left_open((), (), clause, case, window, since)
+        return Verdict(None, reasons=(*named, *missing.reasons)) if named else missing
     if clause.around_dose is not None and not case.viewing:
         return NO  # how an order goes on after harm is another rule's matter
     chart = case.chart
@@ -74,7 +76,6 @@ def _(clause: model.ObservationIs, case: Case, since: datetime | None = None) ->
         every, recorded = recorded, [m for m in recorded if is_around(m.when)]
         if len(recorded) == len(every):
             unread = ()
-    window = case.book.window(clause.within, case.now) if clause.within is not None else None
     if window is None:
         found = recorded
     elif since is None and clause.around_dose is None:
@@ -385,8 +386,8 @@ def _answer(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict:
         return _measured(m, case)
     if no and not yes:
         return NO
-    if not codings and not words and m.quantity is not None:
-        return NO
+    if m.quantity is not None and not m.answers and not m.words:
+        return NO  # a number, with or without a flag beside it, answers nothing
     return _not_understood(m, case, ANSWER_NOT_KNOWN)
 
 

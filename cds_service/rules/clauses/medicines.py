@@ -160,7 +160,8 @@ def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
     elif medicine.taken:
         state = TAKEN
     told = says.IN_STATE_BY_NAME if medicine.by_name else says.IN_STATE
-    return Fact(told(medicine.name, state, on(medicine.start, now)), medicine.reference)
+    when = medicine.end if medicine.taken and medicine.given else medicine.start  # what is over counts from its end
+    return Fact(told(medicine.name, state, on(when, now)), medicine.reference)
 
 
 @evaluates(model.ExposureIs)
