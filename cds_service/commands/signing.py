@@ -14,7 +14,7 @@ from cds_service.protocol.by_the_site import by_the_site
 from cds_service.retrospect import results
 from cds_service.retrospect.policies import NEW, Named
 from cds_service.settings import Settings
-from cds_service.sign_off import UNSIGNED, Signature
+from cds_service.signature import UNSIGNED, Signature, digest, faults
 
 _MOST_CHARACTERS = 10_000_000
 """Of a signed page."""
@@ -51,9 +51,9 @@ def check(settings: Settings, given: argparse.Namespace) -> int:
         signed = Path(given.check).read_text("utf-8")[:_MOST_CHARACTERS]
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{given.check}: cannot be read: {type(error).__name__}") from error
-    digest = sign_off.digest(loaded.protocol, loaded.valuesets)
-    found = sign_off.faults(signed, digest, present, date.today())
-    print("\n".join(found) or f"the page stands for {loaded.protocol.id} {loaded.protocol.version}, digest {digest}")
+    told = digest(loaded.protocol, loaded.valuesets)
+    found = faults(signed, told, present, date.today())
+    print("\n".join(found) or f"the page stands for {loaded.protocol.id} {loaded.protocol.version}, digest {told}")
     return 1 if found else 0
 
 
@@ -77,10 +77,10 @@ def _replayed(loaded: Knowledge, given: argparse.Namespace) -> str:
     if given.replay is None:
         return ""
     result = results.opened(Path(given.replay))
-    digest, overlay = sign_off.digest(loaded.protocol, loaded.valuesets), Named(NEW, given.overlay).digest
-    if not any((each.digest, each.sha256) == (digest, overlay) for each in result.summary.policies):
+    stands_for = digest(loaded.protocol, loaded.valuesets), Named(NEW, given.overlay).digest
+    if stands_for not in ((each.digest, each.sha256) for each in result.summary.policies):
         told = f"{given.replay}: the replay was of other files: {result.of_what}"
-        raise Refused(f"{told}; to be signed is digest {digest}")
+        raise Refused(f"{told}; to be signed is digest {stands_for[0]}")
     for name in result.summary.tables:
         result.table(name)  # a table that was changed since is no evidence
     return result.digest

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from cds_service import sign_off
+from cds_service import signature
 from cds_service.protocol.model import Protocol
 from cds_service.retrospect import plots, results
 from cds_service.retrospect.engines import connect
@@ -176,4 +176,4 @@ def _summary(
 
 def _digest(policy: Policy) -> str:
     """Of what was loaded, as the sheet has it that is signed."""
-    return sign_off.digest(policy.knowledge.protocol, policy.knowledge.valuesets)
+    return signature.digest(policy.knowledge.protocol, policy.knowledge.valuesets)

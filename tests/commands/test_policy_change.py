@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cds_service import sign_off
+from cds_service import signature
 from cds_service.cli import main
 from cds_service.commands import effect, protocol, signing
 from cds_service.knowledge import Knowledge
@@ -74,7 +74,7 @@ def report(tmp_path: Path, new: Path, knowledge: Knowledge) -> Path:
 
 
 def _digest(knowledge: Knowledge) -> str:
-    return sign_off.digest(knowledge.protocol, knowledge.valuesets)
+    return signature.digest(knowledge.protocol, knowledge.valuesets)
 
 
 # The effect -------------------------------------------------------------------------------------------------------

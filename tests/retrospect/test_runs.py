@@ -19,7 +19,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from cds_service import sign_off
+from cds_service import signature
 from cds_service.console import replay as replay_page
 from cds_service.errors import CdsError
 from cds_service.fhir import lenient
@@ -94,7 +94,7 @@ def test_the_report_has_its_page_its_tables_and_no_address_of_the_network(
     result = results.opened(out)
     assert [each.name for each in result.summary.policies] == ["old-policy", "new-policy"]
     for policy, told in zip(policies, result.summary.policies, strict=True):
-        assert told.digest == sign_off.digest(policy.knowledge.protocol, policy.knowledge.valuesets)
+        assert told.digest == signature.digest(policy.knowledge.protocol, policy.knowledge.valuesets)
     assert all(result.table(name).rows for name in result.summary.tables if name != "not-known-then")
     shown = replay_page._shown(result, "")
     drawn = "".join(each.histogram + each.curve for each in shown.drawn)
