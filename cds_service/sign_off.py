@@ -17,7 +17,7 @@ from cds_service.protocol import model, parsing, references
 from cds_service.protocol.model import OFFERS, SEVERITIES, TO_A_LIMIT, Clause, Limit, Protocol, Rule
 from cds_service.protocol.references import named_in
 from cds_service.protocol.words import limit as with_unit
-from cds_service.signature import UNSIGNED, Signature, digest
+from cds_service.signature import UNSIGNED, Signature, digest_of
 from cds_service.terminology.valuesets import ValueSets
 
 _OF_THE_RELEASE = """\
@@ -136,7 +136,7 @@ class _Page:
             version=protocol.version,
             origin=origin or f"As of {self.day}.",
             site=f" with the overlay of {protocol.site}" if protocol.site else "",
-            digest=digest(protocol, self.knowledge.valuesets),
+            digest=digest_of(protocol, self.knowledge),
             design=sum(_status(limit) == "design" for limit in protocol.limits.values()),
             limits=len(protocol.limits),
         )

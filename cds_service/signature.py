@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
+from cds_service.knowledge import Knowledge
 from cds_service.protocol.model import Protocol
-from cds_service.terminology.valuesets import ValueSets
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,14 +40,17 @@ UNSIGNED = Signature()
 _ROW = re.compile(r"^\| (owner|owned since|overlay|replay|digest) \| `?([^|`]*)`? \|", re.MULTILINE)
 
 
-def faults(signed: str, digest: str, present: Signature, today: date) -> list[str]:
-    """Why a signed page does not stand for what is loaded (`digest`) with this overlay and replay.
+def faults(signed: str, loaded: Sequence[str], present: Signature, today: date) -> list[str]:
+    """Why signed pages do not stand for what is loaded (the `digests` of it) with this overlay and replay.
 
     A page without an owner was signed by hand, and only its digest is compared.
     """
-    rows = {name: said.strip() for name, said in _ROW.findall(signed)}
+    found_in = [(name, said.strip()) for name, said in _ROW.findall(signed)]
+    rows = dict(found_in) | {"digest": ", ".join(said for name, said in found_in if name == "digest")}
     is_owned = bool(present.replay) or rows.keys() >= {"owner"}
-    asked = {"digest": digest} | ({"overlay": present.overlay, "replay": present.replay} if is_owned else {})
+    asked = {"digest": ", ".join(loaded)} | (
+        {"overlay": present.overlay, "replay": present.replay} if is_owned else {}
+    )
     found = []
     for name, now in asked.items():
         was = rows.get(name, "")
@@ -60,14 +63,30 @@ def faults(signed: str, digest: str, present: Signature, today: date) -> list[st
     return found
 
 
-def digest(protocol: Protocol, valuesets: ValueSets) -> str:
-    """The same for the same rules, limits, sources, codes and words of the rules, wherever they are loaded."""
+def digest(knowledge: Knowledge) -> str:
+    """Of a policy: of all protocols that are loaded; of one alone as its page has it."""
+    one_by_one = digests(knowledge)
+    return one_by_one[0] if len(one_by_one) == 1 else _short(" ".join(one_by_one).encode())
+
+
+def digests(knowledge: Knowledge) -> list[str]:
+    """Of each protocol, as its page has it, in their order."""
+    return [digest_of(part.protocol, knowledge) for part in knowledge.parts]
+
+
+def digest_of(protocol: Protocol, knowledge: Knowledge) -> str:
+    """The same for the same rules, limits, sources, codes and words of cards, wherever they are loaded.
+
+    The words are all that its cards may say in any language: those of its rules, those that all cards share, and a
+    site's own in place of either.
+    """
     told = msgspec.to_builtins(replace(protocol, folders=()), str_keys=True)
-    made = hashlib.sha256(msgspec.json.encode(told, order="deterministic"))
-    for name in sorted(valuesets.names()):
-        known = valuesets[name]
-        made.update(repr((name, known.members, known.branches, known.excluded)).encode())
-    for folder in protocol.folders:
-        for file in sorted(Path(folder).glob("*/card*.md")):
-            made.update(f"{file.parent.name}/{file.name}".encode() + file.read_bytes())
-    return made.hexdigest()[:16]
+    valuesets = knowledge.valuesets
+    known = [(name, valuesets[name]) for name in sorted(valuesets.names())]
+    codes = [repr((name, each.members, each.branches, each.excluded)) for name, each in known]
+    made = [msgspec.json.encode(told, order="deterministic"), *(each.encode() for each in codes)]
+    return _short(b"".join([*made, knowledge.texts.digests[protocol.id].encode()]))
+
+
+def _short(said: bytes) -> str:
+    return hashlib.sha256(said).hexdigest()[:16]

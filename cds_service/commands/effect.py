@@ -56,7 +56,7 @@ def _policies(settings: Settings, old: str | None, new: str) -> Pair:
 
 
 def _policy(knowledge: Knowledge) -> Policy:
-    return Policy(knowledge, signature.digest(knowledge.protocol, knowledge.valuesets))
+    return Policy(knowledge, signature.digest(knowledge))
 
 
 def _text(policies: Pair, old: str | None, new: str) -> Iterator[str]:

@@ -197,7 +197,7 @@ class _Candidates:
 
 
 def _policy(knowledge: Knowledge) -> Policy:
-    return Policy(knowledge, signature.digest(knowledge.protocol, knowledge.valuesets))
+    return Policy(knowledge, signature.digest(knowledge))
 
 
 def _tenant(
