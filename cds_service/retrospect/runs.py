@@ -35,7 +35,12 @@ from cds_service.store import keys
 from cds_service.store.keys import Key
 
 MEGABYTES = 512
-"""What DuckDB may hold while it reads the export; what is more it spills into the folder `work`."""
+"""What DuckDB may hold while it makes the report; what is more it spills into the folder `work`."""
+_TO_READ, _FOR_EACH_THREAD, _FOR_LONG_LINES = 128, 64, 4
+"""Megabytes that it may hold while it reads the export: a thread has room for four of the longest lines. Where an
+export has many of them that is too little, and it is read once more with so many times of it."""
+_ROWS_AT_ONCE = 20_000
+"""Records that a thread holds before it writes them into their parts."""
 FEWEST_PATIENTS = 5
 SMALL = "(places with fewer than 5 patients)"
 """Stands for the name of a place that few patients share: by it they could be told."""
@@ -174,10 +179,7 @@ def _gather(plan: Plan, policies: Sequence[Policy], export: exports.Export, stat
     knowledge = replace(knowledge, queries=(*knowledge.queries, *more))
     failures = package("duckdb")
     try:
-        try:
-            _read(plan, knowledge, export, state, progress)
-        except failures.InvalidInputException:  # bytes that are no UTF-8: every file is gone through once
-            _read(plan, knowledge, exports.repaired(export, plan.work / "plain"), state, progress)
+        _read(plan, knowledge, export, state, progress)
     except failures.Error as error:
         # DuckDB quotes the line that it could not read: of the message only its kind is passed on.
         raise Stopped(f"the export could not be read: {type(error).__name__}") from None
@@ -185,7 +187,27 @@ def _gather(plan: Plan, policies: Sequence[Policy], export: exports.Export, stat
 
 
 def _read(plan: Plan, knowledge: Knowledge, export: exports.Export, state: State, progress: Progress) -> None:
-    connection = connect(plan.work, plan.workers, MEGABYTES)
+    """Select and gather, with more memory where that is too little, and from repaired files where they need it."""
+    failures = package("duckdb")
+    megabytes, given = (most := _TO_READ + _FOR_EACH_THREAD * plan.workers), export
+    while True:
+        try:
+            return _read_once(plan, knowledge, given, state, progress, megabytes)
+        except failures.OutOfMemoryException:
+            if megabytes > most:
+                raise
+            megabytes = most * _FOR_LONG_LINES
+        except failures.InvalidInputException:  # bytes that are no UTF-8: every file is gone through once
+            if given is not export:
+                raise
+            given = exports.repaired(export, plan.work / "plain")
+
+
+def _read_once(
+    plan: Plan, knowledge: Knowledge, export: exports.Export, state: State, progress: Progress, megabytes: int
+) -> None:
+    connection = connect(plan.work, plan.workers, megabytes)
+    connection.execute(f"SET partitioned_write_flush_threshold = {_ROWS_AT_ONCE}")
     # A day wider, whatever the zone: the moment is looked at when the order is judged.
     since = (plan.since - timedelta(days=1)).date().isoformat() if plan.since else None
     until = (plan.until + timedelta(days=1)).date().isoformat() if plan.until else None

@@ -180,6 +180,17 @@ def test_what_cannot_be_read_is_counted_and_costs_nobody_else_anything(
     assert gaps
 
 
+def test_lines_of_fifteen_megabytes_are_read_as_any_other(
+    plan: Plan, policies: list[Policy], patients: list[Signed]
+) -> None:
+    """They need more memory than an export without them is given."""
+    folder = write_export(Path(plan.source), exported(patients[:3]))
+    plain = outcomes(replace(plan, out=plan.out + "-plain"), policies)
+    said = {"resourceType": "Observation", "note": [{"text": "29463-7 " * 1_900_000}], "subject": {"reference": "x"}}
+    write_export(folder, [said] * 6)
+    assert outcomes(plan, policies) == plain
+
+
 def test_packed_files_and_parquet_say_the_same_as_plain_ones(
     plan: Plan, policies: list[Policy], patients: list[Signed], tmp_path: Path
 ) -> None:
