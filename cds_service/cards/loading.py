@@ -9,6 +9,7 @@ refused, so that no card fails at the bedside.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -54,7 +55,8 @@ def load_all(protocols: Sequence[Protocol], extra: Path | None = None, on_demand
         return replace(each[0], by_rule=by_rule, language=language, others={})
 
     others = {code: joined([texts.others.get(code, texts) for texts in loaded], code) for code in languages}
-    return replace(joined(loaded, ENGLISH), others=others)
+    digests = {protocol: digest for texts in loaded for protocol, digest in texts.digests.items()}
+    return replace(joined(loaded, ENGLISH), others=others, digests=digests)
 
 
 def load(
@@ -82,7 +84,21 @@ def load(
         return replace(english, others=others)
     english = _whole(english)
     _refuse_unnamed(protocol, shelf, english)
-    return replace(english, others={code: _whole(texts) for code, texts in others.items()})
+    said = [(name, file) for name, file in files if name == _WORDS or name in protocol.rules]
+    return replace(
+        english,
+        others={code: _whole(texts) for code, texts in others.items()},
+        digests={protocol.id: _digest(said)},
+    )
+
+
+def _digest(files: Iterable[tuple[str, File]]) -> str:
+    """The same for the same files in the same order, wherever they lie."""
+    made = hashlib.sha256()
+    for name, file in files:
+        content = file.read().encode()
+        made.update(f"{name} {file.path.name} {file.site} {len(content)} ".encode() + content)
+    return made.hexdigest()
 
 
 def _whole(texts: Texts) -> Texts:

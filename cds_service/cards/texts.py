@@ -199,6 +199,9 @@ class Texts:
     """By language: what a file of another language says instead."""
     shipped: Words = field(default_factory=lambda: Words({}, {}))
     """The English words that the service came with."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """By protocol: SHA-256 of every file that its cards are worded by, a site's own among them. None where texts are
+    read on demand."""
 
     def recorded(self, says: Says) -> str:
         """What is said as machines, logs and the store keep it: in the English that the service came with."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from cds_service import sign_off
+from cds_service import signature
 from cds_service.candidate import Fetched, Pair, Policy, Seen, compare
 from cds_service.commands.refused import Refused
 from cds_service.hooks.errors import HookError
@@ -56,7 +56,7 @@ def _policies(settings: Settings, old: str | None, new: str) -> Pair:
 
 
 def _policy(knowledge: Knowledge) -> Policy:
-    return Policy(knowledge, sign_off.digest(knowledge.protocol, knowledge.valuesets))
+    return Policy(knowledge, signature.digest(knowledge))
 
 
 def _text(policies: Pair, old: str | None, new: str) -> Iterator[str]:

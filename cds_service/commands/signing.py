@@ -12,9 +12,9 @@ from cds_service.commands.refused import Refused
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.by_the_site import by_the_site
 from cds_service.retrospect import results
-from cds_service.retrospect.policies import NEW, Named
+from cds_service.retrospect.policies import digest_of
 from cds_service.settings import Settings
-from cds_service.sign_off import UNSIGNED, Signature
+from cds_service.signature import UNSIGNED, Signature, digest, digests, faults
 
 _MOST_CHARACTERS = 10_000_000
 """Of a signed page."""
@@ -46,15 +46,19 @@ def _pages(loaded: Knowledge, given: argparse.Namespace, today: date) -> Iterato
 def check(settings: Settings, given: argparse.Namespace) -> int:
     """Print why a signed page does not stand for these files, and return 1; or that it does, and return 0."""
     loaded = load(settings.base_url, given.overlay, settings.valuesets, settings.protocols)
-    present = Signature(overlay=Named(NEW, given.overlay).digest, replay=_replayed(loaded, given))
+    present = Signature(overlay=digest_of(given.overlay), replay=_replayed(loaded, given))
     try:
         signed = Path(given.check).read_text("utf-8")[:_MOST_CHARACTERS]
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{given.check}: cannot be read: {type(error).__name__}") from error
-    digest = sign_off.digest(loaded.protocol, loaded.valuesets)
-    found = sign_off.faults(signed, digest, present, date.today())
-    print("\n".join(found) or f"the page stands for {loaded.protocol.id} {loaded.protocol.version}, digest {digest}")
+    found = faults(signed, digests(loaded), present, date.today())
+    print("\n".join(found) or f"the page stands for {', '.join(_named(loaded))}")
     return 1 if found else 0
+
+
+def _named(loaded: Knowledge) -> Iterator[str]:
+    for part, told in zip(loaded.parts, digests(loaded), strict=True):
+        yield f"{part.protocol.id} {part.protocol.version}, digest {told}"
 
 
 def _signature(loaded: Knowledge, given: argparse.Namespace, today: date) -> Signature:
@@ -68,7 +72,7 @@ def _signature(loaded: Knowledge, given: argparse.Namespace, today: date) -> Sig
         raise Refused(f"--date {given.date}: not a date in ISO 8601") from error
     if day > today:
         raise Refused(f"--date {given.date}: nobody can have signed then yet")
-    overlay = Named(NEW, given.overlay).digest
+    overlay = digest_of(given.overlay)
     return Signature(owner=given.owner.strip(), day=day, overlay=overlay, replay=_replayed(loaded, given))
 
 
@@ -77,10 +81,10 @@ def _replayed(loaded: Knowledge, given: argparse.Namespace) -> str:
     if given.replay is None:
         return ""
     result = results.opened(Path(given.replay))
-    digest, overlay = sign_off.digest(loaded.protocol, loaded.valuesets), Named(NEW, given.overlay).digest
-    if not any((each.digest, each.sha256) == (digest, overlay) for each in result.summary.policies):
+    stands_for = digest(loaded), digest_of(given.overlay)
+    if stands_for not in ((each.digest, each.sha256) for each in result.summary.policies):
         told = f"{given.replay}: the replay was of other files: {result.of_what}"
-        raise Refused(f"{told}; to be signed is digest {digest}")
+        raise Refused(f"{told}; to be signed is digest {stands_for[0]}")
     for name in result.summary.tables:
         result.table(name)  # a table that was changed since is no evidence
     return result.digest

@@ -31,6 +31,8 @@ _BATCH = 2_000
 _NO_ORDER = ("proposal", "plan", "option", "filler-order", "instance-order")
 """Intents of what nobody signs, or what only repeats what somebody signed."""
 _NEVER = ("entered-in-error", "draft")
+_WHOSE = "subject.reference patient.reference"
+"""Where a record names its patient."""
 
 
 @dataclass
@@ -106,8 +108,7 @@ class Gathering:
         if not self.export.files.get("Location"):
             return {}
         rows = self._rows(
-            f"SELECT json->>'$.id', json->>'$.name' FROM ({self._lines('Location')}) "
-            "WHERE json IS NOT NULL AND json->>'$.name' IS NOT NULL"
+            f"SELECT id, name FROM ({self._lines('Location', id='id', name='name')}) WHERE name IS NOT NULL"
         )
         return {str(name): str(says) for name, says in rows if name}
 
@@ -131,8 +132,12 @@ class Gathering:
             r"nullif(regexp_extract(split_part(split_part(trim(r), '/_history/', 1), '|', 1), '([^/:]+)/*$', 1), '')"
         )
 
-    def _lines(self, *kinds: str) -> str:
-        """A query for `json` (NULL where a line is none) and `line` of every line of the files of these types."""
+    def _lines(self, *kinds: str, **paths: str) -> str:
+        """A query for every `line` of the files of these types, and what stands there at these paths, as text.
+
+        `is_read`: whether it is JSON, which is parsed once for all paths. Each path may be several: the first that
+        there is.
+        """
         files = self.export.files.get(REQUESTS, ()) if kinds == (REQUESTS,) else self.export.of(*kinds)
         text, parquet = ([f for f in files if (f.suffix == ".parquet") is packed] for packed in (False, True))
         parts = []
@@ -146,14 +151,21 @@ class Gathering:
         if parquet:
             parts.append(f"SELECT {COLUMN} AS line FROM read_parquet({quoted_list(parquet)})")
         union = " UNION ALL ".join(parts) or "SELECT NULL AS line WHERE false"
+        asked = ["resourceType", *(path for each in paths.values() for path in each.split())]
+        at = {path: f"said[{number}]" for number, path in enumerate(asked, 1)}
+        named = [
+            f"coalesce({', '.join(at[p] for p in each.split())}, NULL) AS {name}" for name, each in paths.items()
+        ]
         return (
-            "SELECT line, CASE WHEN json_valid(line) AND line LIKE '{%' THEN line::JSON END AS json "
-            f"FROM ({union}) WHERE line IS NOT NULL AND trim(line) <> ''"
+            f"SELECT {', '.join(['line', 'said IS NOT NULL AS is_read', 'said[1] AS resource', *named])} FROM ("
+            "SELECT line, CASE WHEN line LIKE '{%' THEN "
+            f"TRY(json_extract_string(line, {quoted_list(f'$.{path}' for path in asked)})) END AS said "
+            f"FROM ({union}) WHERE line LIKE '{{%' OR trim(line) <> '')"
         )
 
-    def _of(self, kind: str) -> str:
+    def _of(self, kind: str, **paths: str) -> str:
         """As `_lines`, of one type alone; a line that cannot be read stays."""
-        return f"SELECT * FROM ({self._lines(kind)}) WHERE json IS NULL OR json->>'$.resourceType' = {quoted(kind)}"
+        return f"SELECT * FROM ({self._lines(kind, **paths)}) WHERE NOT is_read OR resource = {quoted(kind)}"
 
     def _rows(self, query: str, *given: Any) -> Iterator[tuple[Any, ...]]:
         cursor = self.connection.cursor().execute(query, list(given))
@@ -168,9 +180,9 @@ class Gathering:
     def _medications(self) -> None:
         """`medication`: each Medication of the export; `judged_medication`: the ids of those of a judged drug."""
         self.connection.execute(
-            "CREATE OR REPLACE TABLE medication AS SELECT json->>'$.id' AS id, "
-            'json_merge_patch(json, \'{"id":null,"meta":null,"text":null}\') AS says '
-            f"FROM ({self._of('Medication')}) WHERE json IS NOT NULL"
+            "CREATE OR REPLACE TABLE medication AS SELECT id, "
+            'json_merge_patch(line, \'{"id":null,"meta":null,"text":null}\') AS says '
+            f"FROM ({self._of('Medication', id='id')}) WHERE is_read"
             if self.export.of("Medication")
             else "CREATE OR REPLACE TABLE medication (id VARCHAR, says JSON)"
         )
@@ -198,45 +210,53 @@ class Gathering:
         return resolve
 
     def _requests(self) -> None:
-        """`request`: every MedicationRequest in the few words that tell whether it is to be judged."""
-        if not self.export.of("MedicationRequest"):
-            self.connection.execute(
-                "CREATE OR REPLACE TABLE request (name UBIGINT, id VARCHAR, patient VARCHAR, authored VARCHAR, "
-                "status VARCHAR, intent VARCHAR, medication VARCHAR, says VARCHAR)"
-            )
-            return
-        reference = "coalesce(json->>'$.medicationReference.reference', json->>'$.medication.reference.reference')"
+        """`request`: each MedicationRequest, read anew each time. `wording`: every way in which one is written, in
+        the few words that tell whether it is to be judged, with the number of orders."""
+        reference = "coalesce(reference, reference_of_r5)"
+        lines = self._of(
+            "MedicationRequest",
+            id="id",
+            whose=_WHOSE,
+            authored="authoredOn dateWritten",
+            status="status",
+            intent="intent",
+            reference="medicationReference.reference",
+            reference_of_r5="medication.reference.reference",
+            display="medicationReference.display",
+        )
         self.connection.execute(
-            f"""CREATE OR REPLACE TABLE request AS
-            SELECT hash(line) AS name, json->>'$.id' AS id,
-              bare(coalesce(json->>'$.subject.reference', json->>'$.patient.reference')) AS patient,
-              coalesce(json->>'$.authoredOn', json->>'$.dateWritten') AS authored,
-              json->>'$.status' AS status, json->>'$.intent' AS intent,
+            f"""CREATE OR REPLACE VIEW request AS
+            SELECT hash(line) AS name, id, bare(whose) AS patient, authored, status, intent,
               CASE WHEN {reference} NOT LIKE '#%' THEN bare({reference}) END AS medication,
               json_object('resourceType', 'MedicationRequest',
                 'medicationCodeableConcept', json->'$.medicationCodeableConcept',
                 'medication', json->'$.medication',
                 'contained', CASE WHEN {reference} LIKE '#%' THEN json->'$.contained' END,
                 'medicationReference', CASE WHEN {reference} LIKE '#%' THEN json->'$.medicationReference'
-                  ELSE json_object('display', json->>'$.medicationReference.display') END)::VARCHAR AS says
-            FROM ({self._of("MedicationRequest")}) WHERE json IS NOT NULL"""
+                  ELSE json_object('display', display) END)::VARCHAR AS says
+            FROM (SELECT *, CASE WHEN is_read THEN line::JSON END AS json FROM ({lines})) WHERE is_read"""
+        )
+        self.connection.execute(
+            "CREATE OR REPLACE TABLE wording AS SELECT says, count(*) AS orders, "
+            "count(*) FILTER (medication NOT IN (SELECT id FROM medication WHERE id IS NOT NULL)) AS unreferenced "
+            "FROM request GROUP BY says"
         )
 
     def _choose(self) -> None:
         """`chosen`: the orders to be judged; `patient`: whose they are."""
         self.connection.execute("CREATE OR REPLACE TABLE judged_words (says VARCHAR)")
-        words = (says for (says,) in self._rows("SELECT DISTINCT says FROM request"))
+        words = (says for (says,) in self._rows("SELECT says FROM wording"))
         judged = [(says,) for says in words if self._is_judged(lenient.decode(says.encode()).resource, _nothing)]
         self._insert("judged_words", judged)
         self.connection.execute(
             f"""CREATE OR REPLACE TABLE candidate AS
-            SELECT r.*, CASE
+            SELECT name, id, patient, CASE
               WHEN coalesce(status, '') IN {_NEVER} THEN 'entered in error, or never signed'
               WHEN coalesce(intent, '') IN {_NO_ORDER} THEN 'no order that somebody signs (its intent)'
               WHEN patient IS NULL THEN 'says no patient'
               WHEN {self._outside()} THEN 'outside the time that was asked for'
             END AS left_out
-            FROM request r WHERE says IN (FROM judged_words) OR medication IN
+            FROM request WHERE says IN (FROM judged_words) OR medication IN
               (SELECT id FROM medication WHERE says::VARCHAR IN (FROM judged_medication))"""
         )
         self.connection.execute(
@@ -247,7 +267,7 @@ class Gathering:
         self.connection.execute("CREATE OR REPLACE TABLE patient AS SELECT DISTINCT patient FROM chosen")
         found = self.found
         found.requests, found.orders = (
-            self._one("SELECT count(*) FROM request"),
+            self._one("SELECT coalesce(sum(orders), 0)::BIGINT FROM wording"),
             self._one("SELECT count(*) FROM chosen"),
         )
         found.left_out = dict(
@@ -255,8 +275,7 @@ class Gathering:
         )
         twice = self._one("SELECT count(*) FROM candidate WHERE left_out IS NULL") - found.orders
         unknown = self._one(
-            "SELECT count(*) FROM request WHERE medication IS NOT NULL AND medication NOT IN "
-            "(SELECT id FROM medication WHERE id IS NOT NULL) AND json_extract_string(says, "
+            "SELECT coalesce(sum(unreferenced), 0)::BIGINT FROM wording WHERE json_extract_string(says, "
             "'$.medicationReference.display') IS NULL AND json_extract(says, '$.medicationCodeableConcept') = 'null'"
         )
         for why, count in (
@@ -291,32 +310,29 @@ class Gathering:
         if kind == REQUESTS:
             return (
                 f"SELECT (hash(line) % {parts})::INT AS part, NULL::VARCHAR AS patient, "
-                f"CASE WHEN json IS NULL THEN '{UNREADABLE}' || kind ELSE kind END AS kind, "
-                "CASE WHEN json IS NOT NULL THEN line END AS json "
-                f"FROM (SELECT *, '{kind}' AS kind FROM ({self._lines(kind)}))"
+                f"CASE WHEN is_read THEN '{kind}' ELSE '{UNREADABLE}{kind}' END AS kind, "
+                f"CASE WHEN is_read THEN line END AS json FROM ({self._lines(kind)})"
             )
         if kind == "Medication":
             return self._named_medications(parts)
-        whose = (
-            "json->>'$.id'"
-            if kind == "Patient"
-            else ("bare(coalesce(json->>'$.subject.reference', json->>'$.patient.reference'))")
-        )
+        whose = "whose" if kind == "Patient" else "bare(whose)"
         named = "bare(regexp_extract(line, 'Patient/[A-Za-z0-9.-]+'))"
+        # In one expression and not as filters, which DuckDB would move down and parse each line once more for.
         records = (
-            f"SELECT line, json, coalesce({whose}, CASE WHEN json IS NULL THEN {named} END) AS patient "
-            f"FROM ({self._of(kind)}) {self._only(kind)}"
+            f"SELECT line, is_read, CASE WHEN NOT is_read THEN {named} "
+            f"WHEN resource = '{kind}'{self._only(kind)} THEN {whose} END AS patient "
+            f"FROM ({self._lines(kind, whose='id' if kind == 'Patient' else _WHOSE)})"
         )
-        shown = f"CASE WHEN json IS NULL THEN '{UNREADABLE}{kind}' ELSE '{kind}' END"
+        shown = f"CASE WHEN is_read THEN '{kind}' ELSE '{UNREADABLE}{kind}' END"
         if kind == "MedicationRequest":
             shown = f"CASE WHEN hash(line) IN (SELECT name FROM chosen) THEN '{ORDER}' ELSE {shown} END"
         # Not by a join of the two, which might keep all lines of the file in memory and not the few patients.
         return (
             f"SELECT (CASE WHEN known THEN hash(patient) ELSE 0 END % {parts})::INT AS part, "
             f"CASE WHEN known THEN patient END AS patient, {shown} AS kind, "
-            "CASE WHEN json IS NOT NULL THEN line END AS json FROM "
+            "CASE WHEN is_read THEN line END AS json FROM "
             f"(SELECT *, coalesce(patient IN (SELECT patient FROM patient), false) AS known FROM ({records})) "
-            "WHERE known OR json IS NULL"
+            "WHERE known OR NOT is_read"
         )
 
     def _only(self, kind: str) -> str:
@@ -324,7 +340,7 @@ class Gathering:
         codes = sorted({code for query in self.knowledge.queries if query.type == kind for code in query.codes})
         if not codes or any(not query.codes for query in self.knowledge.queries if query.type == kind):
             return ""
-        return f"WHERE json IS NULL OR regexp_matches(line, '\"({'|'.join(codes)})\"')"
+        return f" AND regexp_matches(line, '\"({'|'.join(codes)})\"')"
 
     def _named_medications(self, parts: int) -> str:
         """The Medications that the gathered records of a patient refer to."""
@@ -334,13 +350,14 @@ class Gathering:
         files = [str(folder / "*" / "*.parquet") for folder in held if any(folder.rglob("*.parquet"))]
         if not files:
             return "SELECT 0 AS part, NULL AS patient, NULL AS kind, NULL AS json WHERE false"
+        medications = self._of("Medication", id="id")
         return (
-            f"SELECT n.part, n.patient, 'Medication' AS kind, m.line AS json FROM ({self._of('Medication')}) m JOIN ("
-            "SELECT DISTINCT part, patient, "
+            f"SELECT n.part, n.patient, 'Medication' AS kind, m.line AS json FROM ({medications}) m JOIN "
+            "(SELECT DISTINCT part, patient, "
             "bare(coalesce(json_extract_string(json, '$.medicationReference.reference'), "
             "json_extract_string(json, '$.medication.reference.reference'))) AS medication "
             f"FROM read_parquet({quoted_list(files)}, union_by_name = true) WHERE json IS NOT NULL) n "
-            "ON m.json->>'$.id' = n.medication"
+            "ON m.id = n.medication"
         )
 
 

@@ -20,24 +20,25 @@ class Named:
 
     name: str
     overlay: str | None
+    digest: str = ""
+    """Of the overlay as it stood when the replay began."""
 
     @property
     def says(self) -> str:
         return Path(self.overlay).name if self.overlay else SHIPPED
 
-    @property
-    def digest(self) -> str:
-        """Of the overlay's file and of what stands beside it: its own rules and words."""
-        if self.overlay is None:
-            return ""
-        file = Path(self.overlay)
-        beside = [
-            each for name in ("rules", "texts") for each in sorted((file.parent / name).rglob("*")) if each.is_file()
-        ]
-        made = hashlib.sha256()
-        for each in (file, *beside):
-            made.update(each.read_bytes())
-        return made.hexdigest()
+
+def digest_of(overlay: str | None) -> str:
+    """SHA-256 of an overlay's file and of what stands beside it, by name: its own rules and words."""
+    if overlay is None:
+        return ""
+    file = Path(overlay)
+    folders = [file.parent / name for name in ("rules", "texts")]
+    made = hashlib.sha256(file.read_bytes())
+    for each in (each for folder in folders for each in sorted(folder.rglob("[!.]*")) if each.is_file()):
+        content = each.read_bytes()
+        made.update(f" {each.relative_to(file.parent).as_posix()} {len(content)} ".encode() + content)
+    return made.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Codes:
 
 def named(against: str | None, overlays: Sequence[str]) -> list[Named]:
     """The old policy first; without an overlay it is the only one."""
-    new = [Named(NEW if number == 1 else f"{NEW}-{number}", each) for number, each in enumerate(overlays, 1)]
-    return [Named(OLD, against), *new]
+    names = [NEW if number == 1 else f"{NEW}-{number}" for number in range(1, len(overlays) + 1)]
+    every = zip((OLD, *names), (against, *overlays), strict=True)
+    return [Named(name, overlay, digest_of(overlay)) for name, overlay in every]
 
 
 def load_all(policies: Sequence[Named], codes: Codes) -> list[Policy]:

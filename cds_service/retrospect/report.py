@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from cds_service import sign_off
+from cds_service import signature
 from cds_service.protocol.model import Protocol
 from cds_service.retrospect import plots, results
 from cds_service.retrospect.engines import connect
@@ -159,7 +159,12 @@ def _summary(
     out = Path(plan.out)
     said = {
         "policies": [
-            {"name": named.name, "file": named.says, "sha256": named.digest, "digest": _digest(policy)}
+            {
+                "name": named.name,
+                "file": named.says,
+                "sha256": named.digest,
+                "digest": signature.digest(policy.knowledge),
+            }
             for named, policy in zip(plan.policies, policies, strict=True)
         ],
         "as_of": plan.as_of,
@@ -172,8 +177,3 @@ def _summary(
         "tables": {name: results.sha256((out / f"{name}.csv").read_bytes()) for name in shown},
     }
     return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
-
-
-def _digest(policy: Policy) -> str:
-    """Of what was loaded, as the sheet has it that is signed."""
-    return sign_off.digest(policy.knowledge.protocol, policy.knowledge.valuesets)

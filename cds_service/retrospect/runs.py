@@ -7,11 +7,10 @@ owner alone; it is deleted at the end. A finished part is renamed into place, so
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
@@ -19,32 +18,33 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 import msgspec
 
+from cds_service import signature
 from cds_service.errors import CdsError
 from cds_service.knowledge import Knowledge
 from cds_service.retrospect import exports, judging
-from cds_service.retrospect.asking import Stored
-from cds_service.retrospect.engines import connect, package, quoted, quoted_list
-from cds_service.retrospect.gathering import ORDER, Found, Gathering
-from cds_service.retrospect.judging import AsOf, Outcome, Policy, Row, Study, replay
+from cds_service.retrospect.engines import connect, package, quoted
+from cds_service.retrospect.gathering import Found, Gathering
+from cds_service.retrospect.judging import AsOf, Outcome, Policy, Study
+from cds_service.retrospect.part import judge_part, part_file
 from cds_service.retrospect.policies import Codes, Named, load_all
 from cds_service.store import keys
 from cds_service.store.keys import Key
 
 MEGABYTES = 512
-"""What DuckDB may hold while it reads the export; what is more it spills into the folder `work`."""
-_MEGABYTES_OF_A_WORKER = 256
-_ROWS = 20_000
-"""Outcomes that are written in one go."""
+"""What DuckDB may hold while it makes the report; what is more it spills into the folder `work`."""
+_TO_READ, _FOR_EACH_THREAD, _FOR_LONG_LINES = 128, 64, 4
+"""Megabytes that it may hold while it reads the export: a thread has room for four of the longest lines. Where an
+export has many of them that is too little, and it is read once more with so many times of it."""
+_ROWS_AT_ONCE = 20_000
+"""Records that a thread holds before it writes them into their parts."""
 FEWEST_PATIENTS = 5
 SMALL = "(places with fewer than 5 patients)"
 """Stands for the name of a place that few patients share: by it they could be told."""
 Engine = Literal["local", "spark"]
-Record = tuple[str | None, str, str | None]
-"""The patient (None where nobody is named), the kind, and the text of a gathered record."""
 Progress = Callable[[str, int, int], None]
 """Told of a stage, how much of it is done, and of how much."""
 
@@ -79,16 +79,16 @@ class Plan:
     def outcomes(self) -> Path:
         return Path(self.out) / "outcomes.parquet"
 
-    def digest(self, files: Sequence[Path]) -> str:
-        """Of everything on which the outcomes rest: another one is another replay."""
+    def digest(self, files: Sequence[Path], loaded: Sequence[str]) -> str:
+        """Of everything on which the outcomes rest: another one is another replay. `loaded`: of each policy."""
         stands = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         given: list[Any] = [
             version("ketamine-cds"),
             self.as_of,
             str(self.since),
             str(self.until),
-            self.codes,
-            [(p, p.digest) for p in self.policies],
+            self.policies,
+            loaded,
         ]
         given += [self.now.isoformat()] if self.as_of == "now" else []
         return hashlib.sha256(msgspec.json.encode([given, stands], enc_hook=asdict)).hexdigest()
@@ -98,6 +98,8 @@ class State(msgspec.Struct):
     """What `work` says of itself, so that a replay can go on."""
 
     digest: str
+    policies: list[str] = []
+    """The digest of each policy as it was loaded when the replay began."""
     found: Found | None = None
     places: dict[str, str] = {}
     types: list[str] = []
@@ -112,7 +114,7 @@ def run(plan: Plan, policies: Sequence[Policy], progress: Progress) -> State:
     work = plan.work
     _begin(plan)
     export = exports.find(Path(plan.source), work / "plain")
-    state = _state(plan, export)
+    state = _state(plan, policies, export)
     if state.found is None:
         _gather(plan, policies, export, state, progress)
     found = state.found
@@ -139,9 +141,10 @@ def _begin(plan: Plan) -> None:
     plan.work.chmod(0o700)
 
 
-def _state(plan: Plan, export: exports.Export) -> State:
+def _state(plan: Plan, policies: Sequence[Policy], export: exports.Export) -> State:
     """What was done before. Raises Stopped where it was of something else."""
-    digest, file = plan.digest(export.all), plan.work / exports.UNFINISHED
+    loaded, file = _digests(policies), plan.work / exports.UNFINISHED
+    digest = plan.digest(export.all, loaded)
     if file.exists():
         state = msgspec.json.decode(file.read_bytes(), type=State)
         if state.digest != digest:
@@ -150,9 +153,13 @@ def _state(plan: Plan, export: exports.Export) -> State:
                 "choose another folder with --out, or delete it"
             )
         return state
-    state = State(digest, types=sorted(export.types), notes=export.notes)
+    state = State(digest, loaded, types=sorted(export.types), notes=export.notes)
     _write(file, msgspec.json.encode(state))
     return state
+
+
+def _digests(policies: Sequence[Policy]) -> list[str]:
+    return [signature.digest(policy.knowledge) for policy in policies]
 
 
 def _write(file: Path, content: bytes) -> None:
@@ -172,10 +179,7 @@ def _gather(plan: Plan, policies: Sequence[Policy], export: exports.Export, stat
     knowledge = replace(knowledge, queries=(*knowledge.queries, *more))
     failures = package("duckdb")
     try:
-        try:
-            _read(plan, knowledge, export, state, progress)
-        except failures.InvalidInputException:  # bytes that are no UTF-8: every file is gone through once
-            _read(plan, knowledge, exports.repaired(export, plan.work / "plain"), state, progress)
+        _read(plan, knowledge, export, state, progress)
     except failures.Error as error:
         # DuckDB quotes the line that it could not read: of the message only its kind is passed on.
         raise Stopped(f"the export could not be read: {type(error).__name__}") from None
@@ -183,7 +187,27 @@ def _gather(plan: Plan, policies: Sequence[Policy], export: exports.Export, stat
 
 
 def _read(plan: Plan, knowledge: Knowledge, export: exports.Export, state: State, progress: Progress) -> None:
-    connection = connect(plan.work, plan.workers, MEGABYTES)
+    """Select and gather, with more memory where that is too little, and from repaired files where they need it."""
+    failures = package("duckdb")
+    megabytes, given = (most := _TO_READ + _FOR_EACH_THREAD * plan.workers), export
+    while True:
+        try:
+            return _read_once(plan, knowledge, given, state, progress, megabytes)
+        except failures.OutOfMemoryException:
+            if megabytes > most:
+                raise
+            megabytes = most * _FOR_LONG_LINES
+        except failures.InvalidInputException:  # bytes that are no UTF-8: every file is gone through once
+            if given is not export:
+                raise
+            given = exports.repaired(export, plan.work / "plain")
+
+
+def _read_once(
+    plan: Plan, knowledge: Knowledge, export: exports.Export, state: State, progress: Progress, megabytes: int
+) -> None:
+    connection = connect(plan.work, plan.workers, megabytes)
+    connection.execute(f"SET partitioned_write_flush_threshold = {_ROWS_AT_ONCE}")
     # A day wider, whatever the zone: the moment is looked at when the order is judged.
     since = (plan.since - timedelta(days=1)).date().isoformat() if plan.since else None
     until = (plan.until + timedelta(days=1)).date().isoformat() if plan.until else None
@@ -205,11 +229,6 @@ def _read(plan: Plan, knowledge: Knowledge, export: exports.Export, state: State
 # Judging ----------------------------------------------------------------------------------------------------------
 
 
-def part_file(work: Path, part: int) -> Path:
-    """Where the outcomes of a part lie when it is finished."""
-    return work / "outcomes" / f"{part:04}.parquet"
-
-
 def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: int, progress: Progress) -> None:
     done = parts - len(left)
     progress("judging", done, parts)
@@ -220,7 +239,7 @@ def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: i
     if plan.workers == 1 or len(left) < 2:
         study = study_of(plan, policies)
         for part in left:
-            judge_part(plan, study, part)
+            judge_part(plan.work, study, part)
             done += 1
             progress("judging", done, parts)
         return
@@ -271,12 +290,15 @@ def _end_with_the_command() -> None:
 
 
 def _judge_in_worker(part: int) -> None:
-    judge_part(*_LOADED[-1], part)
+    plan, study = _LOADED[-1]
+    judge_part(plan.work, study, part)
 
 
 def study_of(plan: Plan, policies: Sequence[Policy]) -> Study:
-    """All that judging needs. Raises UnusableKey."""
+    """All that judging needs. Raises UnusableKey, and Stopped where a policy is not what the command loaded."""
     state = msgspec.json.decode((plan.work / exports.UNFINISHED).read_bytes(), type=State)
+    if state.policies != _digests(policies):
+        raise Stopped("a policy was changed while the replay ran; begin anew, in another folder")
     return Study(
         policies=policies,
         key=_key(plan),
@@ -300,83 +322,6 @@ def _key(plan: Plan) -> Key:
         made.write_bytes(os.urandom(48).hex().encode())
         made.rename(file)
     return Key(bytes.fromhex(file.read_text()))
-
-
-def judge_part(plan: Plan, study: Study, part: int) -> None:
-    """Judge the patients of a part and write their outcomes."""
-    parquet = package("pyarrow.parquet")
-    schema, target = schema_of(package("pyarrow")), part_file(plan.work, part)
-    made = target.with_suffix(f".{os.getpid()}.part")
-    outcomes = (each for row in rows_of(plan.work, part) for each in replay(row, study))
-    with parquet.ParquetWriter(made, schema, compression="zstd") as writer:
-        for table in tables(schema, outcomes):
-            writer.write_table(table)
-    made.rename(target)
-
-
-def tables(schema: Any, outcomes: Iterator[Outcome]) -> Iterator[Any]:
-    """The outcomes as tables of Arrow, so many in each that they fit into memory."""
-    arrow = package("pyarrow")
-    while batch := list(itertools.islice(outcomes, _ROWS)):
-        by_column = zip(schema, zip(*batch, strict=True), strict=True)
-        columns = [arrow.array(values, field.type) for field, values in by_column]
-        yield arrow.Table.from_arrays(columns, schema=schema)
-
-
-def schema_of(arrow: Any) -> Any:
-    """The columns of the outcomes."""
-    kinds = {"str": arrow.string(), "float": arrow.float64(), "bool": arrow.bool_(), "int": arrow.int32()}
-    written = {name: getattr(hint, "__args__", (hint,))[0].__name__ for name, hint in get_type_hints(Outcome).items()}
-    return arrow.schema([(name, kinds[written[name]]) for name in Outcome._fields])
-
-
-def rows_of(work: Path, part: int) -> Iterator[Row]:
-    """The rows of a part, one patient or request after the other, always in the same order."""
-    files = sorted((work / "charts").glob(f"*/part={part}/*.parquet"))
-    if not files:
-        return
-    connection = connect(work, 1, _MEGABYTES_OF_A_WORKER)
-    try:
-        cursor = connection.execute(
-            f"SELECT patient, kind, json FROM read_parquet({quoted_list(files)}, union_by_name = true) "
-            "ORDER BY patient NULLS FIRST, kind, json"
-        )
-        yield from rows(_fetched(cursor))
-    finally:
-        connection.close()
-
-
-def rows(records: Iterable[Record]) -> Iterator[Row]:
-    """The rows of the records of a part, sorted by patient, kind and text."""
-    for patient, group in itertools.groupby(records, key=lambda record: record[0]):
-        if patient is None:
-            yield from _requests(group)
-        else:
-            yield _row(patient, group)
-
-
-def _fetched(cursor: Any) -> Iterator[Record]:
-    while fetched := cursor.fetchmany(500):
-        yield from fetched
-
-
-def _requests(records: Iterator[Record]) -> Iterator[Row]:
-    """Hook requests; lines of others that could not be read, and name nobody, were counted when they were found."""
-    for _, kind, text in records:
-        if kind == exports.REQUESTS and text is not None:
-            yield Row("", (), (), text.encode())
-
-
-def _row(patient: str, records: Iterator[Record]) -> Row:
-    orders: list[bytes] = []
-    chart: list[Stored] = []
-    for _, kind, text in records:
-        raw = (text or "").encode()
-        if kind == ORDER:
-            orders.append(raw)
-            kind = "MedicationRequest"
-        chart.append(Stored(kind, raw))
-    return Row(patient, tuple(orders), tuple(chart))
 
 
 def _join(plan: Plan) -> None:

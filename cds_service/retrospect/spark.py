@@ -19,6 +19,7 @@ from typing import Any
 from cds_service.retrospect import runs
 from cds_service.retrospect.engines import NoEngine, package
 from cds_service.retrospect.judging import Study, replay
+from cds_service.retrospect.part import part_file, rows_from, schema_of, tables
 from cds_service.retrospect.runs import Plan, Stopped
 
 PARTS_OF_A_CORE = 8
@@ -82,7 +83,7 @@ def _judge_parts(session: Any, plan: Plan, parts: Sequence[int]) -> None:
     """One job of Spark. Its files are put in place part by part, when all of them are whole."""
     as_json = runs.encoded(plan)
     arrow = package("pyarrow")
-    outcomes = runs.schema_of(arrow)
+    outcomes = schema_of(arrow)
     schema = ", ".join(f"`{field.name}` {_SQL[str(field.type)]}" for field in outcomes) + ", part int"
 
     def judged(batches: Iterator[Any]) -> Iterator[Any]:
@@ -107,7 +108,7 @@ def _judge_parts(session: Any, plan: Plan, parts: Sequence[int]) -> None:
             files = [made / f"{part}.parquet"]
             package("pyarrow.parquet").write_table(outcomes.empty_table(), files[0])
         (file,) = files
-        file.rename(runs.part_file(plan.work, part))
+        file.rename(part_file(plan.work, part))
 
 
 _SQL = {"string": "string", "double": "double", "bool": "boolean", "int32": "int"}
@@ -129,13 +130,13 @@ def _judged(plan: bytes, batches: Iterator[Any]) -> Iterator[Any]:
     """The outcomes of sorted records, with the part to which they belong."""
     study = _study(plan)
     arrow = package("pyarrow")
-    schema = runs.schema_of(arrow)
+    schema = schema_of(arrow)
     with_part = schema.append(arrow.field("part", arrow.int32()))
     columns = (tuple(batch.column(name).to_pylist() for name in _COLUMNS) for batch in batches)
     records = (record for each in columns for record in zip(*each, strict=True))
     for part, of_part in itertools.groupby(records, key=lambda record: record[0]):
-        rows = runs.rows(each[1:] for each in of_part)
-        for table in runs.tables(schema, (outcome for row in rows for outcome in replay(row, study))):
+        rows = rows_from(each[1:] for each in of_part)
+        for table in tables(schema, (outcome for row in rows for outcome in replay(row, study))):
             numbered = arrow.array([part] * table.num_rows, arrow.int32())
             yield from arrow.Table.from_arrays([*table.columns, numbered], schema=with_part).to_batches()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from flask import g
 
-from cds_service import sandbox, sign_off
+from cds_service import sandbox, signature
 from cds_service.candidate import Pair, Policy
 from cds_service.cards.texts import ENGLISH
 from cds_service.deadline import NEVER, Deadline
@@ -197,7 +197,7 @@ class _Candidates:
 
 
 def _policy(knowledge: Knowledge) -> Policy:
-    return Policy(knowledge, sign_off.digest(knowledge.protocol, knowledge.valuesets))
+    return Policy(knowledge, signature.digest(knowledge))
 
 
 def _tenant(

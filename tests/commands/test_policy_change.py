@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from cds_service import sign_off
+from cds_service import signature
 from cds_service.cli import main
 from cds_service.commands import effect, protocol, signing
 from cds_service.knowledge import Knowledge
 from cds_service.knowledge import load as load_knowledge
 from cds_service.retrospect import results
-from cds_service.retrospect.policies import NEW, Named
+from cds_service.retrospect.policies import digest_of
 from cds_service.scenarios import files
 from tests.retrospect import written
 from tests.retrospect.written import write_report
@@ -69,12 +69,12 @@ def new(tmp_path: Path) -> Path:
 def report(tmp_path: Path, new: Path, knowledge: Knowledge) -> Path:
     """Of a replay of the shipped protocol and of `new`."""
     old = written.OLD | {"digest": _digest(knowledge)}
-    changed = {"digest": _digest(signing.load("http://x.example", str(new))), "sha256": Named(NEW, str(new)).digest}
+    changed = {"digest": _digest(signing.load("http://x.example", str(new))), "sha256": digest_of(str(new))}
     return write_report(tmp_path / "report", [old, written.NEW | changed])
 
 
 def _digest(knowledge: Knowledge) -> str:
-    return sign_off.digest(knowledge.protocol, knowledge.valuesets)
+    return signature.digest(knowledge)
 
 
 # The effect -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from cds_service import cli, sign_off
+from cds_service import cli, sign_off, signature
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import SEVERITIES, Protocol
@@ -147,15 +147,14 @@ def test_codes_of_a_site_make_it_clear_again(knowledge: Knowledge, tmp_path: Pat
     (tmp_path / shipped.name).write_bytes(msgspec.json.encode(filled))
     site = load(site_valuesets=str(tmp_path))
     assert not sign_off.never_clear(site.protocol.rules["delirium-cognitive"], site.valuesets)
-    assert sign_off.digest(site.protocol, site.valuesets) != sign_off.digest(knowledge.protocol, knowledge.valuesets)
+    assert signature.digest(site) != signature.digest(knowledge)
 
 
 def test_the_digest_is_that_of_the_data_wherever_it_lies(knowledge: Knowledge) -> None:
-    protocol, again = knowledge.protocol, load().protocol
-    told = sign_off.digest(protocol, knowledge.valuesets)
-    assert sign_off.digest(again, knowledge.valuesets) == told
-    other = changed(protocol, "rate-warn", note="Another reason.")
-    assert sign_off.digest(other, knowledge.valuesets) != told
+    told = signature.digest(knowledge)
+    assert signature.digest(load()) == told
+    other = changed(knowledge.protocol, "rate-warn", note="Another reason.")
+    assert signature.digest_of(other, knowledge) != told
 
 
 def test_the_page_of_a_site_says_who_changed_what_and_why(
@@ -168,8 +167,8 @@ def test_the_page_of_a_site_says_who_changed_what_and_why(
     value, was, _, status, why, _ = rows(said)["bp-critical-diastolic"][1:]
     assert (value, was, status) == ("110 mm[Hg]", "100 mm[Hg], verified", "**site**")
     assert why.endswith("**Changed by P&T committee on 2026-11-20:** 180/110 is the house's figure")
-    told = sign_off.digest(of_a_site.protocol, of_a_site.valuesets)
-    assert told != sign_off.digest(load().protocol, load().valuesets)
+    told = signature.digest(of_a_site)
+    assert told != signature.digest(load(protocols=[LIDOCAINE]))
 
 
 def test_a_rule_that_is_off_asks_for_no_signature_of_its_limits(of_a_site: Knowledge) -> None:

@@ -19,7 +19,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from cds_service import sign_off
+from cds_service import signature
 from cds_service.console import replay as replay_page
 from cds_service.errors import CdsError
 from cds_service.fhir import lenient
@@ -94,7 +94,7 @@ def test_the_report_has_its_page_its_tables_and_no_address_of_the_network(
     result = results.opened(out)
     assert [each.name for each in result.summary.policies] == ["old-policy", "new-policy"]
     for policy, told in zip(policies, result.summary.policies, strict=True):
-        assert told.digest == sign_off.digest(policy.knowledge.protocol, policy.knowledge.valuesets)
+        assert told.digest == signature.digest(policy.knowledge)
     assert all(result.table(name).rows for name in result.summary.tables if name != "not-known-then")
     shown = replay_page._shown(result, "")
     drawn = "".join(each.histogram + each.curve for each in shown.drawn)
@@ -115,12 +115,12 @@ def test_a_run_that_was_killed_goes_on_without_a_lost_or_a_double_row(
     judged: list[int] = []
     judge = runs.judge_part
 
-    def killed(plan: Plan, study: Any, part: int) -> None:
+    def killed(work: Path, study: Any, part: int) -> None:
         judged.append(part)
         if len(judged) == 3:
-            (plan.work / "outcomes" / f"{part:04}.99.part").write_bytes(b"half of it")
+            (work / "outcomes" / f"{part:04}.99.part").write_bytes(b"half of it")
             raise KeyboardInterrupt
-        judge(plan, study, part)
+        judge(work, study, part)
 
     monkeypatch.setattr(runs, "judge_part", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -141,6 +141,16 @@ def test_a_run_of_other_files_does_not_go_on(plan: Plan, policies: list[Policy],
     runs.finish(plan)
     with pytest.raises(Stopped, match="holds a report already"):
         runs.run(plan, policies, lambda *_: None)
+
+
+def test_no_worker_judges_by_a_policy_that_was_changed_since(
+    plan: Plan, policies: list[Policy], patients: list[Signed]
+) -> None:
+    write_export(Path(plan.source), exported(patients[:1]))
+    runs.run(plan, policies, lambda *_: None)
+    old, new = policies
+    with pytest.raises(Stopped, match="changed while the replay ran"):
+        runs.study_of(plan, [old, new._replace(knowledge=old.knowledge)])
 
 
 def test_what_cannot_be_read_is_counted_and_costs_nobody_else_anything(
@@ -168,6 +178,17 @@ def test_what_cannot_be_read_is_counted_and_costs_nobody_else_anything(
     assert untold
     gaps = [row for row in found if row[0] == "rule" and "conditions" in (row[-2] or "").split() and "failed" in row]
     assert gaps
+
+
+def test_lines_of_fifteen_megabytes_are_read_as_any_other(
+    plan: Plan, policies: list[Policy], patients: list[Signed]
+) -> None:
+    """They need more memory than an export without them is given."""
+    folder = write_export(Path(plan.source), exported(patients[:3]))
+    plain = outcomes(replace(plan, out=plan.out + "-plain"), policies)
+    said = {"resourceType": "Observation", "note": [{"text": "29463-7 " * 1_900_000}], "subject": {"reference": "x"}}
+    write_export(folder, [said] * 6)
+    assert outcomes(plan, policies) == plain
 
 
 def test_packed_files_and_parquet_say_the_same_as_plain_ones(
