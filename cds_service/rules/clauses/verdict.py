@@ -11,7 +11,7 @@ import msgspec
 
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
-from cds_service.lazy import kept
+from cds_service.lazy import Made, kept
 from cds_service.protocol import model
 from cds_service.protocol.references import clauses_of
 from cds_service.rules.case import Case, memory
@@ -30,11 +30,12 @@ QUESTION = "question"
 class Verdict(msgspec.Struct, frozen=True):
     """`holds` is None where it cannot be told; then `reasons` say why. `facts` are what it rests on.
 
-    One that holds has reasons where an exception to it could not be read.
+    One that holds has reasons where an exception to it could not be read. Most facts are never said: words for them
+    are made where they are asked for.
     """
 
     holds: bool | None
-    facts: tuple[Fact, ...] = ()
+    facts: Iterable[Fact] = ()
     reasons: tuple[Reason, ...] = ()
     amounts: tuple[Measured, ...] = ()
     """The amounts that are past their limits."""
@@ -193,8 +194,8 @@ def _(clause: model.Unless, case: Case, since: datetime | None = None) -> Verdic
     return Verdict(not verdict.holds)
 
 
-def facts_of(verdicts: Iterable[Verdict]) -> tuple[Fact, ...]:
-    return tuple(dict.fromkeys(fact for verdict in verdicts for fact in verdict.facts))
+def facts_of(verdicts: Sequence[Verdict]) -> Iterable[Fact]:
+    return Made(lambda: dict.fromkeys(fact for verdict in verdicts for fact in verdict.facts))
 
 
 def amounts_of(verdicts: Iterable[Verdict]) -> tuple[Measured, ...]:
