@@ -111,7 +111,7 @@ class _Measure:
 
     def found(self) -> Iterator[Measured | Reason]:
         """The amounts that are past their limit, and why others cannot be told."""
-        if self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
+        if None in self.here.kinds and self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
             # Whatever it is for and however it is given, it may be such a dose.
             yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
         if self.clause.use and self.here.use.name not in self.clause.use:
@@ -235,7 +235,7 @@ class _Measure:
             limit = self._limit(self.named, steps[0])
             most = self._number(limit) if limit is not None else None
             yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use.name, most)
-        elif self._may_rise(figure, steps[0]) and (reason := may_clear(steps[0], self.case)):
+        elif (reason := may_clear(steps[0], self.case)) and self._may_rise(figure, steps[0]):
             yield reason
 
     def _is_past(self, figure: Fraction, step: Step) -> bool:
