@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -50,6 +50,20 @@ def kept(owner: Owner, name: str, compute: Callable[[Owner], T]) -> T:
     return found
 
 
+class Made(Generic[T]):
+    """Items that are made when they are first asked for; what that raises, is raised then."""
+
+    def __init__(self, make: Callable[[], Iterable[T]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> tuple[T, ...]:
+        return tuple(self._make())
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._made)
+
+
 class OnDemand(Mapping[K, T]):
     """A mapping whose values are made when they are first asked for; what that raises, is raised then."""
 
@@ -85,5 +99,21 @@ def remembered(read: Callable[[K], T]) -> Callable[[K], T]:
 
     Of what is brief (bytes, as JSON) so many are kept; what is long is a report, or was not written by a person.
     """
-    known = lru_cache(maxsize=_MOST)(read)
-    return lambda asked: known(asked) if len(_ENCODED(asked)) <= _LONGEST else read(asked)
+
+    @lru_cache(maxsize=_MOST)
+    def known(asked: K) -> T:
+        if len(_ENCODED(asked)) > _LONGEST:
+            raise _TooLong
+        return read(asked)
+
+    def recalled(asked: K) -> T:
+        try:
+            return known(asked)
+        except _TooLong:
+            return read(asked)
+
+    return recalled
+
+
+class _TooLong(Exception):
+    """What is asked is not kept."""

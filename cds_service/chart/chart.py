@@ -346,6 +346,7 @@ class Chart(Reading):
     def medicines_by_set(self) -> BySet[Medicine]:
         return BySet(self.medicines)
 
+    @cached_property
     def ordered_services(self) -> list[Members]:
         """Active service requests and those drafted in this session."""
         requests = [

@@ -120,7 +120,9 @@ def observed(chart: Reading, records: Records) -> Observed:
             kind = kinds[codes] = kind_of(codes)
         if answer is not None or kind.may_affirm:
             may_affirm.append(observation)
-        sets = kind.sets or _complaints_in_words(kind, observation, chart)
+        sets = kind.sets
+        if not sets and (kind.asked or answer is not None):
+            sets = _complaints_in_words(kind, observation, chart)
         if not sets and kind.is_known:
             irrelevant += 1
             continue

@@ -134,7 +134,7 @@ class Shape:
             if name not in value:
                 return False
         for is_needed, names in self.choices:
-            given = sum(name in value for name in names)
+            given = len(value.keys() & names)
             if given > 1 or (is_needed and not given):
                 return False
         return True
@@ -190,4 +190,5 @@ def _check(kind: str) -> Check | None:
         return _PRIMITIVES[kind]
     if not kind.endswith("Type"):
         return None
-    return lambda value: _shape(kind.removesuffix("Type")).fits(value)
+    name = kind.removesuffix("Type")
+    return lambda value: _shape(name).fits(value)

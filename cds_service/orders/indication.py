@@ -151,12 +151,8 @@ def read(
         if isinstance(concept, Said):
             unmapped.append(concept)
             continue
-        codes = concept.codes
-        kinds = frozenset(
-            name
-            for name, known in indications.items()
-            if any(valuesets.member(value_set, codes) for value_set in known.sets)
-        )
+        coded = {key for coding in concept.codes for key in valuesets.keys_of(*coding)}
+        kinds = frozenset(name for name, known in indications.items() if not coded.isdisjoint(known.sets))
         if not kinds:
             kinds = frozenset[str]().union(*(words.asking(each) or () for each in concept.words))
             if kinds:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from importlib import resources
 
 from cds_service.fhir.datatypes import CodeableConcept
+from cds_service.lazy import remembered
 from cds_service.says import Said, listed, route_named
 from cds_service.says import orders as says
 from cds_service.terminology.drugs import plain
@@ -51,6 +54,16 @@ def read(concept: CodeableConcept | None, valuesets: ValueSets) -> Route:
     """The route of a dosage. Codes decide; several codings must agree, and no display may contradict them."""
     if concept is None or not (concept.codes or concept.words):
         return Route(UNSTATED)
+    return _routes(valuesets)(concept)
+
+
+@lru_cache(maxsize=4)
+def _routes(valuesets: ValueSets) -> Callable[[CodeableConcept], Route]:
+    """What reads a route with these value sets: those of a hospital are the same few again."""
+    return remembered(partial(_read, valuesets))
+
+
+def _read(valuesets: ValueSets, concept: CodeableConcept) -> Route:
     kinds: set[str] = set()
     unknown_code = False
     for system, code in concept.codes:

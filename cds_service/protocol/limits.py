@@ -26,6 +26,7 @@ class LimitBook:
             if limit.drug == drug and limit.stands_for is not None:
                 self._limits[limit.stands_for] = limit
         self._spans: dict[str, timedelta] = {}
+        self._canonical: dict[tuple[str, str], Fraction] = {}
         for name, limit in self._limits.items():
             self._values[name] = _in_force(limit, day)
 
@@ -43,9 +44,17 @@ class LimitBook:
     def numbers(self, name: str) -> tuple[Fraction, ...]:
         return self._values[name]
 
+    def canonical(self, name: str, dimension: str) -> Fraction:
+        """The limit's number in the canonical unit of a dimension."""
+        found = self._canonical.get((name, dimension))
+        if found is None:
+            factor = units.find(self._limits[name].unit, dimension).factor
+            found = self._canonical[name, dimension] = self.number(name) * factor
+        return found
+
     def minutes(self, name: str) -> Fraction:
         """A time limit in minutes."""
-        return self.number(name) * units.find(self._limits[name].unit, "time").factor
+        return self.canonical(name, "time")
 
     def window(self, name: str, now: datetime) -> timedelta:
         """A look-back window. Months and years are counted in the calendar, back from `now`."""
@@ -53,7 +62,7 @@ class LimitBook:
         if unit in ("mo", "a"):
             return now - _months_before(now, int(number) * (12 if unit == "a" else 1))
         if name not in self._spans:
-            self._spans[name] = timedelta(minutes=float(number * units.find(unit, "time").factor))
+            self._spans[name] = timedelta(minutes=float(self.minutes(name)))
         return self._spans[name]
 
 

@@ -26,7 +26,6 @@ LABELLED, UNREAD_DOSE = "labelled", "unread dose"
 
 T = TypeVar("T")
 P = ParamSpec("P")
-_NOT_ASKED: Any = object()
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,6 @@ class Case:
         answer: T = self._of_patient[asked]
         return answer
 
-    def memory(self, of_patient: bool) -> dict[Any, Any]:
-        """What was computed of this case; or, which a changed copy of it shares, of its patient and drug alone."""
-        return self._of_patient if of_patient else self._once
-
     def number(self, limit: str) -> Fraction:
         return self.book.number(limit)
 
@@ -161,14 +156,19 @@ def hook_of(signing: bool, viewing: bool) -> Hook:
     return "patient-view" if viewing else "order-sign" if signing else "order-select"
 
 
+def memory(of_patient: bool) -> Callable[[Case], dict[Any, Any]]:
+    """What was computed of a case; or, which a changed copy of it shares, of its patient and drug alone."""
+    return attrgetter("_of_patient" if of_patient else "_once")
+
+
 def once(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
     """Many rules ask the same of a case: the answer is computed once. A changed copy of a case asks anew."""
-    return _remembered(function, attrgetter("_once"))
+    return _remembered(function, memory(of_patient=False))
 
 
 def once_of_patient(function: Callable[Concatenate[Case, P], T]) -> Callable[Concatenate[Case, P], T]:
     """As `once`, for what rests on the patient and the drug alone: it holds for a case whose order was changed."""
-    return _remembered(function, attrgetter("_of_patient"))
+    return _remembered(function, memory(of_patient=True))
 
 
 def _remembered(
@@ -178,8 +178,9 @@ def _remembered(
     def remembered(case: Case, /, *arguments: P.args, **named: P.kwargs) -> T:
         asked: Hashable = (function, *arguments, *named.items()) if arguments or named else function
         known = memory(case)
-        answer: T = known.get(asked, _NOT_ASKED)
-        if answer is _NOT_ASKED:
+        try:
+            answer: T = known[asked]
+        except KeyError:
             answer = known[asked] = function(case, *arguments, **named)
         return answer
 

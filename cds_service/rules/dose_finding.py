@@ -128,11 +128,10 @@ def may_clear(step: Step, case: Case) -> Reason | None:
     """Why a step that passes may still not be called clear: words only raise."""
     if step.spoken:
         return Reason("dose", says.DOSE_IN_WORDS)
-    if case.order.concentration.by == "name" and any(
-        amount is not None and amount.dimension.startswith("volume") for amount in (step.dose, step.rate)
-    ):
+    amounts = [amount for amount in (step.dose, step.rate) if amount is not None]
+    if case.order.concentration.by == "name" and any(a.dimension.startswith("volume") for a in amounts):
         return Reason("concentration", says.STRENGTH_STANDS_IN_WORDS)
-    if any(amount is not None and amount.open_ended for amount in (step.dose, step.rate)):
+    if any(amount.open_ended for amount in amounts):
         return Reason("dose", says.NO_UPPER_END)
     return None
 

@@ -150,7 +150,7 @@ def outcomes(case: Case, rules: Sequence[Rule]) -> list[Outcome]:
     judged: list[Outcome] = []
     for rule in rules:
         held = result.found.get(rule.id)
-        found = slip(case, rule)
+        found = slip(case, rule) if rule.judge == UNIT_SLIP else None
         if found is not None:
             judged.append(_slip_outcome(case, rule, found))
         elif held is not None:
@@ -168,8 +168,8 @@ def _is_of_label(rule: Rule) -> bool:
 
 
 def slip(case: Case, rule: Rule) -> Slip | None:
-    """The first number that fits another unit, for the rule that asks for such."""
-    return next(unit_slip.slips(case, rule), None) if rule.judge == UNIT_SLIP else None
+    """The first number that fits another unit, by the rule that asks for such."""
+    return next(unit_slip.slips(case, rule), None)
 
 
 def _fired(case: Case, rule: Rule, finding: Finding, result: DoseVerdict) -> Outcome:

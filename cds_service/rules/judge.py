@@ -186,14 +186,14 @@ def by_clauses(case: Case, rule: Rule) -> Outcome:
             unknown.append(verdict)
         if not verdict.holds:
             continue
-        changed = changed_severity(rule, tier.name, case, verdict.reasons)
+        changed, facts = changed_severity(rule, tier.name, case, verdict.reasons), tuple(verdict.facts)
         if changed.severity is None and changed.filtered and unknown:
             break  # a filter is about this tier, not about a worse one that could not be told
         if changed.severity is None:
-            silent = Outcome(rule, "suppressed", order, tier.name, because=changed.because, facts=verdict.facts)
+            silent = Outcome(rule, "suppressed", order, tier.name, because=changed.because, facts=facts)
             return replace(silent, filtered=changed.filtered)
-        found = "/".join(fact.figure for fact in verdict.facts if fact.figure is not None)
-        outcome = order_rules.fired(case, rule, tier.name, *verdict.facts, found=found)
+        found = "/".join(fact.figure for fact in facts if fact.figure is not None)
+        outcome = order_rules.fired(case, rule, tier.name, *facts, found=found)
         offers = Offers(partial(_suggested, case, rule, tier))
         outcome = replace(outcome, reasons=reasons_of(unknown), proposals=offers, condition=condition)
         return changed.of(_asking(case, rule, outcome, verdict.amounts))

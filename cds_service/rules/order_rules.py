@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from cds_service.chart.facts import Fact
 from cds_service.figures import show
+from cds_service.lazy import kept
 from cds_service.orders import words
 from cds_service.orders.dosage import Written
 from cds_service.orders.proposal import Action, Edit, Proposal, SetProduct, SetRepeat
 from cds_service.protocol.limits import listed
-from cds_service.protocol.model import Rule
+from cds_service.protocol.model import Protocol, Rule
 from cds_service.rules.case import Case, RuleLimits
 from cds_service.rules.clauses.medicines import unplaced_doses
 from cds_service.rules.clauses.ordered import planned_per_week
@@ -177,6 +178,11 @@ def _in_millilitres(written: Written) -> bool:
 
 # By which route ------------------------------------------------------------------------------------------
 
+
+def _limited(protocol: Protocol) -> frozenset[str]:
+    return frozenset(name for limit in protocol.limits.values() for name in limit.routes)
+
+
 _NEVER = ("intrathecal-epidural-perineural", "intra-arterial")
 _IN_PROTOCOL = ("intravenous", "intraosseous")
 
@@ -194,7 +200,7 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if order.labelled_nasal:
         return clear(rule, order.reference, says.NASAL), []
     strong = RuleLimits(case, rule)
-    limited = {name for limit in case.protocol.limits.values() for name in limit.routes}
+    limited = kept(case.protocol, "routes with limits", _limited)
     mg_per_ml, most = order.concentration.mg_per_ml, strong.number("strength")
     found: dict[str, tuple[Says, Says]] = {}
     figures: dict[str, str] = {}

@@ -104,14 +104,14 @@ class _Measure:
     """One clause over one view of an order."""
 
     def __init__(self, clause: AmountIs, case: Case, here: View) -> None:
-        self.clause, self.case, self.here = clause, case, here
+        self.clause, self.case, self.here, self.book = clause, case, here, case.book
         self.is_rate = clause.figure.endswith("/h")
         self.named = (clause.below if clause.figure == MINUTES else ()) or clause.above or clause.at_least
         self.named = self.named or clause.other_than
 
     def found(self) -> Iterator[Measured | Reason]:
         """The amounts that are past their limit, and why others cannot be told."""
-        if self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
+        if None in self.here.kinds and self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
             # Whatever it is for and however it is given, it may be such a dose.
             yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
         if self.clause.use and self.here.use.name not in self.clause.use:
@@ -166,7 +166,7 @@ class _Measure:
     def _limit(self, names: Sequence[str], step: Step) -> str | None:
         """The limit that applies to the route of a step and to what the order is judged as."""
         for name in names:
-            limit = self.case.limit(name)
+            limit = self.book.limit(name)
             of_route = not limit.routes or step.route.kind in limit.routes
             if of_route and (not limit.uses or self.here.use.name in limit.uses):
                 return name
@@ -235,22 +235,22 @@ class _Measure:
             limit = self._limit(self.named, steps[0])
             most = self._number(limit) if limit is not None else None
             yield Measured(figure, self.clause.figure, limit, steps, how, self.here.body, self.here.use.name, most)
-        elif self._may_rise(figure, steps[0]) and (reason := may_clear(steps[0], self.case)):
+        elif (reason := may_clear(steps[0], self.case)) and self._may_rise(figure, steps[0]):
             yield reason
 
     def _is_past(self, figure: Fraction, step: Step) -> bool:
         for names, holds in (
             (self.clause.above, gt), (self.clause.at_least, ge), (self.clause.below, lt), (self.clause.at_most, le)
         ):  # fmt: skip
-            name = self._limit(names, step)
+            name = self._limit(names, step) if names else None
             if name is not None and not holds(figure, self._number(name)):
                 return False
-        return figure not in map(self.case.number, self.clause.other_than)
+        return figure not in map(self.book.number, self.clause.other_than)
 
     def _number(self, limit: str) -> Fraction:
         """A limit, or the part of it that counts here."""
-        number, part = self.case.number(limit), self.clause.part
-        return number * self.case.number(part) if part is not None else number
+        number, part = self.book.number(limit), self.clause.part
+        return number * self.book.number(part) if part is not None else number
 
     def _may_rise(self, figure: Fraction, step: Step) -> bool:
         """Whether a figure that may be higher than it is written could still come to the limit."""

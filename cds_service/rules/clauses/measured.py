@@ -19,6 +19,7 @@ from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
 from cds_service.chart.weights import written
 from cds_service.fhir.dates import When
 from cds_service.figures import show
+from cds_service.lazy import Made
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.medicines import around_doses
@@ -107,7 +108,7 @@ def _of_placed(
         return _changed(found, clause, case)
     verdicts = [_compare(m, clause, case) for m in chosen]
     if any(v.holds for v in verdicts):
-        return Verdict(True, facts=facts_of(v for v in verdicts if v.holds))
+        return Verdict(True, facts=facts_of([v for v in verdicts if v.holds]))
     if any(v.holds is None for v in verdicts):
         return Verdict(None, reasons=reasons_of(verdicts))
     return NO
@@ -273,6 +274,10 @@ def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
 
 def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
     """It holds, by this measurement. Its figure for a summary is in `unit`, that of the limit it was held to."""
+    return Verdict(True, facts=Made(lambda: [_fact(m, case, unit)]))
+
+
+def _fact(m: Measurement, case: Case, unit: str | None) -> Fact:
     title: Says
     said: Says
     title, parts = _whole(m, case)
@@ -283,8 +288,7 @@ def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
         given = m.quantity.unit_text if m.quantity else None
         said = f"{written} {units.said(given)}" if given else written
     figures = [figure for part in parts if (figure := _figure(part, unit)) is not None]
-    fact = Fact(says.MEASURED(title, said, on(m.when, case.now)), m.reference, "/".join(figures) or None)
-    return Verdict(True, facts=(fact,))
+    return Fact(says.MEASURED(title, said, on(m.when, case.now)), m.reference, "/".join(figures) or None)
 
 
 def _figure(m: Measurement, unit: str | None) -> str | None:
@@ -366,7 +370,7 @@ def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Frac
             except units.UnitError as error:
                 fault = error
             else:
-                return value, case.number(name) * units.find(unit, dimension).factor
+                return value, case.book.canonical(name, dimension)
     raise fault or units.UnitError(says.UNIT_UNREAD)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
+from typing import Any
 
 from cds_service.chart.facts import Fact
 from cds_service.figures import show
+from cds_service.lazy import kept
 from cds_service.orders.dosage import Written
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Step
@@ -51,57 +53,30 @@ def _not_on_record(case: Case, key: str, why: Said) -> Verdict:
 
 @evaluates(model.OrderIs)
 def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdict:
-    order = case.order
-    if clause.drug and order.drug not in clause.drug:
+    of_order, of_steps = kept(clause, "what is asked", _asked)
+    if not all(holds(case, asked) for holds, asked in of_order):
         return NO
-    if clause.indication and not order.indication.all.intersection(clause.indication):
-        return NO
-    if clause.only_indication and not order.indication.is_only(clause.only_indication):
-        return NO
-    if clause.judged_as and not {use.name for use in order.indication.uses}.intersection(clause.judged_as):
-        return NO
-    if clause.analgesic and not order.indication.is_default:
-        return NO
-    if clause.context and not order.indication.contexts.intersection(clause.context):
-        return NO
-    if clause.ingredient and case.valuesets.member(clause.ingredient[0], order.draft.description.all_codings) is None:
-        return NO
-    if clause.reason and not in_sets(case.chart.reasons(order.request), clause.reason):
-        return NO
-    if clause.category and not in_sets(case.chart.members(order.request.category), clause.category):
-        return NO
-    if clause.status_reason and not in_sets(case.chart.members([order.request.status_reason]), clause.status_reason):
-        return NO
-    if clause.route and not {w.route.kind for w in order.written}.intersection(clause.route):
-        return NO
-    if clause.labelled and not order.labelled_nasal:
-        return NO
-    if clause.route_other_than and not _named_routes(order).difference(clause.route_other_than):
-        return NO
-    if clause.repeated and not _is_repeated(case):
-        return NO
-    verdicts = [judged for judged in _of_steps(clause, case) if judged is not None]
+    verdicts = [verdict(case, asked) for verdict, asked in of_steps]
     if any(verdict.holds is False for verdict in verdicts):
         return NO
     return next((verdict for verdict in verdicts if verdict.holds is None), Verdict(True, facts_of(verdicts)))
 
 
-def _of_steps(clause: model.OrderIs, case: Case) -> Iterator[Verdict | None]:
-    """What is asked of the regimen."""
-    if clause.single_dose or clause.single_dose_at_most is not None:
-        yield _single_dose(case, clause.single_dose_at_most)
-    if clause.continuous:
-        yield Verdict(bool(_continuous(case)))
-    if clause.finite_at_most is not None:
-        yield _finite_at_most(case, clause.finite_at_most)
-    if clause.planned_longer_than is not None:
-        yield _planned_longer_than(case, clause.planned_longer_than)
-    if clause.without_end:
-        yield Verdict(any(_has_no_end(step, case) for step in _continuous(case)))
-    if clause.per_week_above is not None:
-        yield _per_week_above(case, clause.per_week_above)
-    if clause.cut_by is not None:
-        yield _cut_by(case, clause.cut_by)
+def _asked(clause: model.OrderIs) -> tuple[Sequence[tuple[_OfOrder, Any]], Sequence[tuple[_OfSteps, Any]]]:
+    """What a clause asks of the order, and of its steps, each with the value of its field: most ask for one thing."""
+    given = {name: value for name in clause.__struct_fields__ if (value := getattr(clause, name))}
+    return (
+        [(holds, given[name]) for name, holds in _OF_ORDER.items() if name in given],
+        [(verdict, given[name]) for name, verdict in _OF_STEPS.items() if name in given],
+    )
+
+
+_OfOrder = Callable[[Case, Any], bool]
+_OfSteps = Callable[[Case, Any], Verdict]
+
+
+def _holds_ingredient(case: Case, value_set: str) -> bool:
+    return case.valuesets.member(value_set, case.order.draft.description.all_codings) is not None
 
 
 def _continuous(case: Case) -> list[Step]:
@@ -206,6 +181,37 @@ def _single_dose(case: Case, limit: str | None) -> Verdict:
     return Verdict(max(known) <= case.number(limit))
 
 
+_OF_ORDER: Mapping[str, _OfOrder] = {
+    "drug": lambda case, asked: case.order.drug in asked,
+    "indication": lambda case, asked: not case.order.indication.all.isdisjoint(asked),
+    "only_indication": lambda case, asked: case.order.indication.is_only(asked),
+    "judged_as": lambda case, asked: any(use.name in asked for use in case.order.indication.uses),
+    "analgesic": lambda case, _: case.order.indication.is_default,
+    "context": lambda case, asked: not case.order.indication.contexts.isdisjoint(asked),
+    "ingredient": lambda case, asked: _holds_ingredient(case, asked[0]),
+    "reason": lambda case, asked: in_sets(case.chart.reasons(case.order.request), asked),
+    "category": lambda case, asked: in_sets(case.chart.members(case.order.request.category), asked),
+    "status_reason": lambda case, asked: in_sets(case.chart.members([case.order.request.status_reason]), asked),
+    "route": lambda case, asked: any(written.route.kind in asked for written in case.order.written),
+    "labelled": lambda case, _: case.order.labelled_nasal,
+    "route_other_than": lambda case, asked: bool(_named_routes(case.order).difference(asked)),
+    "repeated": lambda case, _: _is_repeated(case),
+}
+"""Whether an order is as a field of a clause asks."""
+
+_OF_STEPS: Mapping[str, _OfSteps] = {
+    "single_dose": lambda case, _: _single_dose(case, None),
+    "single_dose_at_most": _single_dose,
+    "continuous": lambda case, _: Verdict(bool(_continuous(case))),
+    "finite_at_most": _finite_at_most,
+    "planned_longer_than": _planned_longer_than,
+    "without_end": lambda case, _: Verdict(any(_has_no_end(step, case) for step in _continuous(case))),
+    "per_week_above": _per_week_above,
+    "cut_by": _cut_by,
+}
+"""Whether its steps are."""
+
+
 @evaluates(model.PatientIs)
 def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Verdict:
     chart = case.chart
@@ -225,7 +231,7 @@ def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Ver
 
 @evaluates(model.MonitoringIs)
 def _(clause: model.MonitoringIs, case: Case, since: datetime | None = None) -> Verdict:
-    ordered = [*case.chart.ordered_services(), *(act.members for act in case.chart.acts if act.in_progress)]
+    ordered = [*case.chart.ordered_services, *(act.members for act in case.chart.acts if act.in_progress)]
     enough = any if clause.seen else all
     if enough(any(in_sets(members, [name]) for members in ordered) for name in clause.sets):
         return Verdict(True)

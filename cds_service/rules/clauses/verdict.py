@@ -11,11 +11,11 @@ import msgspec
 
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Members
-from cds_service.lazy import kept
+from cds_service.lazy import Made, kept
 from cds_service.protocol import model
 from cds_service.protocol.references import clauses_of
-from cds_service.rules.case import Case
-from cds_service.rules.clauses.presence import ABSENCES, absences
+from cds_service.rules.case import Case, memory
+from cds_service.rules.clauses.presence import Absence, absences
 from cds_service.rules.dose_finding import Measured
 from cds_service.rules.outcome import ENTRY, Kind, Reason, undelivered
 from cds_service.says import Says, listed
@@ -30,11 +30,12 @@ QUESTION = "question"
 class Verdict(msgspec.Struct, frozen=True):
     """`holds` is None where it cannot be told; then `reasons` say why. `facts` are what it rests on.
 
-    One that holds has reasons where an exception to it could not be read.
+    One that holds has reasons where an exception to it could not be read. Most facts are never said: words for them
+    are made where they are asked for.
     """
 
     holds: bool | None
-    facts: tuple[Fact, ...] = ()
+    facts: Iterable[Fact] = ()
     reasons: tuple[Reason, ...] = ()
     amounts: tuple[Measured, ...] = ()
     """The amounts that are past their limits."""
@@ -70,7 +71,7 @@ def evaluate(clause: model.Clause, case: Case, since: datetime | None = None) ->
     shared: _Shared | None = clause.__dict__.get(_SHARED)
     if shared is None or since is not None:
         return _WAYS[type(clause)](clause, case, since)
-    known = case.memory(shared.of_patient)
+    known = shared.memory(case)
     verdict: Verdict | None = known.get(shared)
     if verdict is None:
         verdict = known[shared] = _WAYS[type(clause)](clause, case, None)
@@ -84,8 +85,8 @@ _SHARED = "shared"
 class _Shared:
     """Stands for all clauses of a protocol that say the same: what it is in a case is known once."""
 
-    of_patient: bool
-    """It asks nothing of the order, so that all orders of a drug share it."""
+    memory: Callable[[Case], dict[Any, Any]]
+    """Where it is kept: what asks nothing of the order, all orders of a drug share."""
 
 
 def share(protocol: model.Protocol) -> None:
@@ -96,7 +97,7 @@ def share(protocol: model.Protocol) -> None:
     for clauses in alike.values():
         of_patient = _rests_on_patient(clauses[0])
         if of_patient or len(clauses) > 1:
-            shared = _Shared(of_patient)
+            shared = _Shared(memory(of_patient))
             for clause in clauses:
                 clause.__dict__[_SHARED] = shared
 
@@ -113,16 +114,22 @@ def _rests_on_patient(clause: model.Clause) -> bool:
     return not isinstance(clause, (model.OrderIs, model.AmountIs))
 
 
-def _evaluated(part: model.Clause, case: Case, since: datetime | None) -> Verdict:
-    """A part of a clause, evaluated only where the chart has something of it."""
-    if any(map(case.on_record.isdisjoint, kept(part, ABSENCES, absences))):
-        return NO
-    return evaluate(part, case, since)
+def _parts(clause: model.Any | model.Not | model.Unless) -> Sequence[tuple[model.Clause, Sequence[Absence]]]:
+    return [(part, absences(part)) for part in clause.of]
+
+
+def _evaluated(clause: model.Any | model.Not | model.Unless, case: Case, since: datetime | None) -> list[Verdict]:
+    """The verdicts of the parts of a clause, each evaluated only where the chart has something of it."""
+    is_missing = case.on_record.isdisjoint
+    return [
+        NO if any(map(is_missing, absent)) else evaluate(part, case, since)
+        for part, absent in kept(clause, "parts", _parts)
+    ]
 
 
 @evaluates(model.Any)
 def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
-    verdicts = [_evaluated(part, case, since) for part in clause.of]
+    verdicts = _evaluated(clause, case, since)
     if held := [v for v in verdicts if v.holds]:
         unread = () if any(not v.reasons for v in held) else reasons_of(held)
         return Verdict(True, facts_of(held), unread, amounts_of(held))
@@ -134,9 +141,10 @@ def _(clause: model.Any, case: Case, since: datetime | None = None) -> Verdict:
 @evaluates(model.Added)
 @evaluates(model.All)
 def _(clause: model.All, case: Case, since: datetime | None = None) -> Verdict:
+    # Whoever evaluates it has looked for what any of its parts cannot hold without.
     found: dict[int, Verdict] = {}
     for place in kept(clause, "cheapest-first", _cheapest_first):
-        verdict = _evaluated(clause.of[place], case, since)
+        verdict = evaluate(clause.of[place], case, since)
         if verdict.holds is False:
             return NO
         found[place] = verdict
@@ -161,7 +169,7 @@ def _cost(clause: model.Clause) -> int:
 
 @evaluates(model.Not)
 def _(clause: model.Not, case: Case, since: datetime | None = None) -> Verdict:
-    (verdict,) = (_evaluated(part, case, since) for part in clause.of)
+    (verdict,) = _evaluated(clause, case, since)
     if verdict.holds is None and _asks_for_a_result(clause.of) and not any(r.undelivered for r in verdict.reasons):
         return Verdict(True, reasons=verdict.reasons)  # what is not understood is no result that one has
     if verdict.reasons:
@@ -180,14 +188,14 @@ def _asks_for_a_result(clauses: Sequence[model.Clause]) -> bool:
 
 @evaluates(model.Unless)
 def _(clause: model.Unless, case: Case, since: datetime | None = None) -> Verdict:
-    (verdict,) = (_evaluated(part, case, since) for part in clause.of)
+    (verdict,) = _evaluated(clause, case, since)
     if verdict.holds is None or (verdict.holds and verdict.reasons):
         return Verdict(True, reasons=verdict.reasons)
     return Verdict(not verdict.holds)
 
 
-def facts_of(verdicts: Iterable[Verdict]) -> tuple[Fact, ...]:
-    return tuple(dict.fromkeys(fact for verdict in verdicts for fact in verdict.facts))
+def facts_of(verdicts: Sequence[Verdict]) -> Iterable[Fact]:
+    return Made(lambda: dict.fromkeys(fact for verdict in verdicts for fact in verdict.facts))
 
 
 def amounts_of(verdicts: Iterable[Verdict]) -> tuple[Measured, ...]:
