@@ -249,6 +249,14 @@ class Settings:
     reports: str | None = _setting(
         None, _directory, "folder whose reports of `ketamine-cds replay` the console shows; none by default"
     )
+    console_key_file: str | None = _setting(
+        None,
+        _file,
+        "file with the private key with which the console signs its calls, as `ketamine-cds keys new` writes it",
+    )
+    console_key_issuer: str | None = _setting(
+        None, _text, "as what it signs: an issuer of an entry of KETAMINE_CDS_CLIENTS"
+    )
     console_secret_file: str | None = _setting(
         None, _file, "file with the secret of at least 32 bytes with which people log in where the console is on"
     )
