@@ -8,20 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+from cds_service import bounds
 from cds_service.advise import Advice
 from cds_service.cards.acknowledged import NOTHING, Acknowledged, Acknowledgement, Recorded, Said, identity, said
 from cds_service.cards.compose import Composed
+from cds_service.chart.facts import Used
 from cds_service.deadline import NEVER, Deadline
+from cds_service.figures import show
 from cds_service.orders.exposure import Exposure
 from cds_service.patience import Asking, Unanswered
 from cds_service.protocol.model import Protocol, SiteChange
 from cds_service.rules.judged import Judged
-from cds_service.rules.outcome import Outcome
+from cds_service.rules.outcome import Outcome, gravest
 from cds_service.store import records
 from cds_service.store.keys import Key
 from cds_service.store.store import Store
@@ -31,6 +34,10 @@ log = logging.getLogger("ketamine_cds")
 
 LOOK_UP_SECONDS = 0.15
 """How long an answer waits for the overrides of its orders. After that, no card is kept quiet."""
+
+
+_OLDEST = 89
+"""Years: a higher age, told exactly, can point to one person (45 CFR 164.514(b)(2)(i)(C))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,15 @@ class Audit:
     Without a store nothing is recorded or remembered, without a key no order is.
     """
 
-    def __init__(self, store: Store | None, key: Key | None = None, watch: Watch = UNWATCHED) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        key: Key | None = None,
+        watch: Watch = UNWATCHED,
+        keeps_facts: timedelta = timedelta(0),
+    ) -> None:
+        """`keeps_facts` is for how long the facts behind each finding are kept; by default they are not."""
+        self._keeps_facts = keeps_facts
         self.store = store
         self._key = key
         self.writer: Writer[records.Record] | None = None
@@ -94,7 +109,7 @@ class Audit:
         if self.writer is None or not (advice.judged or advice.composed):
             return
         try:
-            self.writer.put(invocation(call, advice, self._key))
+            self.writer.put(invocation(call, advice, self._key, self._keeps_facts))
         except Exception as error:  # a failed record must not affect the answer
             log.error("an answer could not be recorded: %s", type(error).__name__)
             self.writer.drop(1)
@@ -115,7 +130,9 @@ class Audit:
 # To the store ---------------------------------------------------------------------------------------------------
 
 
-def invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocation:
+def invocation(
+    call: Call, advice: Advice, key: Key | None, keeps_facts: timedelta = timedelta(0)
+) -> records.Invocation:
     """What the store keeps of an answer; without a key neither the patient nor the order."""
     digests = _Digests(key, call.client) if key is not None else None
     orders = {id(each): identity(each, advice.patient, digests) for each in advice.judged} if digests else {}
@@ -146,6 +163,7 @@ def invocation(call: Call, advice: Advice, key: Key | None) -> records.Invocatio
                 on_card.get((id(each), outcome.rule.id)),
                 digests,
                 advice.recorded,
+                _used(outcome, call.at, keeps_facts) if keeps_facts else [],
             )
             for each in advice.judged
             for outcome in each.outcomes
@@ -174,7 +192,13 @@ def _card(composed: Composed, orders: Mapping[int, str]) -> records.Card:
 
 
 def _finding(
-    outcome: Outcome, each: Judged, order: str | None, card: str | None, digests: _Digests | None, recorded: Recorded
+    outcome: Outcome,
+    each: Judged,
+    order: str | None,
+    card: str | None,
+    digests: _Digests | None,
+    recorded: Recorded,
+    used: list[records.UsedFact],
 ) -> records.Finding:
     remembered: dict[str, Any] = {}
     if digests is not None and outcome.status == "fired":
@@ -195,8 +219,36 @@ def _finding(
         figure=_text(outcome.figure),
         lower_is_worse=outcome.lower_is_worse,
         filtered=_owned(outcome.filtered),
+        reason_kind=gravest(outcome.reasons) if outcome.status == "could-not-tell" else None,
+        used=used,
         **remembered,
     )
+
+
+def _used(outcome: Outcome, now: datetime, keeps: timedelta) -> list[records.UsedFact]:
+    """What an outcome rests on, in no words: of most a few, of a long chart the first."""
+    until = now + keeps
+    found = [fact.used for fact in outcome.facts if fact.used is not None]
+    unit = outcome.values.get("unit")
+    if outcome.figure is not None and isinstance(unit, str):
+        found.insert(0, Used("amount", value=show(outcome.figure), unit=unit))
+    return [_kept(each, now, until) for each in found[: bounds.WORDS]]
+
+
+def _kept(used: Used, now: datetime, until: datetime) -> records.UsedFact:
+    age = None if used.when is None else max(0, int(used.when.age(now).total_seconds() // 60))
+    return records.UsedFact(
+        kind=used.kind,
+        codes=[list(pair) for pair in used.codes],
+        value=_age_told(used.value) if used.kind == "age" else used.value,
+        unit=used.unit,
+        age_minutes=age,
+        until=until,
+    )
+
+
+def _age_told(years: str | None) -> str | None:
+    return f">{_OLDEST}" if years is not None and int(years) > _OLDEST else years
 
 
 def _owned(site: SiteChange | None) -> str | None:

@@ -216,6 +216,12 @@ class Settings:
         "file with a secret of at least 32 bytes; without it no patient and no order is recorded, see store.md",
     )
     retention_days: int = _setting(365, _whole(1, 36_500), "how long `store prune` keeps records")
+    keep_facts_days: int = _setting(
+        0,
+        _whole(0, 365),
+        "how long the facts behind each finding are kept for the look-up: codes, figures and their age, no words; "
+        "0: they are not kept; see store.md",
+    )
     shadow: str = _setting(OFF, _one_of("on", OFF), "on: evaluate and record, and answer without cards")
     cors_origins: tuple[str, ...] = _setting(
         (), _origins, "web origins that may call from a browser, for every client; separated by commas, or *"
@@ -242,6 +248,14 @@ class Settings:
     console_port: int = _setting(8001, _whole(1, 65535), "port of the console, at the address of the service")
     reports: str | None = _setting(
         None, _directory, "folder whose reports of `ketamine-cds replay` the console shows; none by default"
+    )
+    console_key_file: str | None = _setting(
+        None,
+        _file,
+        "file with the private key with which the console signs its calls, as `ketamine-cds keys new` writes it",
+    )
+    console_key_issuer: str | None = _setting(
+        None, _text, "as what it signs: an issuer of an entry of KETAMINE_CDS_CLIENTS"
     )
     console_secret_file: str | None = _setting(
         None, _file, "file with the secret of at least 32 bytes with which people log in where the console is on"

@@ -45,6 +45,8 @@ class Link(Part, frozen=True, kw_only=True):
     label: str
     url: str
     type: Literal["absolute", "smart"] = msgspec.field()
+    app_context: str | None = None
+    """What the client hands to the app that it launches; of type `smart` alone."""
 
 
 class Card(Part, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from cds_service.fhir.datatypes import CodeableConcept, Dosage, Quantity, Range
 from cds_service.fhir.dates import When
 from cds_service.fhir.medication import Description
 from cds_service.fhir.resources import AdministrationDosage, Observation, ObservationComponent
+from cds_service.figures import show
 from cds_service.says import Says
 from cds_service.says import entries as says
 from cds_service.terminology.drugs import Identity
@@ -23,14 +24,45 @@ from cds_service.terminology.valuesets import without_kind
 
 Members = Mapping[str, Member]
 
+UsedKind = Literal["reading", "weight", "problem", "symptom", "procedure", "allergy", "medicine", "age", "amount"]
 
-class Fact(msgspec.Struct, frozen=True):
-    """One thing that is known, in words for a card, and the resource that says it."""
+
+class Used(msgspec.Struct, frozen=True):
+    """A fact without anybody's words: codes of our value sets, a figure in a unit of our table, and when it was."""
+
+    kind: UsedKind
+    codes: tuple[tuple[str, str], ...] = ()
+    """(value set, code)."""
+    value: str | None = None
+    """A number, two of them as 150/102, or the code of an answer."""
+    unit: str | None = None
+    when: When | None = None
+
+
+def coded(kind: UsedKind, members: Members, when: When | None = None, value: str | None = None) -> Used:
+    """What is used of an entry that value sets hold."""
+    return Used(kind, tuple(dict.fromkeys((each.set, each.code) for each in members.values())), value, when=when)
+
+
+class Fact(msgspec.Struct, frozen=True, eq=False):
+    """One thing that is known, in words for a card, and the resource that says it. Equal ones say the same of it."""
 
     says: Says
     reference: str | None = None
     figure: str | None = None
     """The measured number alone, for a summary."""
+    used: Used | None = None
+    """The same, as a store may keep it; None of what has neither a code nor a figure."""
+
+    @property
+    def _same(self) -> tuple[Says, str | None, str | None]:
+        return self.says, self.reference, self.figure
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fact) and self._same == other._same
+
+    def __hash__(self) -> int:
+        return hash(self._same)
 
 
 def in_words_of(members: Members) -> str | None:
@@ -213,6 +245,11 @@ class Weight(msgspec.Struct, frozen=True):
     reference: str
     written: Says
     problem: Says | None = None
+
+
+def weighed(weight: Weight) -> Used:
+    """What is used of a weight."""
+    return Used("weight", value=None if weight.kg is None else show(weight.kg), unit="kg", when=weight.when)
 
 
 F = TypeVar("F", Problem, Allergy, Medicine, Act)

@@ -24,7 +24,7 @@ from cds_service import sandbox
 from cds_service.commands.check import WIDTH, orders_of, service_of, table_of
 from cds_service.commands.examples import AS_OF, moved, read
 from cds_service.commands.refused import Refused
-from cds_service.console import access, process, smart
+from cds_service.console import access, ehr, process, smart
 from cds_service.fhir import lenient
 from cds_service.knowledge import load
 from cds_service.sandbox import written
@@ -59,6 +59,7 @@ def serve(example: str | None, host: str | None = None, port: str | None = None)
         example = body = None
     access.check(settings)
     smart.check(settings)
+    ehr.signer(settings)
     _claim(settings)
     notes = [_who_may_call(settings, admitted), recorded, *at_start.lines(admitted)]
     notes += [

@@ -16,8 +16,8 @@ from cds_service.web.app import now
 
 MOST_BYTES = 2_000_000
 """Of a form: a pasted request with its prefetch is some hundred thousand."""
-_SECTIONS = (order, protocol, stewardship, replay, look_up, smart)
-"""In the order of the menu."""
+_SECTIONS = (order, protocol, replay, stewardship, look_up, smart)
+"""In the order of the menu: the order; the policy and what another would do; what became of the cards."""
 
 
 def create_console(

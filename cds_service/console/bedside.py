@@ -16,7 +16,7 @@ from uuid import uuid4
 from cds_service import advise, bounds
 from cds_service.cards.model import Card
 from cds_service.console.banner import Banner, banner
-from cds_service.console.form import Choices, Fields, Written, write
+from cds_service.console.form import Choices, Fields, Written, filled, write
 from cds_service.console.gauge import Gauge, gauge
 from cds_service.console.shelf import Shelf
 from cds_service.console.words import language
@@ -26,6 +26,7 @@ from cds_service.fhir.source import Answer, Source
 from cds_service.hooks.clients import Client
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge
+from cds_service.orders.carried import Carried
 from cds_service.rules.scale import scales
 from cds_service.settings import Settings
 from cds_service.web.wire import place
@@ -52,6 +53,8 @@ class Visit:
     csrf: str = field(repr=False)
     ends: float
     """On the monotonic clock: with the token."""
+    given: Fields = field(default_factory=Fields)
+    """The dose of the order from whose card it was launched."""
     name: str = field(default_factory=lambda: uuid4().hex)
     """Under which its chart is remembered."""
 
@@ -73,6 +76,8 @@ class View:
     at: datetime
     """When the oldest part of the chart that is shown was read."""
     is_of_another: bool = False
+    is_given: bool = False
+    """The dose is that of the order from whose card the app was launched."""
 
 
 class Bedside:
@@ -136,7 +141,12 @@ class Bedside:
             is_written=written.order is not None,
             language=made.language if made is not None else "",
             at=chart_read.at,
+            is_given=fields.has_dose and fields == visit.given,
         )
+
+    def fields_of(self, given: Carried | None) -> Fields:
+        """The dose that a card's link carried; empty fields where it carried none."""
+        return filled(given, self.choices, self.knowledge.valuesets) if given is not None else Fields()
 
     def forget(self, visit: Visit) -> None:
         self._charts.take(visit.name)

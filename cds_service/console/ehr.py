@@ -18,10 +18,10 @@ from cds_service.console.words import language, say
 from cds_service.fhir import lenient
 from cds_service.hooks import discovery
 from cds_service.sandbox import charts
-from cds_service.sandbox.caller import Failed, Service, Web
+from cds_service.sandbox.caller import Failed, Service, Signer, UnreadableKey, Web
 from cds_service.sandbox.records import FhirServer
 from cds_service.sandbox.visit import USER, Visit
-from cds_service.settings import Settings
+from cds_service.settings import PREFIX, SettingError, Settings
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class Exchange:
     url: str
     request: Mapping[str, Any]
     answer: Mapping[str, Any]
+    is_signed: bool = False
 
     @property
     def asked(self) -> str:
@@ -48,15 +49,30 @@ class Exchange:
 
     @property
     def curl(self) -> str:
-        """The call as one types it in a shell."""
+        """The call as one types it in a shell; a token is good once, so that its place is left open."""
         headers = "-H 'Content-Type: application/json'"
         if language() != ENGLISH:
             headers += f" -H 'Accept-Language: {language()}'"
+        if self.is_signed:
+            headers += ' -H "Authorization: Bearer $TOKEN"'
         return f"curl -sS {self.url} {headers} --data-binary @- <<'JSON'\n{self.asked}\nJSON"
 
 
 def pretty(value: Any) -> str:
     return msgspec.json.format(lenient.encode(value), indent=2).decode()
+
+
+def signer(settings: Settings) -> Signer | None:
+    """With what the console signs its calls, as any client does; None where it has no key. Raises SettingError."""
+    file, issuer = settings.console_key_file, settings.console_key_issuer
+    if (file is None) != (issuer is None):
+        raise SettingError(
+            f"{PREFIX}CONSOLE_KEY_FILE and {PREFIX}CONSOLE_KEY_ISSUER go together: a token says whose it is"
+        )
+    try:
+        return Signer.load(file, issuer) if file is not None and issuer is not None else None
+    except UnreadableKey as error:
+        raise SettingError(f"{PREFIX}CONSOLE_KEY_FILE cannot be used: {error}") from error
 
 
 class Ehr:
@@ -65,6 +81,7 @@ class Ehr:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._base = settings.base_url
         self._ca_bundle = settings.fhir_ca_bundle
+        self._signer = signer(settings)
         self._fhir = next(iter(sandbox.servers(settings)), None)
         self._kept: dict[str, tuple[float, Any]] = {}
         self._clock = clock
@@ -100,7 +117,8 @@ class Ehr:
 
     def _called(self, service: str, request: Mapping[str, Any]) -> Exchange:
         answer = self._service().call(service, request)
-        return Exchange(service, f"{self._base}/cds-services/{service}", request, answer)
+        url = f"{self._base}/cds-services/{service}"
+        return Exchange(service, url, request, answer, is_signed=self._signer is not None)
 
     def _offered(self, hook: str) -> Mapping[str, Any]:
         listed = self._fresh("services", lambda: self._service().services())
@@ -111,7 +129,7 @@ class Ehr:
         return found
 
     def _service(self) -> Service:
-        return Service(self._base, self._web())
+        return Service(self._base, self._web(), self._signer)
 
     def _web(self) -> Web:
         """One for each call, since threads share no session. The service answers in the language of the page."""

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from typing import Any
 
+import msgspec
+
 from cds_service.console.words import say
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.figures import show
 from cds_service.knowledge import Knowledge
+from cds_service.orders import route
+from cds_service.orders.carried import Amount, Carried
+from cds_service.orders.words import duration
 from cds_service.sandbox import orders
 from cds_service.sandbox.charts import coded
 from cds_service.sandbox.orders import UnreadableOrder
+from cds_service.terminology.valuesets import ValueSets
 from cds_service.units import exact
 
 Order = dict[str, Any]
@@ -125,6 +133,36 @@ def read(order: Mapping[str, Any], choices: Choices) -> Fields | None:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError):
         return None
     return given if written.order == dict(order) else None
+
+
+def filled(given: Carried, choices: Choices, valuesets: ValueSets) -> Fields:
+    """The fields of a dose that a link carried. A drug or a route that no list has stays open."""
+    routes = (each.value for each in choices.routes if _kind(each, valuesets) == given.route)
+    dose, rate = given.dose, given.rate
+    last = rate or dose
+    return Fields(
+        product=given.drug if any(each.value == given.drug for each in choices.products) else "",
+        route=next(routes, ""),
+        bolus=_amount_in_words(dose, dose is not last),
+        rate=_amount_in_words(rate, False),
+        duration=_time(last.until) if last is not None and last.until is not None else "",
+        prn=given.prn,
+    )
+
+
+def _kind(choice: Choice, valuesets: ValueSets) -> str:
+    return route.read(msgspec.convert(choice.concept, CodeableConcept), valuesets).kind
+
+
+def _amount_in_words(given: Amount | None, with_end: bool) -> str:
+    if given is None:
+        return ""
+    times = (("over", given.over), ("every", given.every), ("for", given.until if with_end else None))
+    return " ".join([f"{given.value} {given.unit}", *(f"{word} {_time(time)}" for word, time in times if time)])
+
+
+def _time(minutes: str) -> str:
+    return duration(Fraction(minutes))
 
 
 def _read(order: Mapping[str, Any], choices: Choices) -> Fields:

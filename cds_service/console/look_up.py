@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import cast
 
@@ -10,7 +11,7 @@ from flask import Flask, abort, render_template, request
 
 from cds_service.console.shell import Console
 from cds_service.console.stewardship import Names
-from cds_service.console.words import say
+from cds_service.console.words import language, say
 from cds_service.hooks import discovery
 from cds_service.knowledge import Knowledge, Part
 from cds_service.protocol.model import Hook, Rule
@@ -18,9 +19,10 @@ from cds_service.protocol.words import Words
 from cds_service.rules.reads import rules_of
 from cds_service.stewardship import look_up
 from cds_service.stewardship.counts import Period
-from cds_service.stewardship.look_up import Call, Ended
+from cds_service.stewardship.look_up import Call, Ended, Used
 from cds_service.stewardship.reading import NothingRecorded, Reader
 from cds_service.store.engines import StoreError
+from cds_service.units import said
 
 PATH = "/look-up"
 
@@ -35,7 +37,7 @@ def register(app: Flask, console: Console) -> None:
         given = {key: request.args.get(key, "").strip()[:200] for key in ("id", "day", "rule", "client", "service")}
         day = _day(given["day"], console.clock())
         try:
-            calls, says = _found(reader, given, day)
+            calls, says = _found(reader, given, day, console.clock())
         except StoreError as error:
             page = render_template("look_up.html", given=given, day=day, trouble=str(error))
             return page, 200 if isinstance(error, NothingRecorded) else 503
@@ -59,7 +61,7 @@ def register(app: Flask, console: Console) -> None:
         uuid = look_up.as_uuid(identifier) or abort(404)
         try:
             with reader.reading() as reading:
-                calls = [call for call in look_up.of(reading, uuid) if call.id == uuid]
+                calls = [call for call in look_up.of(reading, uuid, console.clock()) if call.id == uuid]
         except StoreError as error:
             page = render_template("look_up.html", given={}, day=_day("", console.clock()), trouble=str(error))
             return page, 503
@@ -73,17 +75,14 @@ def _day(text: str, now: datetime) -> date:
         abort(400)
 
 
-def _found(reader: Reader, given: dict[str, str], day: date) -> tuple[Sequence[Call], str]:
+def _found(reader: Reader, given: dict[str, str], day: date, now: datetime) -> tuple[Sequence[Call], str]:
     """The calls, and what is to be said of the search."""
     if given["id"]:
         uuid = look_up.as_uuid(given["id"])
         if uuid is None:
-            return (
-                (),
-                say("no-identifier"),
-            )
+            return (), say("no-identifier")
         with reader.reading() as reading:
-            calls = look_up.of(reading, uuid)
+            calls = look_up.of(reading, uuid, now)
         return calls, "" if calls else say("no-such-call")
     since = datetime.combine(day, time(), UTC)
     period = Period(since, since + timedelta(days=1), given["client"] or None, given["service"] or None)
@@ -102,7 +101,50 @@ def _call_page(call: Call, console: Console, names: Names) -> str:
         is_same=is_same,
         clear=clear_in(call, knowledge) if is_same else (),
         limits={each: limits_of(each, knowledge, call.at.date()) for each in call.findings} if is_same else {},
+        keeps_days=console.settings.keep_facts_days,
+        used={each: [used_fact(fact, knowledge) for fact in each.used] for each in call.findings},
+        kept_until=max((fact.until for each in call.findings for fact in each.used), default=None),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class UsedFact:
+    """A fact as the page shows it: what it is, its codes, its figure, and how old it was."""
+
+    name: str
+    codes: tuple[str, ...]
+    figure: str
+    age: str
+
+
+def used_fact(used: Used, knowledge: Knowledge) -> UsedFact:
+    """In the words of the value sets that are loaded: the chart's own are not kept."""
+    sets, spoken = knowledge.valuesets, knowledge.texts.spoken([language()]).words
+    titles = dict.fromkeys(spoken.fill(sets[name].named) for name, _ in used.codes if name in sets)
+    figure = f"{used.value or ''} {said(used.unit or '')}".strip()
+    if used.codes and used.value and not used.unit:
+        figure = next((each for each in _displays(used.value, knowledge)), figure)
+    return UsedFact(
+        name=", ".join(titles) or say(f"used-{used.kind}"),
+        codes=tuple(dict.fromkeys(code for _, code in used.codes)),
+        figure=figure,
+        age="" if used.age_minutes is None else _age(used.age_minutes),
+    )
+
+
+def _displays(code: str, knowledge: Knowledge) -> Iterator[str]:
+    """What the value sets call the code of an answer."""
+    for name in knowledge.valuesets.names():
+        yield from (each.display for _, each in knowledge.valuesets[name].members if each.code == code)
+
+
+def _age(minutes: int) -> str:
+    """In minutes for two hours, in hours for two days, then in days."""
+    if minutes < 2 * 60:
+        return say("minutes-before", count=minutes)
+    if minutes < 2 * 24 * 60:
+        return say("hours-before", count=minutes // 60)
+    return say("days-before", count=minutes // (24 * 60))
 
 
 def is_of_what_is_loaded(call: Call, knowledge: Knowledge) -> bool:

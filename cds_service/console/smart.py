@@ -28,6 +28,7 @@ from cds_service.console.shell import Console
 from cds_service.console.words import say
 from cds_service.fhir.client import MAX_TOKEN
 from cds_service.hooks.clients import Client
+from cds_service.orders.carried import carried
 from cds_service.settings import Settings
 from cds_service.store import keys
 from cds_service.web import tenants
@@ -79,7 +80,7 @@ def register(app: Flask, console: Console) -> None:
             return _refused(NotSignedIn("no-client-with-app"), 404)
         try:
             begun, given = found.door.end()
-            visit = _visit(begun.after, given)
+            visit = _visit(begun.after, given, found.bedside.fields_of(carried(given.get("appContext"))))
         except NotSignedIn as error:
             return _refused(error, client=client)
         name = found.visits.put(visit, ends_in(visit))
@@ -100,7 +101,7 @@ def register(app: Flask, console: Console) -> None:
         found = _open(apps, client, name, secure)
         if found is None:
             return _over()
-        return _shown(client, name, *found, Fields())
+        return _shown(client, name, *found, found[1].given)
 
     @pages.post("/smart/<client>/patient/<name>")
     def written(client: str, name: str) -> Answer | str | tuple[str, int]:
@@ -189,7 +190,7 @@ def _scope(app: _App, context: str, is_second: bool) -> str:
     return " ".join([context, *(f"patient/{kind}.{'rs' if is_second else 'read'}" for kind in kinds)])
 
 
-def _visit(fhir: str, given: Mapping[str, Any]) -> Visit:
+def _visit(fhir: str, given: Mapping[str, Any], fields: Fields) -> Visit:
     """What a token gives access to. Raises NotSignedIn."""
     patient, encounter = (_id(given.get(name)) for name in ("patient", "encounter"))
     if patient is None:
@@ -206,6 +207,7 @@ def _visit(fhir: str, given: Mapping[str, Any]) -> Visit:
         cookie=secrets.token_urlsafe(48),
         csrf=secrets.token_urlsafe(48),
         ends=time.monotonic() + seconds,
+        given=fields,
     )
 
 

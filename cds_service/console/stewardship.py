@@ -20,7 +20,7 @@ from cds_service.stewardship.choices import choices
 from cds_service.stewardship.counts import Period
 from cds_service.stewardship.rates import Rate
 from cds_service.stewardship.reading import NothingRecorded, Reader
-from cds_service.stewardship.report import PERCENTILES, Report, Row, report
+from cds_service.stewardship.report import PERCENTILES, Report, Row, RuleRow, report, rules_by_week
 from cds_service.store.engines import StoreError
 
 PATH = "/stewardship"
@@ -71,15 +71,16 @@ def register(app: Flask, console: Console) -> None:
     @app.get(f"{PATH}/<table>.csv")
     def stewardship_csv(table: str) -> Response:
         """One table of the report, for a spreadsheet."""
-        rows = TABLES.get(table) or abort(404)
+        if table not in (*TABLES, BY_WEEK):
+            abort(404)
         chosen = chosen_of(request.args, console.clock())
         try:
-            made, _ = report(reader, chosen.period, choices())
+            rows = _rows(table, reader, chosen.period)
         except StoreError as error:
             return Response(f"{error}\n", 503, mimetype="text/plain")
         file = f"{table}-{chosen.period.since:%Y-%m-%d}-{chosen.period.until:%Y-%m-%d}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{file}"'}
-        return Response(as_csv(rows(made)), mimetype="text/csv", headers=headers)
+        return Response(as_csv(rows), mimetype="text/csv", headers=headers)
 
 
 def chosen_of(given: MultiDict[str, str], now: datetime) -> Chosen:
@@ -162,12 +163,23 @@ def _groups(rows: Sequence[Row]) -> Iterator[Sequence[Any]]:
         yield (row.name, row.calls, row.cards, *_rate(row.override, row.accepted))
 
 
+_OF_RULE = ("rule", "severities", "fired", "on_cards", "could_not_tell", "suppressed", "filtered", "fired_in_shadow")
+
+
+def _rule(row: RuleRow) -> Sequence[Any]:
+    counted = (row.fired, row.carded, row.could_not_tell, row.suppressed, row.filtered, row.in_shadow)
+    return (row.rule, "/".join(row.severities), *counted, *_rate(row.override, row.accepted))
+
+
 def _rules(made: Report) -> Iterator[Sequence[Any]]:
-    ended = ("fired", "on_cards", "could_not_tell", "suppressed", "filtered", "fired_in_shadow")
-    yield ("rule", "severities", *ended, *_OF_RATE)
-    for row in made.rules:
-        counted = (row.fired, row.carded, row.could_not_tell, row.suppressed, row.filtered, row.in_shadow)
-        yield (row.rule, "/".join(row.severities), *counted, *_rate(row.override, row.accepted))
+    yield (*_OF_RULE, *_OF_RATE)
+    yield from map(_rule, made.rules)
+
+
+def _by_week(rows: Sequence[tuple[date, RuleRow]]) -> Iterator[Sequence[Any]]:
+    yield ("week_of", *_OF_RULE, *_OF_RATE)
+    for monday, row in rows:
+        yield (monday, *_rule(row))
 
 
 def _reasons(made: Report) -> Iterator[Sequence[Any]]:
@@ -177,10 +189,10 @@ def _reasons(made: Report) -> Iterator[Sequence[Any]]:
     yield "", "none", made.without_reason
 
 
-def _missing(made: Report) -> Iterator[Sequence[Any]]:
-    yield "fact", "findings", "rules"
-    for fact, count, rules in made.missing:
-        yield fact, count, " ".join(rules)
+def _told(head: str, rows: Sequence[tuple[str, int, tuple[str, ...]]]) -> Iterator[Sequence[Any]]:
+    yield head, "findings", "rules"
+    for name, count, rules in rows:
+        yield name, count, " ".join(rules)
 
 
 def _latency(made: Report) -> Iterator[Sequence[Any]]:
@@ -217,9 +229,20 @@ TABLES: dict[str, Callable[[Report], Iterator[Sequence[Any]]]] = {
     "clients": lambda made: _groups(made.clients),
     "days": lambda made: _groups(made.days),
     "reasons": _reasons,
-    "missing": _missing,
+    "missing": lambda made: _told("fact", made.missing),
+    "kinds": lambda made: _told("kind", made.kinds),
     "latency": _latency,
     "candidates": _candidates,
     "transitions": _transitions,
 }
-"""What can be downloaded, by the name in its address."""
+"""What can be downloaded of the report, by the name in its address."""
+BY_WEEK = "rules-by-week"
+"""What is counted only where it is asked for: it has a row for each rule and week."""
+
+
+def _rows(table: str, reader: Reader, period: Period) -> Iterator[Sequence[Any]]:
+    """The rows of a table, its heads first. Raises StoreError."""
+    if table == BY_WEEK:
+        return _by_week(rules_by_week(reader, period, choices()))
+    made, _ = report(reader, period, choices())
+    return TABLES[table](made)

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from msgspec.structs import replace
 
-from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.chart.facts import Fact, Medicine, coded, on
 from cds_service.fhir import lenient
 from cds_service.fhir.dates import When
 from cds_service.figures import show
@@ -98,7 +98,8 @@ def _harm(pause: Medicine, harm: SymptomIs, limits: RuleLimits) -> Fact | None:
             and earliest <= symptom.when.latest
             and symptom.when.earliest <= latest
         ):
-            return Fact(DATED(symptom.name, on(symptom.when, case.now)), symptom.reference)
+            used = coded("symptom", symptom.members, symptom.when)
+            return Fact(DATED(symptom.name, on(symptom.when, case.now)), symptom.reference, used=used)
     return None
 
 

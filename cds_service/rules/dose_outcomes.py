@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cds_service.chart.facts import Fact, on
+from cds_service.chart.facts import Fact, on, weighed
 from cds_service.figures import show
 from cds_service.lazy import kept
 from cds_service.orders import words
@@ -244,10 +244,11 @@ def weight_facts(case: Case, weight: DosingWeight) -> tuple[Fact, ...]:
     date = on(shown.when, case.now)
     basis = _BASES.get(shown.basis)
     told = says.WEIGHT_AS(shown.written, date, basis) if basis else says.WEIGHT(shown.written, date)
-    facts = [Fact(told, shown.reference)]
+    facts = [Fact(told, shown.reference, used=weighed(shown))]
     if weight.previous is not None:
         before = weight.previous
-        facts.append(Fact(says.WEIGHT_BEFORE(before.written, on(before.when, case.now)), before.reference))
+        told = says.WEIGHT_BEFORE(before.written, on(before.when, case.now))
+        facts.append(Fact(told, before.reference, used=weighed(before)))
     return tuple(facts)
 
 

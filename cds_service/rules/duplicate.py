@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.chart.facts import Fact, Medicine, coded, on
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Kind, Step
 from cds_service.protocol.model import Rule
@@ -39,7 +39,14 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if active and not is_plan:
         return fired(case, rule, rule.tier_of["another is active"], *active), []
     doses = list(_given(case, limits))
-    given = [Fact(IN_STATE(dose.name, GIVEN, on(dose.end, case.now)), dose.reference) for dose in doses]
+    given = [
+        Fact(
+            IN_STATE(dose.name, GIVEN, on(dose.end, case.now)),
+            dose.reference,
+            used=coded("medicine", dose.members, dose.end),
+        )
+        for dose in doses
+    ]
     if any(_was_session(case, dose) for dose in doses):
         return fired(case, rule, rule.tier_of["a session was given"], *given), []
     if active or given:

@@ -9,7 +9,7 @@ from fractions import Fraction
 import msgspec
 from msgspec.structs import replace
 
-from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.chart.facts import Fact, Medicine, Used, on
 from cds_service.figures import show
 from cds_service.orders import concentration, dosage, route
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Reading, mass
@@ -243,7 +243,9 @@ def given(case: Case, hour: timedelta, day: timedelta, routes: tuple[str, ...]) 
             continue
         sums = [total + (amount or 0) for total, amount in zip(sums, amounts, strict=True)]
         by_rate = by_rate and _amount(medicine, case, body, is_rate=True) is not None
-        doses.append(Fact(DATED(f"{show(amounts[1])} mg", on(medicine.start, case.now)), medicine.reference))
+        told = DATED(f"{show(amounts[1])} mg", on(medicine.start, case.now))
+        used = Used("amount", value=show(amounts[1]), unit="mg", when=medicine.start)
+        doses.append(Fact(told, medicine.reference, used=used))
     return Given(sums[0], sums[1], tuple(doses), tuple(unread), by_rate)
 
 

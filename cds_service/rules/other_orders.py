@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import msgspec
 
-from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.chart.facts import Fact, Medicine, coded, on
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.orders import concentration, dosage
 from cds_service.orders.draft import KetamineOrder
@@ -16,6 +16,7 @@ from cds_service.orders.regimen import Body, Reading, Step
 from cds_service.rules.case import Case, once
 from cds_service.rules.dosing_weight import dosing_weight, reading
 from cds_service.rules.running import charted_rate
+from cds_service.says import Says
 from cds_service.says import findings as says
 from cds_service.says.entries import ORDERED, RUNNING, TAKEN
 
@@ -102,7 +103,7 @@ def _of_chart(case: Case) -> Iterator[Other]:
         name, order = bare(medicine.reference), bare(medicine.order)
         if medicine.given:
             if medicine.status == "in-progress" and order not in own:
-                fact = Fact(says.IN_STATE(medicine.name, RUNNING, on(medicine.start, case.now)), medicine.reference)
+                fact = _fact(medicine, RUNNING, case)
                 rate = charted_rate(medicine, case, lightest(case))
                 yield Other(fact, of_drug=is_same_drug, mg_per_hour=rate[0] if rate else None, order=order)
             continue
@@ -114,9 +115,14 @@ def _of_chart(case: Case) -> Iterator[Other]:
         if steps and not left:
             continue
         state = TAKEN if medicine.taken else ORDERED
-        fact = Fact(says.IN_STATE(medicine.name, state, on(medicine.start, case.now)), medicine.reference)
+        fact = _fact(medicine, state, case)
         is_one = is_same_drug and not medicine.taken
         yield Other(fact, left, of_drug=is_one, in_group=_is_in_group(case.order, medicine))
+
+
+def _fact(medicine: Medicine, state: Says, case: Case) -> Fact:
+    told = says.IN_STATE(medicine.name, state, on(medicine.start, case.now))
+    return Fact(told, medicine.reference, used=coded("medicine", medicine.members, medicine.start))
 
 
 def _is_once(step: Step) -> bool:

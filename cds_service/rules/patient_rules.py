@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from msgspec.structs import replace
 
-from cds_service.chart.facts import Fact
+from cds_service.chart.facts import Fact, Used
 from cds_service.figures import show
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
@@ -62,7 +62,8 @@ def older_adult(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     verdict = evaluate(confused.when, case) if confused.when is not None else NO
     if verdict.holds:
         return fired(case, rule, confused.name, *verdict.facts, age=age), []
-    outcome = fired(case, rule, rule.tier_of["age alone"], Fact(says.AGE(age)), age=age)
+    fact = Fact(says.AGE(age), used=Used("age", value=str(years), unit="a"))
+    outcome = fired(case, rule, rule.tier_of["age alone"], fact, age=age)
     return replace(outcome, reasons=verdict.reasons), []
 
 

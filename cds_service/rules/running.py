@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
-from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.chart.facts import Fact, Medicine, Used, on
+from cds_service.fhir.dates import When
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.figures import show
 from cds_service.orders import concentration, dosage
@@ -82,7 +83,7 @@ def given_rate(medicine: Medicine, case: Case, body: Body) -> PreviousRate | Non
         return None
     running = medicine.status == "in-progress"
     told = says.IN_STATE(_shown(rate), RUNNING if running else GIVEN, on(medicine.start, case.now))
-    return PreviousRate(*rate, running, Fact(told, medicine.reference))
+    return PreviousRate(*rate, running, Fact(told, medicine.reference, used=_used(rate, medicine.start)))
 
 
 def charted_rate(medicine: Medicine, case: Case, body: Body) -> _Rate | None:
@@ -102,8 +103,18 @@ def _known(rate: _Rate) -> _Rate | None:
 
 
 def _shown(rate: _Rate) -> str:
+    return " ".join(_known_as(rate))
+
+
+def _used(rate: _Rate, when: When | None = None) -> Used:
+    value, unit = _known_as(rate)
+    return Used("amount", value=value, unit=unit, when=when)
+
+
+def _known_as(rate: _Rate) -> tuple[str, str]:
+    """(figure, unit): for each kilogram where that is known."""
     measures = zip(reversed(rate), ("mg/kg/h", "mg/h"), strict=True)
-    return next(f"{show(figure)} {unit}" for figure, unit in measures if figure is not None)
+    return next((show(figure), unit) for figure, unit in measures if figure is not None)
 
 
 def _replaced(case: Case, body: Body) -> PreviousRate | None:
@@ -116,5 +127,5 @@ def _replaced(case: Case, body: Body) -> PreviousRate | None:
             rate = _known(mass(amount, Reading(body, None, case.conventions))) if amount else None
             if rate is not None:
                 told = says.WITH_STATE(_shown(rate), says.BEFORE_THIS_ORDER)
-                return PreviousRate(*rate, False, Fact(told, prior.reference))
+                return PreviousRate(*rate, False, Fact(told, prior.reference, used=_used(rate)))
     return None

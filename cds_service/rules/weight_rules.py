@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from msgspec.structs import replace
 
-from cds_service.chart.facts import Fact, on
+from cds_service.chart.facts import Fact, on, weighed
 from cds_service.figures import show
 from cds_service.orders.regimen import Body, Step
 from cds_service.protocol.model import SEVERITIES, Rule
@@ -97,7 +97,8 @@ def stale(case: Case, rule: Rule) -> Outcome:
     age = weight.when.age_at_most(case.now)
     limits = RuleLimits(case, rule)
     allowed = limits.window("outpatient" if outpatient else "in hospital")
-    fact = Fact(says.WEIGHT_OF(weight.written, on(weight.when, case.now)), weight.reference)
+    told = says.WEIGHT_OF(weight.written, on(weight.when, case.now))
+    fact = Fact(told, weight.reference, used=weighed(weight))
     if age <= allowed:
         return clear(rule, case.order.reference)
     found = "older than too old" if age > limits.window("too old") else "older than allowed"
@@ -112,13 +113,17 @@ def implausible(case: Case, rule: Rule) -> Outcome:
         return could_not_tell(rule, case.order.reference, *weight.unheld)
     if case.order.labelled_nasal or weight.doubt is None or weight.newest is None:
         return clear(rule, case.order.reference, says.NASAL if case.order.labelled_nasal else None)
-    facts = [Fact(says.WEIGHT(weight.newest.written, on(weight.newest.when, case.now)), weight.newest.reference)]
+    newest = weight.newest
+    facts = [
+        Fact(says.WEIGHT(newest.written, on(newest.when, case.now)), newest.reference, used=weighed(newest)),
+    ]
     values: dict[str, Says] = {"doubt": weight.doubt}
     if weight.previous is None:
         depends, ranges = at_any_weight(case, RuleLimits(case, rule))
         return fired(case, rule, _doubted(rule, depends), *facts, **values, **ranges)
     before = weight.previous
-    facts.append(Fact(says.WEIGHT_BEFORE(before.written, on(before.when, case.now)), before.reference))
+    told = says.WEIGHT_BEFORE(before.written, on(before.when, case.now))
+    facts.append(Fact(told, before.reference, used=weighed(before)))
     values["given"] = _as_given(case, weight)
     return fired(case, rule, _doubted(rule, _verdict_flips(case, weight)), *facts, **values)
 

@@ -17,6 +17,8 @@ from cds_service.store import tables
 
 _CALLS, _CARDS, _FOUND, _SAID = tables.invocations.c, tables.cards.c, tables.findings.c, tables.feedback.c
 OVERRIDDEN, ACCEPTED = "overridden", "accepted"
+UNKNOWN = "unknown"
+"""The kind of a reason that was recorded before kinds were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,10 @@ class Reasons:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Findings of a rule that could not be told for want of the same facts."""
+    """Findings of a rule that could not be told for want of the same facts. `kind` is that of the gravest reason."""
 
     rule: str
+    kind: str
     facts: tuple[str, ...]
     count: int
 
@@ -132,6 +135,25 @@ def _day_of_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     return f"to_char({compiler.process(element.clauses, **options)} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
 
 
+class _Monday(FunctionElement[str]):
+    """The Monday of a moment's week in UTC, as YYYY-MM-DD."""
+
+    type = sa.String()
+    inherit_cache = True
+
+
+@compiles(_Monday, "sqlite")
+def _monday_of_sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    day = f"substr({compiler.process(element.clauses, **options)}, 1, 10)"
+    return f"date({day}, 'weekday 0', '-6 days')"
+
+
+@compiles(_Monday, "postgresql")
+def _monday_of_postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    moment = f"{compiler.process(element.clauses, **options)} AT TIME ZONE 'UTC'"
+    return f"to_char(date_trunc('week', {moment}), 'YYYY-MM-DD')"
+
+
 def calls(reading: Reading, period: Period) -> list[Calls]:
     """All calls of a period."""
     by = (_CALLS.service, _CALLS.client, _CALLS.protocol, _CALLS.site, _CALLS.shadow, _CALLS.failed)
@@ -157,9 +179,22 @@ def cards(reading: Reading, period: Period) -> list[Cards]:
 
 def findings(reading: Reading, period: Period) -> list[Findings]:
     """All findings of a period. A rule that was clear has none."""
+    return [Findings(**row) for row in reading.rows(_findings(period))]
+
+
+def findings_by_week(reading: Reading, period: Period) -> dict[date, list[Findings]]:
+    """The same by the Monday of their week."""
+    found: dict[date, list[Findings]] = {}
+    for row in reading.rows(_findings(period, _Monday(_CALLS.at).label("monday"))):
+        given = dict(row)
+        found.setdefault(date.fromisoformat(given.pop("monday")), []).append(Findings(**given))
+    return found
+
+
+def _findings(period: Period, *spans: sa.ColumnElement[str]) -> sa.Select[Any]:
     answered = _answered(period)
-    by = (_FOUND.rule, _FOUND.status, _FOUND.severity, _CALLS.shadow)
-    query = (
+    by = (*spans, _FOUND.rule, _FOUND.status, _FOUND.severity, _CALLS.shadow)
+    return (
         sa.select(
             *by,
             sa.func.count().label("count"),
@@ -172,7 +207,6 @@ def findings(reading: Reading, period: Period) -> list[Findings]:
         .where(*period.holds())
         .group_by(*by)
     )
-    return [Findings(**row) for row in reading.rows(query)]
 
 
 def reasons(reading: Reading, period: Period) -> list[Reasons]:
@@ -199,14 +233,15 @@ def reasons(reading: Reading, period: Period) -> list[Reasons]:
 def missing(reading: Reading, period: Period) -> list[Missing]:
     """Which facts were missing where a rule could not be told."""
     facts = sa.cast(_FOUND.missing, sa.Text)
+    kind = sa.func.coalesce(_FOUND.reason_kind, sa.literal_column(f"'{UNKNOWN}'"))
     query = (
-        sa.select(_FOUND.rule, facts.label("facts"), sa.func.count().label("count"))
+        sa.select(_FOUND.rule, kind.label("kind"), facts.label("facts"), sa.func.count().label("count"))
         .join_from(tables.invocations, tables.findings, _FOUND.invocation_id == _CALLS.id)
         .where(*period.holds(), _FOUND.status == "could-not-tell")
-        .group_by(_FOUND.rule, facts)
+        .group_by(_FOUND.rule, kind, facts)
     )
     return [
-        Missing(row["rule"], tuple(msgspec.json.decode(row["facts"], type=list[str])), row["count"])
+        Missing(row["rule"], row["kind"], tuple(msgspec.json.decode(row["facts"], type=list[str])), row["count"])
         for row in reading.rows(query)
     ]
 

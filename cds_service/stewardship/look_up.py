@@ -18,6 +18,7 @@ from cds_service.store import tables
 MOST_CALLS = 100
 """Of a list; whoever looks for one call names the rule and the day."""
 _CALLS, _CARDS, _FOUND, _SAID = tables.invocations.c, tables.cards.c, tables.findings.c, tables.feedback.c
+_USED = tables.used_facts.c
 _SHOWN_CALL = (
     _CALLS.id,
     _CALLS.at,
@@ -34,8 +35,25 @@ _SHOWN_CALL = (
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """A fact that a finding rested on, where the site has them kept: a code, a figure, an age, and no words."""
+
+    kind: str
+    codes: tuple[tuple[str, str], ...]
+    """(value set, code)."""
+    value: str | None
+    unit: str | None
+    age_minutes: int | None
+    until: datetime
+    """When it is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
-    """How a rule ended in a call, without what was read of the patient: no figure, no dose, no digest."""
+    """How a rule ended in a call, without what was read of the patient: no figure, no dose, no digest.
+
+    `used` is the exception: what the site has kept for some days.
+    """
 
     rule: str
     status: str
@@ -44,6 +62,8 @@ class Ended:
     missing: tuple[str, ...]
     card_uuid: str | None
     filtered: str | None
+    reason_kind: str | None
+    used: tuple[Used, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +115,15 @@ def as_uuid(text: str) -> str | None:
         return None
 
 
-def of(reading: Reading, identifier: str) -> list[Call]:
-    """The calls with this hook instance, card or identifier (as `as_uuid` gives it), the newest first."""
+def of(reading: Reading, identifier: str, now: datetime | None = None) -> list[Call]:
+    """The calls with this hook instance, card or identifier (as `as_uuid` gives it), the newest first.
+
+    With `now` they have the facts that are still kept then.
+    """
     carded = sa.select(_CARDS.invocation_id).where(_CARDS.uuid == identifier)
     named = sa.or_(_CALLS.id == identifier, _CALLS.hook_instance == identifier, _CALLS.id.in_(carded))
     query = sa.select(*_SHOWN_CALL).where(named).order_by(_CALLS.at.desc(), _CALLS.id)
-    return _whole(reading, reading.first(query, MOST_CALLS))
+    return _whole(reading, reading.first(query, MOST_CALLS), now)
 
 
 def newest(reading: Reading, period: Period, rule: str | None = None) -> list[Call]:
@@ -113,11 +136,11 @@ def newest(reading: Reading, period: Period, rule: str | None = None) -> list[Ca
     return _whole(reading, reading.first(query.order_by(_CALLS.at.desc(), _CALLS.id.desc()), MOST_CALLS))
 
 
-def _whole(reading: Reading, calls: Sequence[sa.RowMapping]) -> list[Call]:
+def _whole(reading: Reading, calls: Sequence[sa.RowMapping], now: datetime | None = None) -> list[Call]:
     ids = [row["id"] for row in calls]
     if not ids:
         return []
-    cards, findings = _cards(reading, ids), _findings(reading, ids)
+    cards, findings = _cards(reading, ids), _findings(reading, ids, now)
     return [Call(**row, cards=tuple(cards[row["id"]]), findings=tuple(findings[row["id"]])) for row in calls]
 
 
@@ -150,15 +173,30 @@ def _answers(reading: Reading, uuids: set[str]) -> dict[tuple[str, str], list[An
     return found
 
 
-def _findings(reading: Reading, ids: Sequence[str]) -> dict[str, list[Ended]]:
+def _findings(reading: Reading, ids: Sequence[str], now: datetime | None) -> dict[str, list[Ended]]:
     shown = (_FOUND.rule, _FOUND.status, _FOUND.tier, _FOUND.severity, _FOUND.missing, _FOUND.card_uuid)
+    used = _used(reading, ids, now) if now is not None else {}
     rows = reading.rows(
-        sa.select(_FOUND.invocation_id, *shown, _FOUND.filtered)
+        sa.select(_FOUND.invocation_id, _FOUND.number, *shown, _FOUND.filtered, _FOUND.reason_kind)
         .where(_FOUND.invocation_id.in_(ids))
         .order_by(_FOUND.invocation_id, _FOUND.number)
     )
     found: dict[str, list[Ended]] = defaultdict(list)
     for row in rows:
-        given: dict[str, Any] = {name: value for name, value in row.items() if name != "invocation_id"}
-        found[row["invocation_id"]].append(Ended(**{**given, "missing": tuple(row["missing"])}))
+        given: dict[str, Any] = {
+            name: value for name, value in row.items() if name not in ("invocation_id", "number")
+        }
+        facts = tuple(used.get((row["invocation_id"], row["number"]), ()))
+        found[row["invocation_id"]].append(Ended(**{**given, "missing": tuple(row["missing"])}, used=facts))
+    return found
+
+
+def _used(reading: Reading, ids: Sequence[str], now: datetime) -> dict[tuple[str, int], list[Used]]:
+    """By call and number of the finding; what is over by now is not shown, even where it is still there."""
+    query = sa.select(tables.used_facts).where(_USED.invocation_id.in_(ids), _USED.until > now)
+    found: dict[tuple[str, int], list[Used]] = defaultdict(list)
+    for row in reading.rows(query.order_by(_USED.invocation_id, _USED.number)):
+        codes = tuple((name, code) for name, code in row["codes"])
+        fact = Used(row["kind"], codes, row["value"], row["unit"], row["age_minutes"], row["until"])
+        found[row["invocation_id"], row["finding"]].append(fact)
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
@@ -122,6 +122,8 @@ class Report:
     commented: int
     missing: tuple[tuple[str, int, tuple[str, ...]], ...]
     """(fact, findings, rules), the most frequent first."""
+    kinds: tuple[tuple[str, int, tuple[str, ...]], ...]
+    """(kind of the gravest reason, findings, rules) of what could not be told, the most frequent first."""
     latency: tuple[Latency, ...]
     protocols: tuple[tuple[str, date, date], ...]
     """(version and site, first day, last day) of the protocols that judged."""
@@ -139,6 +141,13 @@ def report(reader: Reader, period: Period, choices: Choices) -> tuple[Report, Ma
         return made, _marked(reading, made, choices)
 
 
+def rules_by_week(reader: Reader, period: Period, choices: Choices) -> list[tuple[date, RuleRow]]:
+    """Each rule in each week of a period, from its Monday on. Raises StoreError."""
+    with reader.reading() as reading:
+        by_week = counts.findings_by_week(reading, period)
+    return [(monday, row) for monday, found in sorted(by_week.items()) for row in rule_rows(found, choices)]
+
+
 def _report(reading: Reading, period: Period, choices: Choices) -> Report:
     everybody = counts.calls(reading, replace(period, client=None, service=None))
     calls = [
@@ -146,7 +155,7 @@ def _report(reading: Reading, period: Period, choices: Choices) -> Report:
     ]
     cards = counts.cards(reading, period)
     sent = [each for each in cards if not each.shadow]
-    reasons = counts.reasons(reading, period)
+    reasons, missing = counts.reasons(reading, period), counts.missing(reading, period)
     roll = _Roll(calls, sent, choices)
     by_day = {row.name: row for row in roll.by(lambda each: each.day.isoformat(), lambda each: each.day.isoformat())}
     return Report(
@@ -168,7 +177,8 @@ def _report(reading: Reading, period: Period, choices: Choices) -> Report:
         reasons=tuple(Counter(_of_each_reason(reasons)).most_common()),
         without_reason=sum(each.count for each in reasons if not each.reasons and not each.commented),
         commented=sum(each.count for each in reasons if each.commented),
-        missing=tuple(_by_fact(counts.missing(reading, period))),
+        missing=tuple(_told(missing, lambda each: each.facts)),
+        kinds=tuple(_told(missing, lambda each: (each.kind,))),
         latency=tuple(_latency(counts.milliseconds(reading, period))),
         protocols=tuple(_protocols(calls)),
         candidates=tuple(candidates(reading, period, choices)),
@@ -267,14 +277,17 @@ def _of_each_reason(found: Iterable[counts.Reasons]) -> Mapping[tuple[str | None
     return made
 
 
-def _by_fact(found: Iterable[counts.Missing]) -> list[tuple[str, int, tuple[str, ...]]]:
+def _told(
+    found: Iterable[counts.Missing], by: Callable[[counts.Missing], Sequence[str]]
+) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """What could not be told by whatever a key makes of it: (name, findings, rules), the most frequent first."""
     number: Counter[str] = Counter()
     rules: dict[str, set[str]] = defaultdict(set)
     for each in found:
-        for fact in each.facts:
-            number[fact] += each.count
-            rules[fact].add(each.rule)
-    return [(fact, count, tuple(sorted(rules[fact]))) for fact, count in number.most_common()]
+        for name in by(each):
+            number[name] += each.count
+            rules[name].add(each.rule)
+    return ((name, count, tuple(sorted(rules[name]))) for name, count in number.most_common())
 
 
 def _latency(by_service: Mapping[str, Mapping[int, int]]) -> Iterator[Latency]:

@@ -4,7 +4,8 @@ candidate policy compares.
 Nothing here knows medicine or CDS Hooks. The patient, the order and the facts that were read of the patient stand
 here only as keyed digests; there are no names and no free text. Two things are kept in clear, because a later call
 must be compared with them: the figure that passed a limit and the amounts of the dose. They are data about treatment,
-and tell more than the dose: 56 mg/h beside 4/5 mg/kg/h is a weight of 70 kg.
+and tell more than the dose: 56 mg/h beside 4/5 mg/kg/h is a weight of 70 kg. A site may have the facts themselves
+kept for some days (`UsedFact`), so that people can see why a rule fired.
 """
 
 from __future__ import annotations
@@ -23,6 +24,20 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     indicator: str
     order: str | None = None
     """Keyed digest of the order that it is about."""
+
+
+class UsedFact(msgspec.Struct, frozen=True, kw_only=True):
+    """What one finding rested on, until `until`: codes of our value sets, a figure, how old it was. No words."""
+
+    kind: str
+    codes: list[list[str]] = []
+    """[value set, code] each."""
+    value: str | None = None
+    """A figure, two of them as 150/102, or the code of an answer."""
+    unit: str | None = None
+    age_minutes: int | None = None
+    """At the call; of a date alone whole days of 1440 minutes."""
+    until: datetime
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +64,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """Of each step mg, mg/kg, mg/h, mg/kg/h and minutes as exact fractions; None where one is not known."""
     facts: list[str] = []
     """Keyed digests of what the rule read of the patient."""
+    reason_kind: str | None = None
+    """Of what could not be told: the gravest kind of its reasons."""
+    used: list[UsedFact] = []
+    """Only where the site has facts kept."""
 
 
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,20 +12,24 @@ from sqlalchemy.engine import URL
 from cds_service.store import engines, tables
 from cds_service.store.engines import told
 from cds_service.store.migrate import migrate
+from cds_service.store.store import expire
 
 BATCH = 500
 
 
-def prune(url: URL, before: datetime) -> tuple[int, int]:
+def prune(url: URL, before: datetime, now: datetime | None = None) -> tuple[int, int]:
     """Delete what was recorded earlier, in batches that let others write between them.
 
-    Returns how many invocations and feedback entries went; comparisons go, too. Raises StoreError.
+    Returns how many invocations and feedback entries went; comparisons go, too, and facts whose own time is over
+    `now`. Raises StoreError.
     """
     migrate(url)
     engine = engines.engine(url, engines.UPKEEP)
     invocations, said, compared = tables.invocations.c, tables.feedback.c, tables.comparisons.c
     try:
         with told(engines.shown(url)):
+            with engine.begin() as connection:
+                expire(connection, now or datetime.now(UTC))
             _delete(engine, sa.select(compared.id).where(compared.at < before), _comparisons)
             return (
                 _delete(engine, sa.select(invocations.id).where(invocations.at < before), _invocations),
@@ -47,7 +51,7 @@ def _delete(engine: sa.Engine, old: sa.Select[Any], delete: Any) -> int:
 
 
 def _invocations(connection: sa.Connection, ids: list[str]) -> None:
-    for table in (tables.findings, tables.cards):
+    for table in (tables.used_facts, tables.findings, tables.cards):
         connection.execute(sa.delete(table).where(table.c.invocation_id.in_(ids)))
     connection.execute(sa.delete(tables.invocations).where(tables.invocations.c.id.in_(ids)))
 
@@ -64,27 +68,33 @@ def _comparisons(connection: sa.Connection, ids: list[str]) -> None:
 def export(url: URL, since: datetime | None = None) -> Iterator[dict[str, Any]]:
     """Every record as plain values, oldest first: invocations with cards and findings, feedback, comparisons.
 
-    Each says in `record` which it is. Read in batches, each as of its own moment. Raises StoreError.
+    Facts that were used come along until their time is over. Each says in `record` which it is. Read in batches, each
+    as of its own moment. Raises StoreError.
     """
     migrate(url)
     engine = engines.engine(url, engines.UPKEEP)
     try:
         with told(engines.shown(url)):
-            yield from _invocation_records(engine, since)
+            yield from _invocation_records(engine, since, datetime.now(UTC))
             yield from _feedback_records(engine, since)
             yield from _comparison_records(engine, since)
     finally:
         engine.dispose()
 
 
-def _invocation_records(engine: sa.Engine, since: datetime | None) -> Iterator[dict[str, Any]]:
+def _invocation_records(engine: sa.Engine, since: datetime | None, now: datetime) -> Iterator[dict[str, Any]]:
     for rows in _batches(engine, tables.invocations, tables.invocations.c.at, since):
         ids = [row["id"] for row in rows]
         with engine.connect() as connection:
             cards = _by(tables.cards.c.invocation_id, connection, ids)
             found = _by(tables.findings.c.invocation_id, connection, ids)
+            used = _by(tables.used_facts.c.invocation_id, connection, ids)
         for row in rows:
-            parts = {"cards": cards.get(row["id"], []), "findings": found.get(row["id"], [])}
+            parts = {
+                "cards": cards.get(row["id"], []),
+                "findings": found.get(row["id"], []),
+                "used": [fact for fact in used.get(row["id"], []) if fact["until"] > now],
+            }
             yield {"record": "invocation", **row, **parts}
 
 

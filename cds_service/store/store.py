@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from cds_service.store.records import Comparison, Feedback, Finding, Invocation,
 _CHUNK = 500
 """Values of one IN (…)."""
 _MOST_OVERRIDES = 500
+_EXPIRE_EVERY = timedelta(hours=1)
 
 
 class Store:
@@ -30,6 +31,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = engines.url_of(url)
         self._database = Database(self.url, migrate)
+        self._expired: datetime | None = None
+        """When facts were deleted last."""
 
     def migrate(self) -> None:
         """Bring the tables up to date, once. Raises StoreError."""
@@ -62,11 +65,14 @@ class Store:
                 (tables.invocations, [_invocation_row(record) for record in calls]),
                 (tables.cards, [row for record in calls for row in _card_rows(record)]),
                 (tables.findings, [row for record in calls for row in _finding_rows(record)]),
+                (tables.used_facts, [row for record in calls for row in _used_rows(record)]),
                 (tables.comparisons, [_comparison_row(record) for record in compared]),
                 (tables.differences, [row for record in compared for row in _difference_rows(record)]),
             ):
                 if rows:
                     connection.execute(new(connection, table), rows)
+            if calls:
+                self._expire(connection, max(record.at for record in calls))
             # Feedback may arrive before the record of its card is written.
             late = tables.feedback.c
             for start in range(0, len(uuids), _CHUNK):
@@ -75,6 +81,12 @@ class Store:
                     .where(late.card_uuid.in_(uuids[start : start + _CHUNK]), late.card_known.is_(False))
                     .values(card_known=True)
                 )
+
+    def _expire(self, connection: sa.Connection, now: datetime) -> None:
+        """Delete the facts whose time is over, now and then, whether or not any are kept still."""
+        if self._expired is None or abs(now - self._expired) > _EXPIRE_EVERY:
+            expire(connection, now)
+            self._expired = now
 
     # Feedback ---------------------------------------------------------------------------------------------------
 
@@ -119,6 +131,11 @@ class Store:
                     override = Override(received_at=row["received_at"], finding=_finding(row))
                     newest.setdefault((row["order_key"], row["invocation_id"], row["number"]), override)
         return list(newest.values())
+
+
+def expire(connection: sa.Connection, now: datetime) -> int:
+    """Delete the facts whose time is over, and return how many they were."""
+    return connection.execute(sa.delete(tables.used_facts).where(tables.used_facts.c.until <= now)).rowcount
 
 
 def _count_new(connection: sa.Connection, digests: set[str], before: int) -> int:
@@ -176,7 +193,14 @@ def _finding_rows(record: Invocation) -> Iterator[dict[str, Any]]:
     for number, finding in enumerate(record.findings):
         row = msgspec.structs.asdict(finding)
         row["order_key"], row["card_uuid"] = row.pop("order"), row.pop("card")
+        del row["used"]
         yield {"invocation_id": record.id, "number": number, **row}
+
+
+def _used_rows(record: Invocation) -> Iterator[dict[str, Any]]:
+    used = [(at, fact) for at, finding in enumerate(record.findings) for fact in finding.used]
+    for number, (finding, fact) in enumerate(used):
+        yield {"invocation_id": record.id, "number": number, "finding": finding, **msgspec.structs.asdict(fact)}
 
 
 def _comparison_row(record: Comparison) -> dict[str, Any]:
@@ -191,7 +215,7 @@ def _difference_rows(record: Comparison) -> Iterator[dict[str, Any]]:
 
 
 def _finding(row: Any) -> Finding:
-    given = {name: row[name] for name in Finding.__struct_fields__ if name not in ("order", "card")}
+    given = {name: row[name] for name in Finding.__struct_fields__ if name not in ("order", "card", "used")}
     return Finding(order=row["order_key"], card=row["card_uuid"], **given)
 
 

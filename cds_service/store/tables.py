@@ -81,8 +81,25 @@ findings = sa.Table(
     sa.Column("dose_amounts", sa.JSON, nullable=False),
     sa.Column("facts", sa.JSON, nullable=False),
     sa.Column("filtered", sa.Text),
+    sa.Column("reason_kind", sa.Text),
     sa.Index("finding_order", "order_key"),
 )
+
+used_facts = sa.Table(
+    "used_fact",
+    metadata,
+    sa.Column("invocation_id", _UUID, sa.ForeignKey("invocation.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("finding", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("codes", sa.JSON, nullable=False),
+    sa.Column("value", sa.Text),
+    sa.Column("unit", sa.Text),
+    sa.Column("age_minutes", sa.BigInteger),
+    sa.Column("until", Moment, nullable=False),
+    sa.Index("used_fact_until", "until"),
+)
+"""`finding` is the number of the finding in its invocation."""
 
 feedback = sa.Table(
     "feedback",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from flask import Flask, Response, g
 
@@ -44,7 +44,7 @@ def open_audit(settings: Settings) -> Audit:
         store.overrides([""], "", datetime.now(UTC))
     except StoreError as error:
         log.error("nothing is recorded for now: %s", error)
-    return Audit(store, key, _WATCH)
+    return Audit(store, key, _WATCH, timedelta(days=settings.keep_facts_days))
 
 
 def _store(url: str) -> Store:
@@ -77,6 +77,8 @@ def what_is_recorded(settings: Settings) -> str:
         else:
             key = keys.read(settings.store_key_file)
             said += "; what the former key recorded is looked up too." if key.former else ""
+        if settings.keep_facts_days:
+            said += f" What each finding rests on is kept for {settings.keep_facts_days} days."
     if settings.shadow == "on":
         said += " SHADOW MODE: no card is sent to anyone."
     return said

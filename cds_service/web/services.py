@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cds_service.advise import Advice, advice, failure
 from cds_service.candidate import remembering
 from cds_service.cards.compose import Composed
-from cds_service.cards.model import Link
+from cds_service.cards.model import Card, Link
 from cds_service.cards.model import Response as HookResponse
 from cds_service.deadline import Deadline
 from cds_service.fhir.source import Source
@@ -23,6 +23,7 @@ from cds_service.hooks.errors import HookError, UnknownService
 from cds_service.hooks.profiles import Profile
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import EMPTY, encode
+from cds_service.orders.carried import carry
 from cds_service.terminology.glance import may_concern
 from cds_service.web import candidates, deadlines, metrics, overload, tenants
 from cds_service.web.deployment import Deployment
@@ -108,12 +109,17 @@ def _watched(source: Source, tenant: Tenant) -> Source:
 
 
 def _with_app(made: Advice, tenant: Tenant) -> HookResponse:
-    """The cards with a link to the client's SMART app, where it has one."""
+    """The cards with a link to the client's SMART app, where it has one. It carries the card's dose."""
     if tenant.app_url is None:
         return made.response
     label = tenant.knowledge.texts.spoken([made.language]).words.say("link-app")
-    link = Link(label=label, url=tenant.app_url, type="smart")
-    cards = [replace(card, links=[link, *(card.links or ())]) for card in made.response.cards]
+    doses = {each.card.uuid: carry(of.drug, of.steps) for each in made.composed for of, _ in each.stands_for[:1]}
+
+    def linked(card: Card) -> Card:
+        link = Link(label=label, url=tenant.app_url or "", type="smart", app_context=doses.get(card.uuid))
+        return replace(card, links=[link, *(card.links or ())])
+
+    cards = [linked(card) for card in made.response.cards]
     return replace(made.response, cards=cards)
 
 

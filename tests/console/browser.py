@@ -18,9 +18,11 @@ from tests.servers import npm
 from tests.servers.process import locked
 
 REQUIRE = "KETAMINE_TEST_REQUIRE_CHROMIUM"
-SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+_HERE = Path(__file__).parents[2] / "build"
+SHOTS = Path(os.environ.get("KETAMINE_TEST_SCREENSHOTS") or _HERE / "screenshots")
+"""Where the tests leave a picture of each page: what CI keeps, what people look at, and what the docs show."""
 _RECIPE = Path(__file__).parent / "axe"
-_BUILD = SHOTS.parent / "axe"
+_BUILD = _HERE / "axe"
 _STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 

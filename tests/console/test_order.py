@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from cds_service.cli import main
 from cds_service.console.app import create_console
+from cds_service.console.ehr import signer
 from cds_service.console.order import blocks
 from cds_service.knowledge import Knowledge
 from cds_service.sandbox import charts
 from cds_service.sandbox.caller import Service
-from cds_service.settings import Settings
+from cds_service.settings import SettingError, Settings
 from tests.console.served import Served, served
 from tests.servers.process import free_port
 
 CANARY = "<img src=x onerror=alert(1)>\"'{{7*7}}"
+ISSUER = "https://console.example.org"
 FIELDS = {"product": "ketamine", "route": "iv", "reason": "pain", "duration": "24 h"}
 
 
@@ -197,6 +201,40 @@ def test_a_service_that_is_away_is_said_and_the_form_stays(knowledge: Knowledge)
     assert page.status_code == 200
     assert "could not be reached" in page.text
     assert 'name="rate" value="1 mg/h"' in page.text
+
+
+def test_where_tokens_are_asked_for_it_signs_its_calls_as_a_client(
+    knowledge: Knowledge, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its key is made as any client's is, and every call and feedback has a token of its own."""
+    assert main(["keys", "new", "--into", str(tmp_path / "key")]) == 0
+    entry = {"id": "console", "issuers": [ISSUER], "jwks_file": str(tmp_path / "key" / "jwks.json")}
+    clients = tmp_path / "clients.yaml"
+    clients.write_text(json.dumps({"clients": [entry]}))
+    asked = {"auth": "required", "clients": str(clients), "state_dir": str(tmp_path)}
+    signs = {"console_key_file": str(tmp_path / "key" / "private-key.json"), "console_key_issuer": ISSUER}
+    with served(knowledge, **asked, **signs) as running:
+        http = running.app.test_client()
+        page = _post(http, rate="5 mg/kg/h")
+        assert 'class="card critical"' in page
+        assert "Authorization: Bearer $TOKEN" in page
+        assert "private-key" not in page
+        card = re.search(r'name="card" value="([^"]+)"', page)
+        assert card is not None
+        told = _post(http, "/order/override", card=card[1], service="ketamine-order-select", rate="5 mg/kg/h")
+        assert "answered 503" in told  # it was let in, and has no store here
+    with served(knowledge, **asked) as running:
+        assert "answered 401" in _post(running.app.test_client(), rate="5 mg/kg/h")
+
+
+def test_a_key_without_an_issuer_and_one_that_is_none_stop_the_start(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("{}")
+    (tmp_path / "key").chmod(0o600)
+    for given in ({"console_key_issuer": ISSUER}, {"console_key_file": str(tmp_path / "key")}):
+        with pytest.raises(SettingError, match="go together"):
+            signer(Settings(**given))
+    with pytest.raises(SettingError, match="not a private JWK"):
+        signer(Settings(console_key_file=str(tmp_path / "key"), console_key_issuer=ISSUER))
 
 
 def test_without_the_sandbox_the_page_says_so(knowledge: Knowledge) -> None:

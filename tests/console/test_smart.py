@@ -222,8 +222,35 @@ def test_a_card_leads_to_the_app_of_its_client(around: Ehr, browser: Browser) ->
     cards = requests.post(call, data=lenient.encode(hook_request(ORDER)), timeout=60).json()["cards"]
     links = [[link for link in card["links"] if link["type"] == "smart"] for card in cards]
     assert links
-    assert all(
-        each == [{"label": "Dose gauge and calculator", "url": around.launch_url, "type": "smart"}] for each in links
-    )
+    link = {"label": "Dose gauge and calculator", "url": around.launch_url, "type": "smart"}
+    assert all([{name: each[name] for name in link} for each in found] == [link] for found in links)
     launched = f"{links[0][0]['url']}?iss={around.server.fhir}&launch={around.server.launch(patient=PATIENT)}"
     assert "Maja Lindqvist" in browser.sign_in(launched).text
+
+
+def test_the_app_takes_over_the_dose_of_the_order_from_whose_card_it_was_launched(
+    around: Ehr, browser: Browser
+) -> None:
+    call = f"{around.service}/cds-services/ketamine-order-select"
+    order = {**ORDER, "order": {"rate": "5 mg/kg/h", "for": "24 h"}}
+    card, *_ = requests.post(call, data=lenient.encode(hook_request(order)), timeout=60).json()["cards"]
+    (link,) = [link for link in card["links"] if link["type"] == "smart"]
+    handle = around.server.launch(patient=PATIENT, appContext=link["appContext"])
+    page = browser.sign_in(f"{link['url']}?iss={around.server.fhir}&launch={handle}")
+    shown = text_of_html(page.text)
+    assert "Critical Rate 5 mg/kg/h is above the ceiling 1" in shown
+    assert "The dose is that of the order on whose card you were" in shown
+    assert 'value="24 h"' in page.text
+    other = {**OVERDOSE, "rate": "0.2 mg/kg/h"}
+    assert "on whose card" not in browser.post(page.url, csrf_token=token_of(page), anew="1", **other).text
+
+
+@pytest.mark.parametrize("given", ["<script>", '{"drug":"ketamine","route":"intravenous","rate":{"value":"1"}}', 7])
+def test_an_app_context_of_anybody_elses_leaves_the_fields_empty(
+    around: Ehr, browser: Browser, given: object
+) -> None:
+    handle = around.server.launch(patient=PATIENT, appContext=given)  # type: ignore[arg-type]
+    page = browser.sign_in(f"{around.launch_url}?iss={around.server.fhir}&launch={handle}")
+    assert "Maja Lindqvist" in page.text
+    assert "<script>" not in page.text.split("</head>")[1]
+    assert "on whose card" not in page.text

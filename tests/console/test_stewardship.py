@@ -100,7 +100,7 @@ def test_reasons_have_the_words_of_the_cards(store: Store, shown: Pages, knowled
     assert "another reason (other) 1" in text
 
 
-@pytest.mark.parametrize("table", stewardship.TABLES)
+@pytest.mark.parametrize("table", [*stewardship.TABLES, stewardship.BY_WEEK])
 def test_every_table_can_be_downloaded(store: Store, shown: Pages, table: str) -> None:
     answered(store, "overridden", "accepted")
     store.write([invocation(cards=[], findings=[finding(None, status="could-not-tell", missing=["weight"])])])
@@ -109,6 +109,23 @@ def test_every_table_can_be_downloaded(store: Store, shown: Pages, table: str) -
     rows = _rows(shown, table)
     assert rows
     assert all(None not in row.values() for row in rows)
+
+
+def test_why_rules_could_not_be_told_is_shown_by_kind(store: Store, shown: Pages) -> None:
+    untold = finding(None, status="could-not-tell", missing=["vitals"], reason_kind="failed")
+    store.write([invocation(cards=[], findings=[untold])])
+    assert "Why Findings Rules a list failed or did not come whole 1 1" in text_of(shown.get("/stewardship"))
+    assert _rows(shown, "kinds") == [{"kind": "failed", "findings": "1", "rules": RULE}]
+
+
+def test_a_rule_can_be_followed_over_its_weeks(store: Store, shown: Pages) -> None:
+    answered(store, "overridden", days_ago=9)
+    answered(store, "overridden", "accepted")
+    rows = _rows(shown, stewardship.BY_WEEK, "days=28")
+    assert [(row["week_of"], row["rule"], row["fired"], row["share"]) for row in rows] == [
+        ("2026-11-09", RULE, "1", "1.0"),
+        ("2026-11-16", RULE, "2", "0.5"),
+    ]
 
 
 def test_there_is_no_other_table(shown: Pages) -> None:

@@ -12,7 +12,7 @@ from cds_service.stewardship import counts
 from cds_service.stewardship.choices import choices
 from cds_service.stewardship.counts import Period
 from cds_service.stewardship.reading import Reader, Reading
-from cds_service.stewardship.report import CALLS, Marked, Report, report
+from cds_service.stewardship.report import CALLS, Marked, Report, report, rules_by_week
 from cds_service.store.store import Store
 from tests.stewardship.build import RULE, WEEK, answered
 from tests.store.build import NOW, feedback, finding, invocation
@@ -188,3 +188,25 @@ def test_a_report_of_an_empty_store_marks_nothing(store: Store, reader: Reader) 
     store.migrate()
     made, marked = _report(reader)
     assert (made.calls, made.rules, marked.overridden, marked.changed) == (0, (), (), ())
+
+
+def test_what_could_not_be_told_is_counted_by_the_kind_of_its_gravest_reason(store: Store, reader: Reader) -> None:
+    untold = {"status": "could-not-tell", "tier": None, "severity": None, "missing": ["weight"]}
+    kinds = ["failed", "failed", "not-sent", None]
+    found = [finding(None, rule=f"rule-{number}", reason_kind=kind, **untold) for number, kind in enumerate(kinds)]
+    store.write([invocation(at=NOW - timedelta(days=1), cards=[], findings=found)])
+    made, _ = _report(reader)
+    assert made.kinds[0] == ("failed", 2, ("rule-0", "rule-1"))
+    assert set(made.kinds[1:]) == {("not-sent", 1, ("rule-2",)), ("unknown", 1, ("rule-3",))}
+
+
+def test_each_rule_is_counted_by_week_from_its_monday_on(store: Store, reader: Reader) -> None:
+    """NOW is a Sunday: a week ends with it, and the day before its Monday belongs to another."""
+    answered(store, "overridden", "accepted", days_ago=0)
+    answered(store, "overridden", days_ago=6)
+    answered(store, None, days_ago=7)
+    rows = rules_by_week(reader, replace(WEEK, since=NOW - timedelta(days=20)), choices())
+    assert [(monday, row.rule, row.fired, row.override.count, row.override.of) for monday, row in rows] == [
+        (date(2026, 11, 9), RULE, 1, 0, 0),
+        (date(2026, 11, 16), RULE, 3, 2, 3),
+    ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from fractions import Fraction
 from operator import ge, gt, le, lt
 
-from cds_service.chart.facts import Fact
+from cds_service.chart.facts import Fact, Used
 from cds_service.figures import show
 from cds_service.orders.regimen import FIGURES, Body, Step
 from cds_service.protocol.model import AmountIs
@@ -80,7 +80,7 @@ def _fact(passed: Sequence[Measured], case: Case) -> Fact:
     worst = min if passed[0].unit == MINUTES else max
     figure, amount = worst(known, key=lambda each: each[0])
     shown = show(figure, *((case.number(amount.limit),) if amount.limit is not None else ()))
-    return Fact(f"{shown} {amount.unit}", case.order.reference, shown)
+    return Fact(f"{shown} {amount.unit}", case.order.reference, shown, Used("amount", value=shown, unit=amount.unit))
 
 
 class _NoIdealWeight(Exception):

@@ -15,7 +15,7 @@ import msgspec
 from cds_service import units
 from cds_service.chart import observations
 from cds_service.chart.account import in_words
-from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
+from cds_service.chart.facts import Fact, Measurement, Used, coded, in_words_of, on, value_of
 from cds_service.chart.weights import written
 from cds_service.fhir.dates import When
 from cds_service.figures import show
@@ -288,7 +288,27 @@ def _fact(m: Measurement, case: Case, unit: str | None) -> Fact:
         given = m.quantity.unit_text if m.quantity else None
         said = f"{written} {units.said(given)}" if given else written
     figures = [figure for part in parts if (figure := _figure(part, unit)) is not None]
-    return Fact(says.MEASURED(title, said, on(m.when, case.now)), m.reference, "/".join(figures) or None)
+    told = says.MEASURED(title, said, on(m.when, case.now))
+    return Fact(told, m.reference, "/".join(figures) or None, _used(m, parts, case))
+
+
+def _used(m: Measurement, parts: Sequence[Measurement], case: Case) -> Used:
+    """The reading as it may be kept: of an answer only one that a value set holds."""
+    members = {name: each for part in parts for name, each in case.valuesets.members_of(*part.code).items()}
+    used = coded("reading", members, m.when)
+    quantity = m.quantity
+    if quantity is not None and quantity.value is not None:
+        numbers = [part.quantity.value for part in parts if part.quantity is not None]
+        written = "/".join(map(str, numbers)) or str(quantity.value)
+        figure = f"{quantity.comparator or ''}{written}"
+        if not quantity.unit_text:
+            return msgspec.structs.replace(used, value=figure)
+        with suppress(units.UnitError):
+            return msgspec.structs.replace(used, value=figure, unit=units.find(quantity.unit_text).code)
+        return used  # a number in a unit that nobody knows says nothing, and the unit may be any words
+    answers = [each for answer in m.answers for each in case.valuesets.members_of(*answer).values()]
+    value = str(m.number) if m.number is not None else answers[0].code if answers else None
+    return msgspec.structs.replace(used, value=value)
 
 
 def _figure(m: Measurement, unit: str | None) -> str | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from cds_service.chart.account import Unplaced
-from cds_service.chart.facts import Fact, Medicine, on
+from cds_service.chart.facts import Fact, Medicine, coded, on
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
@@ -161,7 +161,8 @@ def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
         state = TAKEN
     told = says.IN_STATE_BY_NAME if medicine.by_name else says.IN_STATE
     when = medicine.end if medicine.taken and medicine.given else medicine.start  # what is over counts from its end
-    return Fact(told(medicine.name, state, on(when, now)), medicine.reference)
+    used = coded("medicine", medicine.members, when)
+    return Fact(told(medicine.name, state, on(when, now)), medicine.reference, used=used)
 
 
 @evaluates(model.ExposureIs)

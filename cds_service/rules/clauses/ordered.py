@@ -7,7 +7,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from cds_service.chart.facts import Fact
+from cds_service.chart.facts import Fact, Used
 from cds_service.figures import show
 from cds_service.lazy import kept
 from cds_service.orders.dosage import Written
@@ -97,7 +97,8 @@ def _per_week_above(case: Case, limit: str) -> Verdict:
     planned = [each for written in case.order.written if (each := planned_per_week(written)) is not None]
     if any(each > most for each in planned):
         figure = show(max(planned), most)
-        return Verdict(True, (Fact(says.DOSES_A_WEEK(figure), case.order.reference, figure),))
+        used = Used("amount", value=figure, unit="/wk")
+        return Verdict(True, (Fact(says.DOSES_A_WEEK(figure), case.order.reference, figure, used),))
     if any(written.repeat.unreadable for written in case.order.written):
         return unknown("dose", says.HOW_OFTEN_UNREAD, "not-placed")
     return NO
@@ -130,7 +131,9 @@ def _planned_longer_than(case: Case, limit: str) -> Verdict:
     longest = max([*ends, *_in_turn(steps)], default=None)
     if longest is None or longest <= most:
         return NO
-    return Verdict(True, (Fact(says.PLANNED_FOR(show(longest / 60)), case.order.reference, show(longest / 60)),))
+    hours = show(longest / 60)
+    used = Used("amount", value=hours, unit="h")
+    return Verdict(True, (Fact(says.PLANNED_FOR(hours), case.order.reference, hours, used),))
 
 
 def _in_turn(steps: Sequence[Step]) -> Iterator[Fraction]:
@@ -226,7 +229,7 @@ def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Ver
         return NO
     if clause.age_below is not None and years >= case.number(clause.age_below):
         return NO
-    return Verdict(True, (Fact(says.AGE(str(years))),))
+    return Verdict(True, (Fact(says.AGE(str(years)), used=Used("age", value=str(years), unit="a")),))
 
 
 @evaluates(model.MonitoringIs)

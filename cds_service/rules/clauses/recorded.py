@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from cds_service.chart.facts import Act, Allergy, Fact, Problem, on
+from cds_service.chart.facts import Act, Allergy, Fact, Problem, Symptom, UsedKind, coded, on
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
@@ -115,7 +115,13 @@ def _problem_fact(problem: Problem, now: datetime) -> Fact:
     status = says.ACTIVE if problem.active else says.NOT_ACTIVE
     if problem.assumed_active:
         status = says.COUNTED_AS_ACTIVE
-    return Fact(says.IN_STATE(problem.name, status, on(problem.when, now)), problem.reference)
+    used = coded("problem", problem.members, problem.when)
+    return Fact(says.IN_STATE(problem.name, status, on(problem.when, now)), problem.reference, used=used)
+
+
+def _dated(kind: UsedKind, entry: Act | Symptom, now: datetime) -> Fact:
+    used = coded(kind, entry.members, entry.when)
+    return Fact(DATED(entry.name, on(entry.when, now)), entry.reference, used=used)
 
 
 @evaluates(model.ProcedureIs)
@@ -125,7 +131,7 @@ def _(clause: model.ProcedureIs, case: Case, since: datetime | None = None) -> V
     if matches:
         if over := _may_be_over(matches, clause, case):
             return Verdict(None, reasons=over)
-        return Verdict(True, facts=tuple(Fact(DATED(a.name, on(a.when, case.now)), a.reference) for a in matches))
+        return Verdict(True, facts=tuple(_dated("procedure", act, case.now) for act in matches))
     if acts and case.chart.encounter is None and (unread := not_found(case, "encounter")).holds is None:
         return unread
     if clause.within is not None:
@@ -182,7 +188,8 @@ def _(clause: model.AllergyIs, case: Case, since: datetime | None = None) -> Ver
     of_sets = case.chart.allergies_by_set.of(clause.sets)
     matches = [a for a in of_sets if clause.kind == "any" or a.intolerance == (clause.kind == "intolerance")]
     if matches:
-        return Verdict(True, facts=tuple(Fact(a.name, a.reference) for a in matches))
+        found = (Fact(a.name, a.reference, used=coded("allergy", a.members)) for a in matches)
+        return Verdict(True, facts=tuple(found))
     asked = _asked(clause, case.chart.open_allergies)
     entries = case.chart.account.open((*clause.sets, *clause.asks), "allergy")
     return _untold(asked, nothing_found(case, entries, "allergies"))
@@ -211,7 +218,7 @@ def _(clause: model.SymptomIs, case: Case, since: datetime | None = None) -> Ver
         doses = unplaced_doses(case, given=True)
         return _untold(doses, left) if doses or left.reasons else Verdict(True)
     if found:
-        return Verdict(True, facts=tuple(Fact(DATED(s.name, on(s.when, case.now)), s.reference) for s in found))
+        return Verdict(True, facts=tuple(_dated("symptom", each, case.now) for each in found))
     asked = [
         p for p in case.chart.open_problems if p.active and (p.when is None or case.chart.age_within(p.when, window))
     ]
