@@ -37,8 +37,9 @@ burden: .venv/dev ## how often ordinary, right orders are interrupted, as a tabl
 bench: .venv/dev ## compare with a no-op route, in one run
 	$(BIN)/python -m bench.run
 
-peers: .venv/dev .venv-peers/made ## the same with another project's service beside it (installs it in .venv-peers)
-	$(BIN)/python -m bench.run --peers
+peers: .venv/dev .venv-peers/made ## the same beside another project's service and engines that run the CQL, kept for docs/performance.md (JDK, Node.js)
+	$(BIN)/python -m bench.run --peers --keep
+	$(BIN)/python -m bench.cql --keep
 
 soak: .venv/dev ## mixed load at half of the maximum for MINUTES, with errors, times and memory for each
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)

@@ -8,6 +8,7 @@ import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from bench.bodies import Measured
 from bench.client import Loop
 
 OURS = "ketamine-order-sign"
+KEPT = Path(__file__).with_name("last_run.json")
+"""The run that docs/performance.md shows."""
 FIGURES = ("p50_ms", "p99_ms", "per_second")
 
 
@@ -73,7 +76,9 @@ def made(
 ) -> dict[str, Any]:
     """The whole report."""
     return {
-        "machine": {"processor": _processor(), "cpus": os.cpu_count(), "system": platform.platform(terse=True)},
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "load": [round(each, 1) for each in os.getloadavg()],
+        "machine": {"processor": processor(), "cpus": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("ketamine-cds", "granian", "flask", "msgspec")},
         "workers": workers,
@@ -105,7 +110,8 @@ def _of_case(case: Case) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, as far as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

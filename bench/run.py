@@ -46,9 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="a smoke run: 2 rounds of 20 requests")
     parser.add_argument("--peers", action="store_true", help="another project's service beside them: make peers")
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    parser.add_argument("--keep", action="store_true", help="write it for docs/performance.md")
     given = parser.parse_args(arguments)
     rounds, requests = (2, 20) if given.short else (given.rounds, given.requests)
     found = _measure(rounds, requests, given.peers)
+    if given.keep:
+        report.KEPT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(json.dumps(found, indent=2) if given.json else report.table(found))
     return 0
 

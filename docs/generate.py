@@ -21,7 +21,16 @@ from cds_service.hooks.request import parse
 from cds_service.knowledge import listed_or, load
 from cds_service.protocol import schema
 from cds_service.scenarios.schema import of_scenarios
-from docs import conformance, coverage_page, cql_page, protocol_page, reference_page, sandbox_page, valuesets_page
+from docs import (
+    conformance,
+    coverage_page,
+    cql_page,
+    performance_page,
+    protocol_page,
+    reference_page,
+    sandbox_page,
+    valuesets_page,
+)
 from supply import licences
 from tests import sandbox_charts
 from tests.scenarios.coverage import Covered
@@ -212,6 +221,7 @@ PAGES = {
     coverage_page.PAGE: coverage,
     valuesets_page.PAGE: value_sets,
     cql_page.PAGE: cql,
+    performance_page.PAGE: performance_page.page,
     "docs/licences.md": licences.page,
     "docs/connect/prefetch.md": prefetch,
     "docs/commands.md": reference_page.commands,

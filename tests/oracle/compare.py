@@ -65,7 +65,7 @@ def compare(
     Raises OracleError.
     """
     found = Comparison()
-    with _Asking(knowledge, ENGINES[engine]) as asking:
+    with Asking(knowledge, ENGINES[engine]) as asking:
         for done, (case, rules) in enumerate(cases, 1):
             answers, is_new = asking.answers(case, [rule for rule in rules if rule in case.verdicts])
             found.asked += is_new
@@ -80,7 +80,7 @@ def compare(
     return found
 
 
-class _Asking:
+class Asking:
     """The published libraries in one engine: what it said of a case before is not asked for again."""
 
     def __init__(self, knowledge: Knowledge, engine: engines.Engine) -> None:
@@ -92,31 +92,38 @@ class _Asking:
         self._terminology = Terminology(published[part.id] for part in written.sets)
         self.systems = self._terminology.systems
         self._engine = engine
-        self._running = engines.Running(engine, engines.translate(written.libraries))
+        self.running = engines.Running(engine, engines.translate(written.libraries))
         self._kept = Kept(engine.name)
 
-    def __enter__(self) -> _Asking:
+    def __enter__(self) -> Asking:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._kept.close()
-        self._running.close()
+        self.running.close()
 
     def answers(self, case: Case, rules: Iterable[str]) -> tuple[dict[str, engines.Answers], bool]:
         """Rule -> what its library says, and whether the engine was asked for any."""
         library_of = {rule: self.library_of[rule].name for rule in rules if rule in self.library_of}
-        parameters = {"Not delivered": list(case.missing), "Order id": case.order}
-        told = {"bundle": beside(case), "parameters": parameters, "now": NOW.isoformat(timespec="milliseconds")}
-        sets = self._terminology.expansions(codings(case.bundle))
+        told, sets = self._told(case)
         digests = self._digests(library_of.values(), told, sets)
         said = self._kept.of(case.name, digests)
         if left := [name for name in library_of.values() if name not in said]:
-            expanded = {url: {"1": [{"system": s, "code": c} for s, c in codes]} for url, codes in sets.items()}
-            asked = told | {"libraries": left, "definitions": DEFINITIONS, "valueSets": expanded}
-            answers = self._running.ask(asked)
+            answers = self.running.ask(_question(told, sets, left))
             said |= {name: (digests[name], answers[name]) for name in left}
             self._kept.keep(case.name, said)
         return {rule: said[name][1] for rule, name in library_of.items()}, bool(left)
+
+    def question(self, case: Case, rules: Iterable[str]) -> dict[str, Any]:
+        """What the engine is asked of a case, whether it was asked before or not."""
+        told, sets = self._told(case)
+        return _question(told, sets, [self.library_of[rule].name for rule in rules if rule in self.library_of])
+
+    def _told(self, case: Case) -> tuple[dict[str, Any], dict[str, list[Coding]]]:
+        """What is told of a case, and of each value set the codes that the case holds."""
+        parameters = {"Not delivered": list(case.missing), "Order id": case.order}
+        told = {"bundle": beside(case), "parameters": parameters, "now": NOW.isoformat(timespec="milliseconds")}
+        return told, self._terminology.expansions(codings(case.bundle))
 
     def _digests(
         self, libraries: Iterable[str], told: Mapping[str, Any], sets: Mapping[str, Sequence[Coding]]
@@ -129,6 +136,13 @@ class _Asking:
             )
             for name in libraries
         }
+
+
+def _question(
+    told: Mapping[str, Any], sets: Mapping[str, Sequence[Coding]], libraries: Sequence[str]
+) -> dict[str, Any]:
+    expanded = {url: {"1": [{"system": s, "code": c} for s, c in codes]} for url, codes in sets.items()}
+    return {**told, "libraries": libraries, "definitions": DEFINITIONS, "valueSets": expanded}
 
 
 def differing(ours: Verdict, theirs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

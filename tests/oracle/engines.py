@@ -120,6 +120,11 @@ class Running:
         self._log = _BUILD / f"{engine.name}-{os.getpid()}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Of its process; None before the first case."""
+        return self._process.pid if self._process is not None else None
+
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
