@@ -34,12 +34,16 @@ class Case:
     missing: tuple[str, ...]
     """Keys of the queries whose answer is not in the request."""
     verdicts: Mapping[str, Verdict]
+    scenarios: tuple[str, ...] = ()
+    """Those that its chart is made of."""
     feed: str = "scenarios"
     """Where it comes from."""
 
 
-def of_request(name: str, request: Mapping[str, Any], made: Advice, knowledge: Knowledge) -> Iterator[Case]:
-    """A case for each order that the shipped protocol judged."""
+def of_request(
+    name: str, request: Mapping[str, Any], made: Advice, knowledge: Knowledge, of: Sequence[str] = ()
+) -> Iterator[Case]:
+    """A case for each order that the shipped protocol judged. `of`: the scenarios that its chart is made of."""
     prefetch = request.get("prefetch") or {}
     resources = [*_drafts(request), *(each for entry in prefetch.values() for each in _resources(entry))]
     # An engine asks for somebody whose chart it is, also where nothing is known of the patient.
@@ -63,7 +67,7 @@ def of_request(name: str, request: Mapping[str, Any], made: Advice, knowledge: K
         if judged.identifier is not None and judged.drug in knowledge.protocol.drugs:
             fired = {each.rule.id for each in judged.outcomes if each.status == "fired"}
             verdicts = {each.rule.id: _verdict(each, fired) for each in judged.outcomes}
-            yield Case(f"{name} [{judged.identifier}]", bundle, judged.identifier, missing, verdicts)
+            yield Case(f"{name} [{judged.identifier}]", bundle, judged.identifier, missing, verdicts, tuple(of))
 
 
 def _verdict(outcome: Any, fired: set[str]) -> Verdict:
@@ -106,14 +110,14 @@ def _missing(prefetch: Mapping[str, Any], queries: Sequence[Query]) -> Iterator[
     known = {query.key for query in queries}
     elsewhere = {each["resourceType"] for key in prefetch.keys() - known for each in _resources(prefetch[key])}
     for query in queries:
-        whole = _is_whole(prefetch[query.key]) if query.key in prefetch else False
+        whole = query.key in prefetch and _is_whole(prefetch[query.key], query)
         if not whole and not (query.key not in prefetch and not query.codes and query.type in elsewhere):
             yield query.key
 
 
-def _is_whole(answer: Any) -> bool:
+def _is_whole(answer: Any, query: Query) -> bool:
     """An answer that is an error, or holds one or what is no resource, is not, nor one with a next page; null is."""
-    if not isinstance(answer, dict):
+    if not isinstance(answer, dict) or answer.get("resourceType") not in ("Bundle", query.type):
         return answer is None
     if any(isinstance(each, dict) and each.get("relation") == "next" for each in answer.get("link") or ()):
         return False

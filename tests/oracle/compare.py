@@ -21,6 +21,8 @@ from tests.scenarios.build import NOW
 
 DEFINITIONS = ("Fires", "Tier", "Severity")
 """What is asked of each library."""
+_REFUSED = "HAPI-"
+"""How the parser of engine-fhir begins where a chart is no FHIR R4."""
 _NAMES = {True: "fired", False: "clear", None: "could-not-tell"}
 
 
@@ -148,7 +150,7 @@ def _question(
 def differing(ours: Verdict, theirs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(ours, theirs), at most one: the status, else the tier, else the severity."""
     if "error" in theirs:
-        yield ours.status, "error"
+        yield ours.status, "refused" if theirs["error"].startswith(_REFUSED) else "error"
         return
     status = _NAMES[theirs["Fires"]]
     if status != ours.status:

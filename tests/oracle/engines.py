@@ -119,6 +119,7 @@ class Running:
         self._engine, self._elm = engine, elm
         self._log = _BUILD / f"{engine.name}-{os.getpid()}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_answered = False
 
     @property
     def pid(self) -> int | None:
@@ -129,33 +130,45 @@ class Running:
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
+            self._process = None
             self._log.unlink()
 
     def ask(self, case: Mapping[str, Any]) -> Answers:
-        """What the engine says of a case (bundle, parameters, libraries, definitions, value sets, now)."""
-        if self._process is None:
-            command = self._engine.command(self._elm)
-            with self._log.open("wb") as log:
-                self._process = subprocess.Popen(
-                    command, cwd=_BUILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
-                )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        patience = Timer(_ANSWER_SECONDS, self._process.kill)
+        """What the engine says of a case (bundle, parameters, libraries, definitions, value sets, now).
+
+        One that ends it, or takes too long, has an error as the answer of each library. Raises OracleError where it
+        ends before it has answered any.
+        """
+        if said := self._said(encode(case) + b"\n"):
+            self._has_answered = True
+            answers: Answers = json.loads(said)
+            return answers
+        told = self._log.read_bytes()[-4000:].decode(errors="replace")
+        self.close()
+        if not self._has_answered:
+            raise OracleError(f"{self._engine.name} gave no answer within {_ANSWER_SECONDS} s, or ended:\n{told}")
+        return {library: {"error": told} for library in case["libraries"]}
+
+    def _said(self, line: bytes) -> bytes:
+        """Nothing where it has ended."""
+        process = self._process = self._process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        patience = Timer(_ANSWER_SECONDS, process.kill)
         patience.start()
         try:
-            self._process.stdin.write(encode(case) + b"\n")
-            self._process.stdin.flush()
-            said = self._process.stdout.readline()
+            process.stdin.write(line)
+            process.stdin.flush()
+            return process.stdout.readline()
         except BrokenPipeError:
-            said = b""
+            return b""
         finally:
             patience.cancel()
-        if not said:
-            told = self._log.read_bytes()[-4000:].decode(errors="replace")
-            raise OracleError(f"{self._engine.name} gave no answer within {_ANSWER_SECONDS} s, or ended:\n{told}")
-        answers: Answers = json.loads(said)
-        return answers
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = self._engine.command(self._elm)
+        with self._log.open("wb") as log:
+            return subprocess.Popen(command, cwd=_BUILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
 
 
 def _java_command(program: str, *arguments: Path) -> list[str]:

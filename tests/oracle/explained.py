@@ -78,7 +78,7 @@ def faults() -> list[Fault]:
 def explanation(known: Differences, difference: Difference) -> Use | None:
     """The first that holds."""
     for place, each in enumerate(known.explained):
-        scenario = next((name for name in each.cases if difference.case.name.startswith(f"{name} [")), "")
+        scenario = next((name for name in each.cases if name in difference.case.scenarios), "")
         if (
             difference.ours in each.ours
             and difference.theirs in each.theirs
@@ -123,15 +123,24 @@ def _in_words(difference: Difference) -> bool:
     """Whether an entry that the rule reads stands in words, or in codes that nobody knows."""
     body = difference.library.text.partition("context Patient")[2]
     read = {kind for kind, names in _READ.items() if any(name in body for name in names)}
-    resources = (entry["resource"] for entry in difference.case.bundle["entry"])
-    return any(_stands_in_words(each, difference.systems) for each in resources if each["resourceType"] in read)
+    resources = [entry["resource"] for entry in difference.case.bundle["entry"]]
+    contained = [each for resource in resources for each in resource.get("contained") or () if isinstance(each, dict)]
+    return any(
+        _stands_in_words(each, difference.systems)
+        for each in (*resources, *contained)
+        if each.get("resourceType") in read
+    )
 
 
 def _stands_in_words(resource: Mapping[str, Any], systems: Collection[str]) -> bool:
     if "display" in (resource.get("medicationReference") or {}) or "valueString" in resource:
         return True
+    if resource["resourceType"] == "Medication":
+        # One that is known tells what the product is.
+        items = [each.get("itemCodeableConcept") for each in resource.get("ingredient") or ()]
+        return not any(_has_known_code(each, systems) for each in (resource.get("code"), *items) if each)
     concepts = [
-        *(resource.get(name) for name in ("code", "medicationCodeableConcept", "valueCodeableConcept")),
+        *(resource.get(name) for name in ("code", "medicationCodeableConcept", "valueCodeableConcept", "event")),
         *(resource.get("reasonCode") or ()),
     ]
     return any(isinstance(each, dict) and not _has_known_code(each, systems) for each in concepts)

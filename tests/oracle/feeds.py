@@ -60,16 +60,16 @@ def of_sandbox(knowledge: Knowledge) -> Iterator[Case]:
 def of_generator(knowledge: Knowledge) -> Iterator[Case]:
     """Orders of the generator that offers are tried with, each in the chart that two scenarios make together."""
     chance = random.Random(_SEED)
-    charts = [
-        {key: value for key, value in (each.get("patient") or {}).items() if key not in _OF_THE_ORDER}
-        for _, each in scenarios()
-        if each.get("hook", "order-sign") in ORDER_HOOKS
-    ]
-    charts = [each for each in charts if each]
+    charts = {
+        _name(file, each): {key: value for key, value in each["patient"].items() if key not in _OF_THE_ORDER}
+        for file, each in scenarios()
+        if each.get("hook", "order-sign") in ORDER_HOOKS and not _OF_THE_ORDER.issuperset(each.get("patient") or {})
+    }
     for number, asked in enumerate(_orders(), 1):
-        patient = {**asked.patient, **_together(*chance.sample(charts, 2))}
+        names = chance.sample(list(charts), 2)
+        patient = {**asked.patient, **_together(*map(charts.__getitem__, names))}
         request = replace(asked, patient=patient).request()
-        yield from of_request(f"generated {number}", request, _answered(request, knowledge), knowledge)
+        yield from of_request(f"generated {number}", request, _answered(request, knowledge), knowledge, names)
 
 
 FEEDS: Mapping[str, Callable[[Knowledge], Iterator[Case]]] = {
@@ -98,7 +98,12 @@ def _of_scenario(file: str, scenario: dict[str, Any], knowledge: Knowledge) -> I
         made = judge_once(scenario, knowledge)
     except HookError:
         return  # nothing is judged, as the scenario says
-    yield from of_request(f"{file}: {scenario['name']}", hook_request(scenario), made, knowledge)
+    name = _name(file, scenario)
+    yield from of_request(name, hook_request(scenario), made, knowledge, [name])
+
+
+def _name(file: str, scenario: Mapping[str, Any]) -> str:
+    return f"{file}: {scenario['name']}"
 
 
 def _answered(request: Mapping[str, Any], knowledge: Knowledge) -> Advice:

@@ -1,4 +1,5 @@
 import ca.uhn.fhir.context.FhirContext;
+import ca.uhn.fhir.parser.DataFormatException;
 import com.fasterxml.jackson.databind.*;
 import com.fasterxml.jackson.databind.node.*;
 import java.io.*;
@@ -30,12 +31,18 @@ public class Engine {
         var out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
         for (String line = in.readLine(); line != null; line = in.readLine()) {
             JsonNode each = JSON.readTree(line);
-            Bundle bundle = parser.parseResource(Bundle.class, each.get("bundle").toString());
-            List<Resource> chart = bundle.getEntry().stream().map(Bundle.BundleEntryComponent::getResource).toList();
-            Codes codes = new Codes(each.get("valueSets"));
-            var provider = new CompositeDataProvider(models, new Records(chart, codes));
-            var environment = new Environment(libraries, new HashMap<>(Map.of("http://hl7.org/fhir", provider)), codes);
-            out.println(answers(environment, each, chart));
+            try {
+                Bundle bundle = parser.parseResource(Bundle.class, each.get("bundle").toString());
+                List<Resource> chart = bundle.getEntry().stream().map(Bundle.BundleEntryComponent::getResource).toList();
+                Codes codes = new Codes(each.get("valueSets"));
+                var provider = new CompositeDataProvider(models, new Records(chart, codes));
+                var environment = new Environment(libraries, new HashMap<>(Map.of("http://hl7.org/fhir", provider)), codes);
+                out.println(answers(environment, each, chart));
+            } catch (DataFormatException refused) {
+                ObjectNode answers = JSON.createObjectNode();
+                each.get("libraries").forEach(id -> answers.putObject(id.asText()).put("error", refused.getMessage()));
+                out.println(answers);
+            }
         }
     }
 
