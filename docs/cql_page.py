@@ -52,11 +52,11 @@ their branches, which only a terminology server can list.
 
 ## How an order is read
 
-`KetamineDosage` reads one dosage instruction with one dose (a Quantity), one rate (a Quantity or a Ratio), or both, in
-the units of the service's own closed table. It turns them into mg, mg/kg, mg/h and mg/kg/h by the newest weight that
-is believed, into the kind of dose (bolus, short, continuous) by its duration, and into the number of doses that start
-within a span by its timing. A limit is the one of the drug that is ordered, for the route and for what the order is
-judged as.
+`KetamineDosage` reads one dosage instruction with one dose (a Quantity), one rate (a Quantity or a Ratio), or both,
+in the units of the service's own closed table. It turns them into mg, mg/kg, mg/h and mg/kg/h by the newest weight
+that is believed, into the kind of dose (bolus, short, continuous) by its duration, and into the number of doses that
+start within a span by its timing. A limit is the one of the drug that is ordered, for the route and for what the
+order is judged as.
 
 All else makes what rests on the dose null, and nothing is guessed: an amount in words, a range, a volume, several
 instructions, more than one order of a group, two statements that do not agree, a weight that is not believed, a
