@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     says = "write the protocol for other software (docs/cql.md)"
     publish = actions.add_parser("publish", help=says, description=f"{says}; files of that name are replaced")
     publish.add_argument(
-        "--cql", metavar="DIR", required=True, help="folder for its CQL libraries, and the value sets they name"
+        "--cql", metavar="DIR", required=True, help="folder for its CQL libraries, FHIR resources and value sets"
     )
     publish.add_argument("--overlay", help="a site overlay file")
 

@@ -13,17 +13,26 @@ PAGE = "docs/cql.md"
 
 _HEAD = """# The protocol as CQL
 
-The rules that facts of the chart decide are published as CQL 1.5 over FHIR R4, so that others can check them with
-engines of their own:
+The rules that facts of the chart and amounts of the order decide are published as CQL 1.5 over FHIR R4, so that
+others can check them with engines of their own:
 
 ```
 ketamine-cds protocol publish --cql build/cql
 ```
 
-The folder then holds `KetamineChart.cql`, which says how a chart is read, one library for each rule, the value sets
-that they name (`valuesets/`), and `not-said.md`. A site's overlay is published with `--overlay FILE`. The
-libraries judge an order that is selected or signed, not a chart that is opened. Nothing is read back: the service
-judges by its own code.
+The folder then holds
+
+- `KetamineChart.cql`, which says how a chart is read, and `KetamineDosage.cql`, which says how an order is
+- one library for each rule, and `KetamineOffers.cql` with the numbers that offers set
+- `fhir/`: the PlanDefinition, a Library for each of these, and an ActivityDefinition for each offer that FHIR can say
+- `valuesets/`: the value sets that they name
+- `not-said.md`: the rules that CQL does not say, each with the reason
+
+A site's overlay is published with `--overlay FILE`. The libraries judge an order that is selected or signed, not a
+chart that is opened. Nothing is read back: the service judges by its own code. `/fhir` serves the same resources.
+
+`make elm` writes the same folder with the ELM of the reference translator beside the CQL (`elm/`), and as content of
+the Libraries. It needs a JDK, and Maven once; on a machine without one it says so and writes nothing.
 
 ## How a library reads
 
@@ -42,6 +51,24 @@ What a rule yields to stands in its head: an engine that runs several libraries 
 An entry in words alone, a date that is missing or lies ahead, and a unit that is not read make an answer null as
 well. The engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by
 their branches, which only a terminology server can list.
+
+## How an order is read
+
+`KetamineDosage` reads one dosage instruction with one dose (a Quantity), one rate (a Quantity or a Ratio), or both,
+in the units of the service's own closed table. It turns them into mg, mg/kg, mg/h and mg/kg/h by the newest weight
+that is believed, into the kind of dose (bolus, short, continuous) by its duration, and into the number of doses that
+start within a span by its timing. A limit is the one of the drug that is ordered, for the route and for what the
+order is judged as.
+
+All else makes what rests on the dose null, and nothing is guessed: an amount in words, a range, a volume, several
+instructions, more than one order of a group, two statements that do not agree, a weight that is not believed, a
+reason that no code tells. What must be divided is multiplied first and rounded once, to the eighth place of a
+decimal of CQL, so that a dose equal to its limit is not above it.
+
+An ActivityDefinition creates the order that a card offers, or sets the dose, the rate, the duration or the end that
+brings the order to a limit; its number is the definition of that name in `KetamineOffers`. The service floors it to a
+step of the pump, and offers it only where no other rule objects to the changed order: an engine must judge that order
+anew. Without one are the offers that remove or hold the order, or compute its new dose from what is ordered.
 
 ## The oracle
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 from cds_service.commands import publish
@@ -11,12 +12,12 @@ from cds_service.protocol.cql import Library
 from tests.oracle import engines
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, day: date | None = None) -> int:
     """0: written; 3: the translator cannot run here, as a sentence says."""
     if reason := engines.why_no_translator():
         print(f"No ELM is written: {reason}.", file=sys.stderr)
         return 3
-    return publish.run(folder, None, translate=translated)
+    return publish.run(folder, None, day, translated)
 
 
 def translated(libraries: Sequence[Library]) -> Mapping[str, bytes]:

@@ -11,12 +11,13 @@ import pytest
 from cds_service.knowledge import Knowledge
 from cds_service.published import as_cql
 from tests.oracle import elm, engines
+from tests.scenarios.build import NOW
 from tests.servers import hapi
 
 
 def test_every_library_has_its_elm_beside_it_and_in_its_resource(tmp_path: Path, knowledge: Knowledge) -> None:
     engines.needed()
-    assert elm.main(tmp_path) == 0
+    assert elm.main(tmp_path, NOW.date()) == 0
     names = {file.stem for file in tmp_path.glob("*.cql")}
     assert {file.stem for file in (tmp_path / "elm").iterdir()} == names | {"FHIRHelpers"}
     for name in names:
@@ -33,7 +34,7 @@ def test_every_library_has_its_elm_beside_it_and_in_its_resource(tmp_path: Path,
 
 def test_the_limits_of_a_drug_stand_in_the_elm_as_the_data_have_them(knowledge: Knowledge) -> None:
     engines.needed()
-    written = as_cql(knowledge, knowledge.protocol, knowledge.protocol.date)
+    written = as_cql(knowledge, knowledge.protocol, NOW.date())
     library = json.loads(elm.translated(written.libraries)["KetamineRateExceedsProtocolMax"])["library"]
     limit = next(each for each in library["statements"]["def"] if each["name"] == "rate-warn")
     then = [item["then"] for item in limit["expression"]["caseItem"]]

@@ -319,7 +319,6 @@ _OF_ORDER: dict[str, Callable[[model.OrderIs, Scope], str]] = {
     "indication": lambda clause, scope: _coded(
         "Order reasons", _reason_sets(clause.indication, scope), scope, "Order reasons"
     ),
-    "analgesic": lambda clause, scope: judged_as([next(iter(scope.protocol.uses))], scope),
     "only_indication": lambda clause, scope: scope.of_order("Are only", _each_reason(clause.only_indication, scope)),
     "judged_as": lambda clause, scope: f"({judged_as(clause.judged_as, scope)})",
     "reason": lambda clause, scope: f'exists (Chart."Order reasons" C where {scope.in_any("C", clause.reason)})',
@@ -355,7 +354,11 @@ _UNSAID_OF_ORDER = {
 @expression.register
 def _(clause: model.OrderIs, scope: Scope) -> str:
     _refuse(clause, _UNSAID_OF_ORDER)
-    return " and ".join(said(clause, scope) for field, said in _OF_ORDER.items() if getattr(clause, field))
+    parts = [said(clause, scope) for field, said in _OF_ORDER.items() if getattr(clause, field)]
+    if clause.analgesic:
+        # The first of the uses is the one that an order has by default.
+        parts.insert(0, judged_as([next(iter(scope.protocol.uses))], scope))
+    return " and ".join(parts)
 
 
 def _at_most(limit: str | None, scope: Scope) -> str:
