@@ -23,6 +23,7 @@ from cds_service.fhir.source import Answer, Source, read_named
 from cds_service.hooks.request import HookRequest, is_identifier
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
+from cds_service.orders.elsewhere import ordered_elsewhere
 from cds_service.rules.judged import Note
 from cds_service.says import Said, Says, drug_named
 from cds_service.says import records as says
@@ -191,6 +192,7 @@ def draft_faults(found: Sequence[Draft], request: HookRequest, records: Records)
 def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, knowledge: Knowledge) -> list[Note]:
     """The drafts that are of a judged drug, or may be, and are not judged. Each is said as a warning."""
     told: list[Said] = []
+    is_ordered = any(draft.identity is not None for draft in found)
     unknown = says.WHETHER_IT_IS(either(map(drug_named, knowledge.families)))
     for draft in found:
         if draft.identity is not None and is_other_patients(draft, records.patient_id):
@@ -206,7 +208,9 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
         kind = item.read.type
         if kind in _UNOPENED and item.read.resource is None:
             told.append(says.DRAFT_UNREAD(unknown))
-        elif kind in _GIVES and (drug := _given_by(item, records, knowledge)) is not None:
+        elif (kind in _GIVES and (drug := _given_by(item, records, knowledge)) is not None) or (
+            kind and not is_ordered and (drug := ordered_elsewhere(item, knowledge.valuesets)) is not None
+        ):
             told.append(says.DRAFT_NO_REQUEST(kind, drug_named(drug)))
     return [Note("draft", each) for each in dict.fromkeys(told)]
 

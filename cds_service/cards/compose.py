@@ -238,18 +238,20 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
     outcomes = tuple(outcome for finding in collapsed for outcome in finding.outcomes)
     judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
     texts, words = setting.texts, setting.texts.words
-    lines = [
-        bullet(
-            as_markdown(_said(finding, outcome, setting)),
-            place,
-            texts.of(outcome.rule.id, finding.judged[0].drug).short,
-        )
-        for place, finding in enumerate(collapsed)
+    # Of two orders of which the same is said, it is said once.
+    said_of = {
+        as_markdown(_said(finding, outcome, setting)): (place, outcome, finding)
+        for place, finding in reversed([*enumerate(collapsed)])
         for outcome in finding.outcomes
+    }
+    lines = [
+        bullet(line, place, texts.of(outcome.rule.id, finding.judged[0].drug).short)
+        for line, (place, outcome, finding) in sorted(said_of.items(), key=lambda each: each[1][0])
     ]
     shorts = [texts.of(finding.leading.rule.id, finding.judged[0].drug).short for finding in collapsed]
     worst = _said(collapsed[0], collapsed[0].leading, setting)
-    named = [", ".join([first, *shorts[1:]]) for first in (worst, shorts[0])]
+    rest = [short for short in dict.fromkeys(shorts) if short != shorts[0]]
+    named = [", ".join([first, *rest]) for first in (worst, shorts[0])]
     said = [words.say("further", count=len(collapsed), what=each) for each in named]
     return _made(
         setting,

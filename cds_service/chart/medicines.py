@@ -18,6 +18,7 @@ from cds_service.says import entries as says
 from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Identity
 from cds_service.terminology.medicines import medicines
+from cds_service.terminology.systems import BRANCHED
 from cds_service.terminology.valueset import Member
 
 _Resource = resources.MedicationRequest | resources.MedicationStatement | resources.MedicationAdministration
@@ -80,7 +81,7 @@ class _Reader:
         """The medicine, unless its entry cannot be placed: then it goes to the account."""
         account, kind = self._chart.account, type(resource).__name__
         description, is_known = medicine.description, bool(medicine.members) or medicine.identity is not None
-        says_nothing = not is_known and drugs.says_nothing(description.all_codings, description.all_texts)
+        says_nothing = not is_known and drugs.says_nothing(description.all_codings, description.all_texts, BRANCHED)
         why = resources.changed_meaning(resource)
         when = medicine.start
         if why is None and medicine.given and when is not None and self._chart.is_future(when):

@@ -58,6 +58,7 @@ _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Patte
     )
     for entry in _TABLE["named"]
 ]
+_COMPLAINTS = whole_words(_TABLE["complaints"]["words"])
 _LONGEST_NAME = 200
 _AT_ONCE = 16
 """So many are read between two looks at the deadline: they take a ten-thousandth of a second."""
@@ -390,7 +391,16 @@ def _complaints_in_words(kind: _Kind, observation: resources.Observation, chart:
     sets = kind.asked
     if observation.value_codeable_concept is not None:
         sets |= _may_mean(observation.value_codeable_concept, chart)
+    if observation.value_string and _asks_for_complaints(observation):
+        said = _may_mean(CodeableConcept(text=observation.value_string), chart)
+        return sets | said if said else sets
     return sets if sets and affirmed(observation, chart) is not False else frozenset()
+
+
+def _asks_for_complaints(observation: resources.Observation) -> bool:
+    """Whether an observation is called a symptom, so that its value in words is one."""
+    words = observation.code.words if observation.code is not None else ()
+    return any(_COMPLAINTS.search(plain(each)) for each in words if len(each) <= _LONGEST_NAME)
 
 
 def _may_mean(concept: CodeableConcept | None, chart: Reading) -> frozenset[str]:

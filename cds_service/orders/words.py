@@ -15,7 +15,7 @@ from cds_service.says import orders as says
 def amount(given: Amount) -> Says:
     """`0.5 mg/kg/h`, `0.1 to 0.6 mg/kg/h`, `500 mg per 24 h`."""
     text: Says = show(given.written)
-    if given.low is not None and not given.open_ended and given.value:
+    if given.low is not None and given.low != given.value and not given.open_ended and given.value:
         text = says.RANGE_OF(show(given.low * given.written / given.value), text)
     if given.open_ended:
         text = says.FROM(text)

@@ -11,13 +11,16 @@ from msgspec.structs import replace
 
 from cds_service.chart.facts import Fact, Medicine, Used, on
 from cds_service.figures import show
+from cds_service.lazy import kept
 from cds_service.orders import concentration, dosage, route
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Reading, mass
-from cds_service.protocol.model import Rule
+from cds_service.protocol.model import AmountIs, Protocol, Rule
+from cds_service.protocol.references import each_clause
 from cds_service.rules.ahead import WorstHour, is_pca, worst_hour
 from cds_service.rules.case import Case, RuleLimits, once_of_patient
 from cds_service.rules.ceiling import NOTHING, Ceiling
 from cds_service.rules.clauses.medicines import unplaced_doses
+from cds_service.rules.clauses.verdict import evaluate
 from cds_service.rules.dosing_weight import steps_at
 from cds_service.rules.order_rules import fired
 from cds_service.rules.other_orders import lightest, other_orders
@@ -80,6 +83,7 @@ def judge(case: Case, rule: Rule) -> Outcome:
         "figure": show(sums.figure, sums.most),
         "limit": show(sums.most),
         "given": "yes" if found.doses else "",
+        "part": show(part_of_limits(case)) if part_of_limits(case) < 1 and not case.order.indication.alone else "",
         "ahead": "",
         "ahead_mg": "",
     }
@@ -190,7 +194,33 @@ def _most(case: Case, limits: RuleLimits) -> tuple[Fraction, Fraction, Fraction]
     warning, critical = limits.number("warning"), limits.number("critical")
     if case.order.indication.alone:
         warning = critical = usual_rate(case, warning)
+    else:
+        warning, critical = warning * part_of_limits(case), critical * part_of_limits(case)
     return warning, critical, warning * Fraction(limits.window("day") / limits.window("hour"))
+
+
+@once_of_patient
+def part_of_limits(case: Case) -> Fraction:
+    """The least part of the usual limits that a rule leaves this patient, as with an impaired liver; 1 without one.
+
+    Such a rule's tiers take the dose apart; that one of them holds is a matter of the patient.
+    """
+    parts = [Fraction(1)]
+    for rule, part in kept(case.protocol, "rules that leave a part of limits", _leaving_a_part):
+        if any(tier.when is not None and evaluate(tier.when, case).holds for tier in rule.tiers):
+            parts.append(case.number(part))
+    return min(parts)
+
+
+def _leaving_a_part(protocol: Protocol) -> tuple[tuple[Rule, str], ...]:
+    found = {
+        (rule.id, clause.part): (rule, clause.part)
+        for rule in protocol.rules.values()
+        if not rule.off
+        for clause in each_clause(tier.when for tier in rule.tiers if tier.when is not None)
+        if isinstance(clause, AmountIs) and clause.part is not None
+    }
+    return tuple(found.values())
 
 
 def _routes(limits: RuleLimits) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -336,7 +336,11 @@ def _members_of(system: str, code: str, product: Product | None, valuesets: Valu
     return {n: m for i in product.ingredients for n, m in valuesets.members_of(INGREDIENT_SYSTEM, i).items()}
 
 
-def says_nothing(codings: Iterable[tuple[str, str]], texts: Sequence[str]) -> bool:
-    """Whether a medication names no drug at all: no words, and no code of a system whose codes name drugs."""
+def says_nothing(codings: Iterable[tuple[str, str]], texts: Sequence[str], telling: Set[str] = DRUG_SYSTEMS) -> bool:
+    """Whether a medication names no drug at all: no words, and no code of a `telling` system, whose codes name drugs.
+
+    Of a chart's medicine only a class tells what else it is: of other codes the sets hold those that count, and no
+    more.
+    """
     said = any(character.isalnum() for text in texts for character in text)
-    return not said and all(canonical_system(system) not in DRUG_SYSTEMS for system, _ in codings)
+    return not said and all(canonical_system(system) not in telling for system, _ in codings)

@@ -176,6 +176,37 @@ def test_ketamine_in_what_is_no_order_is_said(kind: str) -> None:
     assert _topics(_asked({**BUNDLE, "entry": [{"resource": other}]})) == []
 
 
+SERVICE: Json = {"resourceType": "ServiceRequest", "id": "s1", "status": "draft", "intent": "order"}
+ORDERED_ELSEWHERE: dict[str, Json] = {
+    "an infusion": SERVICE | {"code": {"text": "Ketamine infusion"}},
+    "an amount": SERVICE | {"code": {"text": "Ketamin 20 mg/h"}},
+    "a note": SERVICE | {"code": {"text": "IV infusion"}, "note": [{"text": "ketamine 2 mg/kg/h"}]},
+    "a task": {"resourceType": "Task", "id": "t1", "status": "draft", "description": "Start ketamine infusion"},
+    "a plan": {
+        "resourceType": "CarePlan",
+        "id": "c1",
+        "status": "draft",
+        "activity": [{"detail": {"productCodeableConcept": ORDER["medicationCodeableConcept"]}}],
+    },
+}
+
+
+@pytest.mark.parametrize("order", ORDERED_ELSEWHERE.values(), ids=ORDERED_ELSEWHERE)
+def test_ketamine_that_is_ordered_as_something_else_is_said(order: Json) -> None:
+    assert _topics(_asked({**BUNDLE, "entry": [{"resource": order}]})) == [("could-not-check", "warning")]
+    assert _topics(_asked({**BUNDLE, "entry": [{"resource": {**order, "status": "entered-in-error"}}]})) == []
+    told = [topic for topic, _ in _topics(_asked({**BUNDLE, "entry": [ENTRY, {"resource": order}]}))]
+    assert "could-not-check" not in told, "beside an order that is judged it says nothing new"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["Ketamine level", "Urine screen for ketamine", "SpO2 monitoring during ketamine infusion", "Chest X-ray"],
+)
+def test_a_request_that_only_speaks_of_ketamine_gets_no_card(words: str) -> None:
+    assert _topics(_asked({**BUNDLE, "entry": [{"resource": SERVICE | {"code": {"text": words}}}]})) == []
+
+
 def test_what_is_wrapped_beyond_reason_is_said() -> None:
     drafts = BUNDLE
     for _ in range(60):

@@ -151,7 +151,14 @@ def _in_turn(steps: Sequence[Step]) -> Iterator[Fraction]:
 
 
 def _own_minutes(step: Step) -> Fraction | None:
-    return step.minutes if step.finite and step.minutes is not None else step.written.bounds_minutes
+    """How long a step runs; one that is repeated, from its first dose to the end of its last."""
+    repeat, bounds = step.written.repeat, step.written.bounds_minutes
+    if not step.finite or step.minutes is None:
+        return bounds
+    if repeat.interval is None:
+        return step.minutes
+    counted = (repeat.count - 1) * repeat.interval + step.minutes if repeat.count is not None else None
+    return min((end for end in (counted, bounds) if end is not None), default=step.minutes)
 
 
 def _planned_minutes(step: Step, case: Case) -> Fraction | None:
