@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools spark scaling sandbox site run quick test timing lint burden bench oracle docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools spark scaling sandbox site run quick test timing lint burden bench candidate oracle docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ burden: .venv/dev ## how often ordinary, right orders are interrupted, as a tabl
 
 bench: .venv/dev ## compare with a no-op route, in one run
 	$(BIN)/python -m bench.run
+
+candidate: .venv/dev ## what a candidate in shadow costs an answer, with and without it in turn
+	@$(BIN)/python -m bench.candidate
 
 soak: .venv/dev ## mixed load at half of the maximum for MINUTES, with errors, times and memory for each
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
