@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools spark peers scaling sandbox site run quick test timing lint burden bench oracle elm docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools spark peers scaling sandbox site run quick test timing lint burden bench candidate oracle elm docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ bench: .venv/dev ## compare with a no-op route, in one run
 peers: .venv/dev .venv-peers/made ## the same beside another project's service and engines that run the CQL, kept for docs/performance.md (JDK, Node.js)
 	$(BIN)/python -m bench.run --peers --keep
 	$(BIN)/python -m bench.cql --keep
+
+candidate: .venv/dev ## what a candidate in shadow costs an answer, with and without it in turn
+	@$(BIN)/python -m bench.candidate
 
 soak: .venv/dev ## mixed load at half of the maximum for MINUTES, with errors, times and memory for each
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)

@@ -35,8 +35,11 @@ def prepare() -> None:
     gc.disable()
 
 
-def loop(port: int, path: str, body: bytes, expected: bytes, count: int) -> Loop:
-    """Post `body` to `path` `count` times. Raises WrongAnswer unless each answer is 200 and `expected`."""
+def loop(port: int, path: str, body: bytes, expected: bytes, count: int, pace: float = 0.0) -> Loop:
+    """Post `body` to `path` `count` times, or one each `pace` seconds where the answers come sooner.
+
+    Raises WrongAnswer unless each answer is 200 and `expected`.
+    """
     seconds = []
     began = time.perf_counter()
     with closing(HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)) as connection:
@@ -49,6 +52,7 @@ def loop(port: int, path: str, body: bytes, expected: bytes, count: int) -> Loop
             seconds.append(time.perf_counter() - start)
             if (status, answer) != (200, expected):
                 raise WrongAnswer(f"{path} answered {status}: {answer[:300]!r}")
+            time.sleep(max(0.0, start + pace - time.perf_counter()))
     return Loop(seconds, began, time.perf_counter())
 
 

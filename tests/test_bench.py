@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import bodies, client, noop, servers
+from bench import bodies, candidate, client, noop, servers
 from bench.report import OURS, Lap
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
@@ -102,3 +102,17 @@ def test_percentiles_are_times_that_were_taken() -> None:
     loops = [client.Loop(seconds[::2], began=0, ended=1), client.Loop(seconds[1::2], began=0.5, ended=3)]
     assert Lap.of(loops, cpu_seconds=0.6) == Lap(p50_ms=150, p99_ms=297, per_second=100, cpu_ms=2)
     assert Lap.of([client.Loop([0.002], began=0, ended=0.5)], 0) == Lap(2, 2, 2, 0)
+
+
+def test_a_candidate_is_measured_beside_a_service_without_one_and_its_calls_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [each for each in bodies.measured(datetime.now().astimezone())[0] if each.patient == "small"]
+    monkeypatch.setattr(bodies, "measured", lambda now: (small[:1], {}))
+    monkeypatch.setattr(client, "prepare", lambda: None)  # it turns off the collector of this process
+    assert candidate.main(["--rounds", "1", "--requests", "3"]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split("|")[2:-1] for line in printed.splitlines() if line.startswith("| small")]
+    assert [row[1].strip() for row in rows] == ["back to back", "one each 200 ms"]
+    assert all(float(figure) > 0 for row in rows for figure in row[2:])
+    assert "14 judged" in printed  # three calls of each kind, twice; and the first of each

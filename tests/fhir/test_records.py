@@ -1,59 +1,32 @@
 """The patient's records: four states of a prefetch value, other key names, and whose a resource is."""
 
-from typing import Any
-
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cds_service.fhir import bundles, queries
-from cds_service.fhir.datatypes import Reference
-from cds_service.fhir.queries import Query
+from cds_service.fhir import bundles
 from cds_service.fhir.records import Prefetched, Records, add_answer, from_prefetch, same_patient
-from cds_service.fhir.resources import AllergyIntolerance, Condition, Encounter, Medication, Observation, Patient
-from cds_service.terminology import valuesets
+from cds_service.fhir.resources import AllergyIntolerance, Condition, Encounter, Observation, Patient
 from tests.fhir.as_it_arrives import (
     ALLERGY,
     BLOOD_PRESSURE,
     CONDITION,
     ENCOUNTER,
-    MEDICATION,
     OUTCOME,
     PATIENT,
     PATIENT_ID,
     RESOURCES,
-    WEIGHT,
     any_json,
     bundle,
     encoded,
     plain_json,
     spoilt,
 )
+from tests.fhir.given import BASE, QUERIES, Json, empty_search, prefetched, prefetched_as, query
 from tests.said import told
 
-QUERIES = queries.load(valuesets.load())
 KEYS = {query.key for query in QUERIES}
-OBSERVATIONS = {"bodySize", "vitalSigns", "results", "liverResults", "acuteResults", "symptoms"}
-BASE = "https://ehr.example/fhir"
-
-Json = Any
-
-
-def prefetched(**values: Json) -> tuple[Records, Prefetched]:
-    return prefetched_as(values)
-
-
-def prefetched_as(values: dict[str, Json]) -> tuple[Records, Prefetched]:
-    """As it stands in a request: each value still undecoded."""
-    raw = msgspec.json.decode(encoded(values), type=dict[str, msgspec.Raw])
-    records = Records(PATIENT_ID)
-    return records, from_prefetch(records, raw, QUERIES)
-
-
-def another(resource: Json, patient: str = "somebody-else") -> Json:
-    key = "patient" if resource["resourceType"] == "AllergyIntolerance" else "subject"
-    return {**resource, "id": "foreign", key: {"reference": f"Patient/{patient}"}}
 
 
 # The four states of a prefetch value
@@ -211,255 +184,6 @@ def test_a_resource_that_nobody_asked_for_is_neither_a_note_nor_a_gap() -> None:
     records, result = prefetched(coverage=bundle({"resourceType": "Coverage", "id": "1"}))
     assert result == Prefetched()
     assert told((records.gaps, records.notes)) == ({}, [])
-
-
-# Other key names
-
-
-@pytest.mark.parametrize("key", ["conditions-user", "foo", "patientConditions", "item1", "Problem List", "", "é"])
-def test_data_are_recognised_by_what_they_are_whatever_the_key_is_called(key: str) -> None:
-    records, result = prefetched_as({key: bundle(CONDITION)})
-    assert result.answered | result.assumed == {"conditions"}
-    assert len(records.of(Condition)) == 1
-
-
-@pytest.mark.parametrize(
-    ("key", "query"),
-    [
-        ("conditions-user", "conditions"),
-        ("problemList", "conditions"),
-        ("encounterDiagnosis", "conditions"),
-        ("patientConditions", "conditions"),
-        ("patient_allergies", "allergies"),
-        ("Patient.AllergyIntolerance", "allergies"),
-        ("medicationRequests", "medications"),
-        ("patientMedications", "medications"),
-        ("medicationAdministrations", "administrations"),
-        ("vital-signs", "vitalSigns"),
-        ("labResults", "results"),
-        ("bodyWeight", "bodySize"),
-        ("serviceRequests", "serviceRequests"),
-        ("procedureHistory", "procedures"),
-        ("currentPatient", "patient"),
-        ("encounter-user", "encounter"),
-    ],
-)
-@pytest.mark.parametrize("empty", [None, bundle()])
-def test_an_empty_answer_is_recognised_by_the_name_of_its_key(key: str, query: str, empty: Json) -> None:
-    records, result = prefetched_as({key: empty})
-    assert result.answered == {query}
-    assert records.gaps == {}
-
-
-@pytest.mark.parametrize("empty", [None, bundle()])
-def test_an_empty_answer_under_a_name_that_says_nothing_answers_nothing(empty: Json) -> None:
-    assert prefetched(foo=empty)[1] == Prefetched()
-
-
-def test_an_error_under_another_name_is_a_gap_where_its_name_says_so() -> None:
-    records, result = prefetched_as({"conditions-user": OUTCOME, "foo": OUTCOME})
-    assert result.answered == {"conditions"}
-    assert told(records.gaps) == {"conditions": "the EHR answered with an error (forbidden)"}
-
-
-def empty_search(url: str) -> Json:
-    return bundle(link=[{"relation": "self", "url": url}])
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"{BASE}/Condition?patient=p1",
-        f"{BASE}/Condition/_search?patient=p1",
-        f"{BASE}/Patient/p1/Condition?_count=10",
-        f"{BASE}/Condition?patient={BASE}/Patient/p1",
-        "Condition?patient=p1",
-    ],
-)
-def test_an_empty_answer_is_recognised_by_its_self_link(url: str) -> None:
-    assert prefetched(foo=empty_search(url))[1].answered == {"conditions"}
-
-
-def test_an_empty_search_for_other_observations_does_not_answer_for_the_weight() -> None:
-    """A client's own search for a pain score that finds nothing says nothing of weight or blood pressure."""
-    _, result = prefetched(pain=empty_search(f"{BASE}/Observation?patient=p1&code=72514-3"))
-    assert result.answered == set()
-    assert result.assumed == set()
-
-
-def test_an_empty_search_for_the_weight_answers_for_the_weight_under_any_name() -> None:
-    _, result = prefetched(foo=empty_search(f"{BASE}/Observation?patient=p1&code=http://loinc.org|29463-7"))
-    assert result.answered == {"bodySize"}
-    assert result.assumed == set()
-
-
-def test_a_key_that_does_not_say_which_conditions_these_are_is_only_assumed_to_hold_them_all() -> None:
-    """Encounter diagnoses alone would look like a problem list."""
-    assert prefetched(foo=bundle(CONDITION))[1].assumed == {"conditions"}
-    assert prefetched(problems=bundle(CONDITION))[1].answered == {"conditions"}
-
-
-def test_observations_under_the_name_of_one_kind_answer_for_it_and_say_nothing_of_the_others() -> None:
-    records, result = prefetched(weights=bundle(WEIGHT))
-    assert (result.answered, result.assumed) == ({"bodySize"}, set())
-    assert len(records.of(Observation)) == 1
-
-
-@pytest.mark.parametrize("key", ["foo", "observations"])
-def test_observations_under_a_name_that_names_no_kind_are_assumed_to_be_all(key: str) -> None:
-    _, result = prefetched_as({key: bundle(WEIGHT)})
-    assert result.answered | result.assumed == OBSERVATIONS
-
-
-def test_what_another_kind_is_named_after_answers_for_all_that_it_holds() -> None:
-    _, result = prefetched(vitals=bundle(WEIGHT, BLOOD_PRESSURE))
-    assert (result.answered, result.assumed) == ({"vitalSigns"}, {"bodySize"})
-
-
-def test_our_own_key_answers_for_what_it_asked_also_when_it_holds_nothing_of_it() -> None:
-    _, result = prefetched(bodySize=bundle(BLOOD_PRESSURE))
-    assert result.answered == {"bodySize"}
-    assert result.assumed == set()
-
-
-def test_what_one_key_only_assumes_another_may_answer() -> None:
-    _, result = prefetched(foo=bundle(WEIGHT), vitalSigns=bundle())
-    assert result.answered == {"vitalSigns"}
-    assert result.assumed == OBSERVATIONS - {"vitalSigns"}
-
-
-def test_the_same_resource_under_two_keys_is_there_once() -> None:
-    records, _ = prefetched(bodySize=bundle(WEIGHT), vitals=bundle(WEIGHT, BLOOD_PRESSURE))
-    assert [each.id for each in records.of(Observation)] == ["w1", "bp1"]
-
-
-def test_resources_without_an_id_are_all_kept() -> None:
-    nameless = {key: value for key, value in CONDITION.items() if key != "id"}
-    records, _ = prefetched(conditions=bundle(nameless, nameless))
-    assert len(records.of(Condition)) == 2
-    assert records.resolve(Reference(reference="Condition/None")) is None
-
-
-# Whose a resource is
-
-
-@pytest.mark.parametrize(
-    ("reference", "whose"),
-    [
-        ("Patient/p1", True),
-        ("Patient/p1/_history/3", True),
-        ("https://ehr.example/fhir/Patient/p1", True),
-        ("https://ehr.example/fhir/Patient/p1/_history/3", True),
-        ("urn:uuid:p1", True),
-        ("p1", True),
-        ("Patient/p2", False),
-        ("Patient/P1", False),
-        ("Patient/p11", False),
-        ("Patient/1", False),
-        ("Patient/", False),
-        ("https://ehr.example/fhir/Patient/p2", False),
-        ("https://ehr.example/fhir/p1", False),
-        ("urn:uuid:p2", False),
-        ("Group/p1", False),
-        ("Practitioner/p1", False),
-        ("#patient", None),
-        ("#p1", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_a_reference_is_to_this_patient_to_another_or_does_not_say(reference: str | None, whose: bool | None) -> None:
-    assert same_patient(Reference(reference=reference), "p1") is whose
-
-
-def test_no_reference_does_not_say_whose_it_is() -> None:
-    assert same_patient(None, "p1") is None
-    assert same_patient(Reference(display="Doe, J."), "p1") is None
-
-
-ids = st.text("abcABC019-.", min_size=1, max_size=8)
-
-
-@given(
-    ids,
-    ids,
-    st.sampled_from(["Patient/{}", "https://ehr.example/fhir/Patient/{}", "urn:uuid:{}", "Patient/{}/_history/1"]),
-)
-def test_two_patients_are_the_same_when_their_ids_are(one: str, other: str, form: str) -> None:
-    assert same_patient(Reference(reference=form.format(one)), other) is (one == other)
-
-
-def test_another_patients_resources_are_left_out_and_counted() -> None:
-    records, result = prefetched(
-        conditions=bundle(CONDITION, another(CONDITION), {**another(CONDITION), "id": "2"}),
-        allergies=bundle(another(ALLERGY)),
-    )
-    assert result.answered == {"conditions", "allergies"}
-    assert [each.id for each in records.of(Condition)] == ["c1"]
-    assert records.of(AllergyIntolerance) == []
-    assert told(records.foreign_notes()) == [
-        "1 AllergyIntolerance of another patient left out",
-        "2 Condition of another patient left out",
-    ]
-
-
-def test_another_patient_is_left_out_and_so_cannot_be_the_one_whose_age_counts() -> None:
-    records, _ = prefetched(patient={**PATIENT, "id": "p2"})
-    assert records.of(Patient) == []
-    assert told(records.foreign_notes()) == ["1 Patient of another patient left out"]
-
-
-def test_another_patients_resource_cannot_be_reached_by_reference_either() -> None:
-    records, _ = prefetched(conditions=bundle(another(CONDITION)))
-    assert records.resolve(Reference(reference="Condition/foreign")) is None
-
-
-def test_a_resource_that_does_not_say_whose_it_is_is_kept() -> None:
-    for subject in (None, {"display": "Doe, J."}, {"identifier": {"value": "mrn"}}, {"reference": "#patient"}):
-        records, _ = prefetched(conditions=bundle({**CONDITION, "subject": subject}))
-        assert len(records.of(Condition)) == 1
-        assert records.foreign_notes() == []
-
-
-def test_what_belongs_to_nobody_is_kept() -> None:
-    records, _ = prefetched(medications=bundle(MEDICATION))
-    assert [each.id for each in records.of(Medication)] == ["m1"]
-
-
-# References
-
-
-@pytest.mark.parametrize(
-    "reference",
-    [
-        "Medication/m1",
-        "Medication/m1/_history/2",
-        "https://ehr.example/fhir/Medication/m1",
-        "https://ehr.example/fhir/Medication/m1/_history/2",
-        "urn:uuid:0",
-    ],
-)
-def test_a_medication_is_found_by_every_form_of_reference(reference: str) -> None:
-    records, _ = prefetched(medications=bundle(MEDICATION))
-    found = records.resolve(Reference(reference=reference))
-    assert found is not None
-    assert found.id == "m1"
-
-
-@pytest.mark.parametrize(
-    "reference", [None, "", "m1", "#m1", "Medication/m2", "Substance/m1", "Medication", "urn:uuid:7"]
-)
-def test_a_reference_to_what_is_not_here_is_to_nothing(reference: str | None) -> None:
-    records, _ = prefetched(medications=bundle(MEDICATION))
-    assert records.resolve(Reference(reference=reference)) is None
-    assert records.resolve(None) is None
-
-
-# What was fetched
-
-
-def query(key: str) -> Query:
-    return next(each for each in QUERIES if each.key == key)
 
 
 def test_pages_that_were_fetched_are_taken_over_with_their_gap() -> None:
