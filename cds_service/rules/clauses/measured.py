@@ -19,7 +19,7 @@ from cds_service.chart.facts import Fact, Measurement, in_words_of, on, value_of
 from cds_service.chart.weights import written
 from cds_service.fhir.dates import When
 from cds_service.figures import show
-from cds_service.lazy import Made
+from cds_service.lazy import Made, kept
 from cds_service.protocol import model
 from cds_service.rules.case import Case
 from cds_service.rules.clauses.medicines import around_doses
@@ -50,7 +50,8 @@ from cds_service.terminology import answers
 _PLACED = operator.attrgetter("when.placed")
 _PLAIN = ("1", "{score}")
 """Units of limits that a number alone is held to."""
-_COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
+_Holds = Callable[[Fraction, Fraction], bool]
+_COMPARISONS: dict[str, _Holds] = {
     "above": operator.gt,
     "below": operator.lt,
     "at_most": operator.le,
@@ -106,9 +107,9 @@ def _of_placed(
     if clause.risen_by is not None or clause.fallen_by is not None:
         return _changed(found, clause, case)
     verdicts = [_compare(m, clause, case) for m in chosen]
-    if any(v.holds for v in verdicts):
-        return Verdict(True, facts=facts_of([v for v in verdicts if v.holds]))
-    if any(v.holds is None for v in verdicts):
+    if held := [v for v in verdicts if v.holds]:
+        return Verdict(True, facts=facts_of(held))
+    if None in [v.holds for v in verdicts]:
         return Verdict(None, reasons=reasons_of(verdicts))
     return NO
 
@@ -127,7 +128,7 @@ def _left_open(
     unless it is certainly older than all that were found, or than the window.
     """
     coarse = [m for m in recorded if m.when.is_coarse] if case.chart.has_coarse_readings else []
-    if not coarse and not case.chart.account.unplaced:
+    if not coarse and case.chart.account.is_settled:
         return ()
     oldest = min((m.when.placed for m in chosen), default=None)
     if clause.which != "newest" or clause.twice_within is not None:
@@ -245,18 +246,21 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict
         return _times_reference(m, case, case.number(clause.above_reference_times))
     if clause.in_reference:
         return _in_reference(m, case)
-    for name, holds in _COMPARISONS.items():
-        if limits := getattr(clause, name):
-            try:
-                value, limit = _in_unit_of(m, limits, case)
-            except units.UnitError as error:
-                return _not_understood(m, case, error.says)
-            if not _is_certain(m, value, limit):
-                return _not_understood(m, case, NO_EXACT_VALUE)
-            if not holds(value, limit):
-                return NO
-    compared = next((name for each in _COMPARISONS for name in getattr(clause, each) or ()), None)
-    return _measured(m, case, case.limit(compared).unit if compared else None)
+    comparisons = kept(clause, "comparisons", _comparisons)
+    for holds, limits in comparisons:
+        try:
+            value, limit = _in_unit_of(m, limits, case)
+        except units.UnitError as error:
+            return _not_understood(m, case, error.says)
+        if not _is_certain(m, value, limit):
+            return _not_understood(m, case, NO_EXACT_VALUE)
+        if not holds(value, limit):
+            return NO
+    return _measured(m, case, case.limit(comparisons[0][1][0]).unit if comparisons else None)
+
+
+def _comparisons(clause: model.ObservationIs) -> Sequence[tuple[_Holds, Sequence[str]]]:
+    return [(holds, limits) for name, holds in _COMPARISONS.items() if (limits := getattr(clause, name))]
 
 
 def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
