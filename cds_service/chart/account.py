@@ -67,6 +67,11 @@ class Account:
         self._unplaced.setdefault(entry.subject, []).append(entry)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether no entry was left open."""
+        return not self._unplaced
+
+    @property
     def unplaced(self) -> list[Unplaced]:
         return [entry for entries in self._unplaced.values() for entry in entries]
 

@@ -275,7 +275,7 @@ class Chart(Reading):
         return [
             (entry, allergies.read(entry, self))
             for entry in self.deadline.each(self._records.of(resources.AllergyIntolerance), "chart")
-            if self.status("allergy", entry.verification_status, entry.clinical_status, entry.status)
+            if statuses.code_of("allergy", entry.verification_status, entry.clinical_status, entry.status)
             not in NEVER_COUNTS
         ]
 

@@ -30,7 +30,7 @@ _TITLES: Mapping[Subject, Said] = {
 
 def read_problem(condition: resources.Condition, chart: Reading) -> Problem | None:
     """None for one that does not count, or that cannot be placed: that goes to the account."""
-    status = chart.status("condition", condition.verification_status, condition.clinical_status, condition.status)
+    status = statuses.code_of("condition", condition.verification_status, condition.clinical_status, condition.status)
     placed = chart.placement(condition.code)
     if status in NEVER_COUNTS or chart.is_unknown(placed):
         chart.account.irrelevant["Condition"] += 1
@@ -60,7 +60,7 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
 
 def place_allergy(entry: resources.AllergyIntolerance, allergy: Allergy, chart: Reading) -> Allergy | None:
     """As read_problem, of an entry that was read."""
-    status = chart.status("allergy", entry.clinical_status, entry.status)
+    status = statuses.code_of("allergy", entry.clinical_status, entry.status)
     if status in _PAST or chart.says_unknown(entry.code):
         chart.account.irrelevant["AllergyIntolerance"] += 1
         return None

@@ -9,7 +9,7 @@ from cds_service.chart.account import Account
 from cds_service.chart.concepts import concepts
 from cds_service.chart.facts import Members
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir import datatypes, dates, resources, statuses
+from cds_service.fhir import datatypes, dates, resources
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records
@@ -17,7 +17,6 @@ from cds_service.says import Says
 from cds_service.terminology.valueset import Member
 from cds_service.terminology.valuesets import Placement, ValueSets
 
-_Said = str | CodeableConcept | None
 _NONE: Members = {}
 
 
@@ -44,7 +43,6 @@ class Reading:
         # Most of a chart's dates are those of a few encounters, and most of its codes stand in it many times.
         self._dates: dict[str, When | None] = {}
         self._future: dict[str, bool] = {}
-        self._statuses: dict[tuple[str, tuple[_Said, ...]], str | None] = {}
         self._concepts = concepts(valuesets)
         self._members: dict[CodeableConcept, Members] = {}
         self._placements: dict[CodeableConcept | None, Placement] = {}
@@ -65,15 +63,6 @@ class Reading:
             return self._future[when.text]
         except KeyError:
             found = self._future[when.text] = when.is_future(self.now, self._tolerance)
-            return found
-
-    def status(self, kind: statuses.Kind, *said: _Said) -> str | None:
-        """FHIR's code for what the status elements of an entry say (`statuses.code_of`)."""
-        key = (kind, said)
-        try:
-            return self._statuses[key]
-        except KeyError:
-            found = self._statuses[key] = statuses.code_of(kind, *said)
             return found
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 
@@ -155,8 +155,8 @@ def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadli
     entries = sent[:most]
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = entries if None not in map(_RESOURCE, entries) else tuple(e for e in entries if e.resource is not None)
-    as_items = cast(Sequence[Item], items)  # each has all that an Item has
     missing = len(entries) - len(items)
+    as_items: Sequence[Any] = items  # each has all that an Item has
     return _page(as_items, links, missing, cut=_cut(len(sent), most), is_clean=True, total=bundle.total)
 
 
@@ -169,7 +169,7 @@ def left_out(pages: Sequence[Page]) -> Said | None:
 
     Some servers cut a list at `_count` without a link to the rest, and only the total says so.
     """
-    total = max((page.total for page in pages if page.total is not None), default=0)
+    total = max([page.total or 0 for page in pages], default=0)
     if not total:
         return None
     came = sum(page.found for page in pages)

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Literal
 
 from cds_service.fhir.datatypes import CodeableConcept
+from cds_service.lazy import remembered
 
 Kind = Literal[
     "condition",
@@ -51,6 +52,12 @@ def code_of(kind: Kind, *said: str | CodeableConcept | None) -> str | None:
     """
     if len(said) == 1 and isinstance(said[0], str):
         return _code_of_word(kind, said[0])
+    return _code_of_several((kind, said))
+
+
+@remembered
+def _code_of_several(asked: tuple[Kind, tuple[str | CodeableConcept | None, ...]]) -> str | None:
+    kind, said = asked
     known = _TABLE[kind]
     found = [known[word] for each in said if each is not None for word in _words(each) if word in known]
     return min(found)[1] if found else None

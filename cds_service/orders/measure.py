@@ -70,8 +70,10 @@ def _units(given: Quantity, dimensions: Sequence[str]) -> tuple[list[Unit], Said
 
 
 def _find(text: str | None, dimensions: Sequence[str]) -> Unit | None:
+    if not text:
+        return None
     try:
-        return units.find(text or "", *dimensions)
+        return units.find(text, *dimensions)
     except units.UnknownUnit:
         return None
 

@@ -13,10 +13,10 @@ from cds_service.orders.indication import Use
 from cds_service.orders.proposal import REMOVAL
 from cds_service.orders.regimen import Body
 from cds_service.protocol.limits import listed
-from cds_service.protocol.model import AmountIs, Rule, Severity
+from cds_service.protocol.model import AmountIs, Protocol, Rule, Severity
 from cds_service.protocol.references import each_clause
 from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
-from cds_service.rules.case import Case, once, once_of_patient
+from cds_service.rules.case import Case, once
 from cds_service.rules.changes import Changed, changed_severity
 from cds_service.rules.clauses import evaluate
 from cds_service.rules.clauses.presence import is_absent
@@ -52,10 +52,15 @@ def by_amounts(case: Case, rule: Rule) -> Found:
 
 def _may_concern(case: Case, rule: Rule) -> bool:
     """Whether a step of the order is, or may be, of the kinds that the rule's amounts are of: each tier holds one."""
-    kinds = kept(rule, "kinds of steps", _kinds_of)
-    if kinds is None or unread_dose(case) is not None:
-        return True
-    return any(None in here.kinds or not here.kinds.isdisjoint(kinds) for here in views(case))
+    asked, ours = kept(rule, "kinds of steps", _kinds_of), _kinds_in(case)
+    return asked is None or ours is None or not ours.isdisjoint(asked)
+
+
+@once
+def _kinds_in(case: Case) -> frozenset[str | None] | None:
+    """The kinds of the order's steps; None where one is not known."""
+    kinds = frozenset[str | None]().union(*(here.kinds for here in views(case)))
+    return None if None in kinds or unread_dose(case) is not None else kinds
 
 
 def _kinds_of(rule: Rule) -> frozenset[str] | None:
@@ -97,12 +102,12 @@ def verdict(case: Case) -> DoseVerdict:
     best: dict[str, Finding] = {}
     doubts: dict[str, list[Reason]] = {}
     place: dict[str, tuple[int, int]] = {}
-    for rule in _rules(case):
+    for rule in kept(case.protocol, "rules of the dose", _rules):
         if case.order.labelled_nasal and not _is_of_label(rule):
             continue
         findings, doubts[rule.id] = JUDGEMENTS[rule.judge](case, rule)
         every += findings
-        if (held := worst(findings, rule)) is not None:
+        if findings and (held := worst(findings, rule)) is not None:
             best[rule.id] = held
             place[rule.id] = _place(case, findings)
     first = dict(sorted(best.items(), key=lambda held: place[held[0]]))
@@ -121,9 +126,8 @@ def _place(case: Case, findings: Sequence[Finding]) -> tuple[int, int]:
     return min(place(finding.amount) for finding in findings)
 
 
-@once_of_patient
-def _rules(case: Case) -> tuple[Rule, ...]:
-    return tuple(rule for rule in case.protocol.rules.values() if rule.judge in JUDGEMENTS and not rule.off)
+def _rules(protocol: Protocol) -> tuple[Rule, ...]:
+    return tuple(rule for rule in protocol.rules.values() if rule.judge in JUDGEMENTS and not rule.off)
 
 
 def is_of_dose(rule: Rule) -> bool:

@@ -127,12 +127,13 @@ def _doubt(weight: Weight, earlier: Sequence[Weight], case: Case) -> Said | None
         return None
     before = earlier[0].kg
     assert before is not None
+    ratio = kg / before
     for name, as_if in (
         (named.pounds_ratio, says.AS_IF_POUNDS),
         (named.kilograms_ratio, says.AS_IF_POUNDS_BEFORE),
     ):
         smallest, largest = case.book.numbers(name)
-        if smallest <= kg / before <= largest:
+        if smallest <= ratio <= largest:
             return as_if(show(kg), show(before), on(earlier[0].when, case.now))
     return _changed_too_fast(weight, earlier, case)
 

@@ -125,8 +125,13 @@ def judge(case: Case) -> list[Outcome]:
     of_dose = [rule for rule in rules if rule.judge in dose_outcomes.OF_DOSE]
     by_id = {outcome.rule.id: outcome for outcome in _of_dose(case, of_dose)}
     for rule in rules:
-        if rule.id not in by_id:
-            by_id[rule.id] = _in_time(case, rule)
+        if rule.id in by_id:
+            continue
+        try:
+            case.deadline.check("judge")
+            by_id[rule.id] = by_clauses(case, rule) if rule.judge == "clauses" else _by_code(case, rule)
+        except Late:
+            by_id[rule.id] = not_in_time(rule, case.order.reference)
     outcomes = [by_id[rule.id] for rule in rules]
     return [_yielding(outcome, by_id) if outcome.status == "fired" else outcome for outcome in outcomes]
 
@@ -138,14 +143,6 @@ def _of_dose(case: Case, rules: Sequence[Rule]) -> Sequence[Outcome]:
         return dose_outcomes.outcomes(case, rules)
     except Late:
         return [not_in_time(rule, case.order.reference) for rule in rules]
-
-
-def _in_time(case: Case, rule: Rule) -> Outcome:
-    try:
-        case.deadline.check("judge")
-        return by_clauses(case, rule) if rule.judge == "clauses" else _by_code(case, rule)
-    except Late:
-        return not_in_time(rule, case.order.reference)
 
 
 def _by_code(case: Case, rule: Rule) -> Outcome:

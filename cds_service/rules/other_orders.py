@@ -13,7 +13,7 @@ from cds_service.orders import concentration, dosage
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Reading, Step
-from cds_service.rules.case import Case, once
+from cds_service.rules.case import Case, once, once_of_patient
 from cds_service.rules.dosing_weight import dosing_weight, reading
 from cds_service.rules.running import charted_rate
 from cds_service.says import Says
@@ -51,6 +51,7 @@ def own_ids(request: MedicationRequest) -> set[str | None]:
     return {request.id, *(bare(r.reference) for r in references if r is not None)} - {None}
 
 
+@once_of_patient
 def lightest(case: Case) -> Body:
     """Of the weights that may be the patient's, the one at which mg are the most mg/kg."""
     bodies = dosing_weight(case).bodies

@@ -97,10 +97,10 @@ def stale(case: Case, rule: Rule) -> Outcome:
     age = weight.when.age_at_most(case.now)
     limits = RuleLimits(case, rule)
     allowed = limits.window("outpatient" if outpatient else "in hospital")
-    told = says.WEIGHT_OF(weight.written, on(weight.when, case.now))
-    fact = Fact(told, weight.reference, used=weighed(weight))
     if age <= allowed:
         return clear(rule, case.order.reference)
+    told = says.WEIGHT_OF(weight.written, on(weight.when, case.now))
+    fact = Fact(told, weight.reference, used=weighed(weight))
     found = "older than too old" if age > limits.window("too old") else "older than allowed"
     return fired(case, rule, rule.tier_of[found], fact, days=str(age.days), allowed=str(allowed.days))
 

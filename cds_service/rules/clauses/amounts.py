@@ -124,7 +124,7 @@ class _Measure:
             yield from self._alone(each.step)
             if self.is_rate and self.clause.repeats:
                 yield from self._repeated(each.step)
-        if self.clause.together and (self.clause.repeats or len(self.here.all) > 1):
+        if self.clause.together and (len(self.here.all) > 1 or (self.clause.repeats and not self.is_rate)):
             everything = [each for each in self.here.all if self._is_of_kind(each.step) and self._is_meant(each.step)]
             for route in by_route(everything):
                 for given in self._sessions(route) if self.clause.labelled else (route,):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import partial
@@ -13,15 +12,13 @@ from typing import Literal
 import msgspec
 
 from cds_service import units
-from cds_service.chart import observations
 from cds_service.chart.account import in_words
-from cds_service.chart.facts import Fact, Measurement, Used, coded, in_words_of, on, value_of
-from cds_service.chart.weights import written
+from cds_service.chart.facts import Measurement, on, value_of
 from cds_service.fhir.dates import When
-from cds_service.figures import show
-from cds_service.lazy import Made
+from cds_service.lazy import Made, kept
 from cds_service.protocol import model
 from cds_service.rules.case import Case
+from cds_service.rules.clauses.measured_said import fact
 from cds_service.rules.clauses.medicines import around_doses
 from cds_service.rules.clauses.verdict import (
     NO,
@@ -38,7 +35,6 @@ from cds_service.says import Says
 from cds_service.says import findings as says
 from cds_service.says.entries import (
     ANSWER_NOT_KNOWN,
-    AS_CODED,
     HAS_NO_VALUE,
     NO_EXACT_VALUE,
     NO_NUMBER_WITH_UNIT,
@@ -50,7 +46,8 @@ from cds_service.terminology import answers
 _PLACED = operator.attrgetter("when.placed")
 _PLAIN = ("1", "{score}")
 """Units of limits that a number alone is held to."""
-_COMPARISONS: dict[str, Callable[[Fraction, Fraction], bool]] = {
+_Holds = Callable[[Fraction, Fraction], bool]
+_COMPARISONS: dict[str, _Holds] = {
     "above": operator.gt,
     "below": operator.lt,
     "at_most": operator.le,
@@ -107,9 +104,9 @@ def _of_placed(
     if clause.risen_by is not None or clause.fallen_by is not None:
         return _changed(found, clause, case)
     verdicts = [_compare(m, clause, case) for m in chosen]
-    if any(v.holds for v in verdicts):
-        return Verdict(True, facts=facts_of([v for v in verdicts if v.holds]))
-    if any(v.holds is None for v in verdicts):
+    if held := [v for v in verdicts if v.holds]:
+        return Verdict(True, facts=facts_of(held))
+    if None in [v.holds for v in verdicts]:
         return Verdict(None, reasons=reasons_of(verdicts))
     return NO
 
@@ -128,7 +125,7 @@ def _left_open(
     unless it is certainly older than all that were found, or than the window.
     """
     coarse = [m for m in recorded if m.when.is_coarse] if case.chart.has_coarse_readings else []
-    if not coarse and not case.chart.account.unplaced:
+    if not coarse and case.chart.account.is_settled:
         return ()
     oldest = min((m.when.placed for m in chosen), default=None)
     if clause.which != "newest" or clause.twice_within is not None:
@@ -246,18 +243,21 @@ def _compare(m: Measurement, clause: model.ObservationIs, case: Case) -> Verdict
         return _times_reference(m, case, case.number(clause.above_reference_times))
     if clause.in_reference:
         return _in_reference(m, case)
-    for name, holds in _COMPARISONS.items():
-        if limits := getattr(clause, name):
-            try:
-                value, limit = _in_unit_of(m, limits, case)
-            except units.UnitError as error:
-                return _not_understood(m, case, error.says)
-            if not _is_certain(m, value, limit):
-                return _not_understood(m, case, NO_EXACT_VALUE)
-            if not holds(value, limit):
-                return NO
-    compared = next((name for each in _COMPARISONS for name in getattr(clause, each) or ()), None)
-    return _measured(m, case, case.limit(compared).unit if compared else None)
+    comparisons = kept(clause, "comparisons", _comparisons)
+    for holds, limits in comparisons:
+        try:
+            value, limit = _in_unit_of(m, limits, case)
+        except units.UnitError as error:
+            return _not_understood(m, case, error.says)
+        if not _is_certain(m, value, limit):
+            return _not_understood(m, case, NO_EXACT_VALUE)
+        if not holds(value, limit):
+            return NO
+    return _measured(m, case, case.limit(comparisons[0][1][0]).unit if comparisons else None)
+
+
+def _comparisons(clause: model.ObservationIs) -> Sequence[tuple[_Holds, Sequence[str]]]:
+    return [(holds, limits) for name, holds in _COMPARISONS.items() if (limits := getattr(clause, name))]
 
 
 def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
@@ -274,101 +274,7 @@ def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
 
 def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
     """It holds, by this measurement. Its figure for a summary is in `unit`, that of the limit it was held to."""
-    return Verdict(True, facts=Made(lambda: [_fact(m, case, unit)]))
-
-
-def _fact(m: Measurement, case: Case, unit: str | None) -> Fact:
-    title: Says
-    said: Says
-    title, parts = _whole(m, case)
-    if not parts:
-        title, said, parts = _name(m, case), _value(m, case), (m,)
-    else:
-        written = "/".join(str(part.quantity.value) for part in parts if part.quantity)
-        given = m.quantity.unit_text if m.quantity else None
-        said = f"{written} {units.said(given)}" if given else written
-    figures = [figure for part in parts if (figure := _figure(part, unit)) is not None]
-    told = says.MEASURED(title, said, on(m.when, case.now))
-    return Fact(told, m.reference, "/".join(figures) or None, _used(m, parts, case))
-
-
-def _used(m: Measurement, parts: Sequence[Measurement], case: Case) -> Used:
-    """The reading as it may be kept: of an answer only one that a value set holds."""
-    members = {name: each for part in parts for name, each in case.valuesets.members_of(*part.code).items()}
-    used = coded("reading", members, m.when)
-    quantity = m.quantity
-    if quantity is not None and quantity.value is not None:
-        numbers = [part.quantity.value for part in parts if part.quantity is not None]
-        written = "/".join(map(str, numbers)) or str(quantity.value)
-        figure = f"{quantity.comparator or ''}{written}"
-        if not quantity.unit_text:
-            return msgspec.structs.replace(used, value=figure)
-        with suppress(units.UnitError):
-            return msgspec.structs.replace(used, value=figure, unit=units.find(quantity.unit_text).code)
-        return used  # a number in a unit that nobody knows says nothing, and the unit may be any words
-    answers = [each for answer in m.answers for each in case.valuesets.members_of(*answer).values()]
-    value = str(m.number) if m.number is not None else answers[0].code if answers else None
-    return msgspec.structs.replace(used, value=value)
-
-
-def _figure(m: Measurement, unit: str | None) -> str | None:
-    """The number alone; in another unit than it was written in, rounded."""
-    if m.quantity is None or m.quantity.value is None:
-        return None
-    written = units.exact(m.quantity.value)
-    for dimension in units.dimensions_of(unit) if unit else ():
-        with suppress(units.UnitError):
-            value = units.quantity(m.quantity.value, m.quantity.unit_text or "", dimension).value
-            found = value / units.find(unit or "", dimension).factor
-            return show(found) if found != written else str(m.quantity.value)
-    return str(m.quantity.value)
-
-
-def _whole(m: Measurement, case: Case) -> tuple[Says, Sequence[Measurement]]:
-    """(title, parts) of the panel of which this is a part, as 150/102; no parts where one is missing."""
-    panel = observations.panel_of(case.valuesets.members_of(*m.code))
-    if panel is None or m.quantity is None:
-        return "", ()
-    title, sets = panel
-    found: list[Measurement] = []
-    for name in sets:
-        parts = [other for other in _at_once(m, case.chart.measurements(name)) if _is_beside(other, m)]
-        parts = [each for each in parts if each.quantity and not each.quantity.comparator]
-        if len({str(each.quantity.value) for each in parts if each.quantity}) != 1:
-            return title, ()
-        found.append(parts[0])
-    return title, found
-
-
-def _at_once(m: Measurement, others: Sequence[Measurement]) -> list[Measurement]:
-    """Those that were read in the same observation, or at the same moment."""
-    if m.when.is_coarse:
-        return [other for other in others if other.reference == m.reference]
-    moment = m.when.placed
-    return [other for other in others if other.reference == m.reference or other.when.placed == moment]
-
-
-def _is_beside(other: Measurement, m: Measurement) -> bool:
-    """Whether both are values in one unit."""
-    if other.quantity is None or m.quantity is None or other.quantity.value is None:
-        return False
-    return other.quantity.unit_text == m.quantity.unit_text
-
-
-def _name(m: Measurement, case: Case) -> str:
-    """What was measured, in words: a bare code says nothing to a clinician."""
-    words = next(iter(m.part.code.words if m.part.code else ()), None)
-    return words or in_words_of(case.valuesets.members_of(*m.code)) or m.name
-
-
-def _value(m: Measurement, case: Case) -> Says:
-    if m.quantity is not None:
-        return written(m.quantity)
-    if m.number is not None:
-        return str(m.number)
-    if (date := case.chart.when(m.date)) is not None:
-        return date.text
-    return in_words(m.words[0]) if m.words else AS_CODED
+    return Verdict(True, facts=Made(lambda: [fact(m, case, unit)]))
 
 
 def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Fraction, Fraction]:

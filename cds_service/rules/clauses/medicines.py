@@ -168,17 +168,12 @@ def _medicine_fact(medicine: Medicine, now: datetime) -> Fact:
 @evaluates(model.ExposureIs)
 def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Verdict:
     ours = [m for m in case.chart.medicines if m.given and case.is_ours(m.identity)]
-    entries = case.chart.account.open(case.drug_sets, "medicine", counts=_is_given)
     if clause.running or clause.running_longer_than is not None:
         running = [m for m in ours if m.status == "in-progress" and _has_run(m, clause, case)]
         if running:
             return _exposed(running, case)
         undated = [m for m in ours if m.status == "in-progress" and m.start is None]
-        return (
-            Verdict(None, reasons=_without_date(undated))
-            if undated
-            else nothing_found(case, entries, "administrations")
-        )
+        return Verdict(None, reasons=_without_date(undated)) if undated else _none_given(case)
     if clause.within is not None:
         window = case.book.window(clause.within, case.now)
         ours = [m for m in ours if m.start is not None and m.start.age(case.now) <= window]
@@ -188,6 +183,11 @@ def _(clause: model.ExposureIs, case: Case, since: datetime | None = None) -> Ve
         return Verdict(True, (Fact(says.GIVEN_ON_DAYS(str(len(days)))),))
     if clause.doses is not None and len(counted) >= case.number(clause.doses):
         return Verdict(True, (Fact(says.GIVEN_TIMES(str(len(counted)))),))
+    return _none_given(case)
+
+
+def _none_given(case: Case) -> Verdict:
+    entries = case.chart.account.open(case.drug_sets, "medicine", counts=_is_given)
     return nothing_found(case, entries, "administrations")
 
 

@@ -14,10 +14,11 @@ from cds_service.orders.dosage import Written
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Step
 from cds_service.protocol import model
-from cds_service.rules.case import Case
+from cds_service.rules.case import Case, once_of_patient
 from cds_service.rules.clauses.verdict import (
     NO,
     SETTING,
+    YES,
     Verdict,
     evaluates,
     facts_of,
@@ -54,8 +55,11 @@ def _not_on_record(case: Case, key: str, why: Said) -> Verdict:
 @evaluates(model.OrderIs)
 def _(clause: model.OrderIs, case: Case, since: datetime | None = None) -> Verdict:
     of_order, of_steps = kept(clause, "what is asked", _asked)
-    if not all(holds(case, asked) for holds, asked in of_order):
-        return NO
+    for holds, asked in of_order:
+        if not holds(case, asked):
+            return NO
+    if not of_steps:
+        return YES
     verdicts = [verdict(case, asked) for verdict, asked in of_steps]
     if any(verdict.holds is False for verdict in verdicts):
         return NO
@@ -241,10 +245,17 @@ def _(clause: model.PatientIs, case: Case, since: datetime | None = None) -> Ver
 
 @evaluates(model.MonitoringIs)
 def _(clause: model.MonitoringIs, case: Case, since: datetime | None = None) -> Verdict:
-    ordered = [*case.chart.ordered_services, *(act.members for act in case.chart.acts if act.in_progress)]
-    enough = any if clause.seen else all
-    if enough(any(in_sets(members, [name]) for members in ordered) for name in clause.sets):
-        return Verdict(True)
+    watched = _watched(case)
+    if not watched.isdisjoint(clause.sets) if clause.seen else watched.issuperset(clause.sets):
+        return YES
     if clause.seen and case.chart.is_promised("serviceRequests"):
-        return Verdict(True)
+        return YES
     return not_found(case, "serviceRequests")  # an order is what is asked for; a procedure under way is enough
+
+
+@once_of_patient
+def _watched(case: Case) -> frozenset[str]:
+    """The value sets, and their groups, of what is ordered or under way."""
+    ordered = [*case.chart.ordered_services, *(act.members for act in case.chart.acts if act.in_progress)]
+    held = [(name, member) for members in ordered for name, member in members.items()]
+    return frozenset(name for name, _ in held).union(f"{name}/{member.group}" for name, member in held)

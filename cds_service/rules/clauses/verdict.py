@@ -42,6 +42,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 NO = Verdict(False)
+YES = Verdict(True)
+"""That holds without a fact to be said."""
 
 
 def unknown(fact: str, says: Says, kind: Kind = "not-placed") -> Verdict:
@@ -85,8 +87,10 @@ _SHARED = "shared"
 class _Shared:
     """Stands for all clauses of a protocol that say the same: what it is in a case is known once."""
 
+    of_patient: bool
+    """It asks nothing of the order, so that all orders of a drug share it."""
     memory: Callable[[Case], dict[Any, Any]]
-    """Where it is kept: what asks nothing of the order, all orders of a drug share."""
+    """Where it is kept."""
 
 
 def share(protocol: model.Protocol) -> None:
@@ -97,7 +101,7 @@ def share(protocol: model.Protocol) -> None:
     for clauses in alike.values():
         of_patient = _rests_on_patient(clauses[0])
         if of_patient or len(clauses) > 1:
-            shared = _Shared(memory(of_patient))
+            shared = _Shared(of_patient, memory(of_patient))
             for clause in clauses:
                 clause.__dict__[_SHARED] = shared
 
@@ -218,10 +222,11 @@ def in_sets(members: Members, sets: Sequence[str]) -> bool:
 def without_codes(sets: Sequence[str], case: Case) -> Verdict | None:
     """Could not tell, where none of the sets has any code."""
     empty = case.valuesets.without_codes
-    if all(name.partition("/")[0] in empty for name in sets):
-        titles = listed(case.valuesets[name].named for name in sets)
-        return unknown("terminology", NO_CODE_YET(titles), "not-judged")
-    return None
+    for name in sets:
+        if name.partition("/")[0] not in empty:
+            return None
+    titles = listed(case.valuesets[name].named for name in sets)
+    return unknown("terminology", NO_CODE_YET(titles), "not-judged")
 
 
 def not_found(case: Case, *keys: str) -> Verdict:
