@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -192,13 +193,20 @@ def test_one_logs_in_by_keyboard_and_without_the_sandbox_a_hook_request_can_be_p
 def test_a_page_is_there_in_half_a_second_and_a_card_150_ms_after_the_last_key(
     beside: Served, chromium: Browser
 ) -> None:
-    paints, cards = [], []
-    for _ in range(3):
+    """Beside a page that says two letters and does nothing: what that costs is the browser's and the machine's."""
+    nothing, paints, cards = [], [], []
+    for _ in range(5):
+        with opened(chromium, f"{beside.console}/healthz") as seen:
+            nothing.append(seen.page.evaluate(_PAINTED))
         with opened(chromium, beside.console) as seen:
             paints.append(seen.page.evaluate(_PAINTED))
-            cards.append(seen.page.evaluate(_CARD_AFTER, TENFOLD))
-    assert min(paints) < 500, paints
-    assert min(cards) < 150 + DEBOUNCE, cards
+            cards.append(seen.page.evaluate(_CARD_AFTER, TENFOLD) - DEBOUNCE)
+    print(
+        f"first paint {min(paints):.0f} ms (median {median(paints):.0f}), of a page with nothing {min(nothing):.0f}; "
+        f"a card {min(cards):.0f} ms after the last key and its debounce (median {median(cards):.0f})"
+    )
+    assert min(paints) < 500, (paints, nothing)
+    assert min(cards) < 150, cards
 
 
 DEBOUNCE = 200
