@@ -123,7 +123,7 @@ DEFAULTS = Settings(
     tls_certificate=None,
     tls_key=None,
 )
-MAY_BE_ZERO = ("ANSWER_DEADLINE_MS", "CLOCK_SKEW_SECONDS", "RATE_LIMIT", "SPARE_WORKERS")
+MAY_BE_ZERO = ("KEEP_FACTS_DAYS", "ANSWER_DEADLINE_MS", "CLOCK_SKEW_SECONDS", "RATE_LIMIT", "SPARE_WORKERS")
 NUMBERS = [name for name, (_, value) in GOOD.items() if isinstance(value, int)]
 URLS = ("PUBLIC_URL", "FHIR_SERVERS")
 
