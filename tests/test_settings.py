@@ -51,6 +51,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "STORE": ("postgresql://db.example.org/cds", "postgresql://db.example.org/cds"),
     "STORE_KEY_FILE": (__file__, __file__),
     "RETENTION_DAYS": ("36500", 36_500),
+    "KEEP_FACTS_DAYS": ("30", 30),
     "SHADOW": ("on", "on"),
     "TLS_CERTIFICATE": (__file__, __file__),
     "TLS_KEY": (__file__, __file__),
@@ -59,6 +60,8 @@ GOOD: dict[str, tuple[str, Any]] = {
     "CONSOLE": ("on", "on"),
     "CONSOLE_PORT": ("9001", 9001),
     "REPORTS": ("/", "/"),
+    "CONSOLE_KEY_FILE": (__file__, __file__),
+    "CONSOLE_KEY_ISSUER": ("https://console.example.org", "https://console.example.org"),
     "CONSOLE_SECRET_FILE": (__file__, __file__),
     "CONSOLE_PUBLIC_URL": ("https://console.example.org", "https://console.example.org"),
     "CONSOLE_OIDC_ISSUER": ("https://id.example.org/realm/", "https://id.example.org/realm"),
@@ -120,7 +123,7 @@ DEFAULTS = Settings(
     tls_certificate=None,
     tls_key=None,
 )
-MAY_BE_ZERO = ("ANSWER_DEADLINE_MS", "CLOCK_SKEW_SECONDS", "RATE_LIMIT", "SPARE_WORKERS")
+MAY_BE_ZERO = ("KEEP_FACTS_DAYS", "ANSWER_DEADLINE_MS", "CLOCK_SKEW_SECONDS", "RATE_LIMIT", "SPARE_WORKERS")
 NUMBERS = [name for name, (_, value) in GOOD.items() if isinstance(value, int)]
 URLS = ("PUBLIC_URL", "FHIR_SERVERS")
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from msgspec.structs import replace
 
-from cds_service.chart.facts import Fact, Medicine
+from cds_service.chart.facts import Fact, Medicine, coded
 from cds_service.fhir import lenient, outgoing
 from cds_service.fhir.resources import MedicationRequest
 from cds_service.figures import show
@@ -59,7 +59,7 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
             continue
         exceeded = [(dose, limit) for dose in doses if (limit := _exceeded(dose.step, tier, case)) is not None]
         if exceeded and (meant is None or meant.holds):
-            facts = [Fact(_said(dose), dose.medicine.reference) for dose, _ in exceeded]
+            facts = [_fact(dose) for dose, _ in exceeded]
             values = _every_limit(rule, case) | _figures(*exceeded[0], case)
             outcome = replace(fired(case, rule, tier.name, *facts, **values), reasons=tuple(dict.fromkeys(reasons)))
             return outcome, list(_lower_doses(case, rule, exceeded))
@@ -74,6 +74,11 @@ def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if reasons:
         return could_not_tell(rule, case.order.reference, *reasons), []
     return clear(rule, case.order.reference), []
+
+
+def _fact(dose: _Dose) -> Fact:
+    used = coded("medicine", dose.medicine.members, dose.medicine.start)
+    return Fact(_said(dose), dose.medicine.reference, used=used)
 
 
 def _doses(case: Case, medicine_set: str) -> Iterator[_Dose]:

@@ -55,9 +55,10 @@ class Seen:
     complaints: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
-    def shot(self, name: str) -> None:
+    def shot(self, name: str, whole: bool = False) -> None:
+        """A picture of what is in sight, or of the whole page."""
         SHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SHOTS / f"{name}.png")
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
 
     def barriers(self) -> list[str]:
         """What axe finds on the page as it is now."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 
 from cds_service.console.app import create_console
@@ -192,13 +194,23 @@ def test_one_logs_in_by_keyboard_and_without_the_sandbox_a_hook_request_can_be_p
 def test_a_page_is_there_in_half_a_second_and_a_card_150_ms_after_the_last_key(
     beside: Served, chromium: Browser
 ) -> None:
-    paints, cards = [], []
-    for _ in range(3):
-        with opened(chromium, beside.console) as seen:
-            paints.append(seen.page.evaluate(_PAINTED))
-            cards.append(seen.page.evaluate(_CARD_AFTER, TENFOLD))
-    assert min(paints) < 500, paints
-    assert min(cards) < 150 + DEBOUNCE, cards
+    """Beside a page that says two letters and does nothing: what that costs is the browser's and the machine's."""
+    nothing, paints, cards = [], [], []
+    no_op, port = Flask("nothing"), free_port()
+    no_op.add_url_rule("/", view_func=lambda: '<!doctype html><link rel="icon" href="data:,"><p>ok</p>')
+    with listening(no_op, port):
+        for _ in range(5):
+            with opened(chromium, f"http://127.0.0.1:{port}/") as seen:
+                nothing.append(seen.page.evaluate(_PAINTED))
+            with opened(chromium, beside.console) as seen:
+                paints.append(seen.page.evaluate(_PAINTED))
+                cards.append(seen.page.evaluate(_CARD_AFTER, TENFOLD) - DEBOUNCE)
+    print(
+        f"first paint {min(paints):.0f} ms (median {median(paints):.0f}), of a page with nothing {min(nothing):.0f}; "
+        f"a card {min(cards):.0f} ms after the last key and its debounce (median {median(cards):.0f})"
+    )
+    assert min(paints) < 500, (paints, nothing)
+    assert min(cards) < 150, cards
 
 
 DEBOUNCE = 200

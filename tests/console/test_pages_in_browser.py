@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from cds_service.knowledge import Knowledge
-from cds_service.store.records import Card
+from cds_service.store.records import Card, Finding, UsedFact
 from cds_service.store.store import Store
 from tests.console import browser
 from tests.console.browser import opened
@@ -20,6 +20,9 @@ from tests.retrospect.written import write_report
 from tests.store.build import comparison, difference, feedback, finding, invocation
 
 RULE = "rate-exceeds-protocol-max"
+_SYSTOLIC = [["obs_sbp", "8480-6"]]
+CALL = str(uuid4())
+"""Whose facts are kept."""
 PATHS = {
     "protocol": "/protocol",
     "rule": f"/protocol/rules/{RULE}",
@@ -30,6 +33,7 @@ PATHS = {
     "replays": "/replay",
     "replay": "/replay/spring",
     "look-up": "/look-up",
+    "call": f"/look-up/{CALL}",
 }
 PATIENCE = 60_000
 """Milliseconds, on a machine that is busy with something else."""
@@ -44,13 +48,31 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         card, at = str(uuid4()), now - timedelta(hours=12 * number + 1)
         indicator = ("critical", "warning", "info")[number % 3]
         shown = [Card(uuid=card, topic=RULE, indicator=indicator)]
-        store.write([invocation(at=at, cards=shown, findings=[finding(card, severity=indicator)])])
+        named = {"id": CALL} if number == 0 else {}
+        store.write([invocation(at=at, cards=shown, findings=_findings(card, indicator, at), **named)])
         outcome = "overridden" if number % 2 else "accepted"
         store.add_feedback([feedback(card, outcome=outcome, received_at=at)])
     silenced = difference(was="fired", was_severity="critical", becomes="switched-off", severity=None)
     store.write([comparison(difference(orders=4), silenced, at=now - timedelta(hours=2), dropped=1)])
     yield store
     store.close()
+
+
+def _findings(card: str, severity: str, at: datetime) -> list[Finding]:
+    """One that fired, with what it rested on, and one that could not be told."""
+    until = at + timedelta(days=7)
+    used = [
+        UsedFact(kind="amount", value="0.8", unit="mg/kg/h", until=until),
+        UsedFact(kind="weight", value="70", unit="kg", age_minutes=4_000, until=until),
+        UsedFact(
+            kind="reading", codes=[["obs_sbp", "8480-6"]], value="150", unit="mm[Hg]", age_minutes=40, until=until
+        ),
+    ]
+    untold = {"status": "could-not-tell", "tier": None, "severity": None, "missing": ["vitals"]}
+    return [
+        finding(card, severity=severity, used=used),
+        finding(None, rule="bp-uncontrolled", reason_kind="failed", **untold),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +95,8 @@ def chromium() -> Iterator[Browser]:
     ("name", "width", "dark"),
     [
         *((name, 1280, False) for name in PATHS),
-        *((name, 390, True) for name in ("rule", "sign-off", "stewardship", "replay")),
+        *((name, 390, True) for name in ("rule", "sign-off", "stewardship", "replay", "call")),
+        *((name, 560, False) for name in ("stewardship", "call")),
     ],
 )
 def test_a_page_has_no_barrier_and_does_not_scroll_sideways(
@@ -84,6 +107,17 @@ def test_a_page_has_no_barrier_and_does_not_scroll_sideways(
         assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         seen.shot(f"{name}-{width}")
         assert seen.barriers() == []
+
+
+def test_the_report_is_printed_without_what_only_a_screen_needs(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console + PATHS["stewardship"], 720, 1000) as seen:
+        seen.page.emulate_media(media="print")
+        for hidden in ("nav", "form.filters", "a[download]"):
+            expect(seen.page.locator(hidden).first).to_be_hidden()
+        expect(seen.page.locator("#marked")).to_be_visible()
+        expect(seen.page.get_by_text("Why these figures")).to_be_visible()  # folded on a screen
+        assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        seen.shot("stewardship-print", whole=True)
 
 
 def test_rules_are_found_while_one_types(beside: Served, chromium: Browser) -> None:
