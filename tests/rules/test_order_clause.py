@@ -1,4 +1,4 @@
-"""Whatever a clause may ask of an order is looked at: a field that nobody reads would make it hold for every order."""
+"""Whatever a clause may ask of an order is judged: a field that nobody reads would hold for every order."""
 
 from cds_service.protocol.model import OrderIs
 from cds_service.rules.clauses.ordered import _OF_ORDER, _OF_STEPS
