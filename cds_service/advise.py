@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from functools import partial
-from typing import Any
+from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from cds_service import gather, running_orders
@@ -17,6 +14,7 @@ from cds_service.cards import compose
 from cds_service.cards.acknowledged import NOTHING, Acknowledged, Recorded
 from cds_service.cards.model import Response
 from cds_service.cards.texts import ENGLISH, Texts
+from cds_service.cases import cases
 from cds_service.chart.chart import Chart
 from cds_service.deadline import NEVER, Deadline, Late
 from cds_service.fhir import records as reading
@@ -28,7 +26,7 @@ from cds_service.hooks.errors import Malformed
 from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import draft as drafts
-from cds_service.orders.draft import Draft, KetamineOrder
+from cds_service.orders.draft import Draft
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, hook_of
 from cds_service.rules.judged import Judged, Note, judged, settle, with_offers, without_offers
@@ -159,8 +157,7 @@ def read(
     prefetched = reading.from_prefetch(records, request.prefetch, knowledge.queries, NEVER)
     gather.fetch_missing(request, records, prefetched, knowledge, source, None)
     chart = _chart(request, mine, records, knowledge, now, NEVER)
-    opened = Opened(request, found, mine, (), records, (), chart)
-    return _cases(opened, chart, signing, knowledge, now, NEVER)[0], chart
+    return cases(request, mine, (), records, chart, signing, knowledge, NEVER)[0], chart
 
 
 @dataclass(frozen=True)
@@ -265,7 +262,7 @@ def _judge_opened(
     request, records, chart = read.request, read.records, read.chart
     if chart is None:
         return [], [*read.doubts, *request.notes, *request.faults]
-    results = _judge(read, chart, signing, knowledge, now, deadline)
+    results = _judge(read, chart, signing, knowledge, deadline)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
         knowledge.protocol.conventions.quiet_hours, now
     )
@@ -318,90 +315,13 @@ def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge, 
     return Advice(late, composed=composed, language=knowledge.texts.spoken(languages).language)
 
 
-def _judge(
-    read: Opened, chart: Chart, signing: bool, knowledge: Knowledge, now: datetime, deadline: Deadline
-) -> list[Judged]:
-    cases, left = _cases(read, chart, signing, knowledge, now, deadline)
-    results = [judged(case) for case in cases]
+def _judge(read: Opened, chart: Chart, signing: bool, knowledge: Knowledge, deadline: Deadline) -> list[Judged]:
+    found, left = cases(read.request, read.mine, read.ending, read.records, chart, signing, knowledge, deadline)
+    results = [judged(case) for case in found]
     if left and results:
         more = Note("not-judged", str(left))
         results[0] = dataclasses.replace(results[0], doubts=(*results[0].doubts, more))
     return results
-
-
-def _cases(
-    read: Opened, chart: Chart, signing: bool, knowledge: Knowledge, now: datetime, deadline: Deadline
-) -> tuple[list[Case], int]:
-    """(the orders that are judged, how many more there are)."""
-    request, records = read.request, read.records
-    zone = now.tzinfo or UTC
-    grouped = drafts.groups(request.drafts)
-    orders, ended = (
-        [
-            _order(d, grouped, records, knowledge, zone)
-            for d in deadline.each(each, "orders")
-            if not drafts.is_other_patients(d, records.patient_id)
-        ]
-        for each in (read.mine, read.ending)
-    )
-    of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
-    case = partial(
-        _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
-    )
-    kept = _bounded(orders, knowledge, now)
-    cases = [case(order, kept) for order in kept if order.draft.selected]
-    ends = _bounded(ended, knowledge, now)
-    cases += [dataclasses.replace(case(order, kept), stopping=True) for order in ends]
-    return cases, len(orders) + len(ended) - len(kept) - len(ends)
-
-
-def _order(
-    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo
-) -> KetamineOrder:
-    """The order behind a draft, read as the protocol of its drug says."""
-    assert draft.identity is not None
-    terms = knowledge.by_drug[draft.identity.drug].terms
-    return drafts.read(draft, groups, terms, records.resolve, knowledge.valuesets, zone)
-
-
-def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:
-    """As many as are judged, the selected ones first: adding their doses up grows with the square of their number."""
-    book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
-    conventions = knowledge.protocol.conventions
-    most_orders, most_steps = book.number(conventions.orders_at_once), book.number(conventions.steps_at_once)
-    kept: list[KetamineOrder] = []
-    steps = 0
-    for order in sorted(orders, key=lambda order: not order.draft.selected):
-        steps += max(len(order.written), 1)
-        if len(kept) >= most_orders or (kept and steps > most_steps):
-            break
-        kept.append(order)
-    return [order for order in orders if any(order is each for each in kept)]
-
-
-def _case(
-    order: KetamineOrder,
-    orders: Sequence[KetamineOrder],
-    chart: Chart,
-    signing: bool,
-    viewing: bool,
-    knowledge: Knowledge,
-    of_patient: Mapping[str, dict[Any, Any]],
-) -> Case:
-    """The order as its protocol judges it; orders that another one judges are none of its companions."""
-    part = knowledge.by_drug[order.drug]
-    return Case(
-        order=order,
-        companions=[each for each in orders if knowledge.by_drug[each.drug] is part],
-        chart=chart,
-        protocol=part.protocol,
-        limits=part.limits,
-        valuesets=knowledge.valuesets,
-        terms=part.terms,
-        signing=signing,
-        viewing=viewing,
-        _of_patient=of_patient[order.drug],
-    )
 
 
 def _setting(

@@ -1,0 +1,100 @@
+"""The orders of a request as the protocols of their drugs judge them, and how many of them are judged at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
+from functools import partial
+from typing import Any
+
+from cds_service.chart.chart import Chart
+from cds_service.deadline import Deadline
+from cds_service.fhir.records import Records
+from cds_service.hooks.request import HookRequest
+from cds_service.knowledge import Knowledge
+from cds_service.orders import draft as drafts
+from cds_service.orders.draft import Draft, KetamineOrder
+from cds_service.rules.case import Case
+
+
+def cases(
+    request: HookRequest,
+    mine: Sequence[Draft],
+    ending: Sequence[Draft],
+    records: Records,
+    chart: Chart,
+    signing: bool,
+    knowledge: Knowledge,
+    deadline: Deadline,
+) -> tuple[list[Case], int]:
+    """(the orders that are judged, how many more there are). `mine` are drafts of judged drugs, `ending` end one."""
+    now = chart.now
+    grouped = drafts.groups(request.drafts)
+    orders, ended = (
+        [
+            _order(d, grouped, records, knowledge, chart.zone)
+            for d in deadline.each(each, "orders")
+            if not drafts.is_other_patients(d, records.patient_id)
+        ]
+        for each in (mine, ending)
+    )
+    of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
+    case = partial(
+        _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
+    )
+    kept = _bounded(orders, knowledge, now)
+    found = [case(order, kept) for order in kept if order.draft.selected]
+    ends = _bounded(ended, knowledge, now)
+    found += [dataclasses.replace(case(order, kept), stopping=True) for order in ends]
+    return found, len(orders) + len(ended) - len(kept) - len(ends)
+
+
+def _order(
+    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo
+) -> KetamineOrder:
+    """The order behind a draft, read as the protocol of its drug says."""
+    assert draft.identity is not None
+    terms = knowledge.by_drug[draft.identity.drug].terms
+    return drafts.read(draft, groups, terms, records.resolve, knowledge.valuesets, zone)
+
+
+def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:
+    """As many as are judged, the selected ones first: adding their doses up grows with the square of their number."""
+    book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
+    conventions = knowledge.protocol.conventions
+    most_orders, most_steps = book.number(conventions.orders_at_once), book.number(conventions.steps_at_once)
+    kept: list[KetamineOrder] = []
+    steps = 0
+    for order in sorted(orders, key=lambda order: not order.draft.selected):
+        steps += max(len(order.written), 1)
+        if len(kept) >= most_orders or (kept and steps > most_steps):
+            break
+        kept.append(order)
+    return [order for order in orders if any(order is each for each in kept)]
+
+
+def _case(
+    order: KetamineOrder,
+    orders: Sequence[KetamineOrder],
+    chart: Chart,
+    signing: bool,
+    viewing: bool,
+    knowledge: Knowledge,
+    of_patient: Mapping[str, dict[Any, Any]],
+) -> Case:
+    """The order as its protocol judges it; orders that another one judges are none of its companions."""
+    part = knowledge.by_drug[order.drug]
+    return Case(
+        order=order,
+        companions=[each for each in orders if knowledge.by_drug[each.drug] is part],
+        chart=chart,
+        protocol=part.protocol,
+        limits=part.limits,
+        valuesets=knowledge.valuesets,
+        terms=part.terms,
+        signing=signing,
+        viewing=viewing,
+        _of_patient=of_patient[order.drug],
+    )
