@@ -2,149 +2,34 @@
 
 from __future__ import annotations
 
-import gzip
 import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from cds_service import transport
 from cds_service.deadline import Deadline
-from cds_service.transport import Budget, Failure, NotInTime, Refused, TooLarge, Unreachable
-from tests.servers.local import Reply, local_server, unused_port
-
-SECONDS = 0.3
-MARGIN = 1.5
-"""For a busy machine. Without a deadline each of these servers would hold its caller for as long as it likes."""
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
-GOOD = HEAD + b"\r\n{}"
-
-Talk = Callable[[socket.socket, threading.Event], None]
-"""What a server does with a connection until the event is set."""
-
-
-class Talking:
-    """A TCP server, and what it knows of its connections."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.begun = 0
-        self.open = 0
-
-
-@contextmanager
-def talking(talk: Talk) -> Iterator[Talking]:
-    over = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    server = Talking(listener.getsockname()[1])
-    threads: list[threading.Thread] = []
-
-    def serve(connection: socket.socket) -> None:
-        server.begun += 1
-        server.open += 1
-        with connection, suppress(OSError):
-            talk(connection, over)
-        server.open -= 1
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threads.append(threading.Thread(target=serve, args=(listener.accept()[0],)))
-                threads[-1].start()
-
-    accepting = threading.Thread(target=accept)
-    accepting.start()
-    try:
-        yield server
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in (accepting, *threads):
-            thread.join(5)
-
-
-def drip(start: bytes, byte: bytes, pause: float = 0.02) -> Talk:
-    def talk(connection: socket.socket, over: threading.Event) -> None:
-        connection.recv(65536)
-        connection.sendall(start)
-        while not over.wait(pause):
-            connection.sendall(byte)
-
-    return talk
-
-
-def silent(connection: socket.socket, over: threading.Event) -> None:
-    """Reads and says nothing; ends when the other side closes."""
-    connection.settimeout(0.05)
-    while not over.is_set():
-        with suppress(TimeoutError):
-            if connection.recv(65536) == b"":
-                return
+from cds_service.transport import Budget, NotInTime, Refused, TooLarge, Unreachable
+from tests.servers.local import unused_port
+from tests.transported import (
+    DRIPS,
+    GOOD,
+    MARGIN,
+    SECONDS,
+    failed,
+    get,
+    polite,
+    silent,
+    talking,
+    until,
+)
 
 
 def deaf(connection: socket.socket, over: threading.Event) -> None:
     over.wait()
-
-
-def polite(connection: socket.socket, over: threading.Event) -> None:
-    """HTTP with keep-alive."""
-    connection.settimeout(0.05)
-    while not over.is_set():
-        with suppress(TimeoutError):
-            if connection.recv(65536) == b"":
-                return
-            connection.sendall(GOOD)
-
-
-def get(url: str, seconds: float = SECONDS, size: int = 1000, ca_bundle: str | None = None) -> bytes:
-    with transport.session(ca_bundle=ca_bundle) as session:
-        return transport.get(session, url, {}, Deadline.after(seconds), Budget(size))
-
-
-def failed(url: str, seconds: float = SECONDS, ca_bundle: str | None = None) -> tuple[type[Failure], float]:
-    """(how it failed, seconds)"""
-    began = time.monotonic()
-    with pytest.raises(Failure) as failure:
-        get(url, seconds, ca_bundle=ca_bundle)
-    return failure.type, time.monotonic() - began
-
-
-def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.01)
-    return holds()
-
-
-DRIPS = {
-    "says nothing": silent,
-    "drips its first line": drip(b"", b"H"),
-    "drips a header": drip(HEAD + b"X: ", b"a"),
-    "drips headers": drip(HEAD, b"X: y\r\n"),
-    "says again and again that it goes on": drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "drips a body": drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" "),
-    "drips a body without end": drip(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b" "),
-    "drips chunks": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-    "drips the size of a chunk": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
-    "drips trailers": drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
-    "drips a compressed body": drip(
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 100000\r\n\r\n", gzip.compress(b"")[:1]
-    ),
-    "drips what is read over": drip(b"HTTP/1.1 302 Found\r\nContent-Length: 100000\r\nX: ", b"a"),
-}
 
 
 @pytest.mark.parametrize("how", DRIPS)
@@ -313,97 +198,3 @@ def test_the_second_address_of_a_host_is_tried_where_the_first_is_dead(monkeypat
     with talking(polite) as server:
         _looking_up(monkeypatch, lambda: [("127.0.0.2", unused_port()), ("127.0.0.1", server.port)])
         assert get(f"http://ehr.example:{server.port}/", seconds=10) == b"{}"
-
-
-# TLS ----------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """(certificate, key) of 127.0.0.1, signed by itself."""
-    folder, key = tmp_path_factory.mktemp("tls"), ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")]), datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return folder / "certificate.pem", folder / "key.pem"
-
-
-def _encrypted(talk: Talk, certificate: tuple[Path, Path]) -> Talk:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-
-    def talked(connection: socket.socket, over: threading.Event) -> None:
-        with context.wrap_socket(connection, server_side=True) as made:
-            talk(made, over)
-
-    return talked
-
-
-def test_tls_is_checked_against_the_bundle_and_a_connection_is_used_again(certificate: tuple[Path, Path]) -> None:
-    with talking(_encrypted(polite, certificate)) as server:
-        url = f"https://127.0.0.1:{server.port}/"
-        assert failed(url, seconds=10)[0] is Unreachable
-        with transport.session(ca_bundle=str(certificate[0])) as session:
-            for _ in range(3):
-                assert transport.get(session, url, {}, Deadline.after(10), Budget(2)) == b"{}"
-        assert server.begun == 2
-        assert failed(f"https://localhost:{server.port}/", 10, str(certificate[0]))[0] is Unreachable, "another name"
-
-
-@pytest.mark.parametrize("how", ["says nothing", "drips a header", "drips a body", "drips chunks"])
-def test_a_server_with_tls_is_left_at_the_deadline_too(how: str, certificate: tuple[Path, Path]) -> None:
-    with talking(_encrypted(DRIPS[how], certificate)) as server:
-        how_failed, seconds = failed(f"https://127.0.0.1:{server.port}/", ca_bundle=str(certificate[0]))
-        assert (how_failed, seconds < SECONDS + MARGIN) == (NotInTime, True)
-        assert until(lambda: server.open == 0)
-
-
-@pytest.mark.parametrize(
-    "talk", [silent, drip(b"", b"\x16"), drip(b"\x16\x03\x03\x40\x00", b"\x00")], ids=["silent", "bytes", "a record"]
-)
-def test_a_handshake_that_does_not_end_is_left_at_the_deadline(talk: Talk, certificate: tuple[Path, Path]) -> None:
-    with talking(talk) as server:
-        how_failed, seconds = failed(f"https://127.0.0.1:{server.port}/", ca_bundle=str(certificate[0]))
-        assert how_failed in (NotInTime, Unreachable)
-        assert seconds < SECONDS + MARGIN
-        assert until(lambda: server.open == 0)
-
-
-# The session of a library -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("reply", "becomes"),
-    [
-        (Reply(b"x" * 1001), TooLarge),
-        (Reply(gzip.compress(b"x" * 100_000), headers={"Content-Encoding": "gzip"}), TooLarge),
-        (Reply(b"", 302, {"Location": "http://127.0.0.1:1/"}), Refused),
-        (Reply(b"", 307, {"Location": "http://127.0.0.1:1/"}), Refused),
-        (Reply(b"{}", wait=60), NotInTime),
-        (Reply(b"{}" * 100, pause=60), NotInTime),
-        (Reply(b"{}", head_pause=60), NotInTime),
-    ],
-)
-def test_a_session_that_a_library_brings_keeps_to_the_same_rules(reply: Reply, becomes: type[Exception]) -> None:
-    with local_server(reply) as server:
-        session = transport.bound(requests.Session(), SECONDS, 1000)
-        began = time.monotonic()
-        with pytest.raises(becomes):
-            session.post(server.base, data={"code": "c"})
-        assert time.monotonic() - began < SECONDS + MARGIN
-        assert len(server.received) == 1
-
-
-def test_it_keeps_no_cookie_and_gives_out_what_is_whole() -> None:
-    with local_server(Reply(b"x" * 1000, headers={"Set-Cookie": "a=b"})) as server:
-        session = transport.bound(requests.Session(), SECONDS + MARGIN, 1000)
-        assert session.get(server.base).content == b"x" * 1000
-        session.get(server.base)
-        assert all("cookie" not in each.headers for each in server.received)

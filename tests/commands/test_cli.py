@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import json
 import os
@@ -14,22 +13,19 @@ from typing import Any
 
 import pytest
 
-from cds_service import cli, knowledge
+from cds_service import cli
 from cds_service.cards.model import EXTENSION
 from cds_service.commands import check
 from cds_service.protocol.loader import load
 from cds_service.terminology import valuesets
+from tests.commands.called import BAD_INPUT, loaded_once, request_file
 from tests.hooks.client import encoded
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import NOW, hook_request
 from tests.timing import beside
 
-BAD_INPUT = 3
 AS_OF = ["--now", NOW.isoformat()]
 NONE, WARNING, CRITICAL = ({"order": {"rate": rate}} for rate in ("0.2 mg/kg/h", "0.6 mg/kg/h", "1.2 mg/kg/h"))
-
-
-loaded_once = functools.cache(knowledge.load)
 
 
 @pytest.fixture(autouse=True)
@@ -55,12 +51,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Any:
     return run_command
 
 
-def _file(folder: Path, scenario: dict[str, Any], **other: Any) -> Path:
-    path = folder / "request.json"
-    path.write_bytes(encoded(hook_request(scenario) | other))
-    return path
-
-
 def test_the_version_is_that_of_the_package_and_of_the_protocol(run: Any) -> None:
     status, output, errors = run("--version")
     assert (status, errors) == (0, "")
@@ -83,13 +73,13 @@ def test_the_version_is_that_of_the_package_and_of_the_protocol(run: Any) -> Non
 def test_the_exit_status_of_check_is_the_worst_card(
     scenario: dict[str, Any], status: int, first: str, run: Any, tmp_path: Path
 ) -> None:
-    found, output, errors = run("check", _file(tmp_path, scenario), *AS_OF)
+    found, output, errors = run("check", request_file(tmp_path, scenario), *AS_OF)
     assert (found, errors) == (status, "")
     assert output.startswith(first)
 
 
 def test_check_shows_the_rule_and_what_is_offered(run: Any, tmp_path: Path) -> None:
-    _, output, _ = run("check", _file(tmp_path, WARNING), *AS_OF)
+    _, output, _ = run("check", request_file(tmp_path, WARNING), *AS_OF)
     assert "[rate-exceeds-protocol-max]" in output
     assert "-> Change to 0.5 mg/kg/h (35 mg/h)" in output
     assert "0.6 mg/kg/h x 70 kg = 42 mg/h" in output
@@ -99,7 +89,7 @@ def test_check_shows_the_rule_and_what_is_offered(run: Any, tmp_path: Path) -> N
 def test_without_cards_check_says_what_it_judged(run: Any, tmp_path: Path) -> None:
     other = {"drug": "7052 morphine", "dose": "5 mg"}
     orders = {"orders": [{"rate": "0.2 mg/kg/h", "for": "24 h"}, other]}
-    status, output, _ = run("check", _file(tmp_path, orders), *AS_OF)
+    status, output, _ = run("check", request_file(tmp_path, orders), *AS_OF)
     _, *lines = output.rstrip().split("\n")
     assert status == 0
     assert lines[:2] == ["order: ketamine (MedicationRequest/o1): 0.2 mg/kg/h for 24 h", "  weight 70 kg, measured"]
@@ -111,17 +101,17 @@ def test_without_cards_check_says_what_it_judged(run: Any, tmp_path: Path) -> No
 def test_without_cards_check_names_the_rules_that_could_not_be_told(run: Any, tmp_path: Path) -> None:
     """Nobody recorded this man's encounter as an infusion clinic, and no site has given its code."""
     scenario = {"order": {"dose": "0.2 mg/kg"}, "patient": {"setting": "outpatient"}}
-    _, output, _ = run("check", _file(tmp_path, scenario), *AS_OF)
+    _, output, _ = run("check", request_file(tmp_path, scenario), *AS_OF)
     assert "  could not tell: outpatient-home-use (not-judged: whether this is the setting" in output
 
 
 def test_without_a_ketamine_order_check_says_what_else_it_read(run: Any, tmp_path: Path) -> None:
-    _, output, _ = run("check", _file(tmp_path, {"order": {"drug": "7052 morphine", "dose": "5 mg"}}), *AS_OF)
+    _, output, _ = run("check", request_file(tmp_path, {"order": {"drug": "7052 morphine", "dose": "5 mg"}}), *AS_OF)
     assert output.split("\n")[1:] == ["other drugs in the drafts: morphine", ""]
 
 
 def test_check_for_machines_prints_the_response_alone(run: Any, tmp_path: Path) -> None:
-    status, output, _ = run("check", _file(tmp_path, CRITICAL), "--json", *AS_OF)
+    status, output, _ = run("check", request_file(tmp_path, CRITICAL), "--json", *AS_OF)
     assert status == 2
     answer = decoded(output.encode())
     assert faults(answer) == []
@@ -140,7 +130,7 @@ def test_a_dash_reads_standard_input(run: Any, monkeypatch: pytest.MonkeyPatch) 
      ("2028-11-22", True)],
 )  # fmt: skip
 def test_now_is_the_moment_of_the_judgement(now: str, weight_is_old: bool, run: Any, tmp_path: Path) -> None:
-    _, output, _ = run("check", _file(tmp_path, WARNING), "--now", now)
+    _, output, _ = run("check", request_file(tmp_path, WARNING), "--now", now)
     assert ("Weight is 730 days old" in output) == weight_is_old
 
 
@@ -148,20 +138,20 @@ def test_now_is_the_moment_of_the_judgement(now: str, weight_is_old: bool, run: 
     "now", ["", "yesterday", "2026-13-01", "10:00", "0001-01-01", "0001-01-01T00:00Z", "9999-12-31T23:59-14:00"]
 )
 def test_a_moment_that_is_none_is_refused(now: str, run: Any, tmp_path: Path) -> None:
-    status, output, errors = run("check", _file(tmp_path, WARNING), "--now", now)
+    status, output, errors = run("check", request_file(tmp_path, WARNING), "--now", now)
     assert (status, output) == (BAD_INPUT, "")
     assert errors.startswith(f"ketamine-cds: --now {now}: ")
 
 
 def test_without_now_the_clock_is_asked(run: Any, tmp_path: Path) -> None:
     """The request is of 2026: whatever the day is, the check runs."""
-    assert run("check", _file(tmp_path, CRITICAL))[0] in (1, 2)
+    assert run("check", request_file(tmp_path, CRITICAL))[0] in (1, 2)
 
 
 def test_another_hook_than_the_requests_own_is_no_fault_of_the_request(run: Any, tmp_path: Path) -> None:
-    status, output, _ = run("check", _file(tmp_path, NONE), "--hook", "order-select", *AS_OF)
+    status, output, _ = run("check", request_file(tmp_path, NONE), "--hook", "order-select", *AS_OF)
     assert (status, output.split("\n")[0]) == (0, "No cards: there is no ketamine order, or nothing to say about it.")
-    without = _file(tmp_path, {"order": {"drug": "7052 morphine", "dose": "5 mg"}}, hook="encounter-start")
+    without = request_file(tmp_path, {"order": {"drug": "7052 morphine", "dose": "5 mg"}}, hook="encounter-start")
     assert run("check", without, "--hook", "order-sign", *AS_OF)[0] == 0
 
 
@@ -221,13 +211,13 @@ def test_a_command_that_is_written_wrongly_is_not_taken_for_a_critical_card(argu
 
 def test_a_bad_setting_is_said(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KETAMINE_CDS_NO_SUCH", "1")
-    status, _, errors = run("check", _file(tmp_path, NONE), *AS_OF)
+    status, _, errors = run("check", request_file(tmp_path, NONE), *AS_OF)
     assert status == BAD_INPUT
     assert errors.startswith("ketamine-cds: KETAMINE_CDS_NO_SUCH is not a setting")
 
 
 def test_a_reader_that_stops_reading_is_no_crash(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cds_service.cli", "explain", str(_file(tmp_path, CRITICAL))]
+    command = [sys.executable, "-m", "cds_service.cli", "explain", str(request_file(tmp_path, CRITICAL))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()
@@ -246,7 +236,7 @@ def _of_an_order() -> list[str]:
 
 
 def test_explain_shows_how_every_rule_ended(run: Any, tmp_path: Path) -> None:
-    status, output, _ = run("explain", _file(tmp_path, CRITICAL), *AS_OF)
+    status, output, _ = run("explain", request_file(tmp_path, CRITICAL), *AS_OF)
     assert status == 0
     assert all(rule in output for rule in _of_an_order())
     assert "weight 70 kg, measured, Observation/obs1" in output
@@ -254,7 +244,7 @@ def test_explain_shows_how_every_rule_ended(run: Any, tmp_path: Path) -> None:
 
 
 def test_explain_for_machines_has_a_row_for_every_rule(run: Any, tmp_path: Path) -> None:
-    status, output, _ = run("explain", _file(tmp_path, CRITICAL), "--json", *AS_OF)
+    status, output, _ = run("explain", request_file(tmp_path, CRITICAL), "--json", *AS_OF)
     assert status == 0
     explained = json.loads(output)
     (order,) = explained["orders"]
@@ -274,143 +264,7 @@ def test_explain_says_what_was_left_out(run: Any, tmp_path: Path) -> None:
 def test_explain_without_ketamine_says_so(run: Any, tmp_path: Path) -> None:
     scenario = {"order": {"drug": "7052 morphine", "dose": "5 mg"}}
     expected = (0, "no ketamine or esketamine order is to be judged\n", "")
-    assert run("explain", _file(tmp_path, scenario), *AS_OF) == expected
-
-
-# protocol ----------------------------------------------------------------------------------------------------------
-
-
-OWNED = "owner: P&T committee, date: {date}, reason: local practice"
-OVERLAY = """
-site: General Hospital
-limits:
-  - {{limit: rate-warn, value: 0.3, {owned}}}
-rules:
-  - {{rule: indication-missing, off: true, {owned}}}
-"""
-
-
-def _overlay(folder: Path, text: str = OVERLAY, date: str = "2026-01-01") -> Path:
-    path = folder / "site.yaml"
-    path.write_text(text.format(owned=OWNED.format(date=date)), "utf-8")
-    return path
-
-
-def test_validate_accepts_the_shipped_protocol(run: Any) -> None:
-    status, output, errors = run("protocol", "validate")
-    assert (status, errors) == (0, "")
-    assert output.startswith("Ketamine order safety protocol ")
-    assert " rules, " in output
-
-
-def test_validate_accepts_an_overlay_and_names_the_site(run: Any, tmp_path: Path) -> None:
-    status, output, _ = run("protocol", "validate", _overlay(tmp_path))
-    assert status == 0
-    assert "with the overlay of General Hospital" in output
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (
-            "site: X\nlimits: [{{limit: rate-warn, value: 0.3, date: 2026-01-01, reason: r}}]",
-            "missing required field `owner`",
-        ),
-        (
-            "site: X\nlimits: [{{limit: rate-warn, value: 0.3, date: 2026-01-01, owner: o}}]",
-            "missing required field `reason`",
-        ),
-        ("site: X\nlimits: [{{limit: rate-warn, value: 0.3, owner: o, reason: r}}]", "missing required field `date`"),
-        (
-            "site: X\nlimits: [{{limit: rate-warn, value: 0.3, date: 2026-01-01, owner: ' ', reason: r}}]",
-            "needs an owner",
-        ),
-        ("site: X\nlimits: [{{limit: rate-wran, value: 0.3, {owned}}}]", "there is no limit rate-wran"),
-        ("site: X\nlimits: [{{limit: rate-warn, value: high, {owned}}}]", "value"),
-        ("site: X\nlimits: [{{limit: rate-warn, value: [0.1, 0.3], {owned}}}]", "rate-warn takes one number"),
-        ("site: X\nlimits: [{{limit: rate-warn, value: 0.3, unit: mg/h, {owned}}}]", "unit"),
-        ("site: X\nrules: [{{rule: no-such-rule, off: true, {owned}}}]", "there is no rule no-such-rule"),
-        ("site: X\nrules: [{{rule: indication-missing, severity: loud, {owned}}}]", "severity"),
-        ("site: X\nlimit: []", "limit"),
-        ("limits: []", "missing required field `site`"),
-        ("site: [", "not readable as YAML"),
-        ("", ""),
-    ],
-)
-@pytest.mark.parametrize("action", ["validate", "diff"])
-def test_an_overlay_that_cannot_be_used_is_refused(
-    action: str, text: str, says: str, run: Any, tmp_path: Path
-) -> None:
-    status, output, errors = run("protocol", action, _overlay(tmp_path, text))
-    assert (status, output) == (BAD_INPUT, "")
-    assert errors.startswith("ketamine-cds: site.yaml: ")
-    assert says in errors
-
-
-def test_an_overlay_that_is_not_there_is_named(run: Any, tmp_path: Path) -> None:
-    status, _, errors = run("protocol", "diff", tmp_path / "none.yaml")
-    assert status == BAD_INPUT
-    assert "none.yaml: cannot be read" in errors
-
-
-def test_diff_shows_each_change_with_its_owner(run: Any, tmp_path: Path) -> None:
-    status, output, _ = run("protocol", "diff", _overlay(tmp_path))
-    assert status == 0
-    assert output.splitlines() == [
-        "limit rate-warn: 0.5 -> 0.3 mg/kg/h",
-        "  changed by P&T committee on 2026-01-01: local practice",
-        "rule indication-missing: off",
-        "  changed by P&T committee on 2026-01-01: local practice",
-    ]
-
-
-def test_diff_of_an_overlay_without_changes_says_so(run: Any, tmp_path: Path) -> None:
-    assert run("protocol", "diff", _overlay(tmp_path, "site: X"))[:2] == (0, "the overlay changes nothing\n")
-
-
-def test_a_change_that_takes_effect_later_is_shown_and_does_not_hold_yet(run: Any, tmp_path: Path) -> None:
-    overlay = _overlay(tmp_path, date="2199-01-01")
-    assert "limit rate-warn: 0.5 -> 0.3 mg/kg/h" in run("protocol", "diff", overlay)[1]
-    _, shown, _ = run("protocol", "show", "rate-warn", "--overlay", overlay)
-    assert "  0.5 mg/kg/h, evidence" in shown
-    assert "  from 2199-01-01: 0.3" in shown
-    _, table, _ = run("protocol", "show", "--overlay", overlay)
-    (line,) = [line for line in table.splitlines() if line.startswith("rate-warn ")]
-    assert " 0.5 " in line
-
-
-def test_a_later_change_holds_from_its_day_on_for_the_orders_too(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KETAMINE_CDS_OVERLAY", str(_overlay(tmp_path, date="2026-11-23")))
-    path = _file(tmp_path, {"order": {"rate": "0.4 mg/kg/h"}})
-    assert run("check", path, "--now", "2026-11-22T23:59:00Z")[0] == 0
-    status, output, _ = run("check", path, "--now", "2026-11-23T00:01:00Z")
-    assert status == 1
-    assert "Rate 0.4 mg/kg/h is above the protocol maximum 0.3" in output
-    assert "P&T committee, 2026-11-23" in " ".join(output.split())
-
-
-def test_show_lists_rules_and_limits(run: Any) -> None:
-    status, output, _ = run("protocol", "show")
-    assert status == 0
-    protocol = load(valuesets.load())
-    shown = {word for line in output.splitlines() for word in line.split()[:2]}
-    assert {*protocol.rules, *protocol.limits} <= shown
-
-
-def test_show_of_a_rule_names_its_tiers_limits_and_sources(run: Any) -> None:
-    status, output, _ = run("protocol", "show", "rate-exceeds-protocol-max")
-    assert status == 0
-    assert "warning" in output
-    assert "rate-warn" in output
-    assert "K-04" in output
-
-
-def test_show_of_what_is_not_there_is_refused(run: Any) -> None:
-    status, output, errors = run("protocol", "show", "no-such-thing")
-    assert (status, output) == (BAD_INPUT, "")
-    assert errors == "ketamine-cds: there is no rule and no limit no-such-thing\n"
+    assert run("explain", request_file(tmp_path, scenario), *AS_OF) == expected
 
 
 # example -----------------------------------------------------------------------------------------------------------
@@ -419,7 +273,7 @@ def test_show_of_what_is_not_there_is_refused(run: Any) -> None:
 def test_an_example_is_printed_as_of_now_and_can_be_checked(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    status, output, _ = run("example", _file(tmp_path, CRITICAL))
+    status, output, _ = run("example", request_file(tmp_path, CRITICAL))
     assert status == 0
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(output.encode()), "utf-8"))
     status, output, _ = run("check", "-")

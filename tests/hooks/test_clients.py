@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,17 @@ from cds_service.hooks.clients import Client, ClientsError, RateLimit
 from cds_service.knowledge import Knowledge
 from cds_service.settings import SettingError, Settings
 from cds_service.web import at_start, tenants
-from cds_service.web.tenants import Tenants
+from tests.hooks.entries import OPEN, loaded, written
 from tests.said import said
 from tests.scenarios.build import NOW
 
 ROOT = Path(__file__).parents[2]
 GOOD: dict[str, Any] = {"id": "ehr", "issuers": ["https://ehr.example.org"], "jku": ["https://ehr.example.org/jwks"]}
-OPEN: dict[str, Any] = {"id": "open"}
 OVERLAY = """
 site: {name}
 limits:
   - {{limit: rate-warn, value: {value}, owner: P&T committee, date: 2026-11-01, reason: local practice}}
 """
-
-
-def written(folder: Path, *entries: Any) -> Path:
-    path = folder / "clients.yaml"
-    path.write_text(json.dumps({"clients": entries}), "utf-8")
-    return path
-
-
-def loaded(folder: Path, knowledge: Knowledge, *entries: Any, **settings: Any) -> Tenants:
-    made = Settings(
-        **{
-            "clients": str(written(folder, *entries)),
-            "auth": "required",
-            "state_dir": str(folder / "state"),
-            **settings,
-        }
-    )
-    return tenants.load(made, knowledge, lambda: NOW)
 
 
 # Reading -----------------------------------------------------------------------------------------------------------
@@ -375,45 +355,3 @@ def test_at_the_start_the_operator_is_told_what_a_client_never_sends_and_what_ha
     assert told[0].startswith("NOT SENT by ehr: symptoms, procedures;")
     assert "loc_infusion_clinic (outpatient-home-use)" in told[1]
     assert len(told) == 2
-
-
-# The SMART app ------------------------------------------------------------------------------------------------------
-
-APP: dict[str, Any] = {**OPEN, "fhir_servers": ["https://ehr.example.org/r4"], "smart": {"client_id": "gauge"}}
-HERE: dict[str, Any] = {"auth": "off", "console": "loopback"}
-
-
-def test_cards_lead_to_an_app_only_where_the_entry_says_so(tmp_path: Path, knowledge: Knowledge) -> None:
-    without = loaded(tmp_path, knowledge, {**APP, "smart": None}, **HERE)
-    assert without.anonymous is not None
-    assert without.anonymous.app_url is None
-    with_it = loaded(tmp_path, knowledge, APP, **HERE)
-    assert with_it.anonymous is not None
-    assert with_it.anonymous.app_url == "http://127.0.0.1:8001/smart/open/launch"
-    at = {**HERE, "console": "on", "console_public_url": "https://console.example.org"}
-    elsewhere = loaded(tmp_path, knowledge, APP, **at).anonymous
-    assert elsewhere is not None
-    assert elsewhere.app_url == "https://console.example.org/smart/open/launch"
-
-
-@pytest.mark.parametrize(
-    ("changed", "says"),
-    [
-        ({"fhir_servers": []}, "the app reads the chart from one of fhir_servers, and there are none"),
-        ({"fhir_servers": ["http://ehr.example.org/r4"]}, "is not https, which only a loopback address need not be"),
-        ({"smart": {}}, "client_id"),
-        ({"smart": {"client_id": "x", "secret": "y"}}, "unknown field `secret`"),
-        ({"smart": {"client_id": "x", "authorization_servers": ["https://a.example/path"]}}, "is not https://host"),
-        ({"smart": {"client_id": "x", "authorization_servers": ["http://a.example"]}}, "is not https://host"),
-    ],
-)
-def test_a_fault_of_the_app_is_refused_with_its_place(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
-    with pytest.raises(ClientsError, match=says):
-        clients.load(written(tmp_path, {**APP, **changed}))
-
-
-def test_an_app_without_a_console_or_without_https_stops_the_start(tmp_path: Path, knowledge: Knowledge) -> None:
-    with pytest.raises(ClientsError, match="the app is part of the console, and there is none here"):
-        loaded(tmp_path, knowledge, APP, auth="off", console="off")
-    with pytest.raises(ClientsError, match="KETAMINE_CDS_CONSOLE_PUBLIC_URL must be https"):
-        loaded(tmp_path, knowledge, APP, auth="off", console="on", public_url="http://cds.example.org")
