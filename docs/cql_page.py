@@ -103,10 +103,15 @@ def page(knowledge: Knowledge) -> str:
             "| kind | why |\n|---|---|",
             *(f"| {kind} | {' '.join(why.split())} |" for kind, why in known.kinds.items()),
             "\n### The last run\n",
-            f"{run.date}, commit {run.commit}, both engines at once, {_took(run)}.",
+            f"{run.date}, commit {run.commit}, both engines at once, {_took(run)}.\n",
             *([f"Rules that were not in it yet: {', '.join(left_out)}."] if left_out else []),
             *table.lines(run, list(known.kinds)),
             "\n### Faults that it found\n",
+            *(
+                ["No verdict of the service was found wrong.\n"]
+                if not any(f.side == "service" for f in faults())
+                else []
+            ),
             "| where | fault | what was done |\n|---|---|---|",
             *(f"| {each.side} | {each.fault} | {each.done} |" for each in faults()),
             f"\n## The {len(said)} rules that CQL says\n",

@@ -33,14 +33,18 @@ class Kept:
 
     def of(self, case: str, digests: Mapping[str, str]) -> Said:
         """What still holds: the answers whose digest is the same."""
-        row = self._rows.execute(
-            "SELECT answers FROM said WHERE engine = ? AND name = ?", (self._engine, case)
-        ).fetchone()
-        said: Said = json.loads(row[0]) if row else {}
+        said = self._all(case)
         return {name: (made, said_of) for name, (made, said_of) in said.items() if digests.get(name) == made}
 
     def keep(self, case: str, said: Said) -> None:
-        self._rows.execute("REPLACE INTO said VALUES (?, ?, ?)", (self._engine, case, json.dumps(said)))
+        """Beside what other libraries said of it."""
+        answers = json.dumps(self._all(case) | said)
+        self._rows.execute("REPLACE INTO said VALUES (?, ?, ?)", (self._engine, case, answers))
+
+    def _all(self, case: str) -> Said:
+        found = self._rows.execute("SELECT answers FROM said WHERE engine = ? AND name = ?", (self._engine, case))
+        said: Said = json.loads(row[0]) if (row := found.fetchone()) else {}
+        return said
 
 
 class Texts:

@@ -17,9 +17,8 @@ def is_not_plain(case: Case) -> bool:
     """Several instructions or none, an amount in words, a range, a volume, a count, or a time that is not exact; or
     an order of a group, or one whose meaning is changed."""
     orders = [entry["resource"] for entry in case.bundle["entry"]]
-    (order,) = (
-        each for each in orders if each["resourceType"] == "MedicationRequest" and each.get("id") == case.order
-    )
+    own = (each for each in orders if each["resourceType"] == "MedicationRequest" and each.get("id") == case.order)
+    order: Mapping[str, Any] = next(own, {})
     if "groupIdentifier" in order or "modifierExtension" in order or "implicitRules" in order:
         return True
     instructions = order.get("dosageInstruction") or []
@@ -31,7 +30,7 @@ def is_not_plain(case: Case) -> bool:
 
 def _words(order: Mapping[str, Any]) -> Iterator[str]:
     yield from (note.get("text", "") for note in order.get("note") or ())
-    for each in order["dosageInstruction"]:
+    for each in order.get("dosageInstruction") or ():
         concepts = [*(each.get("additionalInstruction") or ()), each.get("asNeededCodeableConcept") or {}]
         yield from (each.get("text") or "", each.get("patientInstruction") or "")
         yield from (concept.get("text", "") for concept in concepts)

@@ -50,7 +50,7 @@ def run_of(found: Mapping[str, Comparison], cases: Mapping[str, int], seconds: f
 
 
 def write(run: Run) -> None:
-    FILE.write_bytes(msgspec.json.format(msgspec.json.encode(run, order="sorted"), indent=1) + b"\n")
+    FILE.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
 
 
 def read() -> Run:
