@@ -259,7 +259,7 @@ def test_the_antidepressant_infusion_has_one_duration(tmp_path: Path) -> None:
         ("ae-pause-minutes", "[30, 45]", "restart-rate-too-high", "too-early", "this site asks for 30 to 45 min"),
         ("bp-critical-diastolic", "110", "bp-uncontrolled", "critical", "above 180/110"),
         ("bp-critical-diastolic", "110", "bp-uncontrolled", "critical", "180/100 mmHg at rest is the figure of"),
-        ("rate-critical", "0.9", "rate-exceeds-protocol-max", "above-warn", "its upper number, 1, is a ceiling"),
+        ("rate-critical", "0.9", "rate-exceeds-protocol-max", "above-warn", "its 1 is a ceiling"),
         ("bolus-critical", "0.7", "bolus-exceeds-protocol-max", "above-both", "largest analgesic dose of this site"),
     ],
 )
