@@ -95,7 +95,7 @@ def _changes(case: Case, fired: Sequence[Outcome]) -> list[Proposal]:
     edits = [edit for outcome in fired for edit in outcome.edits]
     start = with_edits(case, edits) if edits else case
     whole = repaired(start, objections) if start is not None else None
-    if whole is not None and _is_open(case):
+    if whole is not None and (_is_open(case) or _tells_more(case, whole)):
         ceilings += [ceiling for outcome in judge(whole) for ceiling in outcome.ceilings if _interrupts(outcome)]
         whole = repaired(whole, objections)
     if whole is not None:
@@ -110,6 +110,15 @@ def _changes(case: Case, fired: Sequence[Outcome]) -> list[Proposal]:
 def _is_open(case: Case) -> bool:
     """Whether a range has no upper end: with one, other rules may find that too high."""
     return any(amount.open_ended for written in case.order.written for amount in (*written.dose, *written.rate))
+
+
+def _tells_more(case: Case, whole: Case) -> bool:
+    """Whether a part of the order comes to a figure that was not known before, which other rules may find too high."""
+    return any(
+        figure(old) is None and figure(new) is not None
+        for old, new in zip(steps_at_every_weight(case), steps_at_every_weight(whole), strict=False)
+        for figure in FIGURES.values()
+    )
 
 
 def _interrupts(outcome: Outcome) -> bool:
