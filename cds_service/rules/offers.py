@@ -113,7 +113,7 @@ def _is_open(case: Case) -> bool:
 
 
 def _tells_more(case: Case, whole: Case) -> bool:
-    """Whether a part of the order comes to a figure that was not known before, which other rules may find too high."""
+    """Whether a part comes to a figure that was not known before, which other rules may find too high."""
     return any(
         figure(old) is None and figure(new) is not None
         for old, new in zip(steps_at_every_weight(case), steps_at_every_weight(whole), strict=False)
