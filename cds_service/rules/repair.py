@@ -25,7 +25,7 @@ from cds_service.orders.regimen import FIGURES, MINUTES_PER_HOUR, Step, mass
 from cds_service.protocol.model import CAP_TO, KEEP_TO_CAP, LOWER_TO, LOWER_TO_LIMIT, SLOW_TO, Protocol
 from cds_service.rules.ahead import mg_per_hour_beside
 from cds_service.rules.case import Case
-from cds_service.rules.ceiling import Ceiling
+from cds_service.rules.ceiling import NOTHING, Ceiling
 from cds_service.rules.dose_finding import MINUTES, Finding, Measured
 from cds_service.rules.dosing_weight import reading, steps_at_every_weight
 
@@ -196,8 +196,8 @@ def given_by(step: Step) -> list[Amount]:
 
 
 def ceilings_of(case: Case, amounts: Sequence[Measured]) -> tuple[Ceiling, ...]:
-    """What amounts that are past their limits leave of the order's own parts; what doses come to in an hour because
-    they are repeated binds the dose.
+    """What amounts that are past their limits leave of the order's own parts: nothing where others alone are too much.
+    What doses come to in an hour because they are repeated binds the dose.
     """
     found: dict[tuple[int, str], Fraction] = {}
     for amount in amounts:
@@ -207,8 +207,8 @@ def ceilings_of(case: Case, amounts: Sequence[Measured]) -> tuple[Ceiling, ...]:
         for step in own_steps(case, amount):
             for unit in (amount.unit, amount.unit.removesuffix("/h")):
                 figure = FIGURES[unit](step)
-                if part is not None and figure is not None:
-                    key, most = (step.written.index, unit), figure * part
+                if figure is not None:
+                    key, most = (step.written.index, unit), NOTHING if part is None else figure * part
                     found[key] = min(most, found.get(key, most))
                     break
     return tuple(Ceiling(index, unit, most) for (index, unit), most in found.items())
