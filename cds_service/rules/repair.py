@@ -196,8 +196,9 @@ def given_by(step: Step) -> list[Amount]:
 
 
 def ceilings_of(case: Case, amounts: Sequence[Measured]) -> tuple[Ceiling, ...]:
-    """What amounts that are past their limits leave of the order's own parts: nothing where others alone are too much.
-    What doses come to in an hour because they are repeated binds the dose.
+    """What amounts that are past their limits leave of the order's own parts.
+
+    Nothing where others alone are too much. What doses come to in an hour because they are repeated binds the dose.
     """
     found: dict[tuple[int, str], Fraction] = {}
     for amount in amounts:
