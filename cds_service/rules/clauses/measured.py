@@ -274,7 +274,8 @@ def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
 
 def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
     """It holds, by this measurement. Its figure for a summary is in `unit`, that of the limit it was held to."""
-    return Verdict(True, facts=Made(lambda: [fact(m, case, unit)]))
+    chart = case.chart  # the case remembers this verdict: one that holds the case would keep both until they are swept
+    return Verdict(True, facts=Made(lambda: [fact(m, chart, unit)]))
 
 
 def _in_unit_of(m: Measurement, limits: Sequence[str], case: Case) -> tuple[Fraction, Fraction]:
