@@ -25,6 +25,7 @@ from cds_service.says.findings import IN_STATE
     "medications",
     "medicationStatements",
     "administrations",
+    "conditions",
     "bodySize",
     "patient",
     limits=("window", "nasal window", "hour", "day", "warning", "critical"),

@@ -58,7 +58,11 @@ class Sum(msgspec.Struct, frozen=True):
     ceilings: tuple[Ceiling, ...] = ()
 
 
-@asks("administrations", "medications", "medicationStatements", "bodySize", "patient", limits=_SUMS, tiers=_FOUND)
+@asks(
+    *("administrations", "medications", "medicationStatements", "bodySize", "patient", "conditions"),
+    limits=_SUMS,
+    tiers=_FOUND,
+)
 def judge(case: Case, rule: Rule) -> Outcome:
     """The last hour with this dose, and the worst hour of what is ordered, against the limits of a rate; the last day
     against a day at it. A day ahead needs no look: it is within its limit where every hour is.

@@ -29,7 +29,11 @@ _FOUND = (
 )  # fmt: skip
 
 
-@asks("bodySize", "patient", "encounter", limits=("above", "up to", "shortest", "longest"), tiers=_FOUND)
+@asks(
+    *("bodySize", "patient", "encounter", "medications", "medicationStatements", "administrations"),
+    limits=("above", "up to", "shortest", "longest"),
+    tiers=_FOUND,
+)
 def judge(case: Case, rule: Rule) -> Outcome:
     """Nothing that is coded says what the order is for; it matters most where the verdict would change."""
     indication = case.order.indication

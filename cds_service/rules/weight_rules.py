@@ -23,7 +23,11 @@ _OUTPATIENT = ("outpatient", "home", "virtual")
 AT_ANY_WEIGHT = ("weights", "rate", "dose", "usual rate", "usual dose")
 
 
-@asks("bodySize", "patient", "encounter", limits=AT_ANY_WEIGHT, tiers=("too high at any weight", "no weight"))
+@asks(
+    *("bodySize", "patient", "encounter", "medications", "medicationStatements", "administrations"),
+    limits=AT_ANY_WEIGHT,
+    tiers=("too high at any weight", "no weight"),
+)
 def missing(case: Case, rule: Rule) -> Outcome:
     """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
     weight = dosing_weight(case)
