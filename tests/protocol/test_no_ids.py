@@ -17,8 +17,8 @@ WORDS = {
     "critical", "symptom", "history", "home", "infant", "adult", "child", "stable", "words", "unknown", "above",
     "sum", "hour", "day", "panel", "infusion", "recorded", "session", "no-weight", "own-limits", "analgesic",
 }  # fmt: skip
-"""Ids that are also words of FHIR or English, the name of a judgement, a note or a clause's field, or the product's own
-name: in Python they stand for that."""
+"""Ids that are also words of FHIR or English, the name of a judgement, a note or a clause's field, or the product's
+own name: in Python they stand for that."""
 
 
 def constants(path: Path) -> Iterator[tuple[int, str]]:

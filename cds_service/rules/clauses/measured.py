@@ -274,7 +274,7 @@ def _is_certain(m: Measurement, value: Fraction, limit: Fraction) -> bool:
 
 def _measured(m: Measurement, case: Case, unit: str | None = None) -> Verdict:
     """It holds, by this measurement. Its figure for a summary is in `unit`, that of the limit it was held to."""
-    chart = case.chart  # the case remembers this verdict: one that holds the case would keep both until they are swept
+    chart = case.chart  # the case remembers this verdict, and must not be held by it
     return Verdict(True, facts=Made(lambda: [fact(m, chart, unit)]))
 
 
