@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cds_service import cli
-from cds_service.commands import check
 from cds_service.protocol.loader import load
 from cds_service.terminology import valuesets
-from tests.commands.called import BAD_INPUT, loaded_once, request_file
+from tests.commands.called import BAD_INPUT, request_file
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of this machine; and the same protocol is loaded once for all tests."""
-    monkeypatch.setattr(check, "load", loaded_once)
-    for name in [name for name in os.environ if name.startswith("KETAMINE_CDS_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Any:
-    """(status, output, errors) of a command."""
-
-    def run_command(*arguments: object) -> tuple[int, str, str]:
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run_command
+pytestmark = pytest.mark.usefixtures("apart")
 
 
 # protocol ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import pytest
 import requests
 from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
 
-from cds_service import cli
 from cds_service.terminology import tx, valuesets
 from tests.hooks.client import encoded
 from tests.scenarios.build import NOW, hook_request
@@ -36,21 +35,6 @@ Run = Callable[..., tuple[int, str, str]]
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("KETAMINE_CDS_")]:
         monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """(status, output, errors) of a command."""
-
-    def run_command(*arguments: object) -> tuple[int, str, str]:
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run_command
 
 
 # A real server ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -13,10 +14,12 @@ import pytest
 
 from cds_service import cli
 from cds_service.fhir import lenient
+from cds_service.retrospect import backend, bulk, synthetic
 from cds_service.retrospect import policies as of_policies
-from cds_service.retrospect import synthetic
 from cds_service.retrospect.asking import Stored
 from cds_service.retrospect.judging import AsOf, Policy, Row, Study
+from cds_service.retrospect.policies import Codes, named
+from cds_service.retrospect.runs import Plan
 from cds_service.retrospect.synthetic import Signed
 from cds_service.store.keys import Key
 
@@ -93,3 +96,26 @@ def replayed(tmp_path: Path, overlay: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 MOMENT = datetime.fromisoformat("2026-05-04T10:00:00+00:00")
+
+
+@pytest.fixture
+def plan(tmp_path: Path, overlay: Path) -> Plan:
+    return Plan(
+        source=str(tmp_path / "export"),
+        out=str(tmp_path / "report"),
+        policies=named(None, [str(overlay)]),
+        codes=Codes("http://x.example", None, ()),
+        as_of="order",
+        now=synthetic.END,
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of this machine, and no time to lose."""
+    for name in [name for name in os.environ if name.startswith("KETAMINE_CDS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(backend, "SHORTEST_WAIT", 0.01)
+    monkeypatch.setattr(bulk, "SHORTEST_WAIT", 0.01)
+    slept: Callable[[float], None] = time.sleep
+    monkeypatch.setattr(bulk.time, "sleep", lambda seconds: slept(min(seconds, 0.01)))

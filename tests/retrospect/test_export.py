@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +16,12 @@ import pytest
 
 from cds_service import cli
 from cds_service.commands.export import default_types
-from cds_service.retrospect import backend, bulk, exports
+from cds_service.retrospect import bulk, exports
 from tests.retrospect.bulk_server import BulkServer, outcome
 from tests.retrospect.exported import COUNTS, FILES, TYPES, fetch, held, running
 from tests.servers.local import Received, Reply, local_server
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of this machine, and no time to lose."""
-    for name in [name for name in os.environ if name.startswith("KETAMINE_CDS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(backend, "SHORTEST_WAIT", 0.01)
-    monkeypatch.setattr(bulk, "SHORTEST_WAIT", 0.01)
-    slept: Callable[[float], None] = time.sleep
-    monkeypatch.setattr(bulk.time, "sleep", lambda seconds: slept(min(seconds, 0.01)))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 WHOLE = {

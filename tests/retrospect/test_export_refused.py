@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from cds_service import cli
-from cds_service.retrospect import backend, bulk
+from cds_service.retrospect import bulk
 from tests.retrospect.bulk_server import BulkServer, outcome
 from tests.retrospect.exported import COUNTS, FILES, fetch, held, running
 from tests.servers.local import Reply
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of this machine, and no time to lose."""
-    for name in [name for name in os.environ if name.startswith("KETAMINE_CDS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(backend, "SHORTEST_WAIT", 0.01)
-    monkeypatch.setattr(bulk, "SHORTEST_WAIT", 0.01)
-    slept: Callable[[float], None] = time.sleep
-    monkeypatch.setattr(bulk.time, "sleep", lambda seconds: slept(min(seconds, 0.01)))
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_more_than_is_allowed_is_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,24 +15,11 @@ from cds_service.errors import CdsError
 from cds_service.fhir import lenient
 from cds_service.retrospect import exports, runs, synthetic
 from cds_service.retrospect.judging import Policy
-from cds_service.retrospect.policies import Codes, named
 from cds_service.retrospect.runs import Plan
 from cds_service.retrospect.synthetic import Signed
 from cds_service.scenarios.request import hook_request
 from tests.retrospect.conftest import write_export
 from tests.retrospect.replays import exported, outcomes
-
-
-@pytest.fixture
-def plan(tmp_path: Path, overlay: Path) -> Plan:
-    return Plan(
-        source=str(tmp_path / "export"),
-        out=str(tmp_path / "report"),
-        policies=named(None, [str(overlay)]),
-        codes=Codes("http://x.example", None, ()),
-        as_of="order",
-        now=synthetic.END,
-    )
 
 
 def test_what_cannot_be_read_is_counted_and_costs_nobody_else_anything(

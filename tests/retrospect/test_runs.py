@@ -20,9 +20,8 @@ from cds_service import signature
 from cds_service.console import replay as replay_page
 from cds_service.errors import CdsError
 from cds_service.fhir import lenient
-from cds_service.retrospect import gathering, report, results, runs, synthetic
+from cds_service.retrospect import gathering, report, results, runs
 from cds_service.retrospect.judging import Policy
-from cds_service.retrospect.policies import Codes, named
 from cds_service.retrospect.results import NotAReport
 from cds_service.retrospect.runs import Plan, Stopped
 from cds_service.retrospect.synthetic import Signed
@@ -31,18 +30,6 @@ from tests.retrospect.replays import exported, outcomes
 
 Runs = Callable[..., list[tuple[Any, ...]]]
 CANARY = "Kanarienvogel"
-
-
-@pytest.fixture
-def plan(tmp_path: Path, overlay: Path) -> Plan:
-    return Plan(
-        source=str(tmp_path / "export"),
-        out=str(tmp_path / "report"),
-        policies=named(None, [str(overlay)]),
-        codes=Codes("http://x.example", None, ()),
-        as_of="order",
-        now=synthetic.END,
-    )
 
 
 def table(file: Path) -> list[dict[str, str]]:
