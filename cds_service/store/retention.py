@@ -65,17 +65,17 @@ def _comparisons(connection: sa.Connection, ids: list[str]) -> None:
     connection.execute(sa.delete(tables.comparisons).where(tables.comparisons.c.id.in_(ids)))
 
 
-def export(url: URL, since: datetime | None = None) -> Iterator[dict[str, Any]]:
+def export(url: URL, since: datetime | None = None, now: datetime | None = None) -> Iterator[dict[str, Any]]:
     """Every record as plain values, oldest first: invocations with cards and findings, feedback, comparisons.
 
-    Facts that were used come along until their time is over. Each says in `record` which it is. Read in batches, each
+    Facts that were used come along if their time is not over `now`. Each says in `record` which it is. Read in batches, each
     as of its own moment. Raises StoreError.
     """
     migrate(url)
     engine = engines.engine(url, engines.UPKEEP)
     try:
         with told(engines.shown(url)):
-            yield from _invocation_records(engine, since, datetime.now(UTC))
+            yield from _invocation_records(engine, since, now or datetime.now(UTC))
             yield from _feedback_records(engine, since)
             yield from _comparison_records(engine, since)
     finally:

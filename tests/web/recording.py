@@ -76,14 +76,14 @@ class Recording:
         assert self.feedback(*entries).status_code == 200
 
     def recorded(self) -> list[dict[str, Any]]:
-        """What the store holds, once the writer has written all."""
+        """What the store holds by the service's clock, once the writer has written all."""
         assert self.audit.writer is not None
         end = time.monotonic() + _PATIENCE
         while self.audit.writer.waiting:
             assert time.monotonic() < end
             time.sleep(0.01)
         time.sleep(0.01)
-        return list(retention.export(engines.url_of(self.settings.store_url or "")))
+        return list(retention.export(engines.url_of(self.settings.store_url or ""), now=self.now))
 
 
 def cards(answer: dict[str, Any]) -> list[tuple[str, str]]:
