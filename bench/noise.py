@@ -44,10 +44,14 @@ def requests() -> dict[str, list[tuple[str, Json]]]:
 def count() -> None:
     """Requests as lines on standard input; on standard output what each was told, in the checkout that runs this."""
     from cds_service.advise import advise
-    from cds_service.fhir.source import NoSource
     from cds_service.hooks.errors import PreconditionFailed
     from cds_service.hooks.request import parse
     from cds_service.knowledge import load
+
+    try:
+        from cds_service.fhir.source import NoSource
+    except ModuleNotFoundError:  # a checkout from before 2026-11-29
+        from cds_service.fhir.client import NoSource  # type: ignore[attr-defined,no-redef,assignment]
 
     knowledge = load()
     for line in sys.stdin:
