@@ -113,11 +113,12 @@ def _is_open(case: Case) -> bool:
 
 
 def _tells_more(case: Case, whole: Case) -> bool:
-    """Whether a part comes to a figure that was not known before, which other rules may find too high."""
+    """Whether a part is of another kind, as a push that became an infusion, or comes to a figure that was not known
+    before: other rules may find that too high.
+    """
     return any(
-        figure(old) is None and figure(new) is not None
+        old.kind != new.kind or any(figure(old) is None and figure(new) is not None for figure in FIGURES.values())
         for old, new in zip(steps_at_every_weight(case), steps_at_every_weight(whole), strict=False)
-        for figure in FIGURES.values()
     )
 
 
