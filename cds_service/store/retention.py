@@ -68,8 +68,8 @@ def _comparisons(connection: sa.Connection, ids: list[str]) -> None:
 def export(url: URL, since: datetime | None = None, now: datetime | None = None) -> Iterator[dict[str, Any]]:
     """Every record as plain values, oldest first: invocations with cards and findings, feedback, comparisons.
 
-    Facts that were used come along if their time is not over `now`. Each says in `record` which it is. Read in batches, each
-    as of its own moment. Raises StoreError.
+    Facts that were used come along if their time is not over `now`. Each record says in `record` which it is. Read in
+    batches, each as of its own moment. Raises StoreError.
     """
     migrate(url)
     engine = engines.engine(url, engines.UPKEEP)
