@@ -28,7 +28,7 @@ from cds_service.rules.judged import Note
 from cds_service.says import Said, Says, drug_named
 from cds_service.says import records as says
 from cds_service.says.orders import either
-from cds_service.terminology.drugs import identify
+from cds_service.terminology.identity import identify
 
 
 def read_drafts(

@@ -38,7 +38,7 @@ from cds_service.says import Said, Says
 from cds_service.says import records as says
 from cds_service.says.entries import NO_DATE
 from cds_service.terminology import drugs
-from cds_service.terminology.drugs import Identity
+from cds_service.terminology.identity import Identity, identify
 from cds_service.terminology.valuesets import ValueSets
 
 _KEY = "administrations"
@@ -183,7 +183,7 @@ def _given(records: Records, valuesets: ValueSets, deadline: Deadline, running: 
 
 
 def _identity(description: Description, valuesets: ValueSets) -> Identity | None:
-    return drugs.identify(description.all_codings, description.all_texts, valuesets)
+    return identify(description.all_codings, description.all_texts, valuesets)
 
 
 def _fetch_medications(

@@ -7,7 +7,7 @@ from cds_service.chart.reading import Reading
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.resources import AllergyIntolerance
 from cds_service.says import entries as says
-from cds_service.terminology import drugs
+from cds_service.terminology.identity import identify
 from cds_service.terminology.medicines import medicines
 from cds_service.terminology.valueset import Member
 
@@ -28,7 +28,7 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     placed = chart.valuesets.placement(codings, words)
     substances = medicines(chart.valuesets).membership([(codings, said)]).members
     members = {**placed.members, **substances}
-    drug = drugs.identify(codings, said, chart.valuesets)
+    drug = identify(codings, said, chart.valuesets)
     if drug is not None:
         in_set = chart.valuesets.drugs.set_of(drug.drug)
         members.setdefault(in_set, Member(in_set, "", drug.drug))

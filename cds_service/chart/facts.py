@@ -18,7 +18,7 @@ from cds_service.fhir.resources import AdministrationDosage, Observation, Observ
 from cds_service.figures import show
 from cds_service.says import Says
 from cds_service.says import entries as says
-from cds_service.terminology.drugs import Identity
+from cds_service.terminology.identity import Identity
 from cds_service.terminology.valueset import Member
 from cds_service.terminology.valuesets import without_kind
 

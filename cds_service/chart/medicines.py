@@ -16,7 +16,7 @@ from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
 from cds_service.says import entries as says
 from cds_service.terminology import drugs
-from cds_service.terminology.drugs import Identity
+from cds_service.terminology.identity import Identity, identify
 from cds_service.terminology.medicines import medicines
 from cds_service.terminology.systems import BRANCHED
 from cds_service.terminology.valueset import Member
@@ -164,7 +164,7 @@ class _Reader:
                 description = described(order, self._records.resolve)
         whole = (description.codings, description.texts)
         membership = self._medicines.membership([whole, *((i.codings, i.texts) for i in description.ingredients)])
-        identity = drugs.identify(description.all_codings, description.all_texts, self._chart.valuesets)
+        identity = identify(description.all_codings, description.all_texts, self._chart.valuesets)
         return Medicine(
             name=next(iter(description.all_texts), None) or in_words_of(membership.members) or description.name,
             description=description,

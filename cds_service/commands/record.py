@@ -29,7 +29,8 @@ from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
 from cds_service.fhir.datatypes import Element
 from cds_service.fhir.resources import TYPES
-from cds_service.terminology import drugs, valuesets
+from cds_service.terminology import valuesets
+from cds_service.terminology.identity import identify
 from cds_service.terminology.systems import canonical_system
 from cds_service.terminology.valuesets import ValueSets
 
@@ -163,7 +164,7 @@ class _Cleaner:
         """A word for words. Those that may mean a problem that a rule asks for are left out: none stands for them."""
         if text.casefold() in _vocabulary():
             return text
-        identity = drugs.identify([], [text], self._valuesets)
+        identity = identify([], [text], self._valuesets)
         if identity is not None:
             return identity.drug  # without which nothing would be judged
         return None if self._valuesets.asking(text) else self._stand_in(text)

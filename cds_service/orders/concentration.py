@@ -15,7 +15,7 @@ from cds_service.fhir.medication import Description
 from cds_service.says import Said
 from cds_service.says import orders as says
 from cds_service.terminology import drugs
-from cds_service.terminology.drugs import Identity
+from cds_service.terminology.identity import Identity, identify
 from cds_service.terminology.valuesets import ValueSets
 
 _IN_NAME = re.compile(r"(\d{1,6}(?:[.,]\d{1,6})?)\s*mg\s*/\s*(?:(\d{1,6}(?:[.,]\d{1,6})?)\s*)?ml\b")
@@ -76,7 +76,7 @@ def _from_ingredients(
     problem: Said | None = None
     mixed = True
     for ingredient in description.ingredients:
-        found = drugs.identify(ingredient.codings, ingredient.texts, valuesets)
+        found = identify(ingredient.codings, ingredient.texts, valuesets)
         if found is None or ingredient.strength is None:
             continue
         if not valuesets.drugs.are_one_family(found.drug, identity.drug):

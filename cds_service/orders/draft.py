@@ -27,7 +27,7 @@ from cds_service.orders.timing import Problem
 from cds_service.says import Says
 from cds_service.says import orders as says
 from cds_service.terminology import drugs
-from cds_service.terminology.drugs import Identity
+from cds_service.terminology.identity import Identity, identify
 from cds_service.terminology.valuesets import ValueSets
 
 _NASAL = frozenset({"nasal"})
@@ -151,7 +151,7 @@ def drafts(
     found = []
     for item, request in deadline.each(orders, "drafts"):
         description = described(request, resolve)
-        identity = drugs.identify(description.all_codings, description.all_texts, valuesets)
+        identity = identify(description.all_codings, description.all_texts, valuesets)
         selected = chosen is None or _identifier(request.reference) in chosen
         found.append(Draft(request, item, selected, description, identity))
     return found

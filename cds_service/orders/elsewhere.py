@@ -10,7 +10,8 @@ from typing import Any
 from cds_service.fhir import lenient
 from cds_service.fhir.bundles import Item
 from cds_service.orders.text import states_an_amount
-from cds_service.terminology.drugs import identify, plain, whole_words
+from cds_service.terminology.drugs import plain, whole_words
+from cds_service.terminology.identity import identify
 from cds_service.terminology.valuesets import ValueSets
 
 _TABLE = tomllib.loads(resources.files(__package__).joinpath("elsewhere.toml").read_text("utf-8"))

@@ -21,7 +21,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.retrospect.asking import UNREADABLE
 from cds_service.retrospect.engines import quoted, quoted_list
 from cds_service.retrospect.exports import COLUMN, LONGEST_LINE, REQUESTS, Export
-from cds_service.terminology.drugs import identify
+from cds_service.terminology.identity import identify
 
 ORDER = "judged order"
 """The kind of a record that is a MedicationRequest to be judged; it stands in the chart as one, too."""

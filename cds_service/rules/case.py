@@ -18,7 +18,7 @@ from cds_service.orders.regimen import Body, Conventions
 from cds_service.orders.terms import Terms
 from cds_service.protocol.limits import LimitBook, Limits
 from cds_service.protocol.model import Hook, Limit, Protocol, Rule
-from cds_service.terminology.drugs import Identity
+from cds_service.terminology.identity import Identity
 from cds_service.terminology.valuesets import ValueSets
 
 LABELLED, UNREAD_DOSE = "labelled", "unread dose"

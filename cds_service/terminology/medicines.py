@@ -170,7 +170,7 @@ def medicines(valuesets: ValueSets) -> Medicines:
 def _names(valuesets: ValueSets) -> Iterator[tuple[str, tuple[Coding, ...]]]:
     """Each ingredient name in a display of the drug sets, with the codings that it stands for.
 
-    In sets of their own the judged drugs have names of their own (`drugs.identify`).
+    In sets of their own the judged drugs have names of their own (`identity.identify`).
     """
     found: dict[str, dict[Coding, None]] = {}
     for in_set in valuesets.names():

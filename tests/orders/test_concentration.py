@@ -13,7 +13,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.orders import concentration
 from cds_service.orders.concentration import Concentration
 from cds_service.says.orders import NO_STRENGTH, STRENGTH_IN_WORDS, STRENGTH_UNREAD
-from cds_service.terminology.drugs import identify
+from cds_service.terminology.identity import identify
 from tests.orders.build import quantity
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"

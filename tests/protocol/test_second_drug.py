@@ -18,7 +18,7 @@ from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge, load
 from cds_service.scenarios.expected import faults
 from cds_service.settings import Settings
-from cds_service.terminology.drugs import identify
+from cds_service.terminology.identity import identify
 from cds_service.web.app import create_app
 from tests.hooks.client import encoded
 from tests.scenarios.build import DRUGS, NOW, hook_request, of_protocol, scenarios

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cds_service import folders
 from cds_service.terminology import drugs, valuesets
-from cds_service.terminology.drugs import Drugs, Identity, identify
+from cds_service.terminology.drugs import Drugs
+from cds_service.terminology.identity import Identity, identify
 from cds_service.terminology.valuesets import ValueSets
 from tests.said import said
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.terminology import drugs, products, valueset, valuesets
+from cds_service.terminology import products, valueset, valuesets
+from cds_service.terminology.identity import identify
 from cds_service.terminology.medicines import Medicines, Membership, medicines
 from cds_service.terminology.valuesets import ValueSets
 from tests.said import said
@@ -90,14 +91,14 @@ def test_a_combination_is_in_the_sets_of_each_of_its_ingredients() -> None:
 
 
 def test_a_ketamine_product_is_ketamine_by_its_code_with_the_strength_of_the_table() -> None:
-    identity = drugs.identify([(RXNORM, "206972")], ["KETALAR 50 mg/mL vial"], SETS)
+    identity = identify([(RXNORM, "206972")], ["KETALAR 50 mg/mL vial"], SETS)
     assert identity is not None
     assert (identity.drug, identity.by, identity.disagreement) == ("ketamine", "code", None)
     assert [str(strength) for strength in identity.strengths] == ["50"]
 
 
 def test_a_product_of_another_drug_is_no_ketamine() -> None:
-    assert drugs.identify([product("midazolam")], [], SETS) is None
+    assert identify([product("midazolam")], [], SETS) is None
 
 
 # Forms --------------------------------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def test_what_only_looks_like_a_name_is_none(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["ketamine 50 mg/mL", "esketamine", "S-ketamine 25 mg/mL", "Ketalar", "norketamine"])
 def test_the_judged_drugs_are_not_named_here(text: str) -> None:
-    assert of(text=text) == Membership({}), "drugs.identify has its own rule"
+    assert of(text=text) == Membership({}), "identity.identify has its own rule"
 
 
 def test_a_code_goes_before_the_name() -> None:

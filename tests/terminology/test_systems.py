@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.terminology import drugs, products, systems, valuesets
+from cds_service.terminology import products, systems, valuesets
+from cds_service.terminology.identity import identify
 from cds_service.terminology.systems import canonical, canonical_system
 from cds_service.terminology.valuesets import ValueSets
 
@@ -145,7 +146,7 @@ def test_a_code_is_in_its_set_in_every_spelling_of_its_system(
 @pytest.mark.parametrize("written", [RXNORM, *(each for uri, each in WRITTEN if uri == RXNORM)])
 def test_products_and_drugs_are_found_in_every_spelling_too(sets: ValueSets, written: str) -> None:
     assert products.find(written, "311700") is not None
-    found = drugs.identify([(written, "6130")], [], sets)
+    found = identify([(written, "6130")], [], sets)
     assert found is not None
     assert (found.drug, found.by) == ("ketamine", "code")
 
