@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from cryptography import x509
 
+from cds_service.commands.looked_at import Finding
 from cds_service.errors import ConfigurationError
 from cds_service.hooks import clients
 from cds_service.hooks.clients import Client, ClientsError
@@ -31,20 +31,9 @@ from cds_service.store.keys import UnusableKey
 from cds_service.store.store import Store
 from cds_service.web import certificates, tenants
 
-Verdict = Literal["ok", "warning", "wrong"]
 _SECRET = ("store", "replay_url")
 """Settings whose value may hold a password."""
 _EXPIRES_SOON = timedelta(days=30)
-
-
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line: what was looked at, how it is, and what to change where it is not well."""
-
-    verdict: Verdict
-    what: str
-    says: str
-    change: str = ""
-    client: str = ""
 
 
 def run(given: argparse.Namespace) -> int:
@@ -53,19 +42,13 @@ def run(given: argparse.Namespace) -> int:
     for finding in _findings(given):
         found.append(finding)
         if not given.json:
-            print(_line(finding), flush=True)
+            print(finding.line(), flush=True)
     counted = {verdict: sum(each.verdict == verdict for each in found) for verdict in ("ok", "warning", "wrong")}
     if given.json:
         print(msgspec.json.encode({"findings": found, "counted": counted}).decode())
     else:
         print(", ".join(f"{count} {verdict}" for verdict, count in counted.items()))
     return 2 if counted["wrong"] else 1 if counted["warning"] else 0
-
-
-def _line(finding: Finding) -> str:
-    of = f" [{finding.client}]" if finding.client else ""
-    change = f"\n{'':9} -> {finding.change}" if finding.change else ""
-    return f"{finding.verdict:9} {finding.what}{of}: {finding.says}{change}"
 
 
 def _findings(given: argparse.Namespace) -> Iterator[Finding]:

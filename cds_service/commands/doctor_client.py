@@ -16,7 +16,7 @@ import msgspec
 import requests
 
 from cds_service import sandbox
-from cds_service.commands.doctor import Finding
+from cds_service.commands.looked_at import Finding
 from cds_service.console import smart
 from cds_service.console.oauth import NotSignedIn
 from cds_service.fhir.bundles import left_out
