@@ -14,8 +14,9 @@ from cds_service.commands.refused import Refused
 from cds_service.retrospect import gate, spark
 from cds_service.retrospect.engines import package
 from cds_service.retrospect.judging import Policy
+from cds_service.retrospect.plan import Plan, Stopped
 from cds_service.retrospect.policies import Codes, load_all, named
-from cds_service.retrospect.runs import Plan, Stopped, finish, run
+from cds_service.retrospect.runs import finish, run
 from cds_service.retrospect.tables import BY
 from cds_service.settings import load as load_settings
 

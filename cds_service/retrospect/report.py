@@ -16,8 +16,9 @@ from cds_service.retrospect import plots, results
 from cds_service.retrospect.engines import connect
 from cds_service.retrospect.gathering import Found
 from cds_service.retrospect.judging import Policy
+from cds_service.retrospect.plan import Plan
 from cds_service.retrospect.policies import Named
-from cds_service.retrospect.runs import MEGABYTES, Plan
+from cds_service.retrospect.runs import MEGABYTES
 from cds_service.retrospect.tables import Table, Tables
 
 _PLOTS = (("mg/kg/h", "mg_per_kg_h", "continuous infusions"), ("mg/kg", "mg_per_kg", "boluses and short infusions"))

@@ -6,33 +6,26 @@ owner alone; it is deleted at the end. A finished part is renamed into place, so
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from importlib.metadata import version
+from dataclasses import replace
+from datetime import timedelta
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, Literal
 
 import msgspec
 
-from cds_service import signature
-from cds_service.errors import CdsError
 from cds_service.knowledge import Knowledge
-from cds_service.retrospect import exports, judging
+from cds_service.retrospect import exports, judging, spark
 from cds_service.retrospect.engines import connect, package, quoted
-from cds_service.retrospect.gathering import Found, Gathering
-from cds_service.retrospect.judging import AsOf, Outcome, Policy, Study
+from cds_service.retrospect.gathering import Gathering
+from cds_service.retrospect.judging import Outcome, Policy, Study
 from cds_service.retrospect.part import judge_part, part_file
-from cds_service.retrospect.policies import Codes, Named, load_all
-from cds_service.store import keys
-from cds_service.store.keys import Key
+from cds_service.retrospect.plan import Plan, State, Stopped, digests, encoded, key_of, study_for, study_of
 
 MEGABYTES = 512
 """What DuckDB may hold while it makes the report; what is more it spills into the folder `work`."""
@@ -44,66 +37,8 @@ _ROWS_AT_ONCE = 20_000
 FEWEST_PATIENTS = 5
 SMALL = "(places with fewer than 5 patients)"
 """Stands for the name of a place that few patients share: by it they could be told."""
-Engine = Literal["local", "spark"]
 Progress = Callable[[str, int, int], None]
 """Told of a stage, how much of it is done, and of how much."""
-
-
-class Stopped(CdsError):
-    """A replay did not come to its end, or may not begin."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is replayed, and how; workers get it as JSON."""
-
-    source: str
-    out: str
-    policies: list[Named]
-    codes: Codes
-    as_of: AsOf
-    now: datetime
-    workers: int = 1
-    engine: Engine = "local"
-    master: str | None = None
-    """Of a Spark cluster; None: as many processes of this machine as there are `workers`."""
-    since: datetime | None = None
-    until: datetime | None = None
-    key_file: str | None = None
-
-    @property
-    def work(self) -> Path:
-        return Path(self.out) / "work"
-
-    @property
-    def outcomes(self) -> Path:
-        return Path(self.out) / "outcomes.parquet"
-
-    def digest(self, files: Sequence[Path], loaded: Sequence[str]) -> str:
-        """Of everything on which the outcomes rest: another one is another replay. `loaded`: of each policy."""
-        stands = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        given: list[Any] = [
-            version("ketamine-cds"),
-            self.as_of,
-            str(self.since),
-            str(self.until),
-            self.policies,
-            loaded,
-        ]
-        given += [self.now.isoformat()] if self.as_of == "now" else []
-        return hashlib.sha256(msgspec.json.encode([given, stands], enc_hook=asdict)).hexdigest()
-
-
-class State(msgspec.Struct):
-    """What `work` says of itself, so that a replay can go on."""
-
-    digest: str
-    policies: list[str] = []
-    """The digest of each policy as it was loaded when the replay began."""
-    found: Found | None = None
-    places: dict[str, str] = {}
-    types: list[str] = []
-    notes: list[str] = []
 
 
 def run(plan: Plan, policies: Sequence[Policy], progress: Progress) -> State:
@@ -120,7 +55,7 @@ def run(plan: Plan, policies: Sequence[Policy], progress: Progress) -> State:
     found = state.found
     assert found is not None
     (work / "outcomes").mkdir(exist_ok=True)
-    _key(plan)  # before there are workers, each of which would make its own
+    key_of(plan)  # before there are workers, each of which would make its own
     left = [part for part in range(found.parts) if not part_file(work, part).exists()]
     _judge(plan, policies, left, found.parts, progress)
     _join(plan)
@@ -143,7 +78,7 @@ def _begin(plan: Plan) -> None:
 
 def _state(plan: Plan, policies: Sequence[Policy], export: exports.Export) -> State:
     """What was done before. Raises Stopped where it was of something else."""
-    loaded, file = _digests(policies), plan.work / exports.UNFINISHED
+    loaded, file = digests(policies), plan.work / exports.UNFINISHED
     digest = plan.digest(export.all, loaded)
     if file.exists():
         state = msgspec.json.decode(file.read_bytes(), type=State)
@@ -156,10 +91,6 @@ def _state(plan: Plan, policies: Sequence[Policy], export: exports.Export) -> St
     state = State(digest, loaded, types=sorted(export.types), notes=export.notes)
     _write(file, msgspec.json.encode(state))
     return state
-
-
-def _digests(policies: Sequence[Policy]) -> list[str]:
-    return [signature.digest(policy.knowledge) for policy in policies]
 
 
 def _write(file: Path, content: bytes) -> None:
@@ -254,8 +185,6 @@ def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: i
 
 
 def _judge_on_spark(plan: Plan, left: Sequence[int], parts: int, progress: Progress) -> None:
-    from cds_service.retrospect import spark  # which rests on this module
-
     done = parts - len(left)
     for count in spark.judge(plan, left):
         done += count
@@ -263,17 +192,6 @@ def _judge_on_spark(plan: Plan, left: Sequence[int], parts: int, progress: Progr
 
 
 _LOADED: list[tuple[Plan, Study]] = []
-
-
-def encoded(plan: Plan) -> bytes:
-    """For a worker."""
-    return msgspec.json.encode(plan, enc_hook=asdict)
-
-
-def study_for(plan: bytes) -> tuple[Plan, Study]:
-    """In a worker: what it judges with."""
-    read = msgspec.json.decode(plan, type=Plan)
-    return read, study_of(read, load_all(read.policies, read.codes))
 
 
 def _load(plan: bytes) -> None:
@@ -292,36 +210,6 @@ def _end_with_the_command() -> None:
 def _judge_in_worker(part: int) -> None:
     plan, study = _LOADED[-1]
     judge_part(plan.work, study, part)
-
-
-def study_of(plan: Plan, policies: Sequence[Policy]) -> Study:
-    """All that judging needs. Raises UnusableKey, and Stopped where a policy is not what the command loaded."""
-    state = msgspec.json.decode((plan.work / exports.UNFINISHED).read_bytes(), type=State)
-    if state.policies != _digests(policies):
-        raise Stopped("a policy was changed while the replay ran; begin anew, in another folder")
-    return Study(
-        policies=policies,
-        key=_key(plan),
-        as_of=plan.as_of,
-        now=plan.now,
-        places=state.places,
-        exported=frozenset(state.types),
-        since=plan.since,
-        until=plan.until,
-    )
-
-
-def _key(plan: Plan) -> Key:
-    """The site's key, by which it can find an order again; else one that is thrown away with `work`."""
-    if plan.key_file is not None:
-        return keys.read(plan.key_file)
-    file = plan.work / "key"
-    if not file.exists():
-        made = file.with_suffix(".part")
-        made.touch(mode=0o600)
-        made.write_bytes(os.urandom(48).hex().encode())
-        made.rename(file)
-    return Key(bytes.fromhex(file.read_text()))
 
 
 def _join(plan: Plan) -> None:

@@ -16,11 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cds_service.retrospect import runs
 from cds_service.retrospect.engines import NoEngine, package
 from cds_service.retrospect.judging import Study, replay
 from cds_service.retrospect.part import part_file, rows_from, schema_of, tables
-from cds_service.retrospect.runs import Plan, Stopped
+from cds_service.retrospect.plan import Plan, Stopped, encoded, study_for
 
 PARTS_OF_A_CORE = 8
 """Parts that are judged in one go, for each core: so much is done again after a run that was killed."""
@@ -81,7 +80,7 @@ def _session(plan: Plan) -> Any:
 
 def _judge_parts(session: Any, plan: Plan, parts: Sequence[int]) -> None:
     """One job of Spark. Its files are put in place part by part, when all of them are whole."""
-    as_json = runs.encoded(plan)
+    as_json = encoded(plan)
     arrow = package("pyarrow")
     outcomes = schema_of(arrow)
     schema = ", ".join(f"`{field.name}` {_SQL[str(field.type)]}" for field in outcomes) + ", part int"
@@ -144,4 +143,4 @@ def _judged(plan: bytes, batches: Iterator[Any]) -> Iterator[Any]:
 @lru_cache(maxsize=1)
 def _study(plan: bytes) -> Study:
     """What a worker judges with: loaded once, since Spark keeps its workers."""
-    return runs.study_for(plan)[1]
+    return study_for(plan)[1]

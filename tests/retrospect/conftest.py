@@ -18,8 +18,8 @@ from cds_service.retrospect import backend, bulk, synthetic
 from cds_service.retrospect import policies as of_policies
 from cds_service.retrospect.asking import Stored
 from cds_service.retrospect.judging import AsOf, Policy, Row, Study
+from cds_service.retrospect.plan import Plan
 from cds_service.retrospect.policies import Codes, named
-from cds_service.retrospect.runs import Plan
 from cds_service.retrospect.synthetic import Signed
 from cds_service.store.keys import Key
 

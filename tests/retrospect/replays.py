@@ -8,7 +8,7 @@ import duckdb
 
 from cds_service.retrospect import runs
 from cds_service.retrospect.judging import Policy
-from cds_service.retrospect.runs import Plan
+from cds_service.retrospect.plan import Plan
 from cds_service.retrospect.synthetic import Signed
 
 

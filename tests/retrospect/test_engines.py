@@ -22,8 +22,8 @@ from cds_service.fhir import lenient
 from cds_service.retrospect import gathering, runs, spark, synthetic
 from cds_service.retrospect.engines import NoEngine
 from cds_service.retrospect.judging import Policy
+from cds_service.retrospect.plan import Plan
 from cds_service.retrospect.policies import Codes, named
-from cds_service.retrospect.runs import Plan
 from cds_service.scenarios.request import hook_request
 from tests.retrospect.conftest import write_export
 

@@ -15,7 +15,7 @@ from cds_service.errors import CdsError
 from cds_service.fhir import lenient
 from cds_service.retrospect import exports, runs, synthetic
 from cds_service.retrospect.judging import Policy
-from cds_service.retrospect.runs import Plan
+from cds_service.retrospect.plan import Plan
 from cds_service.retrospect.synthetic import Signed
 from cds_service.scenarios.request import hook_request
 from tests.retrospect.conftest import write_export

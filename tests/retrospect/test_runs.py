@@ -22,8 +22,8 @@ from cds_service.errors import CdsError
 from cds_service.fhir import lenient
 from cds_service.retrospect import gathering, report, results, runs
 from cds_service.retrospect.judging import Policy
+from cds_service.retrospect.plan import Plan, Stopped, study_of
 from cds_service.retrospect.results import NotAReport
-from cds_service.retrospect.runs import Plan, Stopped
 from cds_service.retrospect.synthetic import Signed
 from tests.retrospect.conftest import write_export
 from tests.retrospect.replays import exported, outcomes
@@ -119,7 +119,7 @@ def test_no_worker_judges_by_a_policy_that_was_changed_since(
     runs.run(plan, policies, lambda *_: None)
     old, new = policies
     with pytest.raises(Stopped, match="changed while the replay ran"):
-        runs.study_of(plan, [old, new._replace(knowledge=old.knowledge)])
+        study_of(plan, [old, new._replace(knowledge=old.knowledge)])
 
 
 def test_nothing_of_a_patient_stands_in_the_report(
