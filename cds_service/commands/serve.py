@@ -154,7 +154,7 @@ def run(
         ssl_key=tls[1] if tls else None,
         ssl_protocol_min=SSLProtocols.tls12,
         # More threads than admitted calls, so that refusals and health checks find one.
-        bounds=Bounds(settings.calls_at_once + _THREADS_BESIDE, settings.body_seconds),
+        bounds=Bounds(settings.calls_at_once + _THREADS_BESIDE, settings.body_seconds, settings.header_seconds),
         care=Care(settings.hung_seconds, settings.spare_workers),
         check=check,
     ).serve()

@@ -25,6 +25,7 @@ from typing import Any
 from granian.net import SocketSpec  # type: ignore[attr-defined]
 from granian.server.mp import MPServer
 
+from cds_service.commands import leaving
 from cds_service.errors import CdsError
 from cds_service.web import logs, metrics
 from cds_service.web.door import Bounds, Door
@@ -46,6 +47,7 @@ _SWITCH = 0.0005
 """Seconds after which a thread lets another go on. An order passes through threads six times: with Python's usual
 5 ms it would take 30 ms beside another that takes long, instead of 5."""
 _GO, _LOADED, _ALIVE = b"go", b"loaded", b"."
+_LEAVE, _STOP = b"leave", b"stop"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Care:
     """A worker without a sign of life for so long is killed."""
     spares: int = 1
     stopping_seconds: float = 15.0
-    """A worker that was told to stop is killed after that."""
+    """A worker that was told to stop is killed after that, and after its connections may have been idle."""
 
 
 # In a worker ------------------------------------------------------------------------------------------------------
@@ -78,7 +80,8 @@ def load_and_wait(line: Connection, parent: int, bounds: Bounds, load: Callable[
         log.error("a worker cannot start: %s", says)
         logging.shutdown()  # a background thread writes the log
         os._exit(1)
-    return Door(application, bounds, partial(_live, line), _end_at_once)
+    door = Door(application, bounds, lambda loop: _live(line, door, bounds, loop), _end_at_once)
+    return door
 
 
 def _end_at_once() -> None:
@@ -89,8 +92,9 @@ def _end_at_once() -> None:
     Finalize(None, os._exit, (0,), exitpriority=-1)
 
 
-def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
-    """Show from the event loop, which serves, that it runs; end where the parent has."""
+def _live(line: Connection, door: Door, bounds: Bounds, loop: asyncio.AbstractEventLoop) -> None:
+    """Show from the event loop, which serves, that it runs; go when the parent says so, end where it has ended."""
+    going: list[asyncio.Task[None]] = []  # the loop keeps no task from being collected
 
     def beat() -> None:
         try:
@@ -99,10 +103,15 @@ def _live(line: Connection, loop: asyncio.AbstractEventLoop) -> None:
             os._exit(1)
         loop.call_later(_BEAT, beat)
 
-    def parent_is_gone() -> None:  # the pipe becomes readable only when the parent is gone
-        os._exit(1)
+    def hear() -> None:
+        try:
+            said = line.recv_bytes()
+        except (EOFError, OSError):  # the parent is gone
+            os._exit(1)
+        leaves = leaving.for_good(door) if said == _STOP else leaving.for_another(door, bounds.idle_seconds)
+        going.append(loop.create_task(leaves))
 
-    loop.add_reader(line.fileno(), parent_is_gone)
+    loop.add_reader(line.fileno(), hear)
     loop.call_soon(beat)
 
 
@@ -151,10 +160,13 @@ class _Worker:
 
     def go(self, now: float) -> None:
         self.serving_since = self.last_sign = now
+        self.tell(_GO)
+
+    def tell(self, what: bytes) -> None:
         try:
-            self.line.send_bytes(_GO)
+            self.line.send_bytes(what)
         except OSError:
-            return
+            return  # the worker has ended; `_bury` notices
 
 
 class Supervisor(MPServer):
@@ -215,8 +227,10 @@ class Supervisor(MPServer):
     def _stop_workers(self) -> None:
         for worker in self._coming:
             worker.process.kill()
+        for worker in self._leaving:
+            worker.process.terminate()
         for worker in list(self._serving):
-            self._dismiss(worker, time.monotonic())
+            self._dismiss(worker, time.monotonic(), _STOP)
         end = time.monotonic() + self._care.stopping_seconds
         for worker in (*self._coming, *self._leaving, *self._serving):
             worker.process.join(max(end - time.monotonic(), 0.001))
@@ -229,7 +243,7 @@ class Supervisor(MPServer):
     # One look
 
     def _look_after(self, now: float) -> None:
-        for worker in (*self._serving, *self._coming):
+        for worker in (*self._serving, *self._coming, *self._leaving):
             worker.listen(now)
             self._has_served = self._has_served or worker.has_lived
         self._bury(now)
@@ -297,17 +311,19 @@ class Supervisor(MPServer):
             self._coming.remove(worker)
             worker.go(now)
             if not is_free:
-                self._dismiss(self._outdated.pop(), now)
+                self._dismiss(self._outdated.pop(), now, _LEAVE)
             self._serving.append(worker)
             if len(self._serving) == self.workers and not self._outdated:
                 self._complete_since = now
 
-    def _dismiss(self, worker: _Worker, now: float) -> None:
-        """Let it finish its calls and write its records."""
+    def _dismiss(self, worker: _Worker, now: float, how: bytes) -> None:
+        """Let it finish its calls and write its records. Of those that leave, no more linger than serve."""
         self._serving.remove(worker)
         self._leaving.append(worker)
-        worker.stop_by = now + self._care.stopping_seconds
-        worker.process.terminate()
+        worker.stop_by = now + self._care.stopping_seconds + self._bounds.idle_seconds
+        worker.tell(how)
+        for earlier in self._leaving[: -self.workers]:
+            earlier.process.terminate()
 
     def _hire(self, now: float) -> None:
         """Load as many as places are free or outdated, and a spare one once all is quiet."""

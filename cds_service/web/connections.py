@@ -53,6 +53,9 @@ class Callers:
     def __init__(self) -> None:
         self._latest: OrderedDict[str, None] = OrderedDict()
 
+    def knows(self, address: str) -> bool:
+        return address in self._latest
+
     def is_new(self, address: str) -> bool:
         """`address` is that of the caller's end, with its port."""
         if address in self._latest:

@@ -35,6 +35,8 @@ class Bounds:
     """Requests in progress; more wait for a thread."""
     body_seconds: float = 5.0
     """For a body to arrive as a whole."""
+    idle_seconds: float = 10.0
+    """After which the server closes a connection on which nothing is asked."""
 
 
 class Body:
@@ -118,6 +120,8 @@ class Door:
         self._threads = ThreadPoolExecutor(bounds.threads, thread_name_prefix="call")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._callers = Callers()
+        self.closes = False
+        """Whether each answer is the last of its connection, and says so."""
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -125,6 +129,10 @@ class Door:
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._ended()
+
+    def knows(self, address: str) -> bool:
+        """Whether the connection from there has asked something, as far as the latest connections tell."""
+        return self._callers.knows(address)
 
     async def __rsgi__(self, scope: Any, protocol: Any) -> None:
         assert self._loop is not None
@@ -153,7 +161,8 @@ class Door:
                 if hasattr(answered, "close"):
                     answered.close()
         finally:
-            protocol.response_bytes(status, headers, body)
+            last = [("connection", "close")] if self.closes else []
+            protocol.response_bytes(status, [*headers, *last], body)
 
 
 _LINGER = 1.0

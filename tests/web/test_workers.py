@@ -191,6 +191,77 @@ def test_a_reload_takes_the_workers_places_and_loses_no_call(service: Running) -
     assert load.lost == []
 
 
+def _connected(service: Running) -> http.client.HTTPConnection:
+    """A connection on which nothing is asked yet."""
+    connection = http.client.HTTPConnection(service.base.removeprefix("http://"), timeout=PATIENCE)
+    connection.connect()
+    return connection
+
+
+def _asked(connection: http.client.HTTPConnection) -> bool:
+    """Ask for cards on the connection as it is, and get them. Whether the answer says that it is the last one."""
+    connection.auto_open = 0
+    connection.request("POST", SIGN, BODY, JSON)
+    answer = connection.getresponse()
+    assert json.loads(answer.read())["cards"]
+    return answer.getheader("Connection") == "close"
+
+
+def _reloaded(service: Running, kept: http.client.HTTPConnection) -> None:
+    """Reload, until the worker that `kept` leads to has told it to go elsewhere."""
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: _asked(kept), "the last answer on a connection that is kept")
+
+
+def test_a_worker_that_is_replaced_answers_whoever_is_connected_and_says_that_it_closes(tmp_path: Path) -> None:
+    """Also a request that comes only after its place is taken, on a connection that it had accepted before."""
+    with started(tmp_path, None, KETAMINE_CDS_HEADER_SECONDS="300") as only:
+        only.wait_for("Listening on ")
+        before = workers(only)
+        with (
+            closing(_connected(only)) as silent,
+            closing(_connected(only)) as idle,
+            closing(_connected(only)) as kept,
+        ):
+            assert not _asked(idle)
+            _reloaded(only, kept)
+            assert workers(only) > before
+            assert _asked(silent), "nothing was asked before"
+            assert _asked(idle), "one answer went before"
+            wait_until(lambda: not (workers(only) & before), "the end of a worker without connections")
+
+
+def test_of_workers_that_are_replaced_no_more_wait_for_idle_connections_than_serve(tmp_path: Path) -> None:
+    with started(tmp_path, None, KETAMINE_CDS_HEADER_SECONDS="300") as only:
+        only.wait_for("Listening on ")
+        first = workers(only)
+        with closing(_connected(only)) as idle, closing(_connected(only)) as kept:
+            assert not _asked(idle)
+            _reloaded(only, kept)
+            second = workers(only) - first
+            with closing(_connected(only)) as awaited, closing(_connected(only)) as kept:
+                assert not _asked(awaited)
+                _reloaded(only, kept)
+                wait_until(lambda: not (workers(only) & first), "the end of the worker that waited longest")
+                assert workers(only) > second
+                assert _asked(awaited)
+
+
+@pytest.mark.timing
+def test_a_first_request_that_is_on_its_way_when_the_service_stops_is_answered(tmp_path: Path) -> None:
+    with started(tmp_path, None) as only:
+        only.wait_for("Listening on ")
+        with closing(_connected(only)) as silent:
+            assert judged(only), "on a later connection, so that the silent one is accepted"
+            only.process.send_signal(signal.SIGTERM)
+            with suppress(ConnectionRefusedError):
+                while True:
+                    with suppress(ConnectionResetError), closing(_connected(only)):
+                        pass
+            assert _asked(silent)
+        assert only.process.wait(PATIENCE) == 0
+
+
 def test_after_a_reload_with_a_faulty_file_the_service_goes_on_as_it_was(tmp_path: Path) -> None:
     """And where a worker dies before the file is mended, the others serve and the log says what is wrong."""
     overlay = tmp_path / "site.yaml"
