@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import TypeVar
 
-from cds_service.chart import allergies, genders, medicines, observations
+from cds_service.chart import allergies, genders, kinds, medicines, observations
 from cds_service.chart.account import LISTS, Unplaced
 from cds_service.chart.entries import place_allergy, read_act, read_problem
 from cds_service.chart.facts import (
@@ -191,7 +191,7 @@ class Chart(Reading):
 
     def is_urgent(self, sets: Iterable[str]) -> bool:
         """Whether the clinician is warned of a reading of these sets that is not understood."""
-        return observations.is_urgent(sets)
+        return kinds.is_urgent(sets)
 
     @cached_property
     def weights(self) -> list[Weight]:

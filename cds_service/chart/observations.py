@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
-from importlib import resources as files
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
-
-import msgspec
 
 from cds_service import units
 from cds_service.chart.account import Unplaced, in_words
-from cds_service.chart.concepts import Concepts, concepts
 from cds_service.chart.facts import (
     Measurement,
     Members,
@@ -25,63 +18,21 @@ from cds_service.chart.facts import (
     value_of,
     words_of,
 )
+from cds_service.chart.kinds import WEIGHTS, Codes, Kind, asks_for_complaints, is_urgent, kinds_in, title_of_panel
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
-from cds_service.lazy import remembered
-from cds_service.says import Named, Said, Says, listed
+from cds_service.says import Said, Says, listed
 from cds_service.says import entries as says
 from cds_service.terminology import answers as answered
-from cds_service.terminology.drugs import plain, telling, whole_words, words_in
-from cds_service.terminology.systems import canonical_system, is_registered
-from cds_service.terminology.valuesets import ValueSets
 
 _Part = resources.Observation | resources.ObservationComponent
 
-Codes = tuple[CodeableConcept | None, ...]
-"""The code of an observation and those of its components."""
-
 _KIND = "Observation"
-_TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_text("utf-8"))
-_URGENT = frozenset(_TABLE["urgent"])
-_WEIGHTS = frozenset(_TABLE["weights"])
-_PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
-_PANEL_TITLES = {_PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
-_NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
-    (
-        frozenset(entry["sets"]),
-        telling(entry["words"]),
-        whole_words(entry["words"]),
-        whole_words(entry.get("not", ())),
-    )
-    for entry in _TABLE["named"]
-]
-_COMPLAINTS = whole_words(_TABLE["complaints"]["words"])
-_LONGEST_NAME = 200
 _AT_ONCE = 16
 """So many are read between two looks at the deadline: they take a ten-thousandth of a second."""
-
-
-class _Kind(msgspec.Struct, frozen=True):
-    """What the codes of an observation say. Those of a chart are of a few kinds."""
-
-    coded: Sequence[tuple[int, tuple[str, str], Sequence[str]]]
-    """(part, coding, keys): a coding that a value set holds, with its set and group as keys; the observation itself
-    is part 0, its components are the others."""
-    sets: frozenset[str]
-    """The value sets that it is in; where it is in none, those that the words of its name may mean."""
-    missed: frozenset[str] = frozenset()
-    """The sets of which a panel should have a component, and has none that is understood."""
-    is_header: bool = False
-    """It is a panel with no component that is understood: its parts may be other observations."""
-    is_known: bool = True
-    """It has words, or a code of a system that is read: where no set holds it, it is certainly another reading."""
-    asked: frozenset[str] = frozenset()
-    """Where no set holds a code and no name is known: the sets that the words beside the code may mean."""
-    may_affirm: bool = False
-    """The code of the observation itself is in a value set, so that it may be a complaint."""
 
 
 class Observed(NamedTuple):
@@ -98,8 +49,8 @@ class Observed(NamedTuple):
 def observed(chart: Reading, records: Records) -> Observed:
     """The account gets what cannot be placed."""
     index: dict[str, list[Measurement]] = {}
-    kinds: dict[Codes, _Kind] = {}
-    kind_of = _kinds(chart.valuesets)
+    kinds: dict[Codes, Kind] = {}
+    kind_of = kinds_in(chart.valuesets)
     answers: list[CodeableConcept] = []
     may_affirm: list[resources.Observation] = []
     account = chart.account
@@ -145,49 +96,6 @@ def observed(chart: Reading, records: Records) -> Observed:
     account.irrelevant[_KIND] += irrelevant
     account.placed[_KIND] += placed
     return Observed(index, answers, may_affirm)
-
-
-@lru_cache(maxsize=4)
-def _kinds(valuesets: ValueSets) -> Callable[[Codes], _Kind]:
-    """What tells the kind of an observation by its code and those of its components, in these value sets."""
-    return remembered(partial(_kind_of, valuesets))
-
-
-def _kind_of(valuesets: ValueSets, codes: Codes) -> _Kind:
-    coded: list[tuple[int, tuple[str, str], Sequence[str]]] = []
-    indexed: set[tuple[str, str]] = set()
-    for number, concept in enumerate(codes):
-        for coding in concept.codes if concept is not None else ():
-            keys = [key for key in valuesets.keys_of(*coding) if (key, coding[1]) not in indexed]
-            if keys:
-                indexed.update([(key, coding[1]) for key in keys])
-                coded.append((number, coding, keys))
-    known, first = concepts(valuesets), codes[0]
-    may_affirm = first is not None and bool(known.members_of(first))
-    if not coded:
-        is_known = any(map(_is_known, codes))
-        asked = known.placement(first).may_mean or frozenset() if first is not None else frozenset()
-        return _Kind((), _named(codes, valuesets), is_known=is_known, asked=asked, may_affirm=may_affirm)
-    sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
-    return _Kind(coded, sets, *_missed(codes, sets, known), may_affirm=may_affirm)
-
-
-def _is_known(concept: CodeableConcept | None) -> bool:
-    return concept is not None and (
-        any(character.isalnum() for words in concept.words for character in words)
-        or any(is_registered(canonical_system(system)) for system, _ in concept.codes)
-    )
-
-
-def _missed(codes: Codes, sets: frozenset[str], known: Concepts) -> tuple[frozenset[str], bool]:
-    for panel, parts in _PANELS.items():
-        if panel in sets:
-            missed = parts - sets
-            if missed == parts:
-                return missed, True
-            is_foreign = any(code is None or not known.members_of(code) for code in codes[1:])
-            return missed if is_foreign else frozenset(), False
-    return frozenset(), False
 
 
 def _never_counts(observation: resources.Observation) -> bool:
@@ -241,25 +149,14 @@ def _unplaced(
 
 def _any(chart: Reading) -> frozenset[str]:
     """Every set of readings but those of weights."""
-    return chart.valuesets.readings - _WEIGHTS
+    return chart.valuesets.readings - WEIGHTS
 
 
 def _not_named(observation: resources.Observation, chart: Reading) -> frozenset[str]:
     """The sets that a reading may be in that has no words, and a code of a system that nobody reads."""
     quantity = observation.value_quantity
     is_mass = quantity is not None and units.is_of(quantity.unit_text or "", "mass", "body_weight")
-    return _any(chart) | (_WEIGHTS if is_mass else frozenset())
-
-
-def panel_of(sets: Iterable[str]) -> tuple[Named, Sequence[str]] | None:
-    """(title, sets of its parts in their order) of the panel of which a reading in these sets is a part."""
-    found = (panel["sets"] for panel in _TABLE["panel"].values() if not set(panel["sets"]).isdisjoint(sets))
-    return next(((_PANEL_TITLES[frozenset(parts)], parts) for parts in found), None)
-
-
-def is_urgent(sets: Iterable[str]) -> bool:
-    """Whether the clinician is warned of a reading of these sets that is not understood."""
-    return not _URGENT.isdisjoint(sets)
+    return _any(chart) | (WEIGHTS if is_mass else frozenset())
 
 
 def _title(sets: frozenset[str], chart: Reading) -> Says:
@@ -267,8 +164,7 @@ def _title(sets: frozenset[str], chart: Reading) -> Says:
     if sets >= _any(chart):
         return says.READING
     titles = (chart.valuesets[name].named for name in sorted(sets) if name in chart.valuesets)
-    panel = next((title for parts, title in _PANEL_TITLES.items() if parts <= sets), None)
-    return panel or next(titles, says.READING)
+    return title_of_panel(sets) or next(titles, says.READING)
 
 
 def _name(part: _Part, otherwise: Says = says.READING) -> Says:
@@ -284,35 +180,13 @@ def _saying(name: Says, when: When | None, value: Says | None, why: Said | None,
     return says.READING_SAYS_BUT(name, date, words, why) if why else says.READING_SAYS(name, date, words)
 
 
-def _is_empty_header(observation: resources.Observation, kind: _Kind, chart: Reading) -> bool:
+def _is_empty_header(observation: resources.Observation, kind: Kind, chart: Reading) -> bool:
     """Whether it only names the observations that are its parts, and they were sent."""
     if not (kind.is_header and observation.has_member):
         return False
     if value_of(observation) is not None or observation.component:
         return False
     return all(chart.resolve(member) is not None for member in observation.has_member)
-
-
-@lru_cache(maxsize=4096)
-def _sets_named(text: str) -> frozenset[str]:
-    text = plain(text)
-    words = words_in(text)
-    return frozenset(
-        name
-        for sets, known, yes, no in _NAMED
-        if not known.isdisjoint(words) and yes.search(text) and not no.search(text)
-        for name in sets
-    )
-
-
-def _named(codes: Codes, valuesets: ValueSets) -> frozenset[str]:
-    """The sets that a reading may be in by the words of its name, or by its being called as their codes are."""
-    found: frozenset[str] = frozenset()
-    for concept in codes:
-        for text in concept.words if concept is not None else ():
-            if len(text) <= _LONGEST_NAME:
-                found |= _sets_named(text) | valuesets.readings_called(text)
-    return found
 
 
 def _effective(observation: resources.Observation, chart: Reading) -> When | None:
@@ -386,21 +260,15 @@ def _affirmed_by(observation: resources.Observation, chart: Reading) -> Iterator
         yield Symptom(name, members, when, observation.reference)
 
 
-def _complaints_in_words(kind: _Kind, observation: resources.Observation, chart: Reading) -> frozenset[str]:
+def _complaints_in_words(kind: Kind, observation: resources.Observation, chart: Reading) -> frozenset[str]:
     """The sets that an observation may be in by the words beside a code that nobody knows, unless it denies them."""
     sets = kind.asked
     if observation.value_codeable_concept is not None:
         sets |= _may_mean(observation.value_codeable_concept, chart)
-    if observation.value_string and _asks_for_complaints(observation):
+    if observation.value_string and asks_for_complaints(observation):
         said = _may_mean(CodeableConcept(text=observation.value_string), chart)
         return sets | said if said else sets
     return sets if sets and affirmed(observation, chart) is not False else frozenset()
-
-
-def _asks_for_complaints(observation: resources.Observation) -> bool:
-    """Whether an observation is called a symptom, so that its value in words is one."""
-    words = observation.code.words if observation.code is not None else ()
-    return any(_COMPLAINTS.search(plain(each)) for each in words if len(each) <= _LONGEST_NAME)
 
 
 def _may_mean(concept: CodeableConcept | None, chart: Reading) -> frozenset[str]:

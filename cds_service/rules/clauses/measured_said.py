@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from cds_service import units
-from cds_service.chart import observations
+from cds_service.chart import kinds
 from cds_service.chart.account import in_words
 from cds_service.chart.chart import Chart
 from cds_service.chart.facts import Fact, Measurement, Used, coded, in_words_of, on
@@ -69,7 +69,7 @@ def _figure(m: Measurement, unit: str | None) -> str | None:
 
 def _whole(m: Measurement, chart: Chart) -> tuple[Says, Sequence[Measurement]]:
     """(title, parts) of the panel of which this is a part, as 150/102; no parts where one is missing."""
-    panel = observations.panel_of(chart.valuesets.members_of(*m.code))
+    panel = kinds.panel_of(chart.valuesets.members_of(*m.code))
     if panel is None or m.quantity is None:
         return "", ()
     title, sets = panel
