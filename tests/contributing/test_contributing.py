@@ -62,7 +62,10 @@ def test_a_filter_of_a_site_is_a_line_of_its_overlay(copy: Path) -> None:
 
 
 ROWS = {
-    "rule": "| a contraindication with its value set | {files} | {lines} | a line of `tests/sources/rules.csv` |",
+    "rule": (
+        "| a contraindication with its value set | {files} | {lines} | "
+        "a line of `tests/sources/rules.csv` and of `tests/protocol/test_severities.py` |"
+    ),
     "language": "| a card in another language | {files} | {lines} | none |",
     "filter": "| a filter of a site, with its scenarios | {files} | {lines} | none |",
 }

@@ -18,7 +18,7 @@ from cds_service.published import as_cql
 from tests import sandbox_charts
 from tests.burden.orders import ordinary
 from tests.oracle.cases import ORDER_HOOKS, Case, of_request
-from tests.properties.test_suggestions import Asked, orders_as_they_may_come
+from tests.properties.drafts import Asked, orders_as_they_may_come
 from tests.scenarios.build import NOW, hook_request, parsed, scenarios
 from tests.scenarios.judged import judge_once
 

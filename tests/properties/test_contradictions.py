@@ -9,18 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service import units
-from tests.properties import writing
+from tests.properties import spelling, writing
 from tests.properties.asking import DOSE_ROWS, answered, fired, judged, request, worst
 from tests.properties.counts import examples
 from tests.properties.reference import Dose, verdict
-from tests.properties.writing import UCUM, Unit
+from tests.properties.spelling import Unit
+from tests.properties.writing import UCUM
 
 ROW_70 = "free-text-or-unparseable-dose"
 PAIN = frozenset({"pain"})
 KETAMINE = {"medicationCodeableConcept": writing.medicines_named("ketamine")[0]}
 KG = Fraction(75)
-MASS_RATES = [unit for unit in writing.RATE_UNITS if not unit.volume]
-MASS_DOSES = [unit for unit in writing.DOSE_UNITS if not unit.volume and unit.text not in ("kg", "kgs")]
+MASS_RATES = [unit for unit in spelling.RATE_UNITS if not unit.volume]
+MASS_DOSES = [unit for unit in spelling.DOSE_UNITS if not unit.volume and unit.text not in ("kg", "kgs")]
 
 
 def _asked(dosage: dict[str, Any], **order: Any) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def test_of_a_unit_and_a_code_the_worse_is_judged(
 ) -> None:
     element, choices = kind
     unit, code = data.draw(st.sampled_from(choices)), data.draw(st.sampled_from(choices))
-    quantity = {"value": writing.decimal(number), "unit": unit.text, "code": code.text, "system": UCUM}
+    quantity = {"value": spelling.decimal(number), "unit": unit.text, "code": code.text, "system": UCUM}
     asked = _asked({"doseAndRate": [{element: quantity}]})
     (order,) = judged(asked)
     assert worst(fired(order), *DOSE_ROWS) == max(_expected(_per_kg(number, each), each) for each in (unit, code))
@@ -72,7 +73,7 @@ def test_of_a_range_the_higher_end_is_judged_wherever_it_stands(
     name, choices = kind
     unit = data.draw(st.sampled_from(choices))
     ends = {
-        end: {"value": writing.decimal(value), "unit": unit.text, "code": unit.text, "system": UCUM}
+        end: {"value": spelling.decimal(value), "unit": unit.text, "code": unit.text, "system": UCUM}
         for end, value in (("low", low), ("high", high))
     }
     asked = _asked({"doseAndRate": [{f"{name}Range": ends}]})
@@ -86,7 +87,7 @@ def test_of_a_range_the_higher_end_is_judged_wherever_it_stands(
 @examples(60)
 @given(number=numbers, unit=st.sampled_from(MASS_RATES))
 def test_a_rate_that_stands_as_a_dose_is_judged_as_the_rate_and_said(number: Fraction, unit: Unit) -> None:
-    quantity = {"value": writing.decimal(number), "unit": unit.text, "code": unit.text, "system": UCUM}
+    quantity = {"value": spelling.decimal(number), "unit": unit.text, "code": unit.text, "system": UCUM}
     asked = _asked({"doseAndRate": [{"doseQuantity": quantity}]})
     (order,) = judged(asked)
     assert worst(fired(order), *DOSE_ROWS) == _expected(_per_kg(number, unit), unit)
@@ -134,8 +135,8 @@ def test_of_words_and_figures_the_worse_is_judged_in_every_unit_and_place(
 ) -> None:
     element, choices = kind
     own, spoken = data.draw(st.sampled_from(choices)), data.draw(st.sampled_from(choices))
-    quantity = {"value": writing.decimal(structured), "unit": own.text, "code": own.text, "system": UCUM}
-    in_dosage, in_order = PLACES[place](around.format(f"{writing.decimal(said):f} {spoken.text}"))
+    quantity = {"value": spelling.decimal(structured), "unit": own.text, "code": own.text, "system": UCUM}
+    in_dosage, in_order = PLACES[place](around.format(f"{spelling.decimal(said):f} {spoken.text}"))
     asked = _asked({"doseAndRate": [{element: quantity}], **in_dosage}, **in_order)
     (order,) = judged(asked)
     figures, words = _per_kg(structured, own), _per_kg(said, spoken)
@@ -162,7 +163,7 @@ def test_how_often_in_words_is_judged_as_if_it_were_structured(
 ) -> None:
     often = wording.format(minutes)
     said = {"timing": {"code": {"text": often}}} if where == "code" else {"text": f"{float(amount)} mg/kg {often}"}
-    entry = {"doseQuantity": {"value": writing.decimal(amount), "unit": "mg/kg", "code": "mg/kg", "system": UCUM}}
+    entry = {"doseQuantity": {"value": spelling.decimal(amount), "unit": "mg/kg", "code": "mg/kg", "system": UCUM}}
     found = fired(judged(_asked({"doseAndRate": [entry], **said}))[0])
     dose = Dose(amount, interval=Fraction(minutes))
     assert {rule: s for rule, s in found.items() if rule in DOSE_ROWS} == verdict(

@@ -15,7 +15,7 @@ from cds_service.advise import Advice, advice
 from cds_service.fhir.source import NoSource
 from tests.properties.asking import knowledge, parsed
 from tests.properties.counts import examples
-from tests.properties.test_suggestions import Asked, orders_as_they_may_come
+from tests.properties.drafts import Asked, orders_as_they_may_come
 from tests.scenarios import first_offer
 from tests.scenarios.build import NOW
 

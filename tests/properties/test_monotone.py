@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.properties import writing
+from tests.properties import spelling, writing
 from tests.properties.asking import dose_verdict, fired, judged, rank, request, weighed, worst
 from tests.properties.counts import examples
 from tests.properties.reference import NUMBERS, Cap, Dose, limit
@@ -40,14 +40,14 @@ def _dosage(draw: st.DrawFn, number: int) -> tuple[dict[str, Any], list[str]]:
     """A dosage instruction without its amount, and where amounts go: `dose`, `rate`, with their unit."""
     kind = draw(st.sampled_from(["rate", "dose", "dose over", "rate over", "rate for"]))
     made: dict[str, Any] = {"sequence": draw(st.sampled_from([1, number]))} if draw(st.booleans()) else {}
-    of = writing.RATE_UNITS if kind.startswith("rate") else writing.DOSE_UNITS
+    of = spelling.RATE_UNITS if kind.startswith("rate") else spelling.DOSE_UNITS
     unit = draw(st.sampled_from(of))
     repeat: dict[str, Any] = {}
     minutes = draw(writing.minutes)
     if kind.endswith("over"):
-        repeat = {"duration": writing.decimal(minutes), "durationUnit": "min"}
+        repeat = {"duration": spelling.decimal(minutes), "durationUnit": "min"}
     elif kind.endswith("for"):
-        repeat = {"boundsDuration": writing.quantity(minutes, "min")}
+        repeat = {"boundsDuration": spelling.quantity(minutes, "min")}
     if draw(st.integers(0, 3)) == 0:
         repeat |= {"frequency": 1, "period": draw(st.sampled_from([10, 15, 30, 60, 240])), "periodUnit": "min"}
         made["asNeededBoolean"] = draw(st.booleans())
@@ -60,13 +60,13 @@ def _dosage(draw: st.DrawFn, number: int) -> tuple[dict[str, Any], list[str]]:
 
 def _with_amount(dosage: dict[str, Any], where: list[str], value: Fraction) -> dict[str, Any]:
     kind, text = where
-    return dosage | {"doseAndRate": [{f"{kind}Quantity": writing.quantity(value, text)}]}
+    return dosage | {"doseAndRate": [{f"{kind}Quantity": spelling.quantity(value, text)}]}
 
 
 _WEIGHTS = st.one_of(
-    writing.bodies.map(lambda kg: [writing.quantity(kg, "kg")]),
+    writing.bodies.map(lambda kg: [spelling.quantity(kg, "kg")]),
     st.sampled_from([["154", "70"], ["70", "154"], ["85", "70"], ["300", "80"]]).map(
-        lambda both: [writing.quantity(Fraction(each), "kg") for each in both]
+        lambda both: [spelling.quantity(Fraction(each), "kg") for each in both]
     ),
 )
 
@@ -101,7 +101,7 @@ def test_a_larger_dose_is_never_judged_milder(
         per_kg = data.draw(st.one_of(writing.finite_amounts, writing.rates_per_hour))
         if where[0] == "rate" and "timing" in dosage:
             per_kg *= data.draw(st.sampled_from([1, 4, 20]))
-        value = writing.in_unit(per_kg, writing.unit(where[1]), setting.kg, setting.mg_per_ml)
+        value = spelling.in_unit(per_kg, spelling.unit(where[1]), setting.kg, setting.mg_per_ml)
         value = Fraction(round(value * 10**12), 10**12)
         more = Fraction(data.draw(st.sampled_from([1000, 1001, 1100, 2000, 17000])), 1000)
         smaller.append(_with_amount(dosage, where, value))
@@ -119,15 +119,15 @@ def test_a_larger_dose_is_never_judged_milder(
 def test_a_dose_in_milligrams_is_never_judged_milder_in_a_lighter_patient(
     data: st.DataObject, dose: Dose, setting: Setting, drug: str, reasons: frozenset[str]
 ) -> None:
-    amount = writing.quantity(dose.per_kg * setting.kg, "mg/h" if dose.endless else "mg")
+    amount = spelling.quantity(dose.per_kg * setting.kg, "mg/h" if dose.endless else "mg")
     dosage: dict[str, Any] = {"doseAndRate": [{"rateQuantity" if dose.endless else "doseQuantity": amount}]}
     if dose.minutes is not None:
-        dosage["timing"] = {"repeat": {"duration": writing.decimal(dose.minutes), "durationUnit": "min"}}
+        dosage["timing"] = {"repeat": {"duration": spelling.decimal(dose.minutes), "durationUnit": "min"}}
     medicine = {"medicationCodeableConcept": writing.medicines_named(drug)[0]}
     order = writing.order(medicine, [dosage], sorted(reasons))
     lighter = setting.kg - Fraction(data.draw(st.integers(1, 40)), 8)
     severities = [
-        worst(dose_verdict(request(order, weights=[weighed(writing.quantity(kg, "kg") or {})])), *ROWS)
+        worst(dose_verdict(request(order, weights=[weighed(spelling.quantity(kg, "kg") or {})])), *ROWS)
         for kg in (setting.kg, lighter)
     ]
     assert severities[0] <= severities[1]
@@ -141,8 +141,10 @@ def test_a_second_order_of_the_group_never_makes_the_first_one_milder(
     group = {"groupIdentifier": {"system": "urn:example:groups", "value": "g1"}}
     medicine = {"medicationCodeableConcept": writing.medicines_named(drug)[0]} | group
     reason = data.draw(st.sampled_from(["pain", "depression"]))
-    alone = writing.order(medicine, [{"doseAndRate": [{"doseQuantity": writing.quantity(first, "mg/kg")}]}], [reason])
-    dose, infusion = writing.quantity(rate / 4, "mg/kg"), writing.quantity(rate, "mg/kg/h")
+    alone = writing.order(
+        medicine, [{"doseAndRate": [{"doseQuantity": spelling.quantity(first, "mg/kg")}]}], [reason]
+    )
+    dose, infusion = spelling.quantity(rate / 4, "mg/kg"), spelling.quantity(rate, "mg/kg/h")
     entry = data.draw(st.sampled_from([{"doseQuantity": dose}, {"rateQuantity": infusion}]))
     beside = writing.order(medicine, [{"doseAndRate": [entry]}], [reason]) | {"id": "o2"}
     orders = data.draw(st.permutations([alone, beside]))
@@ -209,21 +211,21 @@ SETTING = Setting(Fraction(75), Fraction(2))
 
 def _asked(dose: Dose, unit: str, drug: str, reasons: frozenset[str], route: str = "unstated") -> dict[str, Any]:
     kind = "rate" if dose.endless else "dose"
-    number = writing.in_unit(dose.per_kg, writing.unit(unit), SETTING.kg, SETTING.mg_per_ml)
-    quantity = writing.quantity(number, unit)
+    number = spelling.in_unit(dose.per_kg, spelling.unit(unit), SETTING.kg, SETTING.mg_per_ml)
+    quantity = spelling.quantity(number, unit)
     assert quantity is not None, (dose.per_kg, unit)
     dosage: dict[str, Any] = {"doseAndRate": [{f"{kind}Quantity": quantity}]}
     repeat: dict[str, Any] = {}
     if dose.minutes is not None:
-        repeat = {"duration": writing.decimal(dose.minutes), "durationUnit": "min"}
+        repeat = {"duration": spelling.decimal(dose.minutes), "durationUnit": "min"}
     if dose.interval is not None:
-        repeat |= {"frequency": 1, "period": writing.decimal(dose.interval), "periodUnit": "min"}
+        repeat |= {"frequency": 1, "period": spelling.decimal(dose.interval), "periodUnit": "min"}
     if repeat:
         dosage["timing"] = {"repeat": repeat}
     if dose.as_needed:
         dosage["asNeededBoolean"] = True
     if dose.cap is not None:
-        most, time = writing.quantity(dose.cap.per_kg, "mg/kg"), writing.quantity(dose.cap.minutes, "min")
+        most, time = spelling.quantity(dose.cap.per_kg, "mg/kg"), spelling.quantity(dose.cap.minutes, "min")
         dosage["maxDosePerPeriod"] = {"numerator": most, "denominator": time}
     if route != "unstated":
         dosage["route"] = writing.concept(*writing.ROUTES[route])

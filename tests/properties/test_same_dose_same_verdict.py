@@ -10,11 +10,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.properties import reference, writing
+from tests.properties import reference, spelling, writing
 from tests.properties.asking import DOSE_ROWS, dose_verdict, fired, judged, rank, request, weighed
 from tests.properties.counts import examples
 from tests.properties.reference import Cap, Dose
-from tests.properties.writing import DOSE_UNITS, RATE_UNITS, Setting
+from tests.properties.spelling import DOSE_UNITS, RATE_UNITS
+from tests.properties.writing import Setting
 
 KETAMINE = writing.medicines_named("ketamine")[0]
 PAIN = frozenset({"pain"})
@@ -35,21 +36,21 @@ def _bag(mg_per_ml: Fraction) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("unit", DOSE_UNITS, ids=lambda unit: unit.text)
-def test_a_dose_in_every_unit_of_the_table_has_its_verdict(unit: writing.Unit) -> None:
+def test_a_dose_in_every_unit_of_the_table_has_its_verdict(unit: spelling.Unit) -> None:
     for thousandths in (300, 301, 350, 351, 500, 501, 999, 1000, 4500):
         dose = Dose(Fraction(thousandths, 1000))
-        quantity = writing.quantity(writing.in_unit(dose.per_kg, unit, SETTING.kg, SETTING.mg_per_ml), unit.text)
+        quantity = spelling.quantity(spelling.in_unit(dose.per_kg, unit, SETTING.kg, SETTING.mg_per_ml), unit.text)
         asked = _asked({"doseAndRate": [{"doseQuantity": quantity}]}, _bag(SETTING.mg_per_ml))
         assert dose_verdict(asked) == reference.verdict(dose, "ketamine", PAIN, "intravenous"), quantity
 
 
 @pytest.mark.parametrize("unit", RATE_UNITS, ids=lambda unit: unit.text)
-def test_a_rate_in_every_unit_of_the_table_has_its_verdict(unit: writing.Unit) -> None:
+def test_a_rate_in_every_unit_of_the_table_has_its_verdict(unit: spelling.Unit) -> None:
     tried = 0
     for thousandths in (120, 498, 500, 501, 750, 999, 1000, 1002, 3000):
         dose = Dose(Fraction(thousandths, 1000), endless=True)
-        number = writing.in_unit(dose.per_kg, unit, SETTING.kg, SETTING.mg_per_ml)
-        quantity = writing.quantity(number, unit.text)
+        number = spelling.in_unit(dose.per_kg, unit, SETTING.kg, SETTING.mg_per_ml)
+        quantity = spelling.quantity(number, unit.text)
         if quantity is None:
             continue
         tried += 1
@@ -58,14 +59,14 @@ def test_a_rate_in_every_unit_of_the_table_has_its_verdict(unit: writing.Unit) -
     assert tried >= 5
 
 
-@pytest.mark.parametrize("text", writing.WEIGHTS)
+@pytest.mark.parametrize("text", spelling.WEIGHTS)
 def test_a_weight_in_every_unit_is_the_same_weight(text: str) -> None:
     pounds = 14 * 11
-    kg = pounds * writing.WEIGHTS["lb"]
-    quantity = writing.quantity(kg / writing.WEIGHTS[text], text)
+    kg = pounds * spelling.WEIGHTS["lb"]
+    quantity = spelling.quantity(kg / spelling.WEIGHTS[text], text)
     assert quantity is not None
     for mg, expected in ((kg / 2, {}), (kg / 2 + Fraction(1, 10**6), {"rate-exceeds-protocol-max": "warning"})):
-        rate = writing.quantity(mg, "mg/h")
+        rate = spelling.quantity(mg, "mg/h")
         medicine = {"medicationCodeableConcept": KETAMINE}
         order = writing.order(medicine, [{"doseAndRate": [{"rateQuantity": rate}]}], ["pain"])
         assert dose_verdict(request(order, weights=[weighed(quantity)])) == expected
@@ -79,7 +80,7 @@ def test_a_strength_in_every_writing_is_the_same_strength(mg_per_ml: int) -> Non
             medication = {"resourceType": "Medication", "id": "m", "ingredient": [ingredient]} | beside
             product = {"medicationReference": {"reference": "#m"}, "contained": [medication]}
             for rate, rule in ((Fraction(1, 2), None), (Fraction(501, 1000), "rate-exceeds-protocol-max")):
-                quantity = writing.quantity(rate * SETTING.kg / mg_per_ml, "mL/h")
+                quantity = spelling.quantity(rate * SETTING.kg / mg_per_ml, "mL/h")
                 asked = _asked({"doseAndRate": [{"rateQuantity": quantity}]}, product)
                 assert dose_verdict(asked) == ({rule: "warning"} if rule else {}), (ratio, drug_named)
 
@@ -224,7 +225,7 @@ def test_for_depression_a_volume_at_its_rate_is_the_dose_over_the_time_that_it_t
 ) -> None:
     volume, rate = Fraction(millilitres, 4), Fraction(data.draw(st.integers(4, 600)), 4)
     dose = Dose(volume * setting.mg_per_ml / setting.kg, volume / rate * 60)
-    entry = {"doseQuantity": writing.quantity(volume, "mL"), "rateQuantity": writing.quantity(rate, "mL/h")}
+    entry = {"doseQuantity": spelling.quantity(volume, "mL"), "rateQuantity": spelling.quantity(rate, "mL/h")}
     product = data.draw(writing.products("ketamine", setting.mg_per_ml))
     order = writing.order(product, [{"doseAndRate": [entry]}], ["depression"])
     asked = request(order, weights=[weighed(data.draw(writing.weights(setting.kg)))])

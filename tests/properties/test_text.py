@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cds_service.orders import text
-from tests.properties import writing
+from tests.properties import spelling, writing
 from tests.properties.asking import DOSE_ROWS, answered, fired, judged, rank, request, worst
 from tests.properties.counts import examples
 from tests.properties.reference import Dose, verdict
@@ -61,7 +61,7 @@ def test_every_text_is_read(says: str) -> None:
 
 def _spelt(number: Fraction) -> list[str]:
     """A number as people write it: 0.5, .5, 0,5, 0.50, and 1200 or 1,200."""
-    written = str(writing.plain(writing.decimal(number) or writing.plain(0)))
+    written = str(spelling.plain(spelling.decimal(number) or spelling.plain(0)))
     found = [written, written.replace(".", ",")] + ([written + "0"] if "." in written else [])
     if written.startswith("0."):
         found += [written[1:], written[1:].replace(".", ",")]
@@ -82,20 +82,20 @@ def _stated(draw: st.DrawFn, number: Fraction, unit: str) -> str:
 
 _UNITS = [
     unit
-    for unit in (*writing.RATE_UNITS, *writing.DOSE_UNITS)
+    for unit in (*spelling.RATE_UNITS, *spelling.DOSE_UNITS)
     if not unit.volume and unit.text not in ("kg", "kgs")  # in words, the weight of a patient
 ]
 
 
 @pytest.mark.parametrize("unit", _UNITS, ids=lambda unit: unit.text)
-def test_a_text_above_a_limit_fires_the_rule_of_the_limit(unit: writing.Unit) -> None:
+def test_a_text_above_a_limit_fires_the_rule_of_the_limit(unit: spelling.Unit) -> None:
     levels = (501, 1002, 4002) if unit.rate else (351, 501, 1002, 4602)
     for thousandths in levels:
         dose = Dose(Fraction(thousandths, 1000), endless=unit.rate)
-        number = writing.in_unit(dose.per_kg, unit, Fraction(75), Fraction(1))
+        number = spelling.in_unit(dose.per_kg, unit, Fraction(75), Fraction(1))
         if (number * 10**6).denominator != 1 or number >= 10**6:
             continue  # nobody writes so many digits
-        asked = _asked(f"ketamine {writing.decimal(number):f} {unit.text}", weight="75 kg")
+        asked = _asked(f"ketamine {spelling.decimal(number):f} {unit.text}", weight="75 kg")
         expected = verdict(dose, "ketamine", PAIN, "intravenous")
         assert fired(judged(asked)[0], *DOSE_ROWS) == expected, (number, unit.text)
 
@@ -144,7 +144,7 @@ def test_only_the_time_that_a_dose_takes_is_its_time(says: str, expected: dict[s
 @examples(40)
 @given(dose=writing.finite_amounts, minutes=st.integers(1, 59), unit=st.sampled_from(["min", "minutes", "mins"]))
 def test_a_stated_dose_over_a_stated_time_is_a_dose_over_that_time(dose: Fraction, minutes: int, unit: str) -> None:
-    says = f"ketamine {writing.decimal(dose):f} mg/kg over {minutes} {unit}"
+    says = f"ketamine {spelling.decimal(dose):f} mg/kg over {minutes} {unit}"
     found = fired(judged(_asked(says))[0], *DOSE_ROWS)
     assert found == verdict(Dose(dose, Fraction(minutes)), "ketamine", PAIN, "intravenous")
 
@@ -160,7 +160,7 @@ def test_of_a_range_in_words_the_upper_end_counts(low: int, high: int, between: 
 @examples(40)
 @given(says=_texts, rate=st.integers(1, 30))
 def test_a_text_beside_a_structured_dose_makes_nothing_milder(says: str, rate: int) -> None:
-    entry = {"rateQuantity": {"value": writing.decimal(Fraction(rate, 10)), "code": "mg/kg/h"}}
+    entry = {"rateQuantity": {"value": spelling.decimal(Fraction(rate, 10)), "code": "mg/kg/h"}}
     dosage = {"doseAndRate": [entry]}
     severities = [
         fired(judged(request(writing.order(KETAMINE, [each], ["pain"])))[0], *DOSE_ROWS)
@@ -170,7 +170,7 @@ def test_a_text_beside_a_structured_dose_makes_nothing_milder(says: str, rate: i
         assert rank(severities[1].get(rule)) >= rank(severity)
 
 
-@pytest.mark.parametrize("spelling", ["mg", *(text for text in writing.SPELLINGS if not {" ", "."} & set(text))])
+@pytest.mark.parametrize("spelling", ["mg", *(text for text in spelling.SPELLINGS if not {" ", "."} & set(text))])
 def test_a_unit_that_only_begins_like_a_known_one_is_no_dose(spelling: str) -> None:
     spoken = text.read(f"ketamine 500 {spelling}x")
     assert not spoken.doses

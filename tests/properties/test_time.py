@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties import writing
+from tests.properties import spelling, writing
 from tests.properties.asking import DOSE_ROWS, fired, judged, request, weighed
 from tests.properties.counts import examples
 from tests.scenarios.build import NOW
@@ -75,8 +75,8 @@ def _dosage(draw: st.DrawFn, number: int) -> dict[str, Any]:
     start = NOW + timedelta(minutes=draw(st.integers(0, 300)))
     end = start + timedelta(minutes=draw(st.sampled_from([5, 10, 30, 40, 59, 60, 61, 120, 4000])))
     per_kg = draw(st.integers(1, 130)) / Fraction(100)
-    rate = {"rateQuantity": writing.quantity(per_kg, "mg/kg/h")}
-    dose = {"doseQuantity": writing.quantity(per_kg / 2, "mg/kg")}
+    rate = {"rateQuantity": spelling.quantity(per_kg, "mg/kg/h")}
+    dose = {"doseQuantity": spelling.quantity(per_kg / 2, "mg/kg")}
     period = {"repeat": {"boundsPeriod": {"start": start.isoformat(), "end": end.isoformat()}}}
     event = {"event": [start.isoformat()]}
     entry, timing = draw(st.sampled_from([(rate, period), (rate, event), (dose, event), (rate, {}), (dose, period)]))
@@ -174,6 +174,6 @@ def test_an_infusion_over_a_change_of_the_clocks_runs_as_long_as_it_runs(change:
     """A period of 40 minutes that the clock on the wall shows as 100, or as minus 20."""
     start, end = ((change + timedelta(minutes=each)).astimezone(zone).isoformat() for each in (-20, 20))
     repeat = {"boundsPeriod": {"start": start, "end": end}}
-    entry = {"rateQuantity": writing.quantity(Fraction(3, 4), "mg/kg/h")}
+    entry = {"rateQuantity": spelling.quantity(Fraction(3, 4), "mg/kg/h")}
     order = writing.order(KETAMINE, [{"doseAndRate": [entry], "timing": {"repeat": repeat}}], ["depression"])
     assert fired(judged(request(order), change.astimezone(zone))[0], *DOSE_ROWS) == {}

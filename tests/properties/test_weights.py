@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.properties import writing
+from tests.properties import spelling, writing
 from tests.properties.asking import DOSE_ROWS, answered, dose_verdict, fired, judged, rank, request, weighed
 from tests.properties.counts import examples
 from tests.properties.reference import NUMBERS, SEVERITY, Dose, limit, verdict
@@ -30,15 +30,15 @@ class Weighing:
 
 def _order(per_kg: Fraction, unit: str, kg: Fraction = Fraction(70), reason: str = "pain") -> dict[str, Any]:
     """A dose or a rate, written for somebody of `kg`."""
-    of = writing.unit(unit)
-    amount = writing.quantity(writing.in_unit(per_kg, of, kg, Fraction(1)), unit)
+    of = spelling.unit(unit)
+    amount = spelling.quantity(spelling.in_unit(per_kg, of, kg, Fraction(1)), unit)
     entry = {"rateQuantity" if of.rate else "doseQuantity": amount}
     return writing.order(KETAMINE, [{"doseAndRate": [entry]}], [reason])
 
 
 def _observed(weighings: Sequence[Weighing], unit: str = "kg") -> list[dict[str, Any]]:
     return [
-        weighed(writing.quantity(each.kg / writing.WEIGHTS[unit], unit) or {}, f"{each.hours} hours ago", number)
+        weighed(spelling.quantity(each.kg / spelling.WEIGHTS[unit], unit) or {}, f"{each.hours} hours ago", number)
         for number, each in enumerate(weighings, 1)
     ]
 
@@ -92,7 +92,7 @@ def _weighings(draw: st.DrawFn) -> list[Weighing]:
         pounds = [found[-1].kg * Fraction(22, 10), found[-1].kg / Fraction(22, 10), found[-1].kg * Fraction(235, 100)]
         near = [found[-1].kg * Fraction(n, 100) for n in (100, 103, 109, 110, 111, 120, 121, 80, 205)]
         found.append(Weighing(draw(st.one_of(_kilograms, st.sampled_from(pounds + near))), each))
-    assume(all(writing.decimal(each.kg) is not None for each in found))
+    assume(all(spelling.decimal(each.kg) is not None for each in found))
     return found
 
 
@@ -166,11 +166,11 @@ def test_pounds_entered_as_kilograms_are_found_however_old_the_weight_before_is(
         assert DOUBTED in fired(judged(request(_order(per_kg, unit), weights=observed))[0])
 
 
-@pytest.mark.parametrize("unit", writing.WEIGHTS)
+@pytest.mark.parametrize("unit", spelling.WEIGHTS)
 def test_a_weight_that_is_written_in_its_own_unit_is_not_doubted(unit: str) -> None:
     """154 lb is 69.9 kg and not 154 kg; the weight before it was in kilograms."""
-    kg = 154 * writing.WEIGHTS["lb"]
-    quantity = writing.quantity(kg / writing.WEIGHTS[unit], unit) or {}
+    kg = 154 * spelling.WEIGHTS["lb"]
+    quantity = spelling.quantity(kg / spelling.WEIGHTS[unit], unit) or {}
     observed = [weighed(quantity, "2 hours ago", 1), weighed({"value": 70, "unit": "kg"}, "3 days ago", 2)]
     assert DOUBTED not in fired(judged(request(_order(Fraction(1, 2), "mg/kg/h"), weights=observed))[0])
 
