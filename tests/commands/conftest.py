@@ -15,11 +15,16 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of this machine; and the same protocol is loaded once for all tests."""
-    monkeypatch.setattr(check, "load", loaded_once)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of this machine."""
     for name in [name for name in os.environ if name.startswith("KETAMINE_CDS_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def apart(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the same protocol is loaded once for all tests."""
+    monkeypatch.setattr(check, "load", loaded_once)
 
 
 @pytest.fixture

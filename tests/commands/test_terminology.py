@@ -1,8 +1,6 @@
 """The command terminology, against a real terminology server, and against one that does everything wrong."""
 
-import io
 import json
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +12,6 @@ import requests
 from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
 
 from cds_service.terminology import tx, valuesets
-from tests.hooks.client import encoded
-from tests.scenarios.build import NOW, hook_request
 from tests.servers.hapi import hapi_server, needed
 from tests.servers.local import LocalServer, Received, Reply, local_server, unused_port
 
@@ -31,10 +27,7 @@ Json = dict[str, Any]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("KETAMINE_CDS_")]:
-        monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 # A real server ------------------------------------------------------------------------------------------------------
@@ -383,55 +376,3 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, run: Run) 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         status, _, errors = run("terminology", "check", "--tx", f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert (status, "it did not answer in time" in errors) == (3, True)
-
-
-# What the service does with the directory ---------------------------------------------------------------------------
-
-
-def with_theophylline_by_a_site_code() -> Json:
-    return hook_request({"order": {"rate": "0.2 mg/kg/h"}, "patient": {"medicines": [{"drug": {"coding": [SITE]}}]}})
-
-
-SITE = {"system": "urn:our-formulary", "code": "THEO-300"}
-
-
-@pytest.mark.parametrize("known", [False, True])
-def test_the_service_reads_the_directory_of_the_setting(
-    known: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sets = tmp_path / "sets"
-    sets.mkdir()
-    code = SITE["code"] if known else "SOMETHING-ELSE"
-    contains = [{"system": SITE["system"], "code": code, "display": "Theophylline SR 300 mg"}]
-    made = {"resourceType": "ValueSet", "name": "rx_methylxanthines", "expansion": {"contains": contains}}
-    (sets / "ours.json").write_text(json.dumps(made))
-    request = tmp_path / "request.json"
-    request.write_bytes(encoded(with_theophylline_by_a_site_code()))
-    monkeypatch.setenv("KETAMINE_CDS_VALUESETS", str(sets))
-    _, output, errors = run("check", request, "--now", NOW.isoformat())
-    assert errors == ""
-    assert ("[ddi-theophylline]" in output) == known
-    assert run("protocol", "validate")[0] == 0
-
-
-@pytest.mark.parametrize("command", [["check", "-"], ["protocol", "validate"], ["serve"]])
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [(None, "no value sets in"), ('{"name": "x"}', "broken.json: the set x is empty"), ("{", "broken.json is not")],
-)
-def test_a_directory_that_cannot_be_used_stops_every_command_that_needs_it(
-    content: str | None, says: str, command: list[str], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if content is not None:
-        (tmp_path / "broken.json").write_text(content)
-    monkeypatch.setenv("KETAMINE_CDS_VALUESETS", str(tmp_path))
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"{}")))
-    status, _, errors = run(*command)
-    assert status == 3
-    assert says in errors
-
-
-def test_a_directory_that_is_not_there_is_no_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KETAMINE_CDS_VALUESETS", "/nowhere/at/all")
-    status, _, errors = run("protocol", "validate")
-    assert (status, "expected is a directory that exists" in errors) == (3, True)
