@@ -219,7 +219,8 @@ def _unplaced(
     parts = ((_name(part, says.PART), value_of(part)) for part in observation.component)
     values = [says.VALUE_OF_PART(name, value) for name, value in parts if value is not None]
     value = value_of(observation) or (listed(values) if values else None)
-    name, title = _name(observation, _title(sets, chart)), _title(sets, chart)
+    title = _title(sets, chart.valuesets)
+    name = _name(observation, title)
     asks = why is says.CODE_NOT_KNOWN and sets.isdisjoint(chart.valuesets.readings)
     if asks and value is None:
         said = says.COMPLAINT_IN_WORDS(says.DATED(name, on(when, chart.now)))
@@ -233,22 +234,23 @@ def _unplaced(
         says=said,
         sets=sets,
         when=known,
-        urgent=not sets >= _any(chart) and is_urgent(sets),
+        urgent=not sets >= _any(chart.valuesets) and is_urgent(sets),
         has_value=value is not None,
         asks=asks,
     )
 
 
-def _any(chart: Reading) -> frozenset[str]:
+@lru_cache(maxsize=4)
+def _any(valuesets: ValueSets) -> frozenset[str]:
     """Every set of readings but those of weights."""
-    return chart.valuesets.readings - _WEIGHTS
+    return valuesets.readings - _WEIGHTS
 
 
 def _not_named(observation: resources.Observation, chart: Reading) -> frozenset[str]:
     """The sets that a reading may be in that has no words, and a code of a system that nobody reads."""
     quantity = observation.value_quantity
     is_mass = quantity is not None and units.is_of(quantity.unit_text or "", "mass", "body_weight")
-    return _any(chart) | (_WEIGHTS if is_mass else frozenset())
+    return _any(chart.valuesets) | (_WEIGHTS if is_mass else frozenset())
 
 
 def panel_of(sets: Iterable[str]) -> tuple[Named, Sequence[str]] | None:
@@ -262,11 +264,12 @@ def is_urgent(sets: Iterable[str]) -> bool:
     return not _URGENT.isdisjoint(sets)
 
 
-def _title(sets: frozenset[str], chart: Reading) -> Says:
+@lru_cache(maxsize=256)
+def _title(sets: frozenset[str], valuesets: ValueSets) -> Says:
     """What a reading is, in the words of the first of its value sets; one that may be of any has none."""
-    if sets >= _any(chart):
+    if sets >= _any(valuesets):
         return says.READING
-    titles = (chart.valuesets[name].named for name in sorted(sets) if name in chart.valuesets)
+    titles = (valuesets[name].named for name in sorted(sets) if name in valuesets)
     panel = next((title for parts, title in _PANEL_TITLES.items() if parts <= sets), None)
     return panel or next(titles, says.READING)
 
