@@ -38,6 +38,8 @@ LAUNCHES = 1_000
 VISITS = 500
 CHARTS = 32
 _PIECE = 250_000
+_NO_VALUE = bytes(set(range(256)).difference(b",{["))
+"""All bytes of JSON but those that begin a value, or come before one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +240,7 @@ def holds_too_much(raw: msgspec.Raw | bytes, most: int = VALUES) -> bool:
     if len(view) <= most:
         return False
     for start in range(0, len(view), _PIECE):
-        piece = bytes(view[start : start + _PIECE])
-        found += sum(map(piece.count, (b",", b"{", b"[")))
+        found += len(bytes(view[start : start + _PIECE]).translate(None, _NO_VALUE))
         if found > most:
             return True
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
@@ -30,25 +30,20 @@ def cases(
     deadline: Deadline,
 ) -> tuple[list[Case], int]:
     """(the orders that are judged, how many more there are). `mine` are drafts of judged drugs, `ending` end one."""
-    now = chart.now
     grouped = drafts.groups(request.drafts)
-    orders, ended = (
-        [
-            _order(d, grouped, records, knowledge, chart.zone)
-            for d in deadline.each(each, "orders")
-            if not drafts.is_other_patients(d, records.patient_id)
-        ]
+    ours, ends = (
+        [draft for draft in each if not drafts.is_other_patients(draft, records.patient_id)]
         for each in (mine, ending)
     )
+    read = partial(_order, groups=grouped, records=records, knowledge=knowledge, zone=chart.zone)
+    kept, ended = (_bounded(each, read, knowledge, chart.now, deadline) for each in (ours, ends))
     of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
     case = partial(
         _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
     )
-    kept = _bounded(orders, knowledge, now)
     found = [case(order, kept) for order in kept if order.draft.selected]
-    ends = _bounded(ended, knowledge, now)
-    found += [dataclasses.replace(case(order, kept), stopping=True) for order in ends]
-    return found, len(orders) + len(ended) - len(kept) - len(ends)
+    found += [dataclasses.replace(case(order, kept), stopping=True) for order in ended]
+    return found, len(ours) + len(ends) - len(kept) - len(ended)
 
 
 def _order(
@@ -60,19 +55,31 @@ def _order(
     return drafts.read(draft, groups, terms, records.resolve, knowledge.valuesets, zone)
 
 
-def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:
-    """As many as are judged, the selected ones first: adding their doses up grows with the square of their number."""
+def _bounded(
+    found: Sequence[Draft],
+    read: Callable[[Draft], KetamineOrder],
+    knowledge: Knowledge,
+    now: datetime,
+    deadline: Deadline,
+) -> list[KetamineOrder]:
+    """As many as are judged, the selected ones first: adding their doses up grows with the square of their number.
+    No more are read than that.
+    """
     book = knowledge.limits.book(knowledge.protocol.drugs[0], now.date())
     conventions = knowledge.protocol.conventions
     most_orders, most_steps = book.number(conventions.orders_at_once), book.number(conventions.steps_at_once)
-    kept: list[KetamineOrder] = []
+    kept: dict[int, KetamineOrder] = {}
     steps = 0
-    for order in sorted(orders, key=lambda order: not order.draft.selected):
-        steps += max(len(order.written), 1)
-        if len(kept) >= most_orders or (kept and steps > most_steps):
+    selected_first = sorted(enumerate(found), key=lambda numbered: not numbered[1].selected)
+    for number, draft in deadline.each(selected_first, "orders"):
+        if len(kept) >= most_orders:
             break
-        kept.append(order)
-    return [order for order in orders if any(order is each for each in kept)]
+        order = read(draft)
+        steps += max(len(order.written), 1)
+        if kept and steps > most_steps:
+            break
+        kept[number] = order
+    return [kept[number] for number in sorted(kept)]
 
 
 def _case(

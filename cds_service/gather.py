@@ -100,7 +100,7 @@ def fetch_missing(
     failed. Any other that does not come, where there is nobody to ask, was not sent.
     """
     records.promised = sends or frozenset()
-    by_key = {query.key: query for query in knowledge.queries}
+    by_key = knowledge.query_of
     urls: dict[str, str] = dict(prefetched.next_links)
     for query in knowledge.queries:
         if query.key in prefetched.answered or (query.key in prefetched.assumed and source.why_not):

@@ -76,6 +76,16 @@ class Knowledge:
         return {rule: part for part in self.parts for rule in part.protocol.rules}
 
     @cached_property
+    def limits_of(self) -> dict[str, Limits]:
+        """The limits of the protocol that judges a drug."""
+        return {drug: part.limits for drug, part in self.by_drug.items()}
+
+    @cached_property
+    def query_of(self) -> dict[str, Query]:
+        """The queries by key."""
+        return {query.key: query for query in self.queries}
+
+    @cached_property
     def evidence(self) -> dict[str, Evidence]:
         """That of all protocols."""
         return {key: entry for part in self.parts for key, entry in part.protocol.evidence.items()}

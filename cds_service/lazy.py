@@ -43,11 +43,12 @@ class cached_property(Generic[T]):
 
 def kept(owner: Owner, name: str, compute: Callable[[Owner], T]) -> T:
     """What `compute` makes of an immutable object, once: it lives in the object's `__dict__`, and as long as it."""
-    known = owner.__dict__
-    if name not in known:
-        known[name] = compute(owner)
-    found: T = known[name]
-    return found
+    known: dict[str, T] = owner.__dict__
+    try:
+        return known[name]
+    except KeyError:
+        found = known[name] = compute(owner)
+        return found
 
 
 class Made(Generic[T]):

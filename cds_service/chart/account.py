@@ -92,12 +92,12 @@ class Account:
         """Those about one of `subjects` that may be in one of the value sets `references`, and for which `counts`."""
         if not self._unplaced:
             return ()
-        asked = tuple(references)
+        asked = {reference.partition("/")[0] for reference in references}
         return tuple(
             entry
             for subject in subjects
             for entry in self._unplaced.get(subject, ())
-            if entry.may_be_in(asked) and counts(entry)
+            if (entry.sets is None or not asked.isdisjoint(entry.sets)) and counts(entry)
         )
 
 

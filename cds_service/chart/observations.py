@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from cds_service import units
@@ -27,6 +28,7 @@ from cds_service.fhir.records import Records, about
 from cds_service.says import Said, Says, listed
 from cds_service.says import entries as says
 from cds_service.terminology import answers as answered
+from cds_service.terminology.valuesets import ValueSets
 
 _Part = resources.Observation | resources.ObservationComponent
 
@@ -127,7 +129,8 @@ def _unplaced(
     parts = ((_name(part, says.PART), value_of(part)) for part in observation.component)
     values = [says.VALUE_OF_PART(name, value) for name, value in parts if value is not None]
     value = value_of(observation) or (listed(values) if values else None)
-    name, title = _name(observation, _title(sets, chart)), _title(sets, chart)
+    title = _title(sets, chart.valuesets)
+    name = _name(observation, title)
     asks = why is says.CODE_NOT_KNOWN and sets.isdisjoint(chart.valuesets.readings)
     if asks and value is None:
         said = says.COMPLAINT_IN_WORDS(says.DATED(name, on(when, chart.now)))
@@ -141,29 +144,31 @@ def _unplaced(
         says=said,
         sets=sets,
         when=known,
-        urgent=not sets >= _any(chart) and is_urgent(sets),
+        urgent=not sets >= _any(chart.valuesets) and is_urgent(sets),
         has_value=value is not None,
         asks=asks,
     )
 
 
-def _any(chart: Reading) -> frozenset[str]:
+@lru_cache(maxsize=4)
+def _any(valuesets: ValueSets) -> frozenset[str]:
     """Every set of readings but those of weights."""
-    return chart.valuesets.readings - WEIGHTS
+    return valuesets.readings - WEIGHTS
 
 
 def _not_named(observation: resources.Observation, chart: Reading) -> frozenset[str]:
     """The sets that a reading may be in that has no words, and a code of a system that nobody reads."""
     quantity = observation.value_quantity
     is_mass = quantity is not None and units.is_of(quantity.unit_text or "", "mass", "body_weight")
-    return _any(chart) | (WEIGHTS if is_mass else frozenset())
+    return _any(chart.valuesets) | (WEIGHTS if is_mass else frozenset())
 
 
-def _title(sets: frozenset[str], chart: Reading) -> Says:
+@lru_cache(maxsize=256)
+def _title(sets: frozenset[str], valuesets: ValueSets) -> Says:
     """What a reading is, in the words of the first of its value sets; one that may be of any has none."""
-    if sets >= _any(chart):
+    if sets >= _any(valuesets):
         return says.READING
-    titles = (chart.valuesets[name].named for name in sorted(sets) if name in chart.valuesets)
+    titles = (valuesets[name].named for name in sorted(sets) if name in valuesets)
     return title_of_panel(sets) or next(titles, says.READING)
 
 

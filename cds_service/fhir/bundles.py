@@ -283,7 +283,10 @@ def _outcome_error(items: Sequence[Item], is_bundle: bool) -> Said | None:
 
     In a Bundle that holds nothing else, one that only informs ("no rows") is none, and one that does not say so is.
     """
-    outcomes = [each for each in map(_RESOURCE, items) if isinstance(each, OperationOutcome)]
+    resources = [*map(_RESOURCE, items)]
+    if OperationOutcome not in map(type, resources):
+        return None
+    outcomes = [each for each in resources if isinstance(each, OperationOutcome)]
     alone = is_bundle and len(outcomes) == len(items)
     for outcome in outcomes:
         for issue in outcome.issue:

@@ -50,7 +50,7 @@ class Coding(Element, frozen=True):
     display: Text | None = None
 
 
-class CodeableConcept(Element, frozen=True):
+class CodeableConcept(Element, frozen=True, cache_hash=True):
     coding: Many[Coding] = ()
     text: Text | None = None
 

@@ -57,12 +57,17 @@ UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError, ArithmeticError)
 _STRICT = msgspec.json.Decoder(AnyResource)
 _ANY = msgspec.json.Decoder(float_hook=_number)
 _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
 _DIGITS_ALIKE = bytes(ord("0") if ord("0") <= each <= ord("9") else ord(" ") for each in range(256))
 _LONG = b"0" * (bounds.DIGITS + 1)
 _MANY_BYTES = 50_000
 """So many leave room for so many whole numbers of thousands of digits that turning them to text takes long."""
+_LONG_PART = 5_000
+"""Bytes of an element of such JSON in which there may be a list that is too long."""
+_SHORTENED_LEVELS = 6
+"""So deep lie the lists of a resource."""
 _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
 _MOST_MARKS = 200_000
 """Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
@@ -76,13 +81,14 @@ _FROM_STRING = {CodeableConcept: "text", Reference: "reference"}
 
 def decode(raw: msgspec.Raw | bytes) -> Read:
     """The resource in `raw`. A type that is not needed gives resource None without a fault."""
-    resource = in_order(raw)
+    given = _shortened(raw) if len(memoryview(raw)) > _MANY_BYTES else raw
+    resource = in_order(given)
     if resource is not None:
         return Read(resource, type(resource).__name__)
     if bounds.holds_too_much(raw, bounds.RESOURCE_VALUES):
         return TOO_MUCH
     try:
-        return read(untyped(raw))
+        return read(untyped(given))
     except RecursionError:
         return TOO_DEEP
     except UNREADABLE:
@@ -96,6 +102,22 @@ def in_order(raw: msgspec.Raw | bytes) -> Resource | None:
     except UNREADABLE:
         return None
     return resource
+
+
+def _shortened(raw: msgspec.Raw | bytes, levels: int = _SHORTENED_LEVELS) -> msgspec.Raw | bytes:
+    """JSON whose lists have at most one member more than is read, by which it is seen that they were cut.
+
+    For what is so large that decoding it only to leave most of it out would hold up other calls.
+    """
+    try:
+        value = _PARTS.decode(raw)
+    except UNREADABLE:
+        return raw
+    members = dict(enumerate(value[: bounds.MEMBERS + 1])) if isinstance(value, list) else value
+    for name, member in members.items() if levels else ():
+        if len(memoryview(member)) > _LONG_PART:
+            members[name] = msgspec.Raw(_shortened(member, levels - 1))
+    return encode([*members.values()] if isinstance(value, list) else members)
 
 
 def marks(raw: bytes) -> Iterator[tuple[re.Match[bytes], int]]:

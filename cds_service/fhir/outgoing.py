@@ -50,9 +50,11 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
         return None
     for _ in range(_ROUNDS):
         try:
-            if not strict.is_valid(repaired):
+            is_valid = strict.is_valid(repaired)
+            if not is_valid:
                 repaired = _without_empties(repaired)
-            if strict.is_valid(repaired):
+                is_valid = strict.is_valid(repaired)
+            if is_valid:
                 return repaired if "id" in repaired else None  # without an id, nothing says which order is meant
             read = MedicationRequest.model_validate(repaired)
             if strict.has_wrong_code(read):

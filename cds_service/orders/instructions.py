@@ -110,7 +110,7 @@ def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[
     step = _at_shorter_time(step, said.minutes, reading)
     beside: list[Step] = []
     for quantities in (said.doses, said.rates):
-        amounts = [_as_amount(quantity) for quantity in quantities]
+        amounts = [_as_amount(quantity) for quantity in dict.fromkeys(quantities)]
         others = [amount for amount in amounts if not _repeats(amount, known, reading)]
         if step.written.as_needed and step.rate is None:
             others = [each for each in others if not any(each == _as_amount(most) for most in said.most)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from fractions import Fraction
 from importlib import resources
@@ -11,6 +12,7 @@ from importlib import resources
 import msgspec
 
 from cds_service import units
+from cds_service.lazy import cached_property
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.units import Quantity
 
@@ -44,6 +46,7 @@ _WITHIN = re.compile(
 )
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){_one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
+_LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
 _DILUTED = re.compile(rf"(?:{_one_of(_WORDS['within'])}|{_one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
 
@@ -79,17 +82,47 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     doses: list[Quantity] = []
     rates: list[Quantity] = []
     most: list[Quantity] = []
+    maxima = _Maxima(text)
     for match in AMOUNT.finditer(text):
         unit = _unit(match[2])
         if unit is None or (not alone and _is_content(match, unit.dimension)):
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
         (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
-        if unit.dimension in RATE_DIMENSIONS and _MAXIMUM.search(_CLAUSES.split(text[: match.start()])[-1]):
+        if unit.dimension in RATE_DIMENSIONS and maxima.stand_before(match.start()):
             most.append(said)
     if counted:
         doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
     return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most))
+
+
+class _Maxima:
+    """The words of a maximum in a text, and where its clauses begin: found once, however many amounts it states."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _clauses(self) -> list[int]:
+        return [0, *(cut.end() for cut in _CLAUSES.finditer(self._text))]
+
+    @cached_property
+    def _words(self) -> list[tuple[int, int]]:
+        return [word.span() for word in _MAXIMUM.finditer(self._text)]
+
+    def stand_before(self, number: int) -> bool:
+        """Whether one stands in the same clause before the number that begins at this place."""
+        text, begin = self._text, self._clauses[bisect_right(self._clauses, number) - 1]
+        end = number
+        while end > begin and text[end - 1].isspace():
+            end -= 1
+        if end > begin and text[end - 1] == ".":
+            return False  # a full stop, whatever follows it
+        first = bisect_left(self._words, (begin, 0))
+        if first < len(self._words) and self._words[first][1] <= number:
+            return True
+        touching = _MAXIMUM.search(text, max(begin, number - _LONGEST_MAXIMUM), number)  # as in `max10 mg/h`
+        return touching is not None
 
 
 def states_an_amount(text: str) -> bool:

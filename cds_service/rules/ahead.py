@@ -76,9 +76,11 @@ def worst_hour(case: Case, routes: tuple[str, ...]) -> WorstHour | None:
     """What comes by these routes. None where the rules of the dose judge it: single doses, and one order without
     doses as needed beside its rate (a loading dose and its infusion are one regimen).
     """
-    own = list(_parts(case, steps_at(case, lightest(case)), routes, own=True))
     beside = [part for other in other_orders(case) for part in _of_other(case, other, routes)]
-    if not own or not (beside or is_pca(case)):
+    if not (beside or is_pca(case)):
+        return None
+    own = list(_parts(case, steps_at(case, lightest(case)), routes, own=True))
+    if not own:
         return None
     known = [part for part in (*own, *beside) if part is not None]
     if len(known) < len(own) + len(beside) or len(known) > bounds.PARTS:

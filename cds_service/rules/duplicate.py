@@ -34,7 +34,7 @@ from cds_service.says.findings import IN_STATE
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""
     limits, others = RuleLimits(case, rule), other_orders(case)
-    is_plan = _is_one_plan(case, others, tuple(limits.limit("warning").routes))
+    is_plan = bool(others) and _is_one_plan(case, others, tuple(limits.limit("warning").routes))
     apart = [other for other in others if not (other.in_group and _belongs(case, other))]
     active = [other.fact for other in apart if not (is_plan and other.drafted)]
     if active and not is_plan:

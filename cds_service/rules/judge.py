@@ -48,7 +48,7 @@ from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.ordered import planned_per_week
-from cds_service.rules.clauses.presence import Absence, absences
+from cds_service.rules.clauses.presence import Absence, absences, is_surely_clear
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.dose_finding import Measured
 from cds_service.rules.hold import HOLD, hold
@@ -172,7 +172,10 @@ def _ways(rule: Rule) -> tuple[_Way, ...]:
 
 def by_clauses(case: Case, rule: Rule) -> Outcome:
     """The first tier, from the worst, whose clause holds. A worse one that cannot be told is said as a reason."""
-    order, is_missing = case.order.reference, case.on_record.isdisjoint
+    order = case.order.reference
+    if is_surely_clear(rule, case):
+        return clear(rule, order)
+    is_missing = case.on_record.isdisjoint
     unknown: list[Verdict] = []
     for way in kept(rule, "ways", _ways):
         if any(map(is_missing, way.absences)):
@@ -220,7 +223,7 @@ def read_by(rule: Rule, query_of: QueryOf) -> frozenset[str]:
     return reads.read_by(rule, _code_of(rule), query_of)
 
 
-def read_in(case: Case) -> frozenset[str]:
+def read_in(case: Case) -> Sequence[str]:
     """The query keys that any rule reads which is judged in this case."""
     return reads.read_in(case, _code_of)
 

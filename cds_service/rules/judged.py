@@ -73,7 +73,7 @@ def judged(case: Case) -> Judged:
         doubts=(*_left_out(outcomes), *_doubts(case, weight)),
         indications=case.order.indication.all,
         # An order that only ends is told nothing but how it ends.
-        undelivered=() if case.stopping else undelivered(case.chart, *sorted(read_in(case))),
+        undelivered=() if case.stopping else undelivered(case.chart, *read_in(case)),
         offers=Offers(lambda: order_offers(case, outcomes)),
     )
 

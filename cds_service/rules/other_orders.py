@@ -93,13 +93,14 @@ def _drafts(case: Case) -> Iterator[Other]:
 
 
 def _of_chart(case: Case) -> Iterator[Other]:
+    of_family = [each for each in case.chart.medicines if case.is_ours(each.identity) and not each.drafted]
+    if not of_family:
+        return
     # What another draft replaces is over with it.
     own = set[str | None]().union(*(own_ids(other.request) for other in (case.order, *case.companions)))
     drafted = {bare(other.reference) for other in case.companions}
     begun = {bare(m.order) for m in case.chart.medicines if m.given} - {None}
-    for medicine in case.chart.medicines:
-        if not case.is_ours(medicine.identity) or medicine.drafted:
-            continue
+    for medicine in of_family:
         is_same_drug = medicine.identity is not None and medicine.identity.drug == case.order.drug
         name, order = bare(medicine.reference), bare(medicine.order)
         if medicine.given:

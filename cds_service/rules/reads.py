@@ -58,13 +58,13 @@ def read_by(rule: Rule, judgement: Callable[..., object] | None, query_of: Query
     return declared.union(lowers, *(_read(clause, query_of) for clause in clauses))
 
 
-def read_in(case: Case, judgement_of: Callable[[Rule], Callable[..., object] | None]) -> frozenset[str]:
-    """The query keys that any rule reads which is judged in this case."""
+def read_in(case: Case, judgement_of: Callable[[Rule], Callable[..., object] | None]) -> Sequence[str]:
+    """The query keys that any rule reads which is judged in this case, by the alphabet."""
 
-    def read(protocol: model.Protocol) -> frozenset[str]:
+    def read(protocol: model.Protocol) -> Sequence[str]:
         judged = rules_of(protocol, case.hook, case.stopping)
         found = (read_by(rule, judgement_of(rule), case.chart.query_of) for rule in judged)
-        return frozenset[str]().union(*found)
+        return sorted(frozenset[str]().union(*found))
 
     return kept(case.protocol, f"read at {case.hook}, {case.stopping}", read)
 

@@ -199,7 +199,7 @@ class Drugs:
         drugs: set[str] = set()
         veterinary = False
         either: list[Sequence[str]] = []
-        for text in map(plain, texts):
+        for text in dict.fromkeys(map(plain, texts)):
             if self._telling.isdisjoint(words_in(text)):
                 continue
             rest = self._look_alike.sub(" ", text)

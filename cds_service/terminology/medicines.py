@@ -77,6 +77,7 @@ class Medicines:
         self._name_words = drugs.Names(self._names)
         self._coded = lru_cache(maxsize=KEPT)(self._read_coding)
         self._named = lru_cache(maxsize=KEPT)(self._read_text)
+        self._of_names = lru_cache(maxsize=KEPT)(self._read_names)
         self._known = remembered(self._membership)
 
     def membership(self, parts: Iterable[Part]) -> Membership:
@@ -149,9 +150,10 @@ class Medicines:
         return self._named(text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rpartition(" ")[0])
 
     def _read_text(self, text: str) -> _Reading | None:
-        found = list(dict.fromkeys(self._name_words.all(_LOOK_ALIKE.sub(" ", drugs.plain(text)))))
-        if not found:
-            return None
+        found = tuple(dict.fromkeys(self._name_words.all(_LOOK_ALIKE.sub(" ", drugs.plain(text)))))
+        return self._of_names(found) if found else None
+
+    def _read_names(self, found: tuple[str, ...]) -> _Reading:
         members: dict[str, Member] = {}
         for name in found:
             for coding in self._names[name]:

@@ -24,6 +24,18 @@ def is_absent(clause: model.Clause, case: Case) -> bool:
     return any(map(case.on_record.isdisjoint, kept(clause, ABSENCES, absences)))
 
 
+def is_surely_clear(rule: model.Rule, case: Case) -> bool:
+    """Whether each tier of a rule is false for want of facts; at a glance, so that False says nothing."""
+    needed: Absence | None = kept(rule, "needed", _needed)
+    return needed is not None and case.on_record.isdisjoint(needed)
+
+
+def _needed(rule: model.Rule) -> Absence | None:
+    """One absence of each tier, together; None where a tier can hold without any fact."""
+    each = [absences(tier.when)[:1] for tier in rule.tiers if tier.when is not None]
+    return Absence().union(*(absence for (absence,) in each)) if all(each) else None
+
+
 def absences(clause: model.Clause) -> tuple[Absence, ...]:
     """Each of them makes the clause false, and never untold; none where what is not recorded does not decide it."""
     match clause:
