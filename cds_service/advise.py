@@ -29,7 +29,7 @@ from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, hook_of
-from cds_service.rules.judged import Judged, Note, judged, settle, with_offers, without_offers
+from cds_service.rules.judged import Judged, Note, judged, settle, with_offers
 from cds_service.rules.reads import rules_of
 from cds_service.says import Says
 
@@ -106,15 +106,11 @@ def answer(
     deadline: Deadline = NEVER,
     sends: frozenset[str] | None = None,
     languages: Sequence[str] = (),
-    offering: bool = True,
 ) -> Advice:
-    """As `advice`, of a request that was read. Without `offering` the cards are the same but for their suggestions,
-    which cost a third of the time. Raises Late.
-    """
+    """As `advice`, of a request that was read. Raises Late."""
     texts = knowledge.texts.spoken(languages)
     results, notes = _judge_opened(read, signing, knowledge, now, acknowledged, deadline)
-    if not offering:
-        results = [without_offers(each) for each in results]
+    results = [with_offers(each) for each in results]
     composed = compose.compose(results, _setting(read.request, signing, knowledge, texts, now, sends), notes)
     for each in results:
         settle(each)
@@ -131,6 +127,31 @@ def answer(
     )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What an answer would show, for those who only count: the orders, and the cards without a word of them."""
+
+    judged: Sequence[Judged]
+    cards: Sequence[compose.Place]
+
+
+def find(
+    read: Opened,
+    signing: bool,
+    knowledge: Knowledge,
+    now: datetime,
+    deadline: Deadline = NEVER,
+    sends: frozenset[str] | None = None,
+) -> Found:
+    """As `answer` of a call of which nothing was overridden. No card and no offer is made: both cost as much as
+    judging. Raises Late.
+    """
+    results, notes = _judge_opened(read, signing, knowledge, now, NOTHING, deadline)
+    texts = knowledge.texts.spoken(())
+    setting = _setting(read.request, signing, knowledge, texts, now, sends)
+    return Found(results, compose.arrange(results, setting, notes))
+
+
 def explain(
     request: HookRequest,
     signing: bool,
@@ -142,6 +163,7 @@ def explain(
     """Every rule's outcome for each order that is judged, and the notes on what was read."""
     read = open_request(request, knowledge, source, now)
     results, notes = _judge_opened(read, signing, knowledge, now, acknowledged, NEVER) if read else ([], [])
+    results = [with_offers(each) for each in results]
     words = knowledge.texts.words
     said = (words.say(f"doubt-{n.key}", value=n.value) if isinstance(n, Note) else words.fill(n) for n in notes)
     return results, list(said)
@@ -266,10 +288,7 @@ def _judge_opened(
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
         knowledge.protocol.conventions.quiet_hours, now
     )
-    results = [
-        with_offers(each)
-        for each in quiet.quieted(results, records.patient_id, acknowledged, window, now, knowledge.texts.recorded)
-    ]
+    results = quiet.quieted(results, records.patient_id, acknowledged, window, now, knowledge.texts.recorded)
     notes: list[Says | Note] = [*read.doubts]
     if not (read.mine or read.doubts or request.drafts_cut):
         return results, notes  # an order that only ends needs nothing that could not be read

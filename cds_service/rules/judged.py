@@ -85,12 +85,6 @@ def settle(each: Judged) -> None:
             offers.settle()
 
 
-def without_offers(each: Judged) -> Judged:
-    """The order for those who only count its findings: making its offers costs as much as judging it."""
-    outcomes = tuple(msgspec.structs.replace(o, proposals=()) if o.status == "fired" else o for o in each.outcomes)
-    return replace(each, offers=(), outcomes=outcomes)
-
-
 def with_offers(each: Judged) -> Judged:
     """The order with what it is offered on the first of its findings that asks for it: worst, of the dose, then as
     the catalogue has them.
