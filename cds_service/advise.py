@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -28,6 +29,7 @@ from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft
 from cds_service.protocol.model import Rule
+from cds_service.rules.alike import Known
 from cds_service.rules.case import Case, hook_of
 from cds_service.rules.judged import Judged, Note, judged, settle, with_offers
 from cds_service.rules.reads import rules_of
@@ -146,7 +148,7 @@ def find(
     """As `answer` of a call of which nothing was overridden. No card and no offer is made: both cost as much as
     judging. Raises Late.
     """
-    results, notes = _judge_opened(read, signing, knowledge, now, NOTHING, deadline)
+    results, notes = _judge_opened(read, signing, knowledge, now, NOTHING, deadline, read.known[signing])
     texts = knowledge.texts.spoken(())
     setting = _setting(read.request, signing, knowledge, texts, now, sends)
     return Found(results, compose.arrange(results, setting, notes))
@@ -195,6 +197,8 @@ class Opened:
     doubts: Sequence[Note]
     chart: Chart | None
     """None: no order is judged, and the doubts are all there is to say."""
+    known: dict[bool, dict[int, Known]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(dict)))
+    """What was found of each draft, for the next policy that judges it: by whether it is signed, and its identity."""
 
 
 def open_request(
@@ -279,12 +283,13 @@ def _judge_opened(
     now: datetime,
     acknowledged: Acknowledged,
     deadline: Deadline,
+    known: Mapping[int, Known] | None = None,
 ) -> tuple[list[Judged], list[Says | Note]]:
     """The outcomes and notes."""
     request, records, chart = read.request, read.records, read.chart
     if chart is None:
         return [], [*read.doubts, *request.notes, *request.faults]
-    results = _judge(read, chart, signing, knowledge, deadline)
+    results = _judge(read, chart, signing, knowledge, deadline, known)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
         knowledge.protocol.conventions.quiet_hours, now
     )
@@ -334,8 +339,17 @@ def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge, 
     return Advice(late, composed=composed, language=knowledge.texts.spoken(languages).language)
 
 
-def _judge(read: Opened, chart: Chart, signing: bool, knowledge: Knowledge, deadline: Deadline) -> list[Judged]:
-    found, left = cases(read.request, read.mine, read.ending, read.records, chart, signing, knowledge, deadline)
+def _judge(
+    read: Opened,
+    chart: Chart,
+    signing: bool,
+    knowledge: Knowledge,
+    deadline: Deadline,
+    known: Mapping[int, Known] | None,
+) -> list[Judged]:
+    found, left = cases(
+        read.request, read.mine, read.ending, read.records, chart, signing, knowledge, deadline, known
+    )
     results = [judged(case) for case in found]
     if left and results:
         more = Note("not-judged", str(left))

@@ -16,6 +16,7 @@ from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
+from cds_service.rules.alike import Known, found_once, ground
 from cds_service.rules.case import Case
 
 
@@ -28,13 +29,17 @@ def cases(
     signing: bool,
     knowledge: Knowledge,
     deadline: Deadline,
+    known: Mapping[int, Known] | None = None,
 ) -> tuple[list[Case], int]:
-    """(the orders that are judged, how many more there are). `mine` are drafts of judged drugs, `ending` end one."""
+    """(the orders that are judged, how many more there are). `mine` are drafts of judged drugs, `ending` end one.
+
+    `known`: by the identity of each draft, what other policies found of it.
+    """
     now = chart.now
     grouped = drafts.groups(request.drafts)
     orders, ended = (
         [
-            _order(d, grouped, records, knowledge, chart.zone)
+            _order(d, grouped, records, knowledge, chart.zone, _of(known, d))
             for d in deadline.each(each, "orders")
             if not drafts.is_other_patients(d, records.patient_id)
         ]
@@ -45,19 +50,24 @@ def cases(
         _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
     )
     kept = _bounded(orders, knowledge, now)
-    found = [case(order, kept) for order in kept if order.draft.selected]
+    found = [case(order, kept, known=_of(known, order.draft)) for order in kept if order.draft.selected]
     ends = _bounded(ended, knowledge, now)
     found += [dataclasses.replace(case(order, kept), stopping=True) for order in ends]
     return found, len(orders) + len(ended) - len(kept) - len(ends)
 
 
+def _of(known: Mapping[int, Known] | None, draft: Draft) -> Known | None:
+    return None if known is None else known[id(draft)]
+
+
 def _order(
-    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo
+    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo, known: Known | None
 ) -> KetamineOrder:
     """The order behind a draft, read as the protocol of its drug says."""
     assert draft.identity is not None
-    terms = knowledge.by_drug[draft.identity.drug].terms
-    return drafts.read(draft, groups, terms, records.resolve, knowledge.valuesets, zone)
+    part = knowledge.by_drug[draft.identity.drug]
+    read = partial(drafts.read, draft, groups, part.terms, records.resolve, knowledge.valuesets, zone)
+    return read() if known is None else found_once(known, ground(part.protocol), read)
 
 
 def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:
@@ -83,6 +93,7 @@ def _case(
     viewing: bool,
     knowledge: Knowledge,
     of_patient: Mapping[str, dict[Any, Any]],
+    known: Known | None = None,
 ) -> Case:
     """The order as its protocol judges it; orders that another one judges are none of its companions."""
     part = knowledge.by_drug[order.drug]
@@ -97,4 +108,5 @@ def _case(
         signing=signing,
         viewing=viewing,
         _of_patient=of_patient[order.drug],
+        known=known,
     )

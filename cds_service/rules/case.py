@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import wraps
@@ -18,6 +18,8 @@ from cds_service.orders.regimen import Body, Conventions
 from cds_service.orders.terms import Terms
 from cds_service.protocol.limits import LimitBook, Limits
 from cds_service.protocol.model import Hook, Limit, Protocol, Rule
+from cds_service.rules import alike
+from cds_service.rules.alike import Known
 from cds_service.terminology.identity import Identity
 from cds_service.terminology.valuesets import ValueSets
 
@@ -50,6 +52,16 @@ class Case:
     _once: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_patient: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """All orders of a drug share it, and so do changed copies of a case."""
+    known: InitVar[Known | None] = None
+    """What other policies found of this order (`rules.alike`). A changed copy of a case knows nothing of it."""
+
+    def __post_init__(self, known: Known | None) -> None:
+        object.__setattr__(self, "_known", known)
+
+    def found_alike(self, rule: Rule, find: Callable[[], T]) -> T:
+        """What a rule that reads nothing of other rules finds: judged once for all policies in which it is alike."""
+        known: Known | None = self.__dict__["_known"]
+        return find() if known is None else alike.found_once(known, alike.mark(self.protocol, rule), find)
 
     @cached_property
     def hook(self) -> Hook:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from cds_service.chart.facts import Fact, on, weighed
 from cds_service.figures import show
@@ -105,7 +106,7 @@ def verdict(case: Case) -> DoseVerdict:
     for rule in kept(case.protocol, "rules of the dose", _rules):
         if case.order.labelled_nasal and not _is_of_label(rule):
             continue
-        findings, doubts[rule.id] = JUDGEMENTS[rule.judge](case, rule)
+        findings, doubts[rule.id] = case.found_alike(rule, partial(JUDGEMENTS[rule.judge], case, rule))
         every += findings
         if findings and (held := worst(findings, rule)) is not None:
             best[rule.id] = held

@@ -193,6 +193,7 @@ _IN_PROTOCOL = ("intravenous", "intraosseous")
     limits=("strength",),
     tiers=("cannot be read", "never by it", "injected under the skin", "infused under the skin", "strong on the skin",
            "with limits of its own", "any other"),
+    other_rules=True,
 )  # fmt: skip
 def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A route that the protocol's limits do not cover, or one that cannot be read."""
