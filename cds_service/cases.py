@@ -16,7 +16,7 @@ from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
-from cds_service.rules.alike import Known, found_once, ground
+from cds_service.rules.alike import GROUND, Known, marks
 from cds_service.rules.case import Case
 
 
@@ -67,7 +67,13 @@ def _order(
     assert draft.identity is not None
     part = knowledge.by_drug[draft.identity.drug]
     read = partial(drafts.read, draft, groups, part.terms, records.resolve, knowledge.valuesets, zone)
-    return read() if known is None else found_once(known, ground(part.protocol), read)
+    if known is None:
+        return read()
+    ground = marks(part.protocol)[GROUND]
+    if ground not in known:
+        known[ground] = read()
+    order: KetamineOrder = known[ground]
+    return order
 
 
 def _bounded(orders: Sequence[KetamineOrder], knowledge: Knowledge, now: datetime) -> list[KetamineOrder]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from cds_service.lazy import kept
 from cds_service.protocol.model import LOWER_RATE, Limit, Protocol, Rule
 
-T = TypeVar("T")
 Known = dict[Hashable, Any]
 """What was found of one order, by marks."""
 
@@ -29,24 +28,13 @@ _OF_LOWER_RATE = ("restart_fraction", "restart_most")
 """The conventions that only a rule reads which asks for a lower rate."""
 
 
-def ground(protocol: Protocol) -> bytes:
-    """The mark of all that any rule of a protocol may read beside itself."""
-    return kept(protocol, "marks", _marks)[""]
+GROUND = ""
+"""Stands for the ground among the rules."""
 
 
-def mark(protocol: Protocol, rule: Rule) -> bytes:
-    """The mark of a rule that reads nothing of other rules."""
-    return kept(protocol, "marks", _marks)[rule.id]
-
-
-def found_once(known: Known | None, mark: bytes, find: Callable[[], T]) -> T:
-    """What was found under this mark, or is found now; `known` is None where one policy judges alone."""
-    if known is None:
-        return find()
-    if mark not in known:
-        known[mark] = find()
-    found: T = known[mark]
-    return found
+def marks(protocol: Protocol) -> Mapping[str, bytes]:
+    """Rule -> its mark, which holds if it reads nothing of other rules; and that of the ground."""
+    return kept(protocol, "marks", _marks)
 
 
 def limits_named(protocol: Protocol, rule: Rule) -> frozenset[str]:
@@ -56,10 +44,9 @@ def limits_named(protocol: Protocol, rule: Rule) -> frozenset[str]:
 
 
 def _marks(protocol: Protocol) -> Mapping[str, bytes]:
-    """Rule -> mark; under "" that of the ground."""
     by_name, rest = _by_name(protocol), _rest(protocol)
     of_ground = _digest(rest, _values(by_name, rest))
-    marks = {"": of_ground}
+    marks = {GROUND: of_ground}
     for rule in protocol.rules.values():
         says = _said(protocol, rule)
         marks[rule.id] = _digest(of_ground.hex(), says, _values(by_name, says))

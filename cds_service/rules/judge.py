@@ -138,10 +138,9 @@ def judge(case: Case) -> list[Outcome]:
 
 def _judged(case: Case, rule: Rule) -> Outcome:
     if rule.judge == "clauses":
-        return case.found_alike(rule, partial(by_clauses, case, rule))
-    if reads.reads_other_rules(JUDGEMENTS[rule.judge]):
-        return _by_code(case, rule)
-    return case.found_alike(rule, partial(_by_code, case, rule))
+        return case.found_alike(rule, by_clauses)
+    reads_others = reads.reads_other_rules(JUDGEMENTS[rule.judge])
+    return _by_code(case, rule) if reads_others else case.found_alike(rule, _by_code)
 
 
 def _of_dose(case: Case, rules: Sequence[Rule]) -> Sequence[Outcome]:

@@ -30,7 +30,7 @@ from cds_service.says.orders import NO_STRENGTH
 def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: Says) -> Outcome:
     """An outcome of one tier, with what its card says."""
     entry = rule.tier(tier)
-    values.setdefault("ordered", words.regimen(case.order.written))
+    values.setdefault("ordered", case.ordered)
     for name in entry.shown:
         values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     return Outcome(
@@ -53,7 +53,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: Says) -> li
     valid = changed_order(case, after)
     if valid is None:
         return []
-    values |= {"to": words.regimen(after.order.written), "from": words.regimen(case.order.written), "equivalent": ""}
+    values |= {"to": words.regimen(after.order.written), "from": case.ordered, "equivalent": ""}
     return [Proposal(kind, (Action("update", resource=valid),), values)]
 
 
