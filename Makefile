@@ -6,7 +6,7 @@ WORKERS_OF_TESTS ?= auto
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help tools spark peers scaling sandbox site run quick test timing lint burden bench candidate oracle elm docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
+.PHONY: help tools spark peers scaling replay sandbox site run quick test timing lint burden bench candidate oracle elm docs lock clean soak losses fuzz hostile disguises offers conformance pin sbom audit
 
 help: ## list the targets with what each does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ losses: .venv/dev ## kill and stop workers and the parent under load: what is lo
 
 scaling: .venv/dev ## what a call costs through nginx, with tokens and a shared PostgreSQL: calls per core and second
 	@$(BIN)/python -m bench.scaling
+
+replay: .venv/dev ## what a replay costs at several sizes, and by which law that grows (SIZES: other options, half an hour)
+	@$(BIN)/python -m bench.replay $(SIZES)
 
 fuzz: .venv/dev ## 200,000 mutated requests and more; nothing may fail, hang or grow
 	$(BIN)/python -m tests.fuzz.run

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -28,8 +29,9 @@ from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft
 from cds_service.protocol.model import Rule
+from cds_service.rules.alike import Known
 from cds_service.rules.case import Case, hook_of
-from cds_service.rules.judged import Judged, Note, judged, settle, with_offers, without_offers
+from cds_service.rules.judged import Judged, Note, judged, settle, with_offers
 from cds_service.rules.reads import rules_of
 from cds_service.says import Says
 
@@ -106,15 +108,11 @@ def answer(
     deadline: Deadline = NEVER,
     sends: frozenset[str] | None = None,
     languages: Sequence[str] = (),
-    offering: bool = True,
 ) -> Advice:
-    """As `advice`, of a request that was read. Without `offering` the cards are the same but for their suggestions,
-    which cost a third of the time. Raises Late.
-    """
+    """As `advice`, of a request that was read. Raises Late."""
     texts = knowledge.texts.spoken(languages)
     results, notes = _judge_opened(read, signing, knowledge, now, acknowledged, deadline)
-    if not offering:
-        results = [without_offers(each) for each in results]
+    results = [with_offers(each) for each in results]
     composed = compose.compose(results, _setting(read.request, signing, knowledge, texts, now, sends), notes)
     for each in results:
         settle(each)
@@ -131,6 +129,31 @@ def answer(
     )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What an answer would show, for those who only count: the orders, and the cards without a word of them."""
+
+    judged: Sequence[Judged]
+    cards: Sequence[compose.Place]
+
+
+def find(
+    read: Opened,
+    signing: bool,
+    knowledge: Knowledge,
+    now: datetime,
+    deadline: Deadline = NEVER,
+    sends: frozenset[str] | None = None,
+) -> Found:
+    """As `answer` of a call of which nothing was overridden. No card and no offer is made: both cost as much as
+    judging. Raises Late.
+    """
+    results, notes = _judge_opened(read, signing, knowledge, now, NOTHING, deadline, read.known[signing])
+    texts = knowledge.texts.spoken(())
+    setting = _setting(read.request, signing, knowledge, texts, now, sends)
+    return Found(results, compose.arrange(results, setting, notes))
+
+
 def explain(
     request: HookRequest,
     signing: bool,
@@ -142,6 +165,7 @@ def explain(
     """Every rule's outcome for each order that is judged, and the notes on what was read."""
     read = open_request(request, knowledge, source, now)
     results, notes = _judge_opened(read, signing, knowledge, now, acknowledged, NEVER) if read else ([], [])
+    results = [with_offers(each) for each in results]
     words = knowledge.texts.words
     said = (words.say(f"doubt-{n.key}", value=n.value) if isinstance(n, Note) else words.fill(n) for n in notes)
     return results, list(said)
@@ -173,6 +197,8 @@ class Opened:
     doubts: Sequence[Note]
     chart: Chart | None
     """None: no order is judged, and the doubts are all there is to say."""
+    known: dict[bool, dict[int, Known]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(dict)))
+    """What was found of each draft, for the next policy that judges it: by whether it is signed, and its identity."""
 
 
 def open_request(
@@ -257,19 +283,17 @@ def _judge_opened(
     now: datetime,
     acknowledged: Acknowledged,
     deadline: Deadline,
+    known: Mapping[int, Known] | None = None,
 ) -> tuple[list[Judged], list[Says | Note]]:
     """The outcomes and notes."""
     request, records, chart = read.request, read.records, read.chart
     if chart is None:
         return [], [*read.doubts, *request.notes, *request.faults]
-    results = _judge(read, chart, signing, knowledge, deadline)
+    results = _judge(read, chart, signing, knowledge, deadline, known)
     window = knowledge.limits.book(knowledge.protocol.drugs[0], now.date()).window(
         knowledge.protocol.conventions.quiet_hours, now
     )
-    results = [
-        with_offers(each)
-        for each in quiet.quieted(results, records.patient_id, acknowledged, window, now, knowledge.texts.recorded)
-    ]
+    results = quiet.quieted(results, records.patient_id, acknowledged, window, now, knowledge.texts.recorded)
     notes: list[Says | Note] = [*read.doubts]
     if not (read.mine or read.doubts or request.drafts_cut):
         return results, notes  # an order that only ends needs nothing that could not be read
@@ -315,8 +339,17 @@ def _nothing_in_time(request: HookRequest, signing: bool, knowledge: Knowledge, 
     return Advice(late, composed=composed, language=knowledge.texts.spoken(languages).language)
 
 
-def _judge(read: Opened, chart: Chart, signing: bool, knowledge: Knowledge, deadline: Deadline) -> list[Judged]:
-    found, left = cases(read.request, read.mine, read.ending, read.records, chart, signing, knowledge, deadline)
+def _judge(
+    read: Opened,
+    chart: Chart,
+    signing: bool,
+    knowledge: Knowledge,
+    deadline: Deadline,
+    known: Mapping[int, Known] | None,
+) -> list[Judged]:
+    found, left = cases(
+        read.request, read.mine, read.ending, read.records, chart, signing, knowledge, deadline, known
+    )
     results = [judged(case) for case in found]
     if left and results:
         more = Note("not-judged", str(left))

@@ -19,7 +19,7 @@ from multiprocessing.util import Finalize
 from queue import Empty, SimpleQueue
 from uuid import uuid4
 
-from cds_service.advise import Advice, Opened, answer, open_request, read_alike
+from cds_service.advise import Found, Opened, find, open_request, read_alike
 from cds_service.cards import could_not_check
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir.source import Answer, Source
@@ -170,15 +170,15 @@ def _open(seen: Seen, knowledge: Knowledge, deadline: Deadline) -> Opened | None
     )
 
 
-def _judge(seen: Seen, read: Opened | None, knowledge: Knowledge, deadline: Deadline) -> Advice | None:
+def _judge(seen: Seen, read: Opened | None, knowledge: Knowledge, deadline: Deadline) -> Found | None:
     if read is None:
         return None
-    return answer(read, seen.signing, knowledge, seen.now, deadline=deadline, sends=seen.sends, offering=False)
+    return find(read, seen.signing, knowledge, seen.now, deadline, seen.sends)
 
 
-def _by_order(advice: Advice | None) -> dict[str, Mapping[str, Outcome]]:
+def _by_order(found: Found | None) -> dict[str, Mapping[str, Outcome]]:
     """Order -> rule -> how it ended."""
-    judged = advice.judged if advice is not None else ()
+    judged = found.judged if found is not None else ()
     return {each.order: {outcome.rule.id: outcome for outcome in each.outcomes} for each in judged}
 
 
@@ -191,12 +191,9 @@ def _ended(outcome: Outcome | None) -> tuple[str, str | None]:
     return (OFF, None) if outcome is None else (outcome.status, outcome.severity)
 
 
-def _interrupting(advice: Advice | None) -> int:
-    cards = [each.card for each in advice.composed] if advice is not None else []
-    return sum(
-        card.indicator != "info" and (card.source.topic is None or card.source.topic.code != could_not_check.TOPIC)
-        for card in cards
-    )
+def _interrupting(found: Found | None) -> int:
+    cards = found.cards if found is not None else ()
+    return sum(card.severity != "info" and card.topic != could_not_check.TOPIC for card in cards)
 
 
 # Beside the answers -----------------------------------------------------------------------------------------------

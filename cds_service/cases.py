@@ -16,6 +16,7 @@ from cds_service.hooks.request import HookRequest
 from cds_service.knowledge import Knowledge
 from cds_service.orders import draft as drafts
 from cds_service.orders.draft import Draft, KetamineOrder
+from cds_service.rules.alike import GROUND, Known, marks
 from cds_service.rules.case import Case
 
 
@@ -28,31 +29,49 @@ def cases(
     signing: bool,
     knowledge: Knowledge,
     deadline: Deadline,
+    known: Mapping[int, Known] | None = None,
 ) -> tuple[list[Case], int]:
-    """(the orders that are judged, how many more there are). `mine` are drafts of judged drugs, `ending` end one."""
+    """(the orders that are judged, how many more there are). `mine` are drafts of judged drugs, `ending` end one.
+
+    `known`: by the identity of each draft, what other policies found of it.
+    """
     grouped = drafts.groups(request.drafts)
     ours, ends = (
         [draft for draft in each if not drafts.is_other_patients(draft, records.patient_id)]
         for each in (mine, ending)
     )
-    read = partial(_order, groups=grouped, records=records, knowledge=knowledge, zone=chart.zone)
+
+    def read(draft: Draft) -> KetamineOrder:
+        return _order(draft, grouped, records, knowledge, chart.zone, _of(known, draft))
+
     kept, ended = (_bounded(each, read, knowledge, chart.now, deadline) for each in (ours, ends))
     of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
     case = partial(
         _case, chart=chart, signing=signing, viewing=request.viewing, knowledge=knowledge, of_patient=of_patient
     )
-    found = [case(order, kept) for order in kept if order.draft.selected]
+    found = [case(order, kept, known=_of(known, order.draft)) for order in kept if order.draft.selected]
     found += [dataclasses.replace(case(order, kept), stopping=True) for order in ended]
     return found, len(ours) + len(ends) - len(kept) - len(ended)
 
 
+def _of(known: Mapping[int, Known] | None, draft: Draft) -> Known | None:
+    return None if known is None else known[id(draft)]
+
+
 def _order(
-    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo
+    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo, known: Known | None
 ) -> KetamineOrder:
     """The order behind a draft, read as the protocol of its drug says."""
     assert draft.identity is not None
-    terms = knowledge.by_drug[draft.identity.drug].terms
-    return drafts.read(draft, groups, terms, records.resolve, knowledge.valuesets, zone)
+    part = knowledge.by_drug[draft.identity.drug]
+    read = partial(drafts.read, draft, groups, part.terms, records.resolve, knowledge.valuesets, zone)
+    if known is None:
+        return read()
+    ground = marks(part.protocol)[GROUND]
+    if ground not in known:
+        known[ground] = read()
+    order: KetamineOrder = known[ground]
+    return order
 
 
 def _bounded(
@@ -90,6 +109,7 @@ def _case(
     viewing: bool,
     knowledge: Knowledge,
     of_patient: Mapping[str, dict[Any, Any]],
+    known: Known | None = None,
 ) -> Case:
     """The order as its protocol judges it; orders that another one judges are none of its companions."""
     part = knowledge.by_drug[order.drug]
@@ -104,4 +124,5 @@ def _case(
         signing=signing,
         viewing=viewing,
         _of_patient=of_patient[order.drug],
+        known=known,
     )

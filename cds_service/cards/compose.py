@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import msgspec
 
-from cds_service import bounds
-from cds_service.cards import could_not_check, detail
+from cds_service.cards import could_not_check, detail, machine_read
 from cds_service.cards.fitting import bullet, fitted
+from cds_service.cards.machine_read import severity_of
 from cds_service.cards.model import EXTENSION, Card, Coding, Link, Source
 from cds_service.cards.sentences import data_named
 from cds_service.cards.suggestions import are_alternatives, suggestions
-from cds_service.cards.texts import Text, Texts, Words, as_markdown, one_line, plain
-from cds_service.chart.facts import Weight
+from cds_service.cards.texts import Text, Texts, Words, as_markdown, one_line
 from cds_service.fhir.queries import Query
-from cds_service.figures import show
 from cds_service.orders.proposal import Proposal
-from cds_service.orders.regimen import Step
-from cds_service.protocol.limits import LimitBook, Limits, as_written
-from cds_service.protocol.model import SEVERITIES, Limit, Protocol, Severity
+from cds_service.protocol.limits import LimitBook, Limits
+from cds_service.protocol.model import SEVERITIES, Protocol, Severity
 from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import Outcome
 from cds_service.says import Says
@@ -96,16 +92,35 @@ class Finding:
         return tuple((each, outcome) for each in self.judged for outcome in self.outcomes)
 
 
+StandsFor = tuple[tuple[Judged, Outcome], ...]
+"""Outcomes, with the order of each."""
+
+
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A card, and the outcomes that it stands for with the order of each."""
+    """A card, and the outcomes that it stands for."""
 
     card: Card
-    stands_for: tuple[tuple[Judged, Outcome], ...]
+    stands_for: StandsFor
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A card that is not made yet: what it is about, how severe it is, and the outcomes that it stands for."""
+
+    topic: str
+    severity: Severity
+    stands_for: StandsFor
+    make: Callable[[], Card]
 
 
 def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[Says | Note] = ()) -> list[Composed]:
-    """The cards of a response, worst first. A Note among the `notes` is a doubt, and warns.
+    """The cards of a response, as `arrange` has them."""
+    return _distinct([Composed(place.make(), place.stands_for) for place in arrange(judged, setting, notes)])
+
+
+def arrange(judged: Sequence[Judged], setting: Setting, notes: Sequence[Says | Note] = ()) -> list[Place]:
+    """Which cards a response has, worst first. A Note among the `notes` is a doubt, and warns.
 
     Every critical one is shown; of the others as many interrupt as there is room for, and the rest share one card.
     At order-sign, information is shown only where nothing interrupts; "could not check" always is, and so is a
@@ -122,15 +137,34 @@ def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[Says | N
     room = max(0, setting.interruptive - len(critical) - gap_interrupts)
     shown, collapsed = (warnings, []) if len(warnings) <= room else (warnings[: max(room - 1, 0)], warnings)
     collapsed = collapsed[len(shown) :]
-    cards = [_card(finding, setting) for finding in (*critical, *shown)]
+    cards = [_of_finding(finding, setting) for finding in (*critical, *shown)]
     if collapsed:
-        cards.append(_further(collapsed, setting, "warning" if room else "info"))
+        cards.append(_of_further(collapsed, setting, "warning" if room else "info"))
     if gaps:
-        cards.append(_could_not_check(gaps, unchecked, judged, setting))
-    interrupted = any(each.card.indicator != "info" for each in cards)
+        cards.append(_of_gaps(gaps, unchecked, judged, setting))
+    interrupted = any(each.severity != "info" for each in cards)
     always = [f for f in info if any(outcome.overridden is not None for outcome in f.outcomes)]
-    cards += [_card(finding, setting) for finding in (always if setting.signing and interrupted else info)]
-    return _distinct(sorted(cards, key=lambda each: SEVERITIES.index(each.card.indicator)))
+    cards += [_of_finding(finding, setting) for finding in (always if setting.signing and interrupted else info)]
+    return sorted(cards, key=lambda each: SEVERITIES.index(each.severity))
+
+
+def _of_finding(finding: Finding, setting: Setting) -> Place:
+    make = partial(_card, finding, setting)
+    return Place(finding.leading.rule.id, finding.severity, finding.pairs, make)
+
+
+def _of_further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Place:
+    pairs = tuple(pair for finding in collapsed for pair in finding.pairs)
+    return Place(FURTHER_WARNINGS, severity, pairs, partial(_further, collapsed, setting, severity))
+
+
+def _of_gaps(
+    gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
+) -> Place:
+    shown = {id(outcome) for outcome in fired}
+    pairs = tuple((each, outcome) for each in judged for outcome in each.outcomes if id(outcome) in shown)
+    make = partial(_could_not_check, gaps, fired, judged, setting)
+    return Place(could_not_check.TOPIC, gaps[0].severity, pairs, make)
 
 
 def _distinct(cards: Sequence[Composed]) -> list[Composed]:
@@ -182,7 +216,7 @@ def _findings(judged: Sequence[Judged]) -> list[Finding]:
     shared: dict[tuple[object, ...], list[tuple[Outcome, Judged]]] = {}
     for each in judged:
         fired = [outcome for outcome in each.outcomes if outcome.status == "fired"]
-        dose = sorted((o for o in fired if o.rule.card == "dose"), key=_severity)
+        dose = sorted((o for o in fired if o.rule.card == "dose"), key=severity_of)
         if dose:
             findings.append(Finding(tuple(dose), (each,), tuple(dose)))
         for outcome in fired:
@@ -202,11 +236,7 @@ def _rank(finding: Finding, protocol: Protocol) -> tuple[int, int]:
     return SEVERITIES.index(finding.severity), place
 
 
-def _severity(outcome: Outcome) -> int:
-    return SEVERITIES.index(outcome.severity) if outcome.severity else len(SEVERITIES)
-
-
-def _card(finding: Finding, setting: Setting) -> Composed:
+def _card(finding: Finding, setting: Setting) -> Card:
     leading, texts, book = finding.leading, setting.texts, setting.book(finding.judged[0])
     notes: list[Note] = list(dict.fromkeys(note for each in finding.judged for note in each.notes))
     if leading.rule.card != "dose":
@@ -222,7 +252,6 @@ def _card(finding: Finding, setting: Setting) -> Composed:
         severity=finding.severity,
         outcomes=finding.outcomes,
         judged=finding.judged,
-        stands_for=finding.pairs,
         proposals=finding.proposals,
         links=_links(texts.of(leading.rule.id, book.drug)),
     )
@@ -233,7 +262,7 @@ def _rest(words: Words, names: Sequence[str], more: int) -> str:
     return as_markdown(words.say("also", names=", ".join(names), more=more))
 
 
-def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Composed:
+def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity) -> Card:
     """Warnings beyond the room there is: one card that names every rule it stands for."""
     outcomes = tuple(outcome for finding in collapsed for outcome in finding.outcomes)
     judged = tuple({id(each): each for finding in collapsed for each in finding.judged}.values())
@@ -262,7 +291,6 @@ def _further(collapsed: Sequence[Finding], setting: Setting, severity: Severity)
         severity=severity,
         outcomes=outcomes,
         judged=judged,
-        stands_for=tuple(pair for finding in collapsed for pair in finding.pairs),
         proposals=tuple(proposal for finding in collapsed for proposal in finding.proposals),
     )
 
@@ -273,8 +301,8 @@ def _said(finding: Finding, outcome: Outcome, setting: Setting) -> str:
 
 def _could_not_check(
     gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
-) -> Composed:
-    words, shown = setting.texts.words, {id(outcome) for outcome in fired}
+) -> Card:
+    words = setting.texts.words
     return _made(
         setting,
         topic=could_not_check.TOPIC,
@@ -284,7 +312,6 @@ def _could_not_check(
         severity=gaps[0].severity,
         outcomes=tuple(fired),
         judged=tuple(judged),
-        stands_for=tuple((each, outcome) for each in judged for outcome in each.outcomes if id(outcome) in shown),
         proposals=tuple(proposal for outcome in fired for proposal in outcome.proposals),
     )
 
@@ -298,15 +325,14 @@ def _made(
     severity: Severity,
     outcomes: Sequence[Outcome],
     judged: Sequence[Judged],
-    stands_for: tuple[tuple[Judged, Outcome], ...],
     proposals: Sequence[Proposal],
     links: Sequence[Link] = (),
-) -> Composed:
+) -> Card:
     order, words = judged[0].order if judged else "", setting.texts.words
     protocol = setting.protocol_of(judged)
     uuid = uuid5(setting.instance, f"{topic} {order}")
     made = suggestions(proposals, words, uuid, setting.book(judged[0] if judged else None))
-    card = Card(
+    return Card(
         uuid=str(uuid),
         summary=summary,
         indicator=severity,
@@ -320,9 +346,8 @@ def _made(
         selection_behavior=("at-most-one" if are_alternatives(made) else "any") if made else None,
         override_reasons=_reasons(setting.override_reasons, words) if severity != "info" else None,
         links=[*links, Link(label=words.say("link-page"), url=setting.source_url + topic, type="absolute")],
-        extension={EXTENSION: _extension(outcomes, judged, setting)},
+        extension={EXTENSION: machine_read.extension(outcomes, judged, setting.now.date())},
     )
-    return Composed(card, stands_for)
 
 
 def _reasons(offered: Sequence[Coding], words: Words) -> list[Coding]:
@@ -333,56 +358,3 @@ def _reasons(offered: Sequence[Coding], words: Words) -> list[Coding]:
 
 def _links(text: Text) -> list[Link]:
     return [Link(label=label, url=url, type="absolute") for label, url in text.links]
-
-
-# What machines read ---------------------------------------------------------------------------------------------
-
-
-def _extension(outcomes: Sequence[Outcome], judged: Sequence[Judged], setting: Setting) -> dict[str, Any]:
-    day = setting.now.date()
-    limits = {limit.id: limit for outcome in outcomes for limit in outcome.limits}
-    rules: dict[str, Severity | None] = {}
-    for outcome in sorted(outcomes, key=_severity):
-        rules.setdefault(outcome.rule.id, outcome.severity)
-    leading = judged[0] if judged else None
-    data: dict[str, Any] = {
-        "rules": [{"id": rule, "severity": severity} for rule, severity in rules.items()],
-        "limits": [_limit(limit, setting, day) for limit in limits.values()],
-    }
-    if leading is not None:
-        data["order"] = plain(leading.order, bounds.REFERENCE)
-        data["regimen"] = [_step(number, step) for number, step in enumerate(leading.steps, 1)]
-        if leading.weight is not None:
-            data["weight"] = _weight(leading.weight)
-    return data
-
-
-def _limit(limit: Limit, setting: Setting, day: Any) -> dict[str, Any]:
-    return {
-        "id": limit.id,
-        "value": as_written(limit, day),
-        "unit": limit.unit,
-        "sources": list(limit.sources),
-        "site": limit.site is not None,
-    }
-
-
-def _step(number: int, step: Step) -> dict[str, Any]:
-    figures = {
-        "mg": step.mg if step.finite else None,
-        "mgPerKg": step.mg_per_kg if step.finite else None,
-        "mgPerHour": step.mg_per_hour,
-        "mgPerKgPerHour": step.mg_per_kg_per_hour,
-        "minutes": step.minutes,
-    }
-    shown = {name: None if figure is None else show(figure) for name, figure in figures.items()}
-    return {"step": number, "kind": step.kind, **shown}
-
-
-def _weight(weight: Weight) -> dict[str, Any]:
-    return {
-        "kg": show(weight.kg) if weight.kg is not None else None,
-        "basis": weight.basis,
-        "date": weight.when.latest.date().isoformat(),
-        "reference": plain(weight.reference, bounds.REFERENCE),
-    }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import calendar
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from cds_service import units
 from cds_service.protocol.model import Limit, Protocol
@@ -84,14 +85,17 @@ def _months_before(now: datetime, months: int) -> datetime:
 
 
 class Limits:
-    """The limit books of one protocol."""
+    """The limit books of one protocol. Days between which no value changes share a book."""
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
-        self.book = lru_cache(maxsize=64)(self._book)
+        self._changes = sorted({start for limit in protocol.limits.values() for start in limit.values})
+        self._books = lru_cache(maxsize=64)(partial(LimitBook, protocol))
 
-    def _book(self, drug: str, day: date) -> LimitBook:
-        return LimitBook(self.protocol, drug, day)
+    def book(self, drug: str, day: date) -> LimitBook:
+        """The limits of a drug that are in force on a day."""
+        passed = bisect_right(self._changes, day)
+        return self._books(drug, self._changes[passed - 1] if passed else date.min)
 
 
 def as_written(limit: Limit, day: date) -> str:

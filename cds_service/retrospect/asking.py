@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 from uuid import NAMESPACE_URL, uuid5
@@ -187,8 +188,14 @@ def _matches(record: Stored, query: Query, codes: set[str] | None) -> bool:
         return True
     if query.codes and (codes is None or query.codes.isdisjoint(codes)):
         return False
-    wanted = parse_qs(query.template.partition("?")[2]).get("status")
+    wanted = _statuses(query.template)
     return wanted is None or _status_of(record.raw) in wanted
+
+
+@cache
+def _statuses(template: str) -> list[str] | None:
+    """Those that a query asks for."""
+    return parse_qs(template.partition("?")[2]).get("status")
 
 
 def _status_of(raw: bytes) -> str | None:

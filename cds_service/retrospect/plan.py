@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from cds_service import signature
+from cds_service import collector, signature
 from cds_service.errors import CdsError
 from cds_service.retrospect import exports
 from cds_service.retrospect.gathering import Found
@@ -94,7 +94,9 @@ def encoded(plan: Plan) -> bytes:
 def study_for(plan: bytes) -> tuple[Plan, Study]:
     """In a worker: what it judges with."""
     read = msgspec.json.decode(plan, type=Plan)
-    return read, study_of(read, load_all(read.policies, read.codes))
+    study = study_of(read, load_all(read.policies, read.codes))
+    collector.settle()
+    return read, study
 
 
 def study_of(plan: Plan, policies: Sequence[Policy]) -> Study:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from cds_service import collector
 from cds_service.knowledge import Knowledge
 from cds_service.retrospect import exports, judging, spark
 from cds_service.retrospect.engines import connect, package, quoted
@@ -169,10 +170,11 @@ def _judge(plan: Plan, policies: Sequence[Policy], left: Sequence[int], parts: i
         return
     if plan.workers == 1 or len(left) < 2:
         study = study_of(plan, policies)
-        for part in left:
-            judge_part(plan.work, study, part)
-            done += 1
-            progress("judging", done, parts)
+        with collector.settled():
+            for part in left:
+                judge_part(plan.work, study, part)
+                done += 1
+                progress("judging", done, parts)
         return
     try:
         with ProcessPoolExecutor(min(plan.workers, len(left)), get_context("spawn"), _load, (encoded(plan),)) as pool:

@@ -12,7 +12,6 @@ from cds_service.chart.facts import Fact, Medicine, coded, on
 from cds_service.fhir import lenient
 from cds_service.fhir.dates import When
 from cds_service.figures import show
-from cds_service.orders import words
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.instructions import regimen
 from cds_service.orders.proposal import Action, Edit, Proposal, SetAmount, SetEnd, floored, make_edits
@@ -125,7 +124,7 @@ def _restarted(
     times = [before.times(step) if before is not None else None for step in infusions]
     rates = [step.mg_per_kg_per_hour for step in infusions]
     known = [rate for rate in rates if rate is not None]
-    values: dict[str, Says] = {"figure": words.regimen(case.order.written)}
+    values: dict[str, Says] = {"figure": case.ordered}
     found = None
     minutes = _minutes_of_pause(case, infusions, pause)
     if any(each is not None and each >= 1 for each in times):

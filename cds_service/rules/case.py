@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import wraps
@@ -13,11 +13,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from cds_service.chart.chart import Chart
 from cds_service.deadline import Deadline
 from cds_service.lazy import cached_property
+from cds_service.orders import words
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Body, Conventions
 from cds_service.orders.terms import Terms
 from cds_service.protocol.limits import LimitBook, Limits
 from cds_service.protocol.model import Hook, Limit, Protocol, Rule
+from cds_service.rules import alike
+from cds_service.rules.alike import Known
+from cds_service.says import Says
 from cds_service.terminology.identity import Identity
 from cds_service.terminology.valuesets import ValueSets
 
@@ -50,6 +54,24 @@ class Case:
     _once: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_patient: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """All orders of a drug share it, and so do changed copies of a case."""
+    known: InitVar[Known | None] = None
+    """What other policies found of this order (`rules.alike`). A changed copy of a case knows nothing of it."""
+
+    def __post_init__(self, known: Known | None) -> None:
+        object.__setattr__(self, "_known", known)
+        object.__setattr__(self, "_marks", alike.marks(self.protocol) if known is not None else {})
+
+    def found_alike(self, rule: Rule, find: Callable[[Case, Rule], T]) -> T:
+        """What a rule that reads nothing of other rules finds: judged once for all policies in which it is alike."""
+        known: Known | None = self.__dict__["_known"]
+        if known is None:
+            return find(self, rule)
+        mark = self.__dict__["_marks"][rule.id]
+        try:
+            found: T = known[mark]
+        except KeyError:
+            found = known[mark] = find(self, rule)
+        return found
 
     @cached_property
     def hook(self) -> Hook:
@@ -102,6 +124,11 @@ class Case:
         if not order.written or not all(written.has_amount for written in order.written):
             found.append(UNREAD_DOSE)
         return self.chart.on_record.union(found)
+
+    @cached_property
+    def ordered(self) -> Says:
+        """The dose of the order in words."""
+        return words.regimen(self.order.written)
 
     @cached_property
     def group(self) -> list[KetamineOrder]:

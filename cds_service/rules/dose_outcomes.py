@@ -105,7 +105,7 @@ def verdict(case: Case) -> DoseVerdict:
     for rule in kept(case.protocol, "rules of the dose", _rules):
         if case.order.labelled_nasal and not _is_of_label(rule):
             continue
-        findings, doubts[rule.id] = JUDGEMENTS[rule.judge](case, rule)
+        findings, doubts[rule.id] = case.found_alike(rule, JUDGEMENTS[rule.judge])
         every += findings
         if findings and (held := worst(findings, rule)) is not None:
             best[rule.id] = held
@@ -201,7 +201,7 @@ def _values(case: Case, named: Sequence[str], amount: Measured) -> dict[str, Say
     if amount.how == "ideal-weight":
         lines += _ideal_lines(case, amount)
     values: dict[str, Says] = {
-        "ordered": words.regimen(case.order.written),
+        "ordered": case.ordered,
         "arithmetic": said_in_turn(lines, "\n") if lines else "",
         "how": amount.how,
         "judged_as": use_named(case, amount.use) if amount.use else "",

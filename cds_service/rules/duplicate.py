@@ -30,6 +30,7 @@ from cds_service.says.findings import IN_STATE
     "patient",
     limits=("window", "nasal window", "hour", "day", "warning", "critical"),
     tiers=("another is active", "another was given", "a session was given", "one plan within the limits"),
+    other_rules=True,
 )
 def judge(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """Every other order or dose of the same family of drugs that is neither this order nor what it replaces."""

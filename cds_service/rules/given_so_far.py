@@ -62,6 +62,7 @@ class Sum(msgspec.Struct, frozen=True):
     *("administrations", "medications", "medicationStatements", "bodySize", "patient", "conditions"),
     limits=_SUMS,
     tiers=_FOUND,
+    other_rules=True,
 )
 def judge(case: Case, rule: Rule) -> Outcome:
     """The last hour with this dose, and the worst hour of what is ordered, against the limits of a rate; the last day

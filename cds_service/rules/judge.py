@@ -129,11 +129,18 @@ def judge(case: Case) -> list[Outcome]:
             continue
         try:
             case.deadline.check("judge")
-            by_id[rule.id] = by_clauses(case, rule) if rule.judge == "clauses" else _by_code(case, rule)
+            by_id[rule.id] = _judged(case, rule)
         except Late:
             by_id[rule.id] = not_in_time(rule, case.order.reference)
     outcomes = [by_id[rule.id] for rule in rules]
     return [_yielding(outcome, by_id) if outcome.status == "fired" else outcome for outcome in outcomes]
+
+
+def _judged(case: Case, rule: Rule) -> Outcome:
+    if rule.judge == "clauses":
+        return case.found_alike(rule, by_clauses)
+    reads_others = reads.reads_other_rules(JUDGEMENTS[rule.judge])
+    return _by_code(case, rule) if reads_others else case.found_alike(rule, _by_code)
 
 
 def _of_dose(case: Case, rules: Sequence[Rule]) -> Sequence[Outcome]:

@@ -10,7 +10,6 @@ import msgspec
 from cds_service.chart.facts import Weight, on
 from cds_service.deadline import Late
 from cds_service.fhir.resources import changed_meaning
-from cds_service.orders import words
 from cds_service.orders.exposure import Exposure, exposure
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
@@ -64,7 +63,7 @@ def judged(case: Case) -> Judged:
         identifier=case.order.request.id,
         drug=case.order.drug,
         name=case.order.name,
-        ordered=words.regimen(case.order.written),
+        ordered=case.ordered,
         outcomes=outcomes,
         steps=steps,
         exposure=exposure(case.order.written, steps, case.order.concentration.mg_per_ml),
@@ -83,12 +82,6 @@ def settle(each: Judged) -> None:
     for offers in (each.offers, *(outcome.proposals for outcome in each.outcomes if outcome.proposals)):
         if isinstance(offers, Offers):
             offers.settle()
-
-
-def without_offers(each: Judged) -> Judged:
-    """The order for those who only count its findings: making its offers costs as much as judging it."""
-    outcomes = tuple(msgspec.structs.replace(o, proposals=()) if o.status == "fired" else o for o in each.outcomes)
-    return replace(each, offers=(), outcomes=outcomes)
 
 
 def with_offers(each: Judged) -> Judged:

@@ -214,7 +214,7 @@ def _change(case: Case, after: Case | None, kind: str, objections: Object) -> Pr
         return None
     values = {
         "to": words.regimen(after.order.written),
-        "from": words.regimen(case.order.written),
+        "from": case.ordered,
         "equivalent": equivalent(after),
     }
     return Proposal(kind, (Action("update", resource=valid),), values)

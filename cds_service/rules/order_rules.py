@@ -30,7 +30,7 @@ from cds_service.says.orders import NO_STRENGTH
 def fired(case: Case, rule: Rule, tier: str, *facts: Fact, **values: Says) -> Outcome:
     """An outcome of one tier, with what its card says."""
     entry = rule.tier(tier)
-    values.setdefault("ordered", words.regimen(case.order.written))
+    values.setdefault("ordered", case.ordered)
     for name in entry.shown:
         values[name.replace("-", "_")] = listed([show(number) for number in case.book.numbers(name)])
     return Outcome(
@@ -53,7 +53,7 @@ def edited_order(case: Case, kind: str, edits: list[Edit], **values: Says) -> li
     valid = changed_order(case, after)
     if valid is None:
         return []
-    values |= {"to": words.regimen(after.order.written), "from": words.regimen(case.order.written), "equivalent": ""}
+    values |= {"to": words.regimen(after.order.written), "from": case.ordered, "equivalent": ""}
     return [Proposal(kind, (Action("update", resource=valid),), values)]
 
 
@@ -193,6 +193,7 @@ _IN_PROTOCOL = ("intravenous", "intraosseous")
     limits=("strength",),
     tiers=("cannot be read", "never by it", "injected under the skin", "infused under the skin", "strong on the skin",
            "with limits of its own", "any other"),
+    other_rules=True,
 )  # fmt: skip
 def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     """A route that the protocol's limits do not cover, or one that cannot be read."""

@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., object])
 QueryOf = Callable[[str], str]
 """The key of the query that asks for a set of observations (`Chart.query_of`)."""
 
-_ASKS, _NAMES = "asks_for", "names_asked_for"
+_ASKS, _NAMES, _OTHERS = "asks_for", "names_asked_for", "reads_other_rules"
 
 
 class Names(NamedTuple):
@@ -30,15 +30,20 @@ NO_NAMES = Names(frozenset(), frozenset(), frozenset())
 
 
 def asks(
-    *keys: str, limits: Iterable[str] = (), sets: Iterable[str] = (), tiers: Iterable[str] = ()
+    *keys: str,
+    limits: Iterable[str] = (),
+    sets: Iterable[str] = (),
+    tiers: Iterable[str] = (),
+    other_rules: bool = False,
 ) -> Callable[[F], F]:
     """Declare which query keys a judgement asks the chart for, beside what its rule's clauses read, and the names
-    that its rule gives limits, value sets and tiers for.
+    that its rule gives limits, value sets and tiers for. `other_rules`: it reads what they find, or their limits.
     """
 
     def declared(judgement: F) -> F:
         setattr(judgement, _ASKS, frozenset(keys))
         setattr(judgement, _NAMES, Names(frozenset(limits), frozenset(sets), frozenset(tiers)))
+        setattr(judgement, _OTHERS, other_rules)
         return judgement
 
     return declared
@@ -47,6 +52,12 @@ def asks(
 def names_of(judgement: Callable[..., object]) -> Names:
     named: Names = getattr(judgement, _NAMES)
     return named
+
+
+def reads_other_rules(judgement: Callable[..., object]) -> bool:
+    """Whether it rests on more than its own rule (`rules.alike`)."""
+    reads: bool = getattr(judgement, _OTHERS)
+    return reads
 
 
 def read_by(rule: Rule, judgement: Callable[..., object] | None, query_of: QueryOf) -> frozenset[str]:

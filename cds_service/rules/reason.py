@@ -33,6 +33,7 @@ _FOUND = (
     *("bodySize", "patient", "encounter", "medications", "medicationStatements", "administrations"),
     limits=("above", "up to", "shortest", "longest"),
     tiers=_FOUND,
+    other_rules=True,
 )
 def judge(case: Case, rule: Rule) -> Outcome:
     """Nothing that is coded says what the order is for; it matters most where the verdict would change."""

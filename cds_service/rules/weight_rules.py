@@ -27,6 +27,7 @@ AT_ANY_WEIGHT = ("weights", "rate", "dose", "usual rate", "usual dose")
     *("bodySize", "patient", "encounter", "medications", "medicationStatements", "administrations"),
     limits=AT_ANY_WEIGHT,
     tiers=("too high at any weight", "no weight"),
+    other_rules=True,
 )
 def missing(case: Case, rule: Rule) -> Outcome:
     """No weight: doses in mg cannot be checked, unless they are too high for every adult."""
@@ -109,7 +110,12 @@ def stale(case: Case, rule: Rule) -> Outcome:
     return fired(case, rule, rule.tier_of[found], fact, days=str(age.days), allowed=str(allowed.days))
 
 
-@asks("bodySize", "patient", limits=AT_ANY_WEIGHT, tiers=("the verdict depends on it", "not believed"))
+@asks(
+    *("bodySize", "patient"),
+    limits=AT_ANY_WEIGHT,
+    tiers=("the verdict depends on it", "not believed"),
+    other_rules=True,
+)
 def implausible(case: Case, rule: Rule) -> Outcome:
     """A weight that is doubted: critical where the verdict depends on it."""
     weight = dosing_weight(case)

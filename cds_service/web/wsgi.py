@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-
+from cds_service import collector
 from cds_service.knowledge import Knowledge, load
 from cds_service.settings import load as load_settings
 from cds_service.web import certificates, logs, synthetic
@@ -13,14 +12,9 @@ from cds_service.web.security import read_keys
 
 
 def warm_up(knowledge: Knowledge) -> None:
-    """Judge one order, so that no clinician waits for first imports, then take what is loaded out of collection.
-
-    Without the freeze one full collection costs more than a request (see docs/performance.md).
-    """
+    """Judge one order, so that no clinician waits for first imports, then take what is loaded out of collection."""
     synthetic.judge(knowledge, now())
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    collector.settle()
 
 
 _settings = load_settings()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from cds_service import units
@@ -149,3 +151,16 @@ def test_the_two_bilirubin_limits_are_the_same_bilirubin(protocol: model.Protoco
 def test_every_limit_that_a_rule_warns_by_took_effect_with_the_protocol(protocol: model.Protocol) -> None:
     late = [limit.id for limit in protocol.limits.values() if min(limit.values) > protocol.date]
     assert late == []
+
+
+def test_a_book_holds_the_limits_of_its_day_and_days_without_a_change_between_share_it(
+    protocol: model.Protocol,
+) -> None:
+    (name, limit) = next((name, each) for name, each in protocol.limits.items() if each.drug is None)
+    days = [date(2025, 1, 1), date(2026, 1, 1), date(2026, 6, 1)]
+    changing = msgspec.structs.replace(limit, values={day: Decimal(n) for n, day in enumerate(days, 1)})
+    limits = Limits(msgspec.structs.replace(protocol, limits={**protocol.limits, name: changing}))
+    drug, day = protocol.drugs[0], timedelta(days=1)
+    at = [days[0] - day, days[0], days[1] - day, days[1], days[2] - day, days[2], date.max]
+    assert [limits.book(drug, each).number(name) for each in at] == [1, 1, 1, 2, 2, 3, 3]
+    assert limits.book(drug, days[1]) is limits.book(drug, days[2] - day)
