@@ -11,7 +11,9 @@ from importlib import resources
 import msgspec
 
 from cds_service import units
+from cds_service.orders import unread
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
+from cds_service.orders.unread import Unread
 from cds_service.units import Quantity
 
 _WORDS = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))["words"]
@@ -55,6 +57,8 @@ class Spoken(msgspec.Struct, frozen=True):
     minutes: Fraction | None = None
     most: tuple[Quantity, ...] = ()
     """Those of the rates that stand in a clause of a maximum: `max 10 mg per hour`."""
+    unread: tuple[Unread, ...] = ()
+    """What seems to be an amount, and is none with a figure and a unit."""
 
 
 NOTHING = Spoken()
@@ -79,8 +83,11 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     doses: list[Quantity] = []
     rates: list[Quantity] = []
     most: list[Quantity] = []
+    strange = unread.amounts(text)
     for match in AMOUNT.finditer(text):
         unit = _unit(match[2])
+        if any(each.start < match.start(2) < each.end and each.unread.times is None for each in strange):
+            continue  # the `2 mg/kg` of `1/2 mg/kg`
         if unit is None or (not alone and _is_content(match, unit.dimension)):
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
@@ -89,7 +96,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
             most.append(said)
     if counted:
         doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
-    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most))
+    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), tuple(each.unread for each in strange))
 
 
 def states_an_amount(text: str) -> bool:
