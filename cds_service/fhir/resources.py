@@ -116,10 +116,16 @@ class AdverseEvent(Resource, frozen=True, kw_only=True):
     recorded_date: Text | None = None
 
 
+class Annotation(Element, frozen=True):
+    text: Prose | None = None
+
+
 class AllergyReaction(Backbone, frozen=True):
     substance: CodeableConcept | None = None
     manifestation: Many[CodeableConcept] = ()
     severity: Text | None = None
+    description: Prose | None = None
+    note: Many[Annotation] = ()
 
 
 class AllergyIntolerance(Resource, frozen=True, kw_only=True):
@@ -134,6 +140,7 @@ class AllergyIntolerance(Resource, frozen=True, kw_only=True):
     patient: Reference | None = None
     recorded_date: Text | None = None
     onset_date_time: Text | None = None
+    note: Many[Annotation] = ()
     reaction: Many[AllergyReaction] = ()
 
 
@@ -157,10 +164,6 @@ class Substance(Resource, frozen=True, kw_only=True):
 
 class DispenseRequest(Backbone, frozen=True):
     expected_supply_duration: Quantity | None = None
-
-
-class Annotation(Element, frozen=True):
-    text: Prose | None = None
 
 
 class MedicationRequest(Resource, frozen=True, kw_only=True):
@@ -319,6 +322,8 @@ class RequestGroup(Resource, frozen=True, kw_only=True):
 class OutcomeIssue(Element, frozen=True):
     severity: Text | None = None
     code: Text | None = None
+    details: CodeableConcept | None = None
+    diagnostics: Prose | None = None
 
 
 class OperationOutcome(Resource, frozen=True, kw_only=True):
