@@ -77,6 +77,8 @@ def _question(clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, ent
         return says.PROBLEM_NOT_ENOUGH if is_problem else says.ALLERGY_NOT_ENOUGH
     if entry.may_mean is None:
         return says.PROBLEM_SAYS_NOTHING if is_problem else says.ALLERGY_SAYS_NOTHING
+    if isinstance(entry, Allergy) and entry.doubted:
+        return says.ALLERGY_DOUBTED if any(each.partition("/")[0] in entry.may_mean for each in clause.sets) else None
     if any(reference.partition("/")[0] in entry.may_mean for reference in (*clause.sets, *asks)):
         return says.PROBLEM_IN_WORDS if is_problem else says.ALLERGY_IN_WORDS
     return None
