@@ -250,6 +250,23 @@ class MedicationStatement(Resource, frozen=True, kw_only=True):
     contained: Many[msgspec.Raw] = ()
 
 
+class MedicationDispense(Resource, frozen=True, kw_only=True):
+    status: Text | None = None
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
+    subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
+    authorizing_prescription: Many[Reference] = ()
+    when_handed_over: Text | None = None
+    when_prepared: Text | None = None
+    days_supply: Quantity | None = None
+    dosage_instruction: Many[Dosage] = ()
+    contained: Many[msgspec.Raw] = ()
+
+
 class Procedure(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     code: CodeableConcept | None = None
@@ -341,6 +358,7 @@ AnyResource = (
     | MedicationRequest
     | MedicationAdministration
     | MedicationStatement
+    | MedicationDispense
     | Procedure
     | Encounter
     | Location
@@ -350,8 +368,11 @@ AnyResource = (
 )
 
 TYPES: dict[str, type[Resource]] = {kind.__name__: kind for kind in get_args(AnyResource)}
-OLDER_NAMES: dict[str, type[Resource]] = {"MedicationOrder": MedicationRequest}
-"""What DSTU2 calls them."""
+OLDER_NAMES: dict[str, type[Resource]] = {
+    "MedicationOrder": MedicationRequest,
+    "MedicationUsage": MedicationStatement,
+}
+"""What DSTU2 and R5's drafts call them."""
 
 
 def subject_of(resource: Resource) -> Reference | None:
@@ -397,6 +418,7 @@ _PARTS: Mapping[type[Resource], Callable[[Any], Iterable[Backbone | None]]] = {
     AllergyIntolerance: lambda allergy: allergy.reaction,
     MedicationRequest: lambda order: _with_timing(order.dosage_instruction),
     MedicationStatement: lambda statement: _with_timing(statement.dosage),
+    MedicationDispense: lambda dispensed: _with_timing(dispensed.dosage_instruction),
     MedicationAdministration: lambda administration: (administration.dosage,),
     Medication: lambda medication: medication.ingredient,
 }
