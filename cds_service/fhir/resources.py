@@ -90,6 +90,10 @@ class Observation(Resource, frozen=True, kw_only=True):
     has_member: Many[Reference] = ()
 
 
+class Annotation(Element, frozen=True):
+    text: Prose | None = None
+
+
 class Condition(Resource, frozen=True, kw_only=True):
     status: CodeableConcept | None = None
     clinical_status: CodeableConcept | None = None
@@ -105,6 +109,7 @@ class Condition(Resource, frozen=True, kw_only=True):
     abatement_string: Prose | None = None
     abatement_boolean: bool | None = None
     recorded_date: Text | None = None
+    note: Many[Annotation] = ()
 
 
 class AdverseEvent(Resource, frozen=True, kw_only=True):
@@ -114,10 +119,6 @@ class AdverseEvent(Resource, frozen=True, kw_only=True):
     subject: Reference | None = None
     date: Text | None = None
     recorded_date: Text | None = None
-
-
-class Annotation(Element, frozen=True):
-    text: Prose | None = None
 
 
 class AllergyReaction(Backbone, frozen=True):
@@ -301,6 +302,7 @@ class Encounter(Resource, frozen=True, kw_only=True):
     subject: Reference | None = None
     period: Period | None = None
     location: Many[EncounterLocation] = ()
+    reason_code: Many[CodeableConcept] = ()
     contained: Many[msgspec.Raw] = ()
 
     def __post_init__(self) -> None:

@@ -45,6 +45,8 @@ def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> V
             None, reasons=(not_placed(says.HAS_NO_DATE(undated.name), undated.reference, short=undated.name),)
         )
     may_be = [p for p in case.chart.open_problems if clause.status in ("any", "active" if p.active else "inactive")]
+    if clause.status != "inactive":
+        may_be += case.chart.reasons_of_encounter
     asked = _asked(clause, may_be) if clause.undated != "only" else ()
     entries = case.chart.account.open((*clause.sets, *clause.asks), "problem")
     return _untold(asked, nothing_found(case, entries, "conditions"))
