@@ -55,8 +55,9 @@ the dose must not stay too high."""
 def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
     """Other doses for the order, and its removal where a rule asks for that or no dose ends what interrupts.
 
-    No dose is offered where first must be known what the order is for. Nothing but the removal is offered where a critical finding asks for it that no other dose would end. What runs is
-    put on hold instead, and the record of an administration stays as it is. Raises Late.
+    No dose is offered where first must be known what the order is for. Nothing but the removal is offered where a
+    critical finding asks for it that no other dose would end. What runs is put on hold instead, and the record of an
+    administration stays as it is. Raises Late.
     """
     if not case.order.draft.may_be_changed or case.order.draft.stands_for:
         return

@@ -122,7 +122,7 @@ class Outcome(msgspec.Struct, frozen=True):
     removes: bool = False
     """It asks for the order to be taken out."""
     asks_first: bool = False
-    """No dose is offered until what it asks for is known: one within the limits of another use would advise a dose."""
+    """No dose is offered until what it asks for is known: the limit of another use would look like a dose."""
     figure: Fraction | None = None
     """The figure that passed a limit, in the rule's unit, where there is one."""
     lower_is_worse: bool = False
