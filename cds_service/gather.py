@@ -14,6 +14,7 @@ from cds_service.fhir.medication import described, to_read
 from cds_service.fhir.records import Records, bare_id
 from cds_service.fhir.resources import (
     MedicationAdministration,
+    MedicationDispense,
     MedicationRequest,
     MedicationStatement,
     Observation,
@@ -140,10 +141,11 @@ def fetch_missing(
 def _unnamed_medications(records: Records, request: HookRequest) -> dict[str, str]:
     """The references of medicines of the chart that say nothing but where to look."""
     found: dict[str, str] = {}
-    medicines: list[MedicationRequest | MedicationStatement | MedicationAdministration] = [
+    medicines: list[MedicationRequest | MedicationStatement | MedicationAdministration | MedicationDispense] = [
         *records.of(MedicationRequest),
         *records.of(MedicationStatement),
         *records.of(MedicationAdministration),
+        *records.of(MedicationDispense),
     ]
     for resource in medicines:
         reference = described(resource, records.resolve).to_fetch if counts(resource) else None

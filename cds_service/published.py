@@ -7,7 +7,7 @@ from datetime import date
 
 from cds_service.cards.wording import wording
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
-from cds_service.orders import dosage, often, route
+from cds_service.orders import dosage, often, route, unread
 from cds_service.protocol import activities, publish
 from cds_service.protocol.cql import Reading, Written, libraries, offers_library
 from cds_service.protocol.model import Protocol
@@ -43,6 +43,11 @@ def with_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> tuple[publi
 def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:
     """The protocol's CQL libraries, and what they do not say."""
     reading = Reading(
-        kinds=route.KINDS, routes=route.SETS, types=dosage.TYPES, codes=often.CODES, shortest=often.SHORTEST
+        kinds=route.KINDS,
+        routes=route.SETS,
+        types=dosage.TYPES,
+        codes=often.CODES,
+        shortest=often.SHORTEST,
+        amounts=unread.MARKS,
     )
     return libraries(published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries, reading)

@@ -135,6 +135,11 @@ def read(
     doubts = [Note("running-unknown", str(unknown))] if unknown else []
     doubts += [Note("running-rate", why) for why in dict.fromkeys(_doubted_rates(running, in_progress))]
     orders = [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")]
+    doubts += [
+        Note("running-unjudged", why)
+        for each, order in zip(running, orders, strict=True)
+        if (why := _not_judged(each, order, valuesets)) is not None
+    ]
     if not running and since is not None:
         orders += _over(records, valuesets, since, deadline)
     return orders, records, prefetched, doubts
@@ -230,6 +235,19 @@ def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running])
             yield says.RUNNING_BUT(*each.named, why)
 
 
+def _not_judged(running: _Running, order: Draft, valuesets: ValueSets) -> Said | None:
+    """Why what runs is held to no limit: it says no amount, or one in mL of a strength that nobody knows."""
+    written = [dosage.read(d, i, valuesets, UTC) for i, d in enumerate(order.request.dosage_instruction)]
+    rates = [rate for each in written for rate in each.rate]
+    if rates and all(each.dimension.startswith("volume") for each in rates):
+        return (
+            None if _strength(order.description, running, valuesets) else says.RATE_WITHOUT_STRENGTH(*running.named)
+        )
+    if not running.says_rate and not any(each.has_amount or each.words for each in written):
+        return says.NO_RATE_CHARTED(*running.named)
+    return None
+
+
 def _keep_orders(running: Sequence[_Running], request: HookRequest, records: Records, source: Source) -> None:
     """The orders behind, with their whole JSON: a suggestion sends it back."""
     wanted = [reference for each in running if (reference := each.order)]
@@ -265,11 +283,20 @@ def _draft(running: _Running, records: Records, valuesets: ValueSets) -> Draft:
             whole = lenient.untyped(raw) if raw is not None else _as_json(order)
             item = _at_running_rate(whole, order, running, records, valuesets)
             if isinstance(item.read.resource, MedicationRequest):
-                return Draft(item.read.resource, item, True, running.description, running.identity)
+                description = _with_strength(running, described(order, records.resolve), known, valuesets)
+                return Draft(item.read.resource, item, True, description, running.identity)
     item = _item(_made_from(running.administration))
     assert isinstance(item.read.resource, MedicationRequest)
     stands_for = running.administration.reference
     return Draft(item.read.resource, item, True, running.description, running.identity, stands_for)
+
+
+def _with_strength(
+    running: _Running, ordered: Description, known: Identity | None, valuesets: ValueSets
+) -> Description:
+    """What is given as it was charted, or as it was ordered where only the order says its strength."""
+    is_told = _strength(running.description, running, valuesets) is not None
+    return running.description if is_told or known is None else ordered
 
 
 def _as_json(resource: msgspec.Struct) -> Any:

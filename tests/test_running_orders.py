@@ -106,6 +106,47 @@ def test_an_order_that_is_broken_is_judged_as_it_can_be_read(knowledge: Knowledg
     assert "ae-headache-dizziness" in _topics(_answer(body, knowledge))
 
 
+def _in_ml(request: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A chart with an infusion of 20 mL/h whose administration says no strength, on an order with `request` in it."""
+    body = _body({"running": "0.4 mg/kg/h"})
+    given = _administration(body)
+    given["dosage"] = {"rateQuantity": {"value": 20, "unit": "mL/h"}}
+    if request is None:
+        given.pop("request", None)
+        return body
+    (order,) = [
+        entry["resource"]
+        for entry in body["prefetch"]["medications"]["entry"]
+        if given["request"]["reference"].endswith(entry["resource"]["id"])
+    ]
+    order.pop("medicationCodeableConcept", None)
+    order |= request
+    return body
+
+
+def test_a_rate_in_ml_of_a_strength_that_nobody_knows_is_said(knowledge: Knowledge) -> None:
+    (card,) = _answer(_in_ml(), knowledge).cards
+    assert (card.indicator, card.source.topic and card.source.topic.code) == ("warning", "could-not-check")
+    assert "its rate is in mL, and its strength is not known" in (card.detail or "")
+
+
+def test_a_rate_in_ml_is_judged_by_the_strength_that_only_its_order_says(knowledge: Knowledge) -> None:
+    strength = {"numerator": {"value": 500, "unit": "mg"}, "denominator": {"value": 50, "unit": "mL"}}
+    code = {"text": "Ketamine"}
+    ingredient = {"itemCodeableConcept": code, "strength": strength}
+    vial = {"resourceType": "Medication", "id": "m", "code": code, "ingredient": [ingredient]}
+    answer = _answer(_in_ml({"contained": [vial], "medicationReference": {"reference": "#m"}}), knowledge)
+    assert answer.cards[0].summary.startswith("Rate 2.857 mg/kg/h is above the ceiling 1")
+
+
+def test_an_infusion_without_a_rate_is_said(knowledge: Knowledge) -> None:
+    body = _in_ml()
+    _administration(body).pop("dosage")
+    (card,) = _answer(body, knowledge).cards
+    assert card.indicator == "warning"
+    assert "no rate is charted" in (card.detail or "")
+
+
 def test_two_infusions_are_two_orders_that_share_a_card(knowledge: Knowledge) -> None:
     body = _body({
         "medicines": [{"id": "a", "drug": "ketamine", "rate": "0.4 mg/kg/h"}],

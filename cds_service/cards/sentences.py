@@ -48,8 +48,8 @@ _OFFERS = {
 }
 _NOTES = ("by-name", "own-limits", "no-indication", "unmapped-indication", "route-unstated", "weight-basis")
 _DOUBTS = (
-    "disagreement", "which-drug", "veterinary", "newer-weight", "late", "running-unknown", "running-rate", "deceased",
-    "changed-order", "not-judged", "draft",
+    "disagreement", "which-drug", "veterinary", "newer-weight", "late", "running-unknown", "running-rate",
+    "running-unjudged", "deceased", "changed-order", "not-judged", "draft",
 )  # fmt: skip
 _DATA = ("weight", "height", "dose", "concentration", "setting", "terminology", "time", "midazolam", "entry",
          "question")  # fmt: skip

@@ -20,6 +20,7 @@ LISTS: dict[str, tuple[str, ...]] = {
     "Procedure": ("procedures",),
     "MedicationRequest": ("medications",),
     "MedicationStatement": ("medications",),
+    "MedicationDispense": ("medications",),
     "MedicationAdministration": ("medications", "administrations"),
 }
 """The query keys under which an entry of a type is missed that may be anything."""
@@ -46,6 +47,8 @@ class Unplaced(msgspec.Struct, frozen=True):
     """The clinician is warned of it, not only informed."""
     has_value: bool = True
     """Of a reading: something was measured or answered, though it is not understood."""
+    over: bool = False
+    """A medicine that was ordered at `when` and is over since nobody knows when."""
     asks: bool = False
     """A complaint that no code names: its words ask, as those of a problem do."""
 

@@ -21,6 +21,7 @@ from cds_service.chart.facts import (
     Problem,
     Symptom,
     Weight,
+    name_of,
 )
 from cds_service.chart.reading import Reading
 from cds_service.chart.weights import by_date, read_weight
@@ -106,6 +107,7 @@ class Chart(Reading):
         found = self.valuesets.without_codes.union(gaps, self._measurements, *(facts.sets for facts in by_set))
         found |= self.account.on_record
         found = found.union(*(problem.may_mean or () for problem in self.open_problems))
+        found = found.union(*(problem.may_mean or () for problem in self.reasons_of_encounter))
         found = found.union(*(allergy.may_mean or () for allergy in self.open_allergies))
         found = found.union(*(act.may_mean or () for act in self.open_acts))
         events = [self.placement(event.event) for event in self._records.of(resources.AdverseEvent)]
@@ -243,6 +245,18 @@ class Chart(Reading):
     def open_problems(self) -> list[Problem]:
         """Problems that may mean more than they say: by words without a known code, or without either."""
         return _open(self.problems)
+
+    @cached_property
+    def reasons_of_encounter(self) -> list[Problem]:
+        """Why the patient came, as problems that may be: a diagnosis there asks, and is none of the problem list."""
+        encounter = self.encounter
+        placed = [(each, self.placement(each)) for each in encounter.reason_code] if encounter is not None else []
+        reference = encounter.reference if encounter is not None else ""
+        return [
+            Problem(name_of(each, found.members, says.NAMELESS_PROBLEM), {}, True, False, None, reference, may_mean)
+            for each, found in placed
+            if (may_mean := frozenset(found.members) | (found.may_mean or frozenset()))
+        ]
 
     @cached_property
     def open_allergies(self) -> list[Allergy]:

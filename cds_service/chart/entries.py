@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cds_service.chart.account import Subject, Unplaced
+from cds_service.chart.account import Subject, Unplaced, in_words
 from cds_service.chart.facts import Act, Allergy, Problem, name_of, on
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
+from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
 from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.says import Said, Says
@@ -32,6 +33,9 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
     """None for one that does not count, or that cannot be placed: that goes to the account."""
     status = statuses.code_of("condition", condition.verification_status, condition.clinical_status, condition.status)
     placed = chart.placement(condition.code)
+    noted = _in_notes(condition, placed, chart)
+    if noted is not None:
+        placed = noted[1]
     if status in NEVER_COUNTS or chart.is_unknown(placed):
         chart.account.irrelevant["Condition"] += 1
         return None
@@ -44,6 +48,8 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
     onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
     when = chart.when(onset) or chart.when(condition.recorded_date)
     name = name_of(condition.code, placed.members, says.NAMELESS_PROBLEM)
+    if noted is not None:
+        name = says.WITH_REMARK(name, in_words(noted[0]))
     if _is_open(chart, condition, name, placed, when):
         return None
     chart.account.placed["Condition"] += 1
@@ -56,6 +62,18 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
         when=when,
         reference=condition.reference,
     )
+
+
+def _in_notes(condition: resources.Condition, placed: Placement, chart: Reading) -> tuple[str, Placement] | None:
+    """The note that may mean more than the words of an entry without a code ("see note"), and what both may mean."""
+    if condition.code is not None and condition.code.codes:
+        return None
+    said = placed.may_mean or frozenset()
+    for note in condition.note:
+        found = chart.placement(CodeableConcept(text=note.text)) if note.text else None
+        if found is not None and found.may_mean and not found.may_mean <= said:
+            return note.text or "", Placement(placed.members, said | found.may_mean)
+    return None
 
 
 def place_allergy(entry: resources.AllergyIntolerance, allergy: Allergy, chart: Reading) -> Allergy | None:

@@ -188,6 +188,8 @@ class Allergy(msgspec.Struct, frozen=True):
     reference: str
     may_mean: frozenset[str] | None = frozenset()
     """As in Problem."""
+    doubted: bool = False
+    """Its words speak against its code, or name a drug that its code does not."""
 
 
 class Medicine(msgspec.Struct, frozen=True):

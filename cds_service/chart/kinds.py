@@ -27,6 +27,8 @@ _URGENT = frozenset(_TABLE["urgent"])
 WEIGHTS = frozenset(_TABLE["weights"])
 """The value sets of readings that are a weight."""
 _PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
+SUMS: Mapping[str, Sequence[str]] = {name: each["sets"] for name, each in _TABLE["sum"].items()}
+"""A set -> the sets (or set/group) of which it is the sum."""
 _PANEL_TITLES = {_PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
 _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
     (
@@ -83,6 +85,7 @@ def _kind_of(valuesets: ValueSets, codes: Codes) -> Kind:
         asked = known.placement(first).may_mean or frozenset() if first is not None else frozenset()
         return Kind((), _named(codes, valuesets), is_known=is_known, asked=asked, may_affirm=may_affirm)
     sets = frozenset([key.partition("/")[0] for _, _, keys in coded for key in keys])
+    sets |= {total for total, parts in SUMS.items() for _, _, keys in coded if not set(parts).isdisjoint(keys)}
     return Kind(coded, sets, *_missed(codes, sets, known), may_affirm=may_affirm)
 
 

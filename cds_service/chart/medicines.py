@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import msgspec
 
+from cds_service import units
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Medicine, Members, in_words_of, on
 from cds_service.chart.reading import Reading
@@ -21,10 +23,16 @@ from cds_service.terminology.medicines import medicines
 from cds_service.terminology.systems import BRANCHED
 from cds_service.terminology.valueset import Member
 
-_Resource = resources.MedicationRequest | resources.MedicationStatement | resources.MedicationAdministration
+_Resource = (
+    resources.MedicationRequest
+    | resources.MedicationStatement
+    | resources.MedicationAdministration
+    | resources.MedicationDispense
+)
 _NOT_ORDERED = frozenset({"entered-in-error", "cancelled", "stopped", "completed", "draft"})
 _NOT_GIVEN = frozenset({"entered-in-error", "not-done"})
 _NOT_TAKEN = frozenset({"entered-in-error", "completed", "stopped", "on-hold", "not-taken", "draft"})
+_NOT_DISPENSED = frozenset({"entered-in-error", "cancelled", "declined", "preparation", "on-hold", "stopped"})
 _TAKEN_BEFORE = frozenset({"completed", "stopped"})
 _DENIED = frozenset({"n", "no", "not-taken", "false"})
 
@@ -38,6 +46,8 @@ def counts(resource: _Resource) -> bool:
         case resources.MedicationStatement():
             denied = resource.was_not_taken or (resource.taken or "").lower() in _DENIED
             return statuses.code_of("statement", resource.status) not in _NOT_TAKEN and not denied
+        case resources.MedicationDispense():
+            return statuses.code_of("dispense", resource.status) not in _NOT_DISPENSED
     return statuses.code_of("administration", resource.status) not in _NOT_GIVEN and not (
         resource.not_given or resource.was_not_given
     )
@@ -50,7 +60,9 @@ def of_chart(chart: Reading, records: Records, drafted: Iterable[resources.Resou
     """
     reader = _Reader(chart, records)
     for order in chart.deadline.each(records.of(resources.MedicationRequest), "chart"):
-        if reader.is_to_place(order):
+        if statuses.code_of("order", order.status) in _TAKEN_BEFORE and not order.do_not_perform:
+            yield from reader.ended(order)
+        elif reader.is_to_place(order):
             yield from reader.placed(order, reader.ordered(order, drafted=False))
     for draft in drafted:
         if isinstance(draft, resources.MedicationRequest):
@@ -59,6 +71,9 @@ def of_chart(chart: Reading, records: Records, drafted: Iterable[resources.Resou
         taken = reader.taken(statement)
         if taken.given or reader.is_to_place(statement):
             yield from reader.placed(statement, taken)
+    for dispensed in chart.deadline.each(records.of(resources.MedicationDispense), "chart"):
+        if reader.is_to_place(dispensed):
+            yield from reader.dispensed(dispensed)
     for administration in chart.deadline.each(records.of(resources.MedicationAdministration), "chart"):
         if reader.is_to_place(administration):
             yield from reader.placed(administration, reader.given(administration))
@@ -69,6 +84,8 @@ class _Reader:
         self._chart = chart
         self._records = records
         self._medicines = medicines(chart.valuesets)
+        doses = records.of(resources.MedicationAdministration)
+        self._orders_given = frozenset(each.request.reference for each in doses if each.request)
 
     def is_to_place(self, resource: _Resource) -> bool:
         """Whether an entry counts; one that does not is irrelevant."""
@@ -115,6 +132,32 @@ class _Reader:
             group=(group.system, group.value) if group else None,
         )
 
+    def ended(self, order: resources.MedicationRequest) -> Iterator[Medicine]:
+        """An order that is over: its last dose was on the day that it says. Where it says none, nobody knows, and a
+        rule that looks back to before the order was written cannot be told. Of the judged drugs only doses count.
+        """
+        medicine = self.ordered(order, drafted=False)
+        account = self._chart.account
+        ends = [self._chart.when(each) for each in _last_days(order)]
+        end = max((each for each in ends if each is not None), key=lambda each: each.latest, default=None)
+        if medicine.identity is not None or not medicine.members:
+            account.irrelevant["MedicationRequest"] += 1
+        elif end is not None and end.latest <= self._chart.now:
+            over = msgspec.structs.replace(medicine, taken=True, given=True, status="completed", end=end)
+            yield from self.placed(order, over)
+        elif medicine.start is None or order.reference in self._orders_given:
+            account.irrelevant["MedicationRequest"] += 1
+        else:
+            said = says.OPEN_ENTRY(
+                medicine.name, says.ORDERED, on(medicine.start, self._chart.now), says.NOT_KNOWN_WHEN_ENDED
+            )
+            sets, start = frozenset(medicine.members), medicine.start
+            account.leave_open(
+                Unplaced(
+                    "MedicationRequest", "medicine", order.reference, medicine.name, said, sets, start, over=True
+                )
+            )
+
     def taken(self, statement: resources.MedicationStatement) -> Medicine:
         period = statement.effective_period
         begun = statement.effective_date_time or (period.start if period else None)
@@ -136,6 +179,40 @@ class _Reader:
             return False
         denied = statement.was_not_taken or (statement.taken or "").lower() in _DENIED
         return not denied and (counts(statement) or statuses.code_of("statement", statement.status) in _TAKEN_BEFORE)
+
+    def dispensed(self, dispensed: resources.MedicationDispense) -> Iterator[Medicine]:
+        """A medicine that is taken until its supply is used up, its last dose then. Without a number of days nobody
+        knows: one that a rule looks for goes to the account, but for a judged drug, whose doses are on record.
+        """
+        start = self._chart.when(dispensed.when_handed_over) or self._chart.when(dispensed.when_prepared)
+        end = self._used_up(dispensed, start)
+        medicine = self._medicine(dispensed, start, end)
+        if end is not None:
+            is_over = end.latest < self._chart.now
+            if medicine.identity is None or not is_over:
+                yield from self.placed(dispensed, msgspec.structs.replace(medicine, taken=True, given=is_over))
+                return
+        account = self._chart.account
+        if medicine.identity is not None or not medicine.members:
+            account.irrelevant["MedicationDispense"] += 1
+            return
+        said = says.OPEN_ENTRY(
+            medicine.name, says.DISPENSED, on(start, self._chart.now), says.NOT_KNOWN_WHETHER_TAKEN
+        )
+        sets = frozenset(medicine.members)
+        account.leave_open(
+            Unplaced("MedicationDispense", "medicine", dispensed.reference, medicine.name, said, sets, start)
+        )
+
+    def _used_up(self, dispensed: resources.MedicationDispense, start: When | None) -> When | None:
+        days = dispensed.days_supply
+        if start is None or days is None or days.value is None:
+            return None
+        try:
+            minutes = units.quantity(days.value, days.unit_text or "d", "time").value
+            return self._chart.when((start.latest + timedelta(minutes=float(minutes))).isoformat())
+        except (units.UnitError, ArithmeticError, ValueError):
+            return None
 
     def given(self, administration: resources.MedicationAdministration) -> Medicine:
         period = period_of(administration)
@@ -179,12 +256,22 @@ class _Reader:
             start=start,
             end=end,
             routes=frozenset(),
-            reasons=self._chart.members(resource.reason_code),
+            reasons={}
+            if isinstance(resource, resources.MedicationDispense)
+            else self._chart.members(resource.reason_code),
             reference=resource.reference,
         )
 
     def _routes(self, routes: Iterable[datatypes.CodeableConcept | None]) -> frozenset[str]:
         return frozenset(self._chart.members(routes))
+
+
+def _last_days(order: resources.MedicationRequest) -> Iterator[str]:
+    """When its instructions end, as they are written."""
+    for dosage in order.dosage_instruction:
+        repeat = dosage.timing.repeat if dosage.timing is not None else None
+        if repeat is not None and repeat.bounds_period is not None and repeat.bounds_period.end:
+            yield repeat.bounds_period.end
 
 
 def _as_judged(members: Members, identity: Identity | None, judged: drugs.Drugs) -> Members:

@@ -19,10 +19,19 @@ from cds_service.chart.facts import (
     value_of,
     words_of,
 )
-from cds_service.chart.kinds import WEIGHTS, Codes, Kind, asks_for_complaints, is_urgent, kinds_in, title_of_panel
+from cds_service.chart.kinds import (
+    SUMS,
+    WEIGHTS,
+    Codes,
+    Kind,
+    asks_for_complaints,
+    is_urgent,
+    kinds_in,
+    title_of_panel,
+)
 from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
-from cds_service.fhir.datatypes import CodeableConcept
+from cds_service.fhir.datatypes import CodeableConcept, Coding
 from cds_service.fhir.dates import When
 from cds_service.fhir.records import Records, about
 from cds_service.says import Said, Says, listed
@@ -97,7 +106,48 @@ def observed(chart: Reading, records: Records) -> Observed:
             account.leave_open(_unplaced(observation, kind.missed, when, says.VALUE_NOT_UNDERSTOOD, chart))
     account.irrelevant[_KIND] += irrelevant
     account.placed[_KIND] += placed
+    for total, parts in SUMS.items():
+        _add_up(total, parts, index, chart)
     return Observed(index, answers, may_affirm)
+
+
+def _add_up(total: str, parts: Sequence[str], index: dict[str, list[Measurement]], chart: Reading) -> None:
+    """Add to the readings of `total` the sums of those parts that are of one moment; the account gets the others."""
+    by_moment: dict[When, dict[str, Measurement]] = {}
+    for part in parts:
+        for measurement in index.get(part, ()):
+            by_moment.setdefault(measurement.when, {}).setdefault(part, measurement)
+    added = {each.when for each in index.get(total, ())}
+    for when, found in by_moment.items():
+        if when in added or total not in chart.valuesets:
+            continue
+        first = next(iter(found.values()))
+        numbers = [number for each in found.values() if (number := _score(each)) is not None]
+        if len(numbers) == len(parts):
+            system, member = chart.valuesets[total].members[-1]
+            code = CodeableConcept(coding=(Coding(system=system, code=member.code, display=member.display),))
+            summed = resources.ObservationComponent(code=code, value_integer=sum(numbers))
+            index.setdefault(total, []).append(Measurement(summed, (system, member.code), when, first.reference))
+            continue
+        title = chart.valuesets[total].named
+        values = [
+            says.VALUE_OF_PART(_name(each.part, says.PART), value)
+            for each in found.values()
+            if (value := value_of(each.part)) is not None
+        ]
+        said = _saying(title, when, listed(values) if values else None, says.PARTS_MISSING, chart)
+        sets = frozenset({total})
+        chart.account.leave_open(Unplaced(_KIND, "reading", first.reference, title, said, sets, when))
+
+
+def _score(measurement: Measurement) -> int | None:
+    """A whole number without a unit; None for any other value."""
+    quantity = measurement.quantity
+    if quantity is None:
+        return measurement.number
+    is_plain = quantity.comparator is None and units.is_of(quantity.unit_text or "1", "dimensionless")
+    whole = quantity.value is not None and quantity.value == int(quantity.value)
+    return int(quantity.value) if is_plain and whole and quantity.value is not None else None
 
 
 def _never_counts(observation: resources.Observation) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, Self
@@ -11,7 +12,7 @@ import msgspec
 from cds_service import bounds
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
-from cds_service.fhir.resources import AnyResource, OperationOutcome, Resource
+from cds_service.fhir.resources import AnyResource, OperationOutcome, OutcomeIssue, Resource
 from cds_service.says import Said
 from cds_service.says import records as says
 
@@ -271,17 +272,25 @@ def _page(
 
 
 _INFORMS = frozenset({"warning", "information", "success"})
-_WITHHELD = frozenset(
-    {"security", "login", "unknown", "expired", "forbidden", "suppressed", "not-supported", "incomplete"}
-    | {"transient", "lock-error", "no-store", "exception", "timeout", "throttled", "too-costly"}
+_CUT_SHORT = frozenset(
+    {"incomplete", "transient", "lock-error", "no-store", "exception", "timeout", "throttled", "too-costly"}
 )
+_KEPT_BACK = frozenset({"security", "login", "unknown", "expired", "forbidden", "suppressed"})
+_WITHHELD = _CUT_SHORT | _KEPT_BACK | {"not-supported"}
 """Codes of an issue by which a Bundle without data is no empty list, however mild its severity (R4, issue-type)."""
+_SAYS_CUT = re.compile(
+    r"\b(?:incomplete|truncated|omitted|withheld|unavailable|partial (?:results?|response|content)"
+    r"|could not be (?:retrieved|read)|not all (?:results|data|sources|records)|results? (?:were|was|are) limited)\b",
+    re.IGNORECASE,
+)
+"""In words, where the code of an issue is a general one."""
 
 
 def _outcome_error(items: Sequence[Item], is_bundle: bool) -> Said | None:
     """The code of the first error among OperationOutcomes; alone, any OperationOutcome is an error.
 
-    In a Bundle that holds nothing else, one that only informs ("no rows") is none, and one that does not say so is.
+    In a Bundle beside data, or where nothing was found, one that says that something is missing is an error, too.
+    One that only informs ("no rows", "may not contain the entire record") is none.
     """
     resources = [*map(_RESOURCE, items)]
     if OperationOutcome not in map(type, resources):
@@ -290,10 +299,23 @@ def _outcome_error(items: Sequence[Item], is_bundle: bool) -> Said | None:
     alone = is_bundle and len(outcomes) == len(items)
     for outcome in outcomes:
         for issue in outcome.issue:
-            if issue.severity in ("error", "fatal") or not is_bundle:
-                return says.ANSWERED_WITH_CODE(issue.code or says.NO_CODE)
-            if alone and (issue.severity not in _INFORMS or issue.code in _WITHHELD):
+            failed = issue.severity in ("error", "fatal") or not is_bundle or _says_missing(issue)
+            if failed or (alone and (issue.severity not in _INFORMS or issue.code in _WITHHELD)):
                 return says.ANSWERED_WITH_CODE(issue.code or says.NO_CODE)
         if not is_bundle or (alone and not outcome.issue):
             return says.ANSWERED_WITH_ERROR
     return None
+
+
+def _says_missing(issue: OutcomeIssue) -> bool:
+    """Whether it says that what stands beside it is not all."""
+    if issue.code in _CUT_SHORT:
+        return True
+    if issue.severity in ("information", "success"):
+        return False
+    words = (*(issue.details.words if issue.details else ()), issue.diagnostics or "")
+    return issue.code in _KEPT_BACK or any(_SAYS_CUT.search(each[:_LONGEST_WORDS]) for each in words)
+
+
+_LONGEST_WORDS = 1000
+"""Characters of an issue that are read."""

@@ -14,6 +14,7 @@ from cds_service.fhir.datatypes import CodeableConcept, Ratio, Reference
 from cds_service.fhir.resources import (
     Medication,
     MedicationAdministration,
+    MedicationDispense,
     MedicationRequest,
     MedicationStatement,
     Resource,
@@ -84,7 +85,8 @@ class Contained:
 
 
 def described(
-    resource: MedicationRequest | MedicationStatement | MedicationAdministration, resolve: Resolve
+    resource: MedicationRequest | MedicationStatement | MedicationAdministration | MedicationDispense,
+    resolve: Resolve,
 ) -> Description:
     """What the medication of an order, a statement or an administration is, in R4's shape or in R5's."""
     newer = resource.medication

@@ -90,6 +90,10 @@ class Observation(Resource, frozen=True, kw_only=True):
     has_member: Many[Reference] = ()
 
 
+class Annotation(Element, frozen=True):
+    text: Prose | None = None
+
+
 class Condition(Resource, frozen=True, kw_only=True):
     status: CodeableConcept | None = None
     clinical_status: CodeableConcept | None = None
@@ -105,6 +109,7 @@ class Condition(Resource, frozen=True, kw_only=True):
     abatement_string: Prose | None = None
     abatement_boolean: bool | None = None
     recorded_date: Text | None = None
+    note: Many[Annotation] = ()
 
 
 class AdverseEvent(Resource, frozen=True, kw_only=True):
@@ -120,6 +125,8 @@ class AllergyReaction(Backbone, frozen=True):
     substance: CodeableConcept | None = None
     manifestation: Many[CodeableConcept] = ()
     severity: Text | None = None
+    description: Prose | None = None
+    note: Many[Annotation] = ()
 
 
 class AllergyIntolerance(Resource, frozen=True, kw_only=True):
@@ -134,6 +141,7 @@ class AllergyIntolerance(Resource, frozen=True, kw_only=True):
     patient: Reference | None = None
     recorded_date: Text | None = None
     onset_date_time: Text | None = None
+    note: Many[Annotation] = ()
     reaction: Many[AllergyReaction] = ()
 
 
@@ -157,10 +165,6 @@ class Substance(Resource, frozen=True, kw_only=True):
 
 class DispenseRequest(Backbone, frozen=True):
     expected_supply_duration: Quantity | None = None
-
-
-class Annotation(Element, frozen=True):
-    text: Prose | None = None
 
 
 class MedicationRequest(Resource, frozen=True, kw_only=True):
@@ -247,6 +251,23 @@ class MedicationStatement(Resource, frozen=True, kw_only=True):
     contained: Many[msgspec.Raw] = ()
 
 
+class MedicationDispense(Resource, frozen=True, kw_only=True):
+    status: Text | None = None
+    medication_codeable_concept: CodeableConcept | None = None
+    medication_reference: Reference | None = None
+    medication: CodeableReference | None = None
+    """R5's place for both."""
+    subject: Reference | None = None
+    patient: Reference | None = None
+    """DSTU2's subject."""
+    authorizing_prescription: Many[Reference] = ()
+    when_handed_over: Text | None = None
+    when_prepared: Text | None = None
+    days_supply: Quantity | None = None
+    dosage_instruction: Many[Dosage] = ()
+    contained: Many[msgspec.Raw] = ()
+
+
 class Procedure(Resource, frozen=True, kw_only=True):
     status: Text | None = None
     code: CodeableConcept | None = None
@@ -281,6 +302,7 @@ class Encounter(Resource, frozen=True, kw_only=True):
     subject: Reference | None = None
     period: Period | None = None
     location: Many[EncounterLocation] = ()
+    reason_code: Many[CodeableConcept] = ()
     contained: Many[msgspec.Raw] = ()
 
     def __post_init__(self) -> None:
@@ -319,6 +341,8 @@ class RequestGroup(Resource, frozen=True, kw_only=True):
 class OutcomeIssue(Element, frozen=True):
     severity: Text | None = None
     code: Text | None = None
+    details: CodeableConcept | None = None
+    diagnostics: Prose | None = None
 
 
 class OperationOutcome(Resource, frozen=True, kw_only=True):
@@ -336,6 +360,7 @@ AnyResource = (
     | MedicationRequest
     | MedicationAdministration
     | MedicationStatement
+    | MedicationDispense
     | Procedure
     | Encounter
     | Location
@@ -345,8 +370,11 @@ AnyResource = (
 )
 
 TYPES: dict[str, type[Resource]] = {kind.__name__: kind for kind in get_args(AnyResource)}
-OLDER_NAMES: dict[str, type[Resource]] = {"MedicationOrder": MedicationRequest}
-"""What DSTU2 calls them."""
+OLDER_NAMES: dict[str, type[Resource]] = {
+    "MedicationOrder": MedicationRequest,
+    "MedicationUsage": MedicationStatement,
+}
+"""What DSTU2 and R5's drafts call them."""
 
 
 def subject_of(resource: Resource) -> Reference | None:
@@ -392,6 +420,7 @@ _PARTS: Mapping[type[Resource], Callable[[Any], Iterable[Backbone | None]]] = {
     AllergyIntolerance: lambda allergy: allergy.reaction,
     MedicationRequest: lambda order: _with_timing(order.dosage_instruction),
     MedicationStatement: lambda statement: _with_timing(statement.dosage),
+    MedicationDispense: lambda dispensed: _with_timing(dispensed.dosage_instruction),
     MedicationAdministration: lambda administration: (administration.dosage,),
     Medication: lambda medication: medication.ingredient,
 }

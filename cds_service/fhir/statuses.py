@@ -17,6 +17,7 @@ Kind = Literal[
     "observation",
     "order",
     "statement",
+    "dispense",
     "administration",
     "procedure",
     "encounter",

@@ -25,8 +25,11 @@ from cds_service.orders.regimen import (
     step_of,
 )
 from cds_service.orders.text import NOTHING
+from cds_service.orders.unread import Unread
 from cds_service.says import orders as says
 from cds_service.units import Quantity
+
+_DAY = 24 * MINUTES_PER_HOUR
 
 
 def regimen(written: Sequence[Written], reading: Reading) -> tuple[Step, ...]:
@@ -108,6 +111,8 @@ def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[
     """
     said = step.written.said
     step = _at_shorter_time(step, said.minutes, reading)
+    strange = (each.words for each in said.unread if not _is_known(each, step, known, reading))
+    step = replace(step, uncompared=(*step.uncompared, *map(says.WORDS_UNREAD, dict.fromkeys(strange))))
     beside: list[Step] = []
     for quantities in (said.doses, said.rates):
         amounts = [_as_amount(quantity) for quantity in dict.fromkeys(quantities)]
@@ -129,6 +134,19 @@ def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[
         else:
             step = _raised(step, own, others, len(others) == len(amounts), reading)
     return step, beside
+
+
+def _is_known(unread: Unread, step: Step, known: Sequence[Stated], reading: Reading) -> bool:
+    """Whether an amount that is not read seems to repeat what the structure states."""
+    written, repeat = step.written, step.written.repeat
+    if unread.quantity is not None:
+        return _repeats(_as_amount(unread.quantity), known, reading)
+    if unread.number is not None:
+        return any(amount.written == unread.number for amount in (*written.dose, *written.rate))
+    if unread.times is not None:
+        a_day = _DAY / repeat.interval if repeat.interval else None
+        return unread.times in (repeat.count, a_day)
+    return False
 
 
 def _raised(step: Step, own: Amount, others: Sequence[Amount], none_repeats: bool, reading: Reading) -> Step:

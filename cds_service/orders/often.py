@@ -31,7 +31,8 @@ _TIME = (
     + _one_of(text for part in ("min", "h", "d", "wk") for text in units.WRITINGS.spellings(part))
     + r")(?![^\W_])"
 )
-_NUMBER = r"(\d{1,4}(?:[.,]\d{1,2})?)"
+_COUNTS = {word: str(value) for word, value in _DATA["spelt"]["numerals"].items() if float(value).is_integer()}
+_NUMBER = rf"(\d{{1,4}}(?:[.,]\d{{1,2}})?|{_one_of(_COUNTS)}(?![^\W_]))"
 _EVERY = re.compile(
     rf"\b{_one_of(_OFTEN['every'])}\s*(?:{_NUMBER}(?:\s*(?:-|–|to|bis|à|a)\s*\d{{1,4}})?\s*)?{_TIME}", re.IGNORECASE
 )
@@ -61,7 +62,7 @@ def is_once(word: str) -> bool:
 def interval(text: str) -> Fraction | None:
     """Minutes between two doses, the fewest that a text names; None where it names none."""
     found = [
-        units.quantity((number or "1").replace(",", "."), _known(unit), "time").value
+        units.quantity(_COUNTS.get(number.lower(), number or "1").replace(",", "."), _known(unit), "time").value
         for number, unit in _EVERY.findall(text)
     ]
     for number, word, unit, adverb in _TIMES.findall(text):
@@ -84,10 +85,14 @@ def _known(unit: str) -> str:
 
 
 def of_doses(text: str, has_amount: re.Pattern[str]) -> Fraction | None:
-    """As `interval`, of the clauses that speak of a dose: `check the pressure every 5 min` is no dose."""
+    """As `interval`, of the clauses that speak of a dose: `check the pressure every 5 min` is no dose.
+
+    One that says nothing but how often speaks of it, too: `q5min`.
+    """
     clauses = [
         clause
         for clause in _CLAUSE.split(text)
-        if (has_amount.search(clause) or _DOSES.search(clause)) and not _WATCH.search(clause)
+        if (has_amount.search(clause) or _DOSES.search(clause) or _EVERY.fullmatch(clause.strip()))
+        and not _WATCH.search(clause)
     ]
     return min((each for clause in clauses if (each := interval(clause)) is not None), default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable
 from fractions import Fraction
 from importlib import resources
@@ -13,7 +14,9 @@ import msgspec
 
 from cds_service import units
 from cds_service.lazy import cached_property
+from cds_service.orders import unread
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
+from cds_service.orders.unread import Unread
 from cds_service.units import Quantity
 
 _WORDS = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))["words"]
@@ -58,6 +61,8 @@ class Spoken(msgspec.Struct, frozen=True):
     minutes: Fraction | None = None
     most: tuple[Quantity, ...] = ()
     """Those of the rates that stand in a clause of a maximum: `max 10 mg per hour`."""
+    unread: tuple[Unread, ...] = ()
+    """What seems to be an amount, and is none with a figure and a unit."""
 
 
 NOTHING = Spoken()
@@ -71,6 +76,14 @@ def _number(text: str) -> Fraction:
     return Fraction(f"0{text}" if text.startswith(".") else text)
 
 
+_BLANKS = re.compile(r"\s{2,}")
+
+
+def _one_blank(run: re.Match[str]) -> str:
+    """A line break where there is one: there a clause ends."""
+    return "\n" if "\n" in run[0] else " "
+
+
 def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     """Every dose and rate with a unit of the closed table. Of a range the number before the unit, its upper end.
 
@@ -79,11 +92,19 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     """
     if not text:
         return NOTHING
+    text = _BLANKS.sub(_one_blank, text)
     doses: list[Quantity] = []
     rates: list[Quantity] = []
     most: list[Quantity] = []
     maxima = _Maxima(text)
+    strange = unread.amounts(text)
+    ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
+    strange_until = 0
     for match in AMOUNT.finditer(text):
+        while ahead and ahead[0][0] < match.start(2):
+            strange_until = max(strange_until, ahead.popleft()[1])
+        if match.start(2) < strange_until:
+            continue  # the `2 mg/kg` of `1/2 mg/kg`
         unit = _unit(match[2])
         if unit is None or (not alone and _is_content(match, unit.dimension)):
             continue
@@ -93,7 +114,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
             most.append(said)
     if counted:
         doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
-    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most))
+    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), tuple(each.unread for each in strange))
 
 
 class _Maxima:

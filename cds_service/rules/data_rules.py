@@ -11,7 +11,7 @@ from cds_service.rules.outcome import Outcome, clear, could_not_tell, undelivere
 from cds_service.rules.reads import asks
 from cds_service.says import Said, Says
 from cds_service.says.findings import WORDS
-from cds_service.says.orders import IN_ITS_PART
+from cds_service.says.orders import IN_ITS_PART, NO_DOSE
 
 _SAID_TWICE, _NO_AMOUNT, _NO_TIMING, _IN_WORDS, _NOTHING = (
     "two statements", "unreadable amount", "unreadable timing", "words alone", "nothing at signing"
@@ -28,6 +28,9 @@ def unreadable_dose(case: Case, rule: Rule) -> Outcome:
     problems = [p for written in order.written for p in written.problems]
     unread: list[Says] = [IN_ITS_PART(p.where, p.says) for p in problems if p.of == "amount"]
     unread += [fault for fault in order.faults if _is_of_dosage(fault)]
+    empty = [w for w in order.written if not (w.has_amount or w.words or w.problems or w.container)]
+    if len(empty) < len(order.written):
+        unread += [IN_ITS_PART(f"dosageInstruction[{w.index}]", NO_DOSE) for w in empty]
     in_part: list[Says] = [IN_ITS_PART(p.where, p.says) for p in problems if p.of == "timing"]
     in_part += [each for step in steps for each in step.uncompared]
     in_words: list[Says] = [

@@ -55,15 +55,17 @@ the dose must not stay too high."""
 def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
     """Other doses for the order, and its removal where a rule asks for that or no dose ends what interrupts.
 
-    Nothing but the removal is offered where a critical finding asks for it that no other dose would end. What runs is
-    put on hold instead, and the record of an administration stays as it is. Raises Late.
+    No dose is offered where first must be known what the order is for. Nothing but the removal is offered where a
+    critical finding asks for it that no other dose would end. What runs is put on hold instead, and the record of an
+    administration stays as it is. Raises Late.
     """
     if not case.order.draft.may_be_changed or case.order.draft.stands_for:
         return
     fired = [outcome for outcome in outcomes if outcome.status == "fired"]
-    changes = [] if any(map(_forbids, fired)) else _changes(case, fired)
+    is_open = any(outcome.asks_first for outcome in fired)
+    changes = [] if is_open or any(map(_forbids, fired)) else _changes(case, fired)
     yield from changes
-    if any(outcome.removes for outcome in fired) or (objectionable(case) and not changes):
+    if any(outcome.removes for outcome in fired) or (objectionable(case) and not changes and not is_open):
         yield from hold(case) if case.viewing else deletion(case.order.reference, case.order.name)
 
 

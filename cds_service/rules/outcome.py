@@ -121,6 +121,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """What every changed order must have because of it."""
     removes: bool = False
     """It asks for the order to be taken out."""
+    asks_first: bool = False
+    """No dose is offered until what it asks for is known: the limit of another use would look like a dose."""
     figure: Fraction | None = None
     """The figure that passed a limit, in the rule's unit, where there is one."""
     lower_is_worse: bool = False
@@ -139,6 +141,7 @@ class Outcome(msgspec.Struct, frozen=True):
             ceilings=(),
             edits=(),
             removes=False,
+            asks_first=False,
         )
 
     @property

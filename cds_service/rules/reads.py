@@ -96,7 +96,7 @@ def _read(clause: model.Clause, query_of: QueryOf) -> Iterator[str]:
         case model.Any() | model.All() | model.Not() | model.Unless():
             yield from _all(clause.of, query_of)
         case model.ConditionIs():
-            yield "conditions"
+            yield from ("conditions", "encounter")
             yield from _all(clause.unless_later, query_of)
         case model.ObservationIs():
             yield from map(query_of, clause.sets)

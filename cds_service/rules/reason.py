@@ -72,7 +72,8 @@ def _unknown(case: Case, rule: Rule) -> Outcome:
     depends = len(set(verdicts.values())) > 1
     tier = rule.tier_of["code not known and it matters" if depends else "code not known"]
     facts = [Fact(words) for words in case.order.indication.unmapped]
-    return _offering(case, fired(case, rule, tier, *facts, **_named(case, verdicts)))
+    outcome = fired(case, rule, tier, *facts, **_named(case, verdicts))
+    return _offering(case, replace(outcome, asks_first=depends and _verdict_depends(case, RuleLimits(case, rule))))
 
 
 def _named(case: Case, verdicts: _Verdicts) -> dict[str, Says]:

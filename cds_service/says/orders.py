@@ -50,6 +50,7 @@ TWO_RATES = Said("order-two-rates")
 WORDS_SAY_AS_WELL = One("words-say-as-well", "amount")
 WORDS_AND_STRUCTURE = Two("words-and-structure", "words", "structure")
 WORDS_NOT_COMPARABLE = Two("words-not-comparable", "words", "structure")
+WORDS_UNREAD = One("words-unread", "words")
 WORDS_AND_TIME = Two("words-and-time", "words", "structure")
 
 # Its times

@@ -58,6 +58,8 @@ DRAFT_NO_REQUEST = Two("draft-no-request", "type", "drug")
 
 # What is running
 NEWEST_RUNNING = Two("running-newest", "number", "all")
+RATE_WITHOUT_STRENGTH = Two("running-without-strength", "name", "date")
+NO_RATE_CHARTED = Two("running-without-rate", "name", "date")
 RATE_UNREAD = Two("running-rate-unread", "name", "date")
 DATE_UNREAD = Two("running-date-unread", "name", "date")
 OTHERWISE_THAN_ORDER = Two("running-otherwise", "name", "date")

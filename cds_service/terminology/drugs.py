@@ -11,7 +11,7 @@ import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
-from cds_service.terminology.vocabulary import Vocabulary
+from cds_service.terminology.vocabulary import Vocabulary, shipped_cues, tokens
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:
@@ -224,6 +224,25 @@ class Drugs:
         family.
         """
         return [text for text in texts if not self._names.denies(text)]
+
+    def doubted(self, texts: Iterable[str], beside: bool = False) -> list[str]:
+        """Those of `texts` by which an allergy to the drug may be none: they deny it, or say that it is tolerated.
+
+        `beside` an entry about the drug, one that does not name it speaks of it, too: "entered in error".
+        """
+        return [
+            text
+            for text in texts
+            if (self._names.doubts(text) if self._names.names(text) else beside and is_remark_of_doubt(text))
+        ]
+
+    def mentioned(self, texts: Iterable[str]) -> list[str]:
+        """Those of `texts` that name the drug."""
+        return [text for text in texts if self._names.names(text)]
+
+
+def is_remark_of_doubt(text: str) -> bool:
+    return shipped_cues().doubts_all(tokens(text))
 
 
 def says_nothing(codings: Iterable[tuple[str, str]], texts: Sequence[str], telling: Set[str] = DRUG_SYSTEMS) -> bool:

@@ -201,6 +201,11 @@ class Cues:
         self._family = phrases("family", "before")
         self._of_family = phrases("family", "after")
         self._no_family = phrases("family", "unless")
+        self._remarks = phrases("doubt", "remark")
+
+    def doubts_all(self, words: Sequence[str]) -> bool:
+        """Whether a remark takes back what it stands beside: "entered in error", "tolerates it"."""
+        return any(self._ends(words, end) for end in self._remarks.ends(words).values())
 
     def unmeant(self, words: Sequence[str], spans: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
         """Those of `spans` (start, end) that the text denies or says of the family."""
@@ -262,7 +267,7 @@ class Cues:
     def _is_denied_after(self, words: Sequence[str], at: int) -> bool:
         at = self._skip(self._linking, words, at, marks=":")
         after = self._denied.longest(words, at)
-        return after > at and (after == len(words) or words[after] in _MARKS)
+        return after > at and (after == len(words) or words[after] in _MARKS or words[after].isdigit())
 
     def _said_of_family(self, words: Sequence[str]) -> set[int]:
         of_family = self._family.ends(words)
@@ -336,6 +341,17 @@ class Vocabulary:
         """Whether a text names something of the vocabulary, and all that it names it denies or says of the family."""
         return not self.asking(text) and bool(self._phrases.all(tokens(text)))
 
+    def doubts(self, text: str) -> bool:
+        """As `denies`, where some of it is said to be borne ("tolerates ketamine"), or to be a relative's."""
+        words = tokens(text)
+        spans = [(start, end) for start, end, _ in self._phrases.all(words)]
+        unmeant = self._cues.unmeant(words, spans) | doubtful_cues().unmeant(words, spans)
+        return bool(spans) and unmeant.issuperset(spans)
+
+    def names(self, text: str) -> bool:
+        """Whether a text names something of the vocabulary, denied or not."""
+        return bool(self._phrases.all(tokens(text)))
+
     def _read(self, text: str) -> frozenset[str] | None:
         written = folded(text)
         words = _words(written)
@@ -362,6 +378,18 @@ _LONGEST_REMEMBERED = 256
 @lru_cache(maxsize=1)
 def shipped_cues() -> Cues:
     return Cues(_yaml(resources.files(__package__).joinpath("cues.yaml")))
+
+
+@lru_cache(maxsize=1)
+def doubtful_cues() -> Cues:
+    """Those by which an entry of an allergy list may not hold: in the place of a denial."""
+    table = _yaml(resources.files(__package__).joinpath("cues.yaml"))
+    doubt, negation = table["doubt"], table["negation"]
+    said = {
+        part: {lang: [*negation[part].get(lang, ()), *doubt.get(part, {}).get(lang, ())] for lang in LANGUAGES}
+        for part in ("between", "or", "linking", "may_follow")
+    }
+    return Cues({**table, "negation": {**said, "before": doubt["before"], "after": doubt["after"]}})
 
 
 def read(directory: Traversable, ending: str = ".yaml") -> dict[str, dict[str, list[str]]]:

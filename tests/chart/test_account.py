@@ -29,7 +29,7 @@ def test_every_entry_is_placed_or_irrelevant_or_left_open(knowledge: Knowledge) 
         "problems": ["58214004 Schizophrenia", {"code": {}}, {"code": "58214004", "verification": "refuted"}],
         "medicines": [
             {"raw": {"medicationCodeableConcept": {}}},
-            {"drug": "10438 theophylline", "status": "stopped"},
+            {"drug": "10438 theophylline", "status": "cancelled"},
         ],
         "given": [{"when": "in 3 hours"}, {}],
         "allergies": [{"to": {}}, "no known allergy"],

@@ -109,9 +109,40 @@ def test_an_error_among_the_entries_of_a_bundle_makes_it_incomplete_but_keeps_th
     assert "w1" in [each.id for each in found.resources]
 
 
+@pytest.mark.parametrize("code", ["processing", "informational", "not-supported", "business-rule", None])
 @pytest.mark.parametrize("severity", ["warning", "information", None])
-def test_a_remark_among_the_entries_of_a_bundle_is_no_error(severity: str | None) -> None:
-    assert page(bundle(WEIGHT, outcome(severity))).error is None
+def test_a_remark_among_the_entries_of_a_bundle_is_no_error(severity: str | None, code: str | None) -> None:
+    assert page(bundle(WEIGHT, outcome(severity, code))).error is None
+
+
+@pytest.mark.parametrize("code", ["incomplete", "timeout", "too-costly", "transient", "suppressed", "forbidden"])
+def test_a_warning_that_something_is_missing_makes_a_bundle_incomplete_but_keeps_the_data(code: str) -> None:
+    found = page(bundle(WEIGHT, outcome("warning", code)))
+    assert told(found.error) == f"the EHR answered with an error ({code})"
+    assert "w1" in [each.id for each in found.resources]
+
+
+def test_information_that_sources_did_not_answer_makes_a_bundle_incomplete() -> None:
+    assert told(page(bundle(WEIGHT, outcome("information", "incomplete"))).error) == (
+        "the EHR answered with an error (incomplete)"
+    )
+    assert page(bundle(WEIGHT, outcome("information", "suppressed"))).error is None
+
+
+@pytest.mark.parametrize("said", ["Results were truncated", "Some entries were omitted", "Incomplete result set"])
+def test_a_warning_says_in_words_that_something_is_missing(said: str) -> None:
+    warned = {"severity": "warning", "code": "processing"}
+    for issue in ({**warned, "diagnostics": said}, {**warned, "details": {"text": said}}):
+        found = page(bundle(WEIGHT, {"resourceType": "OperationOutcome", "issue": [issue]}))
+        assert told(found.error) == "the EHR answered with an error (processing)"
+
+
+def test_the_remark_that_some_ehrs_put_into_every_answer_is_no_error() -> None:
+    said = (
+        "This response shows what the user may see at the time. It may not contain the entire record of the system."
+    )
+    issue = {"severity": "warning", "code": "processing", "details": {"text": said}}
+    assert page(bundle(WEIGHT, {"resourceType": "OperationOutcome", "issue": [issue]})).error is None
 
 
 def test_an_error_says_its_code_and_not_its_diagnostics() -> None:

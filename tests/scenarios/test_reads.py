@@ -44,6 +44,7 @@ READS: dict[str, tuple[str, ...]] = {
     "open_acts": ("procedures",),
     "encounter": ("encounter",),
     "setting": ("encounter",),
+    "reasons_of_encounter": ("encounter",),
     "medicines": MEDICINES,
     "medicines_by_set": MEDICINES,
     "ordered_services": ("serviceRequests",),

@@ -247,6 +247,8 @@ OWN_SETS = {
     "ae_neuro_deficit",
     "ans_child_pugh_c",
     "ans_severity",
+    "obs_gcs_parts",
+    "obs_gestation",
     "loc_paediatric",
     "no_information",
     "none_known",

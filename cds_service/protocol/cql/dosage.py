@@ -36,6 +36,8 @@ class Reading:
     """Abbreviation of a timing -> minutes between two doses."""
     shortest: Fraction
     """Minutes: doses that follow each other faster are no reading."""
+    amounts: Collection[str]
+    """What marks an amount, or how often, in words where there is no figure: numerals, fractions, vials."""
 
 
 def written(scope: Scope, reading: Reading, version: str, day: date) -> str:
@@ -49,6 +51,7 @@ def written(scope: Scope, reading: Reading, version: str, day: date) -> str:
         "drugs": "\n".join(_drugs(scope)),
         "labelled": _labelled(scope, reading),
         "speeds": ", ".join(f"Round({each.numerator}.0 / {each.denominator}.0, 8)" for each in _speeds()),
+        "amounts": "|".join(sorted(each.lower().replace("'", "\\'") for each in reading.amounts)),
         "types": ", ".join(map(text, sorted(reading.types))),
         "tolerance": named.tolerance,
         "bolus": named.bolus,

@@ -39,7 +39,7 @@ def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Ve
         return _disagreeing(m for m in matches if m.disagreement is not None)
     if undated := _undated(clause, case):
         return Verdict(None, reasons=_without_date(undated))
-    entries = case.chart.account.open(clause.sets, "medicine", counts=lambda entry: _may_match(entry, clause))
+    entries = case.chart.account.open(clause.sets, "medicine", counts=lambda entry: _may_match(entry, clause, case))
     return nothing_found(case, entries, *medicine_lists(clause))
 
 
@@ -54,8 +54,15 @@ def _is_given(entry: Unplaced) -> bool:
     return entry.kind == "MedicationAdministration"
 
 
-def _may_match(entry: Unplaced, clause: model.MedicineIs) -> bool:
+def _may_match(entry: Unplaced, clause: model.MedicineIs, case: Case) -> bool:
+    if entry.over:
+        looks_back = clause.within is not None and not (clause.running or clause.given)
+        return looks_back and entry.when is not None and _is_within(entry.when, clause.within or "", case)
     return _is_given(entry) or not (clause.running or clause.given)
+
+
+def _is_within(when: When, window: str, case: Case) -> bool:
+    return when.age(case.now) <= case.book.window(window, case.now)
 
 
 def _undated(clause: model.MedicineIs, case: Case) -> list[Medicine]:
@@ -84,7 +91,7 @@ def _nothing_else(matches: Sequence[Medicine], clause: model.MedicineIs, case: C
         return NO
     if clause.single_dose and not _one_dose(matches):
         return NO
-    if entries := case.chart.account.open(clause.sets, "medicine"):
+    if entries := case.chart.account.open(clause.sets, "medicine", counts=lambda entry: not entry.over):
         return Verdict(None, reasons=left_open(entries))
     if (gap := not_found(case, *medicine_lists(clause))).holds is None:
         return gap

@@ -45,6 +45,8 @@ def _(clause: model.ConditionIs, case: Case, since: datetime | None = None) -> V
             None, reasons=(not_placed(says.HAS_NO_DATE(undated.name), undated.reference, short=undated.name),)
         )
     may_be = [p for p in case.chart.open_problems if clause.status in ("any", "active" if p.active else "inactive")]
+    if clause.status != "inactive":
+        may_be += case.chart.reasons_of_encounter
     asked = _asked(clause, may_be) if clause.undated != "only" else ()
     entries = case.chart.account.open((*clause.sets, *clause.asks), "problem")
     return _untold(asked, nothing_found(case, entries, "conditions"))
@@ -77,6 +79,8 @@ def _question(clause: model.ConditionIs | model.AllergyIs | model.SymptomIs, ent
         return says.PROBLEM_NOT_ENOUGH if is_problem else says.ALLERGY_NOT_ENOUGH
     if entry.may_mean is None:
         return says.PROBLEM_SAYS_NOTHING if is_problem else says.ALLERGY_SAYS_NOTHING
+    if isinstance(entry, Allergy) and entry.doubted:
+        return says.ALLERGY_DOUBTED if any(each.partition("/")[0] in entry.may_mean for each in clause.sets) else None
     if any(reference.partition("/")[0] in entry.may_mean for reference in (*clause.sets, *asks)):
         return says.PROBLEM_IN_WORDS if is_problem else says.ALLERGY_IN_WORDS
     return None
