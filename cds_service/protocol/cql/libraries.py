@@ -27,7 +27,7 @@ from cds_service.terminology.valuesets import ValueSets
 FHIR_HELPERS = "http://hl7.org/fhir/Library/FHIRHelpers|4.0.1"
 _WIDTH = 112
 _READING = (
-    "Tuple { code FHIR.CodeableConcept, at DateTime, placed DateTime, quantity FHIR.Quantity, number Integer, "
+    "Tuple { code System.Concept, at DateTime, placed DateTime, quantity FHIR.Quantity, number Integer, "
     "answer FHIR.CodeableConcept, date DateTime, hasValue Boolean, interpretation List<FHIR.CodeableConcept>, "
     "ranges List<FHIR.Observation.ReferenceRange>, unclear Boolean }"
 )
