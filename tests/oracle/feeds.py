@@ -63,13 +63,18 @@ def of_generator(knowledge: Knowledge) -> Iterator[Case]:
     charts = {
         _name(file, each): {key: value for key, value in each["patient"].items() if key not in _OF_THE_ORDER}
         for file, each in scenarios()
-        if each.get("hook", "order-sign") in ORDER_HOOKS and not _OF_THE_ORDER.issuperset(each.get("patient") or {})
+        if each.get("hook", "order-sign") in ORDER_HOOKS and _is_a_chart(each.get("patient") or {})
     }
     for number, asked in enumerate(_orders(), 1):
         names = chance.sample(list(charts), 2)
         patient = {**asked.patient, **_together(*map(charts.__getitem__, names))}
         request = replace(asked, patient=patient).request()
         yield from of_request(f"generated {number}", request, _answered(request, knowledge), knowledge, names)
+
+
+def _is_a_chart(patient: Mapping[str, Any]) -> bool:
+    """Whether it holds more than a body, and takes nothing of a body away."""
+    return not _OF_THE_ORDER.issuperset(patient) and "bodySize" not in patient.get("missing", ())
 
 
 FEEDS: Mapping[str, Callable[[Knowledge], Iterator[Case]]] = {
