@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from cds_service.cards.wording import wording
+from cds_service.chart import observations
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import dosage, often, route
 from cds_service.protocol import activities, publish
@@ -45,4 +46,6 @@ def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:
     reading = Reading(
         kinds=route.KINDS, routes=route.SETS, types=dosage.TYPES, codes=often.CODES, shortest=often.SHORTEST
     )
-    return libraries(published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries, reading)
+    return libraries(
+        published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries, reading, observations.PANELS
+    )

@@ -47,8 +47,9 @@ _KIND = "Observation"
 _TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_text("utf-8"))
 _URGENT = frozenset(_TABLE["urgent"])
 _WEIGHTS = frozenset(_TABLE["weights"])
-_PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
-_PANEL_TITLES = {_PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
+PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
+"""Value set of a panel -> those of its parts."""
+_PANEL_TITLES = {PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
 _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
     (
         frozenset(entry["sets"]),
@@ -180,7 +181,7 @@ def _is_known(concept: CodeableConcept | None) -> bool:
 
 
 def _missed(codes: Codes, sets: frozenset[str], known: Concepts) -> tuple[frozenset[str], bool]:
-    for panel, parts in _PANELS.items():
+    for panel, parts in PANELS.items():
         if panel in sets:
             missed = parts - sets
             if missed == parts:
