@@ -12,7 +12,12 @@ import msgspec
 from cds_service.protocol.cql import Library
 from cds_service.protocol.parsing import parse_yaml
 from tests.oracle.cases import Case
-from tests.oracle.ordered import is_not_plain
+from tests.oracle.ordered import (
+    has_known_code,
+    has_reason_that_no_code_tells,
+    is_not_evenly_timed,
+    is_not_plain,
+)
 
 
 class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cases": "scenarios"}):
@@ -21,7 +26,7 @@ class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     kind: str
     ours: list[str]
     theirs: list[str]
-    where: Literal["words", "unsaid", "dosage"] | None = None
+    where: Literal["words", "unsaid", "dosage", "doubted", "timing", "reason"] | None = None
     rules: list[str] | None = None
     engine: str | None = None
     """Of this engine alone."""
@@ -102,16 +107,17 @@ def idle(known: Differences, used: Iterable[Use]) -> Iterator[str]:
 
 # What a chart holds -------------------------------------------------------------------------------------------
 
+_DRUG = ('Dosage."Drug"', 'Dosage."Is labelled"', 'Dosage."Is by"')
 _READ = {
     "Condition": ("Problems", "Complaints", "Order reasons", "M.reasons", "[Condition"),
     "AllergyIntolerance": ("Allergies", "[AllergyIntolerance"),
     "Procedure": ("Procedures", "[Procedure", "Services"),
     "Observation": ("readings", "Complaints", "Nameless"),
     "AdverseEvent": ("Complaints",),
-    "MedicationRequest": ("Medicines", "What was given", "So many", "Order codes", "Order reasons"),
+    "MedicationRequest": ("Medicines", "What was given", "So many", "Order codes", "Order reasons", *_DRUG),
     "MedicationStatement": ("Medicines", "What was given", "So many"),
     "MedicationAdministration": ("Medicines", "What was given", "So many"),
-    "Medication": ("Medicines", "What was given", "So many", "Order codes"),
+    "Medication": ("Medicines", "What was given", "So many", "Order codes", *_DRUG),
     "Encounter": ("Setting",),
     "Location": ("Setting",),
     "ServiceRequest": ("Services",),
@@ -138,16 +144,13 @@ def _stands_in_words(resource: Mapping[str, Any], systems: Collection[str]) -> b
     if resource["resourceType"] == "Medication":
         # One that is known tells what the product is.
         items = [each.get("itemCodeableConcept") for each in resource.get("ingredient") or ()]
-        return not any(_has_known_code(each, systems) for each in (resource.get("code"), *items) if each)
+        return not any(has_known_code(each, systems) for each in (resource.get("code"), *items) if each)
     concepts = [
         *(resource.get(name) for name in ("code", "medicationCodeableConcept", "valueCodeableConcept", "event")),
         *(resource.get("reasonCode") or ()),
+        *(each.get("route") for each in resource.get("dosageInstruction") or ()),
     ]
-    return any(isinstance(each, dict) and not _has_known_code(each, systems) for each in concepts)
-
-
-def _has_known_code(concept: Mapping[str, Any], systems: Collection[str]) -> bool:
-    return any(each.get("system") in systems and each.get("code") for each in concept.get("coding") or ())
+    return any(isinstance(each, dict) and not has_known_code(each, systems) for each in concepts)
 
 
 def _is_unsaid(difference: Difference) -> bool:
@@ -159,8 +162,25 @@ def _has_no_plain_dose(difference: Difference) -> bool:
     return is_not_plain(difference.case)
 
 
+def _is_not_evenly_timed(difference: Difference) -> bool:
+    return is_not_evenly_timed(difference.case)
+
+
+def _has_unclear_reason(difference: Difference) -> bool:
+    return has_reason_that_no_code_tells(difference.case, difference.systems)
+
+
+def _has_doubted_weight(difference: Difference) -> bool:
+    """As the service's own rule on it says."""
+    return difference.case.verdicts[_DOUBTED].status == "fired"
+
+
+_DOUBTED = "weight-implausible"
 _WHERE: Mapping[str, Callable[[Difference], bool]] = {
     "words": _in_words,
     "unsaid": _is_unsaid,
     "dosage": _has_no_plain_dose,
+    "timing": _is_not_evenly_timed,
+    "reason": _has_unclear_reason,
+    "doubted": _has_doubted_weight,
 }
