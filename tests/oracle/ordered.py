@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cds_service import units
-from cds_service.orders import often
+from cds_service.orders import dosage, often
 from tests.oracle.cases import Case
 
 _DOSES, _RATES = ("mass", "mass_per_bodymass"), ("mass_per_time", "mass_per_bodymass_time")
@@ -21,7 +21,7 @@ _UNEVEN = ("frequencyMax", "periodMax", "countMax", "dayOfWeek", "timeOfDay", "w
 def is_not_plain(case: Case) -> bool:
     """Several instructions or none, an amount in words, a range, a volume, a count, a time that is not exact, or
     statements of which one may contradict another; an order of a group, or one whose meaning is changed."""
-    order = _order(case)
+    order = order_of(case)
     if any(name in order for name in ("groupIdentifier", "modifierExtension", "implicitRules")):
         return True
     if any(entry["resource"]["resourceType"] == "RequestGroup" for entry in case.bundle["entry"]):
@@ -36,7 +36,7 @@ def is_not_plain(case: Case) -> bool:
 
 def is_not_evenly_timed(case: Case) -> bool:
     """How often it is given stands in words, or by days, moments, ranges, or a period of no length that is read."""
-    order = _order(case)
+    order = order_of(case)
     if any(_words(order)):
         return True
     for each in order.get("dosageInstruction") or ():
@@ -59,7 +59,8 @@ def _is_one_known_code(code: Mapping[str, Any], repeat: Mapping[str, Any]) -> bo
     return "period" not in repeat and {str(each).upper() for each in said if each} <= often.CODES.keys()
 
 
-def _order(case: Case) -> Mapping[str, Any]:
+def order_of(case: Case) -> Mapping[str, Any]:
+    """The one that is judged, empty where it is not among the resources."""
     orders = [entry["resource"] for entry in case.bundle["entry"]]
     own = (each for each in orders if each["resourceType"] == "MedicationRequest" and each.get("id") == case.order)
     return next(own, {})
@@ -74,7 +75,7 @@ def _words(order: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_plain(entry: Mapping[str, Any], repeat: Mapping[str, Any]) -> bool:
-    if "doseRange" in entry or "rateRange" in entry:
+    if "doseRange" in entry or "rateRange" in entry or not _is_believed(entry.get("type") or {}):
         return False
     if {"doseQuantity", "rateQuantity"} <= entry.keys() and "duration" in repeat:
         return False  # two of them say the third
@@ -89,10 +90,16 @@ def _is_plain(entry: Mapping[str, Any], repeat: Mapping[str, Any]) -> bool:
     return all(_is_exact(each, dimensions) for each, dimensions in amounts if each is not None)
 
 
+def _is_believed(kind: Mapping[str, Any]) -> bool:
+    """The type of a dose, if it has one, is one that is read like any other."""
+    said = [kind.get("text"), *(each.get(name) for each in kind.get("coding") or () for name in ("code", "display"))]
+    return all(each.lower() in dosage.TYPES for each in said if each)
+
+
 def _is_exact(quantity: Mapping[str, Any], dimensions: Sequence[str]) -> bool:
     """A number above zero of eight places at most, in a unit as UCUM writes it, and no other one beside it."""
     written = {text for text in (quantity.get("code"), quantity.get("unit")) if text}
-    value = quantity.get("value")
+    value = quantity.get("value", 0)
     is_number = not isinstance(value, str) and bool(re.fullmatch(r"\d+(\.\d{1,8})?", str(value))) and value > 0
     is_unit = len(written) == 1 and all(text in units.codes() and units.is_of(text, *dimensions) for text in written)
     return is_number and is_unit and "comparator" not in quantity
@@ -105,7 +112,7 @@ def _is_timed(repeat: Mapping[str, Any]) -> bool:
 
 def has_reason_that_no_code_tells(case: Case, systems: Collection[str]) -> bool:
     """A reason in words, or of a problem that was not sent; or one that the service asks about."""
-    order = _order(case)
+    order = order_of(case)
     concepts = [*(order.get("reasonCode") or ())]
     resources = [entry["resource"] for entry in case.bundle["entry"]]
     problems = {f"Condition/{each.get('id')}": each for each in resources if each["resourceType"] == "Condition"}
