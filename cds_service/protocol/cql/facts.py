@@ -293,7 +293,9 @@ def _(clause: model.PatientIs, scope: Scope) -> str:
         holds.append(f'Chart."Age in years" >= {scope.whole(clause.age_at_least)}')
     if clause.age_below is not None:
         holds.append(f'Chart."Age in years" < {scope.whole(clause.age_below)}')
-    return " and ".join(holds)
+    # An extension that is not known may change what the record says of the patient.
+    is_changed = "exists Patient.modifierExtension or Patient.implicitRules is not null"
+    return f"if {is_changed} then null as Boolean\nelse {' and '.join(holds)}"
 
 
 @expression.register
