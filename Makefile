@@ -77,7 +77,7 @@ sandbox: .venv/dev ## the service on real FHIR servers, or on the R4 server at U
 	@$(if $(URL),KETAMINE_TEST_SANDBOX_URL='$(URL)') $(if $(WRITE),KETAMINE_TEST_SANDBOX_ALLOW_WRITE='$(WRITE)') \
 	$(BIN)/pytest -q -n0 -p no:cacheprovider tests/sandbox
 
-oracle: .venv/dev ## the published CQL in engines that nobody here wrote, on every case, as a table (JDK and Node.js; half an hour once, then minutes)
+oracle: .venv/dev ## the published CQL in engines that nobody here wrote, on every case, as a table (JDK and Node.js; ten minutes once, then three)
 	@$(BIN)/python -m tests.oracle
 
 elm: .venv/dev ## the protocol as CQL with ELM beside it, into build/cql (needs a JDK; a minute)

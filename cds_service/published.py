@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from cds_service.cards.wording import wording
+from cds_service.chart import kinds
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import dosage, often, route, unread
 from cds_service.protocol import activities, publish
@@ -50,4 +51,6 @@ def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:
         shortest=often.SHORTEST,
         amounts=unread.MARKS,
     )
-    return libraries(published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries, reading)
+    return libraries(
+        published(knowledge, protocol, day), knowledge.valuesets, knowledge.queries, reading, kinds.PANELS
+    )

@@ -48,8 +48,8 @@ What a rule yields to stands in its head: an engine that runs several libraries 
 | `Order id` | the id of the MedicationRequest that is judged, which stands among the patient's resources |
 | `Not delivered` | the keys of the prefetch templates whose answer did not come: what rests on them is null |
 
-An entry in words alone, a date that is missing or lies ahead, and a unit that is not read make an answer null as
-well. The engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by
+An entry in words alone, a date that is missing or lies ahead, a panel without its parts and a unit that is not read
+make an answer null as well. A medicine by the code of a product is found only where a value set names that code. The engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by
 their branches, which only a terminology server can list.
 
 ## How an order is read
@@ -63,7 +63,7 @@ order is judged as.
 All else makes what rests on the dose null, and nothing is guessed: an amount in words, a range, a volume, several
 instructions, more than one order of a group, two statements that do not agree, a weight that is not believed, a
 reason that no code tells. What must be divided is multiplied first and rounded once, to the eighth place of a
-decimal of CQL, so that a dose equal to its limit is not above it.
+decimal of CQL, so that a dose equal to its limit is not above it; a weight is rounded to that place as well.
 
 An ActivityDefinition creates the order that a card offers, or sets the dose, the rate, the duration or the end that
 brings the order to a limit; its number is the definition of that name in `KetamineOffers`. The service floors it to a

@@ -26,10 +26,11 @@ _TABLE = tomllib.loads(files.files(__package__).joinpath("readings.toml").read_t
 _URGENT = frozenset(_TABLE["urgent"])
 WEIGHTS = frozenset(_TABLE["weights"])
 """The value sets of readings that are a weight."""
-_PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
+PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name, panel in _TABLE["panel"].items()}
+"""Value set of a panel -> those of its parts."""
 SUMS: Mapping[str, Sequence[str]] = {name: each["sets"] for name, each in _TABLE["sum"].items()}
 """A set -> the sets (or set/group) of which it is the sum."""
-_PANEL_TITLES = {_PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
+_PANEL_TITLES = {PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
 _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
     (
         frozenset(entry["sets"]),
@@ -97,7 +98,7 @@ def _is_known(concept: CodeableConcept | None) -> bool:
 
 
 def _missed(codes: Codes, sets: frozenset[str], known: Concepts) -> tuple[frozenset[str], bool]:
-    for panel, parts in _PANELS.items():
+    for panel, parts in PANELS.items():
         if panel in sets:
             missed = parts - sets
             if missed == parts:

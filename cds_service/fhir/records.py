@@ -43,7 +43,7 @@ def bare_id(text: str) -> str:
     return target.rpartition(":" if target.startswith("urn:") else "/")[2]
 
 
-_OTHERS = frozenset(
+OTHERS = frozenset(
     [
         "Patient",
         "RelatedPerson",
@@ -68,7 +68,7 @@ def about(observation: Observation, patient_id: str) -> Literal["patient", "othe
     if not observation.focus or any(same_patient(each, patient_id) for each in observation.focus):
         return "patient"
     kinds = {each.type or (each.reference or "").rpartition("/")[0].rpartition("/")[2] for each in observation.focus}
-    return "other" if kinds <= _OTHERS else "unclear"
+    return "other" if kinds <= OTHERS else "unclear"
 
 
 @dataclass(slots=True)

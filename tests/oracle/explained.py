@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from cds_service.knowledge import load
 from cds_service.protocol.cql import Library
 from cds_service.protocol.parsing import parse_yaml
+from cds_service.terminology.medicines import medicines
+from cds_service.terminology.valuesets import ValueSets
 from tests.oracle.cases import Case
-from tests.oracle.ordered import is_not_plain
+from tests.oracle.ordered import (
+    has_known_code,
+    has_reason_that_no_code_tells,
+    is_not_evenly_timed,
+    is_not_plain,
+    order_of,
+)
 
 
 class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cases": "scenarios"}):
@@ -21,7 +31,7 @@ class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     kind: str
     ours: list[str]
     theirs: list[str]
-    where: Literal["words", "unsaid", "dosage"] | None = None
+    where: Literal["words", "unsaid", "dosage", "doubted", "timing", "reason", "product"] | None = None
     rules: list[str] | None = None
     engine: str | None = None
     """Of this engine alone."""
@@ -102,16 +112,18 @@ def idle(known: Differences, used: Iterable[Use]) -> Iterator[str]:
 
 # What a chart holds -------------------------------------------------------------------------------------------
 
+_OF_ORDER = ("Order codes", "Order reasons", 'Dosage."Drug"', 'Dosage."Is labelled"', 'Dosage."Is by"')
+"""Names by which a library reads the order itself."""
 _READ = {
     "Condition": ("Problems", "Complaints", "Order reasons", "M.reasons", "[Condition"),
     "AllergyIntolerance": ("Allergies", "[AllergyIntolerance"),
     "Procedure": ("Procedures", "[Procedure", "Services"),
     "Observation": ("readings", "Complaints", "Nameless"),
     "AdverseEvent": ("Complaints",),
-    "MedicationRequest": ("Medicines", "What was given", "So many", "Order codes", "Order reasons"),
+    "MedicationRequest": ("Medicines", "What was given", "So many"),
     "MedicationStatement": ("Medicines", "What was given", "So many"),
     "MedicationAdministration": ("Medicines", "What was given", "So many"),
-    "Medication": ("Medicines", "What was given", "So many", "Order codes"),
+    "Medication": ("Medicines", "What was given", "So many"),
     "Encounter": ("Setting",),
     "Location": ("Setting",),
     "ServiceRequest": ("Services",),
@@ -124,30 +136,43 @@ def _in_words(difference: Difference) -> bool:
     body = difference.library.text.partition("context Patient")[2]
     read = {kind for kind, names in _READ.items() if any(name in body for name in names)}
     resources = [entry["resource"] for entry in difference.case.bundle["entry"]]
-    contained = [each for resource in resources for each in resource.get("contained") or () if isinstance(each, dict)]
-    return any(
-        _stands_in_words(each, difference.systems)
-        for each in (*resources, *contained)
-        if each.get("resourceType") in read
-    )
+    looked_at = [each for each in (*resources, *_contained(resources)) if each.get("resourceType") in read]
+    if any(name in body for name in _OF_ORDER):
+        looked_at += _of_order(difference.case, resources)
+    return any(_stands_in_words(each, difference.systems) for each in looked_at)
+
+
+def _contained(resources: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for resource in resources:
+        yield from (each for each in resource.get("contained") or () if isinstance(each, dict))
+
+
+def _of_order(case: Case, resources: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The order that is judged, its route, and the medication that it points to."""
+    order = order_of(case)
+    routes = ({"resourceType": "route", "code": each.get("route")} for each in order.get("dosageInstruction") or ())
+    named = (order.get("medicationReference") or {}).get("reference", "")
+    products = (each for each in resources if named and named == f"Medication/{each.get('id')}")
+    return [order, *_contained([order]), *products, *routes] if order else []
 
 
 def _stands_in_words(resource: Mapping[str, Any], systems: Collection[str]) -> bool:
     if "display" in (resource.get("medicationReference") or {}) or "valueString" in resource:
         return True
     if resource["resourceType"] == "Medication":
-        # One that is known tells what the product is.
-        items = [each.get("itemCodeableConcept") for each in resource.get("ingredient") or ()]
-        return not any(_has_known_code(each, systems) for each in (resource.get("code"), *items) if each)
+        # One that is known tells what the product is, unless something else in it stands in words.
+        items = [
+            each["itemCodeableConcept"] for each in resource.get("ingredient") or () if "itemCodeableConcept" in each
+        ]
+        told = [has_known_code(each, systems) for each in items] or [
+            has_known_code(resource.get("code") or {}, systems)
+        ]
+        return not all(told)
     concepts = [
         *(resource.get(name) for name in ("code", "medicationCodeableConcept", "valueCodeableConcept", "event")),
         *(resource.get("reasonCode") or ()),
     ]
-    return any(isinstance(each, dict) and not _has_known_code(each, systems) for each in concepts)
-
-
-def _has_known_code(concept: Mapping[str, Any], systems: Collection[str]) -> bool:
-    return any(each.get("system") in systems and each.get("code") for each in concept.get("coding") or ())
+    return any(isinstance(each, dict) and not has_known_code(each, systems) for each in concepts)
 
 
 def _is_unsaid(difference: Difference) -> bool:
@@ -159,8 +184,45 @@ def _has_no_plain_dose(difference: Difference) -> bool:
     return is_not_plain(difference.case)
 
 
+def _is_not_evenly_timed(difference: Difference) -> bool:
+    return is_not_evenly_timed(difference.case)
+
+
+def _has_unclear_reason(difference: Difference) -> bool:
+    return has_reason_that_no_code_tells(difference.case, difference.systems)
+
+
+def _has_doubted_weight(difference: Difference) -> bool:
+    """As the service's own rule on it says."""
+    return difference.case.verdicts[_DOUBTED].status == "fired"
+
+
+def _is_known_product(difference: Difference) -> bool:
+    """Whether the service knows what is in a coded medicine, which no value set tells of its code."""
+    known = medicines(_valuesets())
+    for entry in difference.case.bundle["entry"]:
+        concept = entry["resource"].get("medicationCodeableConcept")
+        if isinstance(concept, dict) and has_known_code(concept, difference.systems):
+            codings = [(each.get("system", ""), each.get("code", "")) for each in concept["coding"]]
+            words = [concept.get("text"), *(each.get("display") for each in concept["coding"])]
+            named = known.membership([(codings, [each for each in words if each])])
+            if named.members.keys() - {name for each in codings for name in _valuesets().members_of(*each)}:
+                return True
+    return False
+
+
+@cache
+def _valuesets() -> ValueSets:
+    return load().valuesets
+
+
+_DOUBTED = "weight-implausible"
 _WHERE: Mapping[str, Callable[[Difference], bool]] = {
     "words": _in_words,
     "unsaid": _is_unsaid,
     "dosage": _has_no_plain_dose,
+    "timing": _is_not_evenly_timed,
+    "reason": _has_unclear_reason,
+    "product": _is_known_product,
+    "doubted": _has_doubted_weight,
 }

@@ -44,6 +44,7 @@ def written(scope: Scope, reading: Reading, version: str, day: date) -> str:
     """The library's text, without its own name and that of the chart's."""
     protocol, roles = scope.protocol, scope.valuesets.roles
     named = protocol.conventions
+    by_method = scope.in_any("D.method", [roles.push_by_method])
     blanks = {
         "units": _table((_OF[each], each) for each in _DOSES),
         "times": _table([("min", "time")]),
@@ -61,9 +62,8 @@ def written(scope: Scope, reading: Reading, version: str, day: date) -> str:
         "weight_range": named.weight_range,
         "ratios": "\n".join(_ratios(scope)),
         "weight_changes": "\n".join(_weight_changes(scope)),
-        "push": " or ".join(
-            (scope.in_any("D.method", [roles.push_by_method]), scope.in_any("D.route", [roles.push_by_route]))
-        ),
+        "push": " or ".join((by_method, scope.in_any("D.route", [roles.push_by_route]))),
+        "push_by_method": by_method,
         "codes_of_times": ",\n".join(_codes_of_times(reading)),
         "shortest": exact(reading.shortest),
         "routes": ",\n".join(_routes(scope, reading)),

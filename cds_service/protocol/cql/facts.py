@@ -153,13 +153,14 @@ def _measured(clause: Any, scope: Scope, after: str | None = None) -> str:
     if after is not None:
         readings = f'Chart."Later than"({readings}, {after})'
     earliest = scope.since(clause.within) if clause.within is not None else "null as DateTime"
-    found = f'Chart."Since"({readings}, {earliest})'
+    is_there = clause.any_value or clause.present
+    found = f'Chart."{"Read since" if is_there else "Since"}"({readings}, {earliest})'
     if clause.which == "newest":
         found = f'Chart."Newest"({found})'
     elif clause.which == "newest-of-each-code":
         found = f'Chart."Newest of each code"({found})'
     keys = scope.keys(clause.sets)
-    if clause.any_value or clause.present:
+    if is_there:
         holds = "true" if clause.present else "R.hasValue"
         return f'Chart."Has result"(\n  ({found}) R return all {holds},\n  {keys}\n)'
     holds = " and ".join(_holds(clause, scope))
@@ -213,7 +214,8 @@ def _(clause: model.SymptomIs, scope: Scope) -> str:
     return _one_holds(
         f'Chart."Complaints" C\n  where {scope.in_any("C.code", clause.sets)}\n'
         f'  return all Chart."Is felt since"(C.holds, C.at, {scope.since(clause.within)})',
-        f'Chart."Problems are incomplete" or Chart."Is not delivered"({keys})',
+        f'Chart."Problems are incomplete" or Chart."Is not delivered"({keys})\n'
+        f'    or Chart."Events are incomplete"({scope.since(clause.within)})',
     )
 
 
@@ -237,7 +239,7 @@ def _(clause: model.MedicineIs, scope: Scope) -> str:
     if clause.given or clause.running:
         where.append("M.given")
     if clause.running:
-        where.append("M.running")
+        where.append("(M.running or M.unclear)")
     else:
         if clause.routes:
             where.append(f"exists (M.routes R where {scope.in_any('R', clause.routes)})")
@@ -271,7 +273,7 @@ def _(clause: model.ExposureIs, scope: Scope) -> str:
         where.append("not M.unclear")
         counted = _medicines(where, "true")
         return f'Chart."So many"(\n  Count({_indented(counted)}), {scope.whole(clause.doses)}\n)'
-    where.append("M.running")
+    where.append("(M.running or M.unclear)")
     holds = "true"
     if clause.running_longer_than is not None:
         since = scope.since(clause.running_longer_than)
@@ -291,7 +293,9 @@ def _(clause: model.PatientIs, scope: Scope) -> str:
         holds.append(f'Chart."Age in years" >= {scope.whole(clause.age_at_least)}')
     if clause.age_below is not None:
         holds.append(f'Chart."Age in years" < {scope.whole(clause.age_below)}')
-    return " and ".join(holds)
+    # An extension that is not known may change what the record says of the patient.
+    is_changed = "exists Patient.modifierExtension or Patient.implicitRules is not null"
+    return f"if {is_changed} then null as Boolean\nelse {' and '.join(holds)}"
 
 
 @expression.register

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from importlib import resources
@@ -14,6 +14,7 @@ import msgspec
 
 from cds_service import units
 from cds_service.fhir.queries import Query
+from cds_service.fhir.records import OTHERS
 from cds_service.protocol import activities, model
 from cds_service.protocol.cql import dosage
 from cds_service.protocol.cql.facts import expression
@@ -27,7 +28,7 @@ from cds_service.terminology.valuesets import ValueSets
 FHIR_HELPERS = "http://hl7.org/fhir/Library/FHIRHelpers|4.0.1"
 _WIDTH = 112
 _READING = (
-    "Tuple { code FHIR.CodeableConcept, at DateTime, placed DateTime, quantity FHIR.Quantity, number Integer, "
+    "Tuple { code System.Concept, at DateTime, placed DateTime, quantity FHIR.Quantity, number Integer, "
     "answer FHIR.CodeableConcept, date DateTime, hasValue Boolean, interpretation List<FHIR.CodeableConcept>, "
     "ranges List<FHIR.Observation.ReferenceRange>, unclear Boolean }"
 )
@@ -60,9 +61,16 @@ class Written:
 
 
 def libraries(
-    published: Published, valuesets: ValueSets, queries: Iterable[Query], reading: dosage.Reading
+    published: Published,
+    valuesets: ValueSets,
+    queries: Iterable[Query],
+    reading: dosage.Reading,
+    panels: Mapping[str, Collection[str]],
 ) -> Written:
-    """The libraries of every rule that facts and amounts decide, as of `published.day`."""
+    """The libraries of every rule that facts and amounts decide, as of `published.day`.
+
+    `panels`: value set of a panel of readings -> those of its parts.
+    """
     protocol = published.protocol
     query_of = {name: query.key for query in queries for name in query.sets}
     routes = tuple(reading.kinds)
@@ -76,7 +84,7 @@ def libraries(
     unsaid: dict[str, str] = {}
     for rule in protocol.rules.values():
         try:
-            made.append(_Rule(rule, published, scope()).library())
+            made.append(_Rule(rule, published, scope(), panels).library())
         except Unsaid as why:
             unsaid[rule.id] = str(why)
             scopes.pop()
@@ -108,6 +116,7 @@ def _chart(published: Published, scope: Scope) -> Library:
         clock_tolerance=f"{number} {SPANS[tolerance.unit]}",
         systems=_listed(systems),
         units=_listed(units.codes()),
+        others=_listed(sorted(OTHERS)),
         plain=", ".join(map(text, sorted(units.writings_of("dimensionless")))),
     )
     name = f"{_camel(protocol.id)}{CHART}"
@@ -174,7 +183,7 @@ def _includes(prefix: str, named: Iterable[str], version: str) -> str:
 class _Rule:
     """The library of one rule. Its facts keep the names that the rule's file gives them."""
 
-    def __init__(self, rule: Rule, published: Published, scope: Scope) -> None:
+    def __init__(self, rule: Rule, published: Published, scope: Scope, panels: Mapping[str, Collection[str]]) -> None:
         if rule.judges != "order":
             raise Unsaid("it judges the end of an order")
         if rule.judge not in ("clauses", "amounts"):
@@ -182,6 +191,7 @@ class _Rule:
         self._rule = rule
         self._published = published
         self._scope = scope
+        self._panels = panels
         self._named = _names_of(rule, published.protocol)
         self._facts: dict[str, str] = {}
 
@@ -192,6 +202,7 @@ class _Rule:
         if len(tiers) < len(rule.tiers):
             raise Unsaid("a judgement in code decides a tier of it")
         severity, unsaid = self._severity()
+        readings = [*self._readings()]
         firing = "\n  or ".join(_tier(tier.name) for tier, _ in tiers)
         finding = "\n".join(f"    when {_tier(tier.name)} then {text(tier.name)}" for tier, _ in tiers)
         prefix = _camel(protocol.id)
@@ -207,7 +218,7 @@ class _Rule:
             "// Limits, as of " + str(self._published.day),
             *self._scope.limit_definitions(),
             "// Facts",
-            *self._readings(),
+            *readings,
             *(f"define {quoted(fact)}:\n  {_deeper(said)}" for fact, said in self._facts.items()),
             "// Tiers, from the worst to the least; the first that holds counts",
             *(
@@ -242,8 +253,21 @@ class _Rule:
 
     def _readings(self) -> Iterator[str]:
         for name in self._scope.readings:
-            own = self._scope.value_set(name)
-            yield f'define {quoted(f"{name} readings")}:\n  {CHART}."Readings" R where R.code in {own}'
+            found = [f'{CHART}."Readings" R where R.code in {self._scope.value_set(name)}']
+            found += [self._without(name, panel) for panel, parts in self._panels.items() if name in parts]
+            every = found[0] if len(found) == 1 else "flatten {\n    (" + "),\n    (".join(found) + ")\n  }"
+            yield f"define {quoted(f'{name} readings')}:\n  {every}"
+
+    def _without(self, part: str, panel: str) -> str:
+        """The panels that lack this part: a reading of it that is not understood."""
+        parts = [f"P in {self._scope.value_set(each)}" for each in self._panels[panel]]
+        return (
+            f'{CHART}."Panels" R\n      where R.code in {self._scope.value_set(panel)}\n'
+            f"        and not exists (R.parts P where P in {self._scope.value_set(part)})\n"
+            f"        and (not exists (R.parts P where {' or '.join(parts)})\n"
+            f"          or exists (R.parts P where not ({' or '.join(parts)})))\n"
+            "      return all R.reading"
+        )
 
     def _severity(self) -> tuple[str, list[str]]:
         """What the tier's severity comes to, and the changes that are not said."""
