@@ -49,8 +49,9 @@ What a rule yields to stands in its head: an engine that runs several libraries 
 | `Not delivered` | the keys of the prefetch templates whose answer did not come: what rests on them is null |
 
 An entry in words alone, a date that is missing or lies ahead, a panel without its parts and a unit that is not read
-make an answer null as well. A medicine by the code of a product is found only where a value set names that code. The engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by
-their branches, which only a terminology server can list.
+make an answer null as well. A medicine by the code of a product is found only where a value set names that code. The
+engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by their
+branches, which only a terminology server can list.
 
 ## How an order is read
 
