@@ -22,10 +22,11 @@ from cds_service.fhir import bundles, dates, lenient, statuses
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.dates import When
+from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.medication import Description, described
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Prefetched, Records
-from cds_service.fhir.resources import MedicationAdministration, MedicationRequest, changed_meaning
+from cds_service.fhir.resources import MedicationAdministration, MedicationRequest
 from cds_service.fhir.source import Source, read_named
 from cds_service.hooks.errors import PreconditionFailed
 from cds_service.hooks.request import HookRequest

@@ -28,6 +28,7 @@ from cds_service.chart.weights import by_date, read_weight
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import datatypes, dates, resources, statuses
 from cds_service.fhir.dates import When
+from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.medication import Contained
 from cds_service.fhir.queries import Query
 from cds_service.fhir.records import Records
@@ -127,7 +128,7 @@ class Chart(Reading):
     def patient(self) -> resources.Patient | None:
         """None also where what it says is changed by something that is not known."""
         found = next(iter(self._records.of(resources.Patient)), None)
-        return None if found is None or resources.changed_meaning(found) is not None else found
+        return None if found is None or changed_meaning(found) is not None else found
 
     @property
     def deceased(self) -> Says | None:
@@ -366,7 +367,7 @@ class Chart(Reading):
         requests = [
             r
             for r in self._records.of(resources.ServiceRequest)
-            if statuses.code_of("order", r.status) in ("active", None) and resources.changed_meaning(r) is None
+            if statuses.code_of("order", r.status) in ("active", None) and changed_meaning(r) is None
         ]
         requests += [r for r in self._drafted if isinstance(r, resources.ServiceRequest)]
         return [self.members_of(r.code) for r in requests if not r.do_not_perform]

@@ -10,6 +10,7 @@ from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.fhir.dates import When
+from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.statuses import NEVER_COUNTS
 from cds_service.says import Said, Says
 from cds_service.says import entries as says
@@ -130,7 +131,7 @@ def _is_open(
     kind = type(resource).__name__
     subject = _SUBJECTS[kind]
     says_nothing = not placed.members and placed.may_mean is None
-    why = resources.changed_meaning(resource) or why
+    why = changed_meaning(resource) or why
     if why is None and when is not None and chart.is_future(when):
         why = says.AHEAD(_TITLES[subject])
     if why is None and says_nothing:

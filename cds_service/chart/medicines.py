@@ -14,6 +14,7 @@ from cds_service.chart.facts import Medicine, Members, in_words_of, on
 from cds_service.chart.reading import Reading
 from cds_service.fhir import datatypes, resources, statuses
 from cds_service.fhir.dates import When
+from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
 from cds_service.says import entries as says
@@ -99,7 +100,7 @@ class _Reader:
         account, kind = self._chart.account, type(resource).__name__
         description, is_known = medicine.description, bool(medicine.members) or medicine.identity is not None
         says_nothing = not is_known and drugs.says_nothing(description.all_codings, description.all_texts, BRANCHED)
-        why = resources.changed_meaning(resource)
+        why = changed_meaning(resource)
         when = medicine.start
         if why is None and medicine.given and when is not None and self._chart.is_future(when):
             why, when = says.MEDICINE_AHEAD, None

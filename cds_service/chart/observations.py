@@ -33,6 +33,7 @@ from cds_service.chart.reading import Reading
 from cds_service.fhir import resources, statuses
 from cds_service.fhir.datatypes import CodeableConcept, Coding
 from cds_service.fhir.dates import When
+from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.records import Records, about
 from cds_service.says import Said, Says, listed
 from cds_service.says import entries as says
@@ -161,7 +162,7 @@ def _never_counts(observation: resources.Observation) -> bool:
 def _why_not_placed(
     observation: resources.Observation, when: When | None, is_coded: bool, chart: Reading
 ) -> Said | None:
-    if (changed := resources.changed_meaning(observation)) is not None:
+    if (changed := changed_meaning(observation)) is not None:
         return changed
     if observation.focus and about(observation, chart.patient_id) == "unclear":
         return says.NOT_KNOWN_WHOSE
@@ -364,7 +365,7 @@ def _happened(event: resources.AdverseEvent, chart: Reading) -> Iterator[Symptom
         return
     name = name_of(event.event, members, says.NAMELESS_EVENT)
     when = chart.when(event.date) or chart.when(event.recorded_date)
-    why = resources.changed_meaning(event)
+    why = changed_meaning(event)
     if why is None and when is None:
         why = says.DATE_UNREAD
     elif why is None and when is not None and chart.is_future(when):

@@ -11,6 +11,7 @@ import msgspec
 from cds_service import bounds
 from cds_service.fhir import lenient
 from cds_service.fhir.datatypes import CodeableConcept, Ratio, Reference
+from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.resources import (
     Medication,
     MedicationAdministration,
@@ -19,7 +20,6 @@ from cds_service.fhir.resources import (
     MedicationStatement,
     Resource,
     Substance,
-    changed_meaning,
 )
 
 Resolve = Callable[[Reference | None], Resource | None]

@@ -9,7 +9,7 @@ import msgspec
 
 from cds_service.chart.facts import Weight, on
 from cds_service.deadline import Late
-from cds_service.fhir.resources import changed_meaning
+from cds_service.fhir.meaning import changed_meaning
 from cds_service.orders.exposure import Exposure, exposure
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step

@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 
 from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.terminology.phrases import tokens
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
-from cds_service.terminology.vocabulary import Vocabulary, shipped_cues, tokens
+from cds_service.terminology.vocabulary import Vocabulary, shipped_cues
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:

@@ -14,6 +14,7 @@ from cds_service.folders import COMMON, KETAMINE
 from cds_service.lazy import KEPT
 from cds_service.terminology import drugs, roles
 from cds_service.terminology.drugs import Drugs
+from cds_service.terminology.phrases import ENTIRE
 from cds_service.terminology.roles import NO_ROLES, Roles
 from cds_service.terminology.systems import (
     BRANCHED,
@@ -23,7 +24,7 @@ from cds_service.terminology.systems import (
     spell,
 )
 from cds_service.terminology.valueset import Member, ValueSet, ValueSetError, read
-from cds_service.terminology.vocabulary import ENTIRE, LANGUAGES, Vocabulary, VocabularyError
+from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError
 from cds_service.terminology.vocabulary import read as read_words
 
 _SHORTEST_CATEGORY = 3

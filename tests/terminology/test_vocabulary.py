@@ -14,9 +14,10 @@ from cds_service.folders import COMMON
 from cds_service.protocol.loader import load as load_protocol
 from cds_service.protocol.parsing import parse_yaml
 from cds_service.terminology import valuesets
+from cds_service.terminology.phrases import folded
 from cds_service.terminology.valueset import ValueSetError
 from cds_service.terminology.valuesets import ValueSets
-from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, folded, read
+from cds_service.terminology.vocabulary import LANGUAGES, Vocabulary, VocabularyError, read
 
 FILE = Path(__file__).with_name("texts.yaml")
 TEXTS: list[dict[str, Any]] = parse_yaml(FILE.read_text("utf-8"), FILE.name)
