@@ -41,9 +41,15 @@ STATEMENT = {
     "dosage": [{"timing": {"repeat": {"frequency": 3, "period": 1, "periodUnit": "d"}},
                 "doseAndRate": [{"doseQuantity": {"value": 25, "unit": "mg"}}]}],
 }  # fmt: skip
-"""What no example has: a medicine that the patient says to take."""
+DISPENSE = {
+    "resourceType": "MedicationDispense", "id": "d1", "status": "completed",
+    "subject": {"reference": "Patient/example-1"},
+    "medicationCodeableConcept": {"text": "ketamine"}, "whenHandedOver": "2026-11-20",
+    "daysSupply": {"value": 30, "unit": "d"}, "dosageInstruction": STATEMENT["dosage"],
+}  # fmt: skip
+"""What no example has: a medicine that the patient says to take, or was handed."""
 WITH_A_STATEMENT = ("ward-infusion-over-the-limit", "order-select-without-a-dose", "running-infusion-dizziness")
-"""Of each service one example is sent with it as well."""
+"""Of each service one example is sent with them as well."""
 FOLDERS = ("examples", "tests/hooks/examples")
 
 Value = Any
@@ -86,7 +92,7 @@ def bases() -> list[Base]:
             hook = "order-sign"
         found.append(Base(f"ketamine-{hook}", whole, tuple(_places(whole))))
         if path.stem in WITH_A_STATEMENT:
-            statements = {"resourceType": "Bundle", "entry": [{"resource": STATEMENT}]}
+            statements = {"resourceType": "Bundle", "entry": [{"resource": each} for each in (STATEMENT, DISPENSE)]}
             whole = whole | {"prefetch": whole["prefetch"] | {"medicationStatements": statements}}
             found.append(Base(f"ketamine-{hook}", whole, tuple(_places(whole))))
     service = "ketamine-order-sign/feedback"

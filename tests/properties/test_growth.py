@@ -19,7 +19,7 @@ from msgspec import inspect
 
 from cds_service import bounds
 from cds_service.advise import advise
-from cds_service.fhir import bundles
+from cds_service.fhir import bundles, lenient
 from cds_service.fhir.datatypes import CodeableConcept, Coding, Quantity, Reference
 from cds_service.fhir.resources import TYPES
 from cds_service.fhir.source import NoSource
@@ -212,8 +212,14 @@ def _exponent(asked: Callable[[int], Json], sizes: tuple[int, int, int], hook: s
 IN_A_RESOURCE = (bounds.MEMBERS // 4, bounds.MEMBERS // 2, bounds.MEMBERS)
 
 
+@pytest.mark.parametrize("many_bytes", [0, sys.maxsize], ids=["cut before it is read", "read as it is"])
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_the_work_grows_as_a_list_within_a_resource_does(place: Place) -> None:
+def test_the_work_grows_as_a_list_within_a_resource_does(
+    place: Place, many_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a large resource and in a small one: where the one becomes the other, the work takes a step."""
+    for name in ("_MANY_BYTES", "_LONG_PART"):
+        monkeypatch.setattr(lenient, name, many_bytes)
     assert _exponent(lambda length: _placed(_filled(place, length)), IN_A_RESOURCE) <= EXPONENT
 
 
