@@ -10,7 +10,7 @@ import pytest
 from cds_service import bounds, cases
 from cds_service.fhir import lenient
 from cds_service.knowledge import Knowledge
-from cds_service.orders import text
+from cds_service.orders import often, text
 from tests.bounded import answer_to, asked_with, said_by
 from tests.fhir.as_it_arrives import encoded
 
@@ -88,3 +88,20 @@ def test_a_text_with_many_rates_is_gone_through_once() -> None:
 
     few, many = (min(taken(rates) for _ in range(5)) for rates in (250, 2_000))
     assert many < 24 * few, "eight times the text takes far more than eight times as long"
+
+
+@pytest.mark.parametrize(
+    "rest", [" ", "\n", "\N{NO-BREAK SPACE}", " of", " and", " one", " x", "1", " 1 mg", "-", " ½"]
+)
+@pytest.mark.parametrize("first", ["½", "1/2", "one", "mg", "2 x", "give", "every 1"])
+def test_no_text_takes_longer_than_its_length(first: str, rest: str) -> None:
+    """What looks like the beginning of an amount, before very much that does not end it."""
+
+    def taken(characters: int) -> float:
+        words, begun = first + rest * (characters // len(rest)), time.thread_time()
+        text.read(words)
+        often.of_doses(words, text.AMOUNT)
+        return time.thread_time() - begun
+
+    few, many = (min(taken(characters) for _ in range(3)) for characters in (500, 4_000))
+    assert many < max(24 * few, 0.01), "eight times the text takes far more than eight times as long"
