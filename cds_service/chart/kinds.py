@@ -30,6 +30,8 @@ PANELS: Mapping[str, frozenset[str]] = {name: frozenset(panel["sets"]) for name,
 """Value set of a panel -> those of its parts."""
 SUMS: Mapping[str, Sequence[str]] = {name: each["sets"] for name, each in _TABLE["sum"].items()}
 """A set -> the sets (or set/group) of which it is the sum."""
+TOTALS: Mapping[str, str] = {part.partition("/")[0]: total for total, parts in SUMS.items() for part in parts}
+"""A set of parts -> the set of their sum."""
 _PANEL_TITLES = {PANELS[name]: Named(f"set-{name}", panel["title"]) for name, panel in _TABLE["panel"].items()}
 _NAMED: Sequence[tuple[frozenset[str], frozenset[str], re.Pattern[str], re.Pattern[str]]] = [
     (

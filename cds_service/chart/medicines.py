@@ -98,8 +98,8 @@ class _Reader:
     def placed(self, resource: _Resource, medicine: Medicine) -> Iterator[Medicine]:
         """The medicine, unless its entry cannot be placed: then it goes to the account."""
         account, kind = self._chart.account, type(resource).__name__
-        description, is_known = medicine.description, bool(medicine.members) or medicine.identity is not None
-        says_nothing = not is_known and drugs.says_nothing(description.all_codings, description.all_texts, BRANCHED)
+        is_known = bool(medicine.members) or medicine.identity is not None
+        says_nothing = self._says_nothing(medicine)
         why = changed_meaning(resource)
         when = medicine.start
         if why is None and medicine.given and when is not None and self._chart.is_future(when):
@@ -119,6 +119,13 @@ class _Reader:
             if sets is not None and medicine.identity is not None:
                 sets |= frozenset(self._chart.valuesets.drugs.family_sets(medicine.identity.drug))
             account.leave_open(Unplaced(kind, "medicine", resource.reference, says.MEDICINE, said, sets, when))
+
+    @staticmethod
+    def _says_nothing(medicine: Medicine) -> bool:
+        """Whether it may be any medicine."""
+        said = medicine.description
+        is_known = bool(medicine.members) or medicine.identity is not None
+        return not is_known and drugs.says_nothing(said.all_codings, said.all_texts, BRANCHED)
 
     def ordered(self, order: resources.MedicationRequest, drafted: bool) -> Medicine:
         group = order.group_identifier
@@ -141,7 +148,13 @@ class _Reader:
         account = self._chart.account
         ends = [self._chart.when(each) for each in _last_days(order)]
         end = max((each for each in ends if each is not None), key=lambda each: each.latest, default=None)
-        if medicine.identity is not None or not medicine.members:
+        last = end or medicine.start
+        if self._says_nothing(medicine) and last is not None and order.reference not in self._orders_given:
+            said = says.OPEN_ENTRY(says.MEDICINE, says.ORDERED, on(last, self._chart.now), says.NOT_KNOWN_WHAT)
+            account.leave_open(
+                Unplaced("MedicationRequest", "medicine", order.reference, says.MEDICINE, said, when=last, over=True)
+            )
+        elif medicine.identity is not None or not medicine.members:
             account.irrelevant["MedicationRequest"] += 1
         elif end is not None and end.latest <= self._chart.now:
             over = msgspec.structs.replace(medicine, taken=True, given=True, status="completed", end=end)

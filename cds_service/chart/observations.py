@@ -21,6 +21,7 @@ from cds_service.chart.facts import (
 )
 from cds_service.chart.kinds import (
     SUMS,
+    TOTALS,
     WEIGHTS,
     Codes,
     Kind,
@@ -66,6 +67,7 @@ def observed(chart: Reading, records: Records) -> Observed:
     answers: list[CodeableConcept] = []
     may_affirm: list[resources.Observation] = []
     account = chart.account
+    open_parts: list[tuple[Unplaced, str]] = []
     irrelevant = placed = 0
     for number, observation in enumerate(records.of(resources.Observation)):
         if not number % _AT_ONCE:
@@ -94,7 +96,11 @@ def observed(chart: Reading, records: Records) -> Observed:
         why = _why_not_placed(observation, when, bool(kind.coded), chart)
         if why is not None or when is None:
             sets = sets or _not_named(observation, chart)
-            account.leave_open(_unplaced(observation, sets, when, why, chart))
+            total = next((TOTALS[name] for name in sets if name in TOTALS), None)
+            if total is None:
+                account.leave_open(_unplaced(observation, sets, when, why, chart))
+            else:
+                open_parts.append((_unplaced(observation, sets | {total}, when, why, chart), total))
             continue
         placed += 1
         reference = observation.reference
@@ -109,6 +115,12 @@ def observed(chart: Reading, records: Records) -> Observed:
     account.placed[_KIND] += placed
     for total, parts in SUMS.items():
         _add_up(total, parts, index, chart)
+    known = {total: {each.when for each in index.get(total, ())} for total in SUMS}
+    for entry, total in open_parts:
+        if entry.when in known[total]:  # what it would have added to is known
+            account.irrelevant[_KIND] += 1
+        else:
+            account.leave_open(entry)
     return Observed(index, answers, may_affirm)
 
 

@@ -178,6 +178,7 @@ PATIENT: dict[str, tuple[Numbers, str]] = {
     "liver-window": ("30", "d"),
     "hcg-window": ("14", "d"),
     "pregnancy-window": ("44", "wk"),
+    "gestation-none": ("0", "wk"),
     "gestation-window": ("6", "wk"),
     "orders-at-once": ("25", "1"),
     "steps-at-once": ("50", "1"),

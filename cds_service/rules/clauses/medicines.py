@@ -216,7 +216,9 @@ def unplaced_doses(case: Case, given: bool = False) -> tuple[Reason, ...]:
     With `given`, only doses.
     """
     undated = [m for m in case.chart.medicines if m.given and case.is_ours(m.identity) and m.end is None]
-    entries = case.chart.account.open(case.drug_sets, "medicine", counts=_is_given if given else lambda entry: True)
+    entries = case.chart.account.open(
+        case.drug_sets, "medicine", counts=_is_given if given else lambda entry: not entry.over
+    )
     return (
         *left_open(entries),
         *_without_date(m for m in undated if m.status != "in-progress"),
