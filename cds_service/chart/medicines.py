@@ -17,6 +17,7 @@ from cds_service.fhir.dates import When
 from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.medication import described
 from cds_service.fhir.records import Records
+from cds_service.says import Said, Says
 from cds_service.says import entries as says
 from cds_service.terminology import drugs
 from cds_service.terminology.identity import Identity, identify
@@ -150,10 +151,7 @@ class _Reader:
         end = max((each for each in ends if each is not None), key=lambda each: each.latest, default=None)
         last = end or medicine.start
         if self._says_nothing(medicine) and last is not None and order.reference not in self._orders_given:
-            said = says.OPEN_ENTRY(says.MEDICINE, says.ORDERED, on(last, self._chart.now), says.NOT_KNOWN_WHAT)
-            account.leave_open(
-                Unplaced("MedicationRequest", "medicine", order.reference, says.MEDICINE, said, when=last, over=True)
-            )
+            self._leave_over(order, says.MEDICINE, None, last, says.NOT_KNOWN_WHAT)
         elif medicine.identity is not None or not medicine.members:
             account.irrelevant["MedicationRequest"] += 1
         elif end is not None and end.latest <= self._chart.now:
@@ -162,15 +160,17 @@ class _Reader:
         elif medicine.start is None or order.reference in self._orders_given:
             account.irrelevant["MedicationRequest"] += 1
         else:
-            said = says.OPEN_ENTRY(
-                medicine.name, says.ORDERED, on(medicine.start, self._chart.now), says.NOT_KNOWN_WHEN_ENDED
-            )
-            sets, start = frozenset(medicine.members), medicine.start
-            account.leave_open(
-                Unplaced(
-                    "MedicationRequest", "medicine", order.reference, medicine.name, said, sets, start, over=True
-                )
-            )
+            sets = frozenset(medicine.members)
+            self._leave_over(order, medicine.name, sets, medicine.start, says.NOT_KNOWN_WHEN_ENDED)
+
+    def _leave_over(
+        self, order: resources.MedicationRequest, name: Says, sets: frozenset[str] | None, when: When, why: Said
+    ) -> None:
+        """To the account: an order that is over, of which something must be known that is not."""
+        said = says.OPEN_ENTRY(name, says.ORDERED, on(when, self._chart.now), why)
+        self._chart.account.leave_open(
+            Unplaced("MedicationRequest", "medicine", order.reference, name, said, sets, when, over=True)
+        )
 
     def taken(self, statement: resources.MedicationStatement) -> Medicine:
         period = statement.effective_period
@@ -224,7 +224,7 @@ class _Reader:
             return None
         try:
             minutes = units.quantity(days.value, days.unit_text or "d", "time").value
-            return self._chart.when((start.latest + timedelta(minutes=float(minutes))).isoformat())
+            return self._chart.when((start.latest + timedelta(seconds=int(minutes * 60))).isoformat())
         except (units.UnitError, ArithmeticError, ValueError):
             return None
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from fractions import Fraction
-from importlib import resources
 from typing import Literal, NoReturn
 
 from cds_service import units
 from cds_service.fhir.datatypes import CodeableConcept, Dosage, DoseAndRate, Quantity, Range, Ratio, Timing
 from cds_service.orders import measure, often, text, timing
 from cds_service.orders import route as routes
+from cds_service.orders.dosage_words import WORDS
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.route import Route
 from cds_service.orders.text import AMOUNT, NOTHING, Spoken
@@ -28,10 +27,9 @@ _PER_TIME = {
     "mass_per_bodymass": "mass_per_bodymass_time",
     "volume": "volume_per_time",
 }
-_DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
-TYPES: dict[str, str] = {word: kind for kind, words in _DATA["type"].items() for word in words}
+TYPES: dict[str, str] = {word: kind for kind, words in WORDS["type"].items() for word in words}
 _TITRATION, _ESCALATION = (
-    re.compile(r"\b(?:" + "|".join(_DATA[part]["words"]) + r")\b", re.IGNORECASE)
+    re.compile(r"\b(?:" + "|".join(WORDS[part]["words"]) + r")\b", re.IGNORECASE)
     for part in ("titration", "escalation")
 )
 

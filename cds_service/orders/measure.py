@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from importlib import resources
 
 from cds_service import units
 from cds_service.fhir.datatypes import Quantity
+from cds_service.orders.dosage_words import WORDS
 from cds_service.says import Said
 from cds_service.says import orders as says
 from cds_service.units import Unit
@@ -17,9 +16,7 @@ COUNT_DIMENSIONS = tuple(dimension for dimension in units.DIMENSIONS if dimensio
 """Of a product of which the protocol says how much is in one."""
 RATE_DIMENSIONS = ("mass_per_time", "mass_per_bodymass_time", "volume_per_time", "volume_per_bodymass_time")
 _UCUM = ("http://unitsofmeasure.org", "https://unitsofmeasure.org", "urn:oid:2.16.840.1.113883.6.8")
-_CONTAINERS = frozenset(
-    tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))["containers"]["units"]
-)
+_CONTAINERS = frozenset(WORDS["containers"]["units"])
 
 
 def is_container(given: Quantity) -> bool:

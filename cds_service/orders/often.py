@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable
 from fractions import Fraction
-from importlib import resources
 
 from cds_service import units
+from cds_service.orders.dosage_words import WORDS, one_of
 
-_DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
-_OFTEN = _DATA["often"]
+_OFTEN = WORDS["often"]
 CODES = {
     code.upper(): units.quantity(each["period"], each["unit"], "time").value / each["frequency"]
-    for code, each in _DATA["timing"].items()
+    for code, each in WORDS["timing"].items()
 }
 """Abbreviation -> minutes between two doses."""
-_ONCE = frozenset(word.upper() for word in _DATA["once"]["words"])
-SHORTEST = Fraction(_DATA["once"]["shortest_minutes"])
+_ONCE = frozenset(word.upper() for word in WORDS["once"]["words"])
+SHORTEST = Fraction(WORDS["once"]["shortest_minutes"])
 """Minutes: doses that follow each other faster are one dose, or no reading at all."""
 
 
-def _one_of(words: Iterable[str]) -> str:
-    return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
-
-
 _TIME = (
-    "("
-    + _one_of(text for part in ("min", "h", "d", "wk") for text in units.WRITINGS.spellings(part))
-    + r")(?![^\W_])"
+    "(" + one_of(text for part in ("min", "h", "d", "wk") for text in units.WRITINGS.spellings(part)) + r")(?![^\W_])"
 )
-_COUNTS = {word: str(value) for word, value in _DATA["spelt"]["numerals"].items() if float(value).is_integer()}
-_NUMBER = rf"(\d{{1,4}}(?:[.,]\d{{1,2}})?|{_one_of(_COUNTS)}(?![^\W_]))"
+_COUNTS = {word: str(value) for word, value in WORDS["spelt"]["numerals"].items() if float(value).is_integer()}
+_NUMBER = rf"(\d{{1,4}}(?:[.,]\d{{1,2}})?|{one_of(_COUNTS)}(?![^\W_]))"
 _EVERY = re.compile(
-    rf"\b{_one_of(_OFTEN['every'])}\s*(?:{_NUMBER}(?:\s*(?:-|–|to|bis|à|a)\s*\d{{1,4}})?\s*)?{_TIME}", re.IGNORECASE
+    rf"\b{one_of(_OFTEN['every'])}\s*(?:{_NUMBER}(?:\s*(?:-|–|to|bis|à|a)\s*\d{{1,4}})?\s*)?{_TIME}", re.IGNORECASE
 )
 _TIMES = re.compile(
-    rf"(?<![\d.,])(?:(\d{{1,2}})\s*{_one_of(_OFTEN['times'])}|({_one_of(_OFTEN['numbers'])}))\s*"
-    rf"(?:{_one_of(_OFTEN['per'])}\s*{_TIME}|({_one_of(_OFTEN['periods'])})\b)",
+    rf"(?<![\d.,])(?:(\d{{1,2}})\s*{one_of(_OFTEN['times'])}|({one_of(_OFTEN['numbers'])}))\s*"
+    rf"(?:{one_of(_OFTEN['per'])}\s*{_TIME}|({one_of(_OFTEN['periods'])})\b)",
     re.IGNORECASE,
 )
-_ADVERB = re.compile(rf"\b({_one_of(_OFTEN['periods'])})\b", re.IGNORECASE)
+_ADVERB = re.compile(rf"\b({one_of(_OFTEN['periods'])})\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"[;\n]|[.,](?!\d)")
-_DOSES = re.compile(rf"\b{_one_of(_OFTEN['doses'])}\b", re.IGNORECASE)
+_DOSES = re.compile(rf"\b{one_of(_OFTEN['doses'])}\b", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[;,\n]|\.\s")
-_AS_NEEDED = re.compile(rf"(?<![^\W_]){_one_of(_OFTEN['as_needed'])}(?![^\W_])", re.IGNORECASE)
-_WATCH = re.compile(rf"\b{_one_of(_OFTEN['watch'])}\b", re.IGNORECASE)
+_AS_NEEDED = re.compile(rf"(?<![^\W_]){one_of(_OFTEN['as_needed'])}(?![^\W_])", re.IGNORECASE)
+_WATCH = re.compile(rf"\b{one_of(_OFTEN['watch'])}\b", re.IGNORECASE)
 
 
 def by_code(word: str) -> Fraction | None:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable
 from fractions import Fraction
-from importlib import resources
 
 import msgspec
 
 from cds_service import units
 from cds_service.lazy import cached_property
 from cds_service.orders import unread
+from cds_service.orders.dosage_words import WORDS, one_of
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.unread import Unread
 from cds_service.units import Quantity
 
-_WORDS = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))["words"]
-
-
-def _one_of(words: Iterable[str]) -> str:
-    return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
+_WORDS = WORDS["words"]
 
 
 _NUMBER = r"(?<![\d.,])(\d{1,6}(?:[.,]\d{1,6})?|[.,]\d{1,6})"
@@ -33,24 +27,22 @@ _UNIT = units.WRITINGS.pattern(
 )
 AMOUNT = re.compile(rf"{_NUMBER}\s*({_UNIT})")
 """A number and what may be a unit of dose, of rate or of strength."""
-_COUNTED = re.compile(rf"(?<![\d.,])(\d{{1,3}})\s*({_one_of(units.writings_of(*COUNT_DIMENSIONS))})(?![^\W_])")
-_LENGTH = _one_of(text for part in ("s", "min", "h", "d") for text in units.WRITINGS.spellings(part))
+_COUNTED = re.compile(rf"(?<![\d.,])(\d{{1,3}})\s*({one_of(units.writings_of(*COUNT_DIMENSIONS))})(?![^\W_])")
+_LENGTH = one_of(text for part in ("s", "min", "h", "d") for text in units.WRITINGS.spellings(part))
 _TIME = rf"\s+{_NUMBER}\s*({_LENGTH})(?![^\W_])"
-_OVER = re.compile(rf"\b{_one_of(_WORDS['over'])}{_TIME}", re.IGNORECASE)
+_OVER = re.compile(rf"\b{one_of(_WORDS['over'])}{_TIME}", re.IGNORECASE)
 _IN = re.compile(rf"{_UNIT}\s+(?:(?:iv\s+)?in){_TIME}", re.IGNORECASE)
 """Only behind an amount: `repeat in 90 min` is no run time."""
-_VOLUME = (
-    rf"(?:\d{{1,6}}(?:[.,]\d{{1,6}})?\s*)?{_one_of(t for p in ('mL', 'L') for t in units.WRITINGS.spellings(p))}"
-)
+_VOLUME = rf"(?:\d{{1,6}}(?:[.,]\d{{1,6}})?\s*)?{one_of(t for p in ('mL', 'L') for t in units.WRITINGS.spellings(p))}"
 _WITHIN = re.compile(
-    rf"\s*(?:{_one_of(_WORDS['within'])}\s*(?:a\s+)?{_VOLUME}(?![^\W_])|{_one_of(_WORDS['containers'])}\b"
-    rf"|(?:of\s+)?{_one_of(_WORDS['diluents'])}\b)",
+    rf"\s*(?:{one_of(_WORDS['within'])}\s*(?:a\s+)?{_VOLUME}(?![^\W_])|{one_of(_WORDS['containers'])}\b"
+    rf"|(?:of\s+)?{one_of(_WORDS['diluents'])}\b)",
     re.IGNORECASE,
 )
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
-_MAXIMUM = re.compile(rf"(?<![^\W_]){_one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
+_MAXIMUM = re.compile(rf"(?<![^\W_]){one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
-_DILUTED = re.compile(rf"(?:{_one_of(_WORDS['within'])}|{_one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
+_DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
 
 class Spoken(msgspec.Struct, frozen=True):

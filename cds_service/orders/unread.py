@@ -6,33 +6,27 @@ What repeats an amount of the structure needs no word, so the numerals are read 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from importlib import resources
 from typing import NamedTuple
 
 import msgspec
 
 from cds_service import units
+from cds_service.orders.dosage_words import WORDS, one_of
 
-_DATA = tomllib.loads(resources.files(__package__).joinpath("dosage.toml").read_text("utf-8"))
-_SPELT, _WORDS = _DATA["spelt"], _DATA["words"]
+_SPELT, _WORDS = WORDS["spelt"], WORDS["words"]
 _NUMERALS = {word: Fraction(value) for word, value in _SPELT["numerals"].items()}
 _FRACTIONS = {word: Fraction(value) for word, value in _SPELT["fractions"].items()}
 _SIGNS = {sign: Fraction(value) for sign, value in _SPELT["signs"].items()}
 
 
-def _one_of(words: Iterable[str]) -> str:
-    return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
-
-
-_PART = _one_of([*_NUMERALS, *_FRACTIONS])
-_JOINT = rf"(?:-|\s+)?(?:{_one_of(_SPELT['and'])}(?:-|\s+)?(?:an?\s+)?)?"
+_PART = one_of([*_NUMERALS, *_FRACTIONS])
+_JOINT = rf"(?:-|\s+)?(?:{one_of(_SPELT['and'])}(?:-|\s+)?(?:an?\s+)?)?"
 _NUMERAL = rf"(?<![^\W_])(?i:{_PART}(?:{_JOINT}{_PART}){{0,6}})(?![^\W_])"
-_SIMPLE = rf"(?<![\d.,/⁄])(?:\d{{1,3}}\s*)?(?:[123]\s*[/⁄]\s*[23458](?![\d.,])|{_one_of(_SIGNS)})"
+_SIMPLE = rf"(?<![\d.,/⁄])(?:\d{{1,3}}\s*)?(?:[123]\s*[/⁄]\s*[23458](?![\d.,])|{one_of(_SIGNS)})"
 """A fraction in figures: `1/2`, `1 1/2`, `½`. `10/20` may be two doses, and is none."""
-_OF = rf"(?:-|\s+(?:{_one_of(_SPELT['of'])}\s+){{0,2}})"
+_OF = rf"(?:-|\s+(?:{one_of(_SPELT['of'])}\s+){{0,2}})"
 _MASS = units.WRITINGS.pattern(("g", "mg", "ug", "ng"), ("kg", "s", "min", "h", "d", "wk"))
 _AMOUNT = re.compile(
     rf"(?:(?P<numeral>{_NUMERAL})(?:{_OF}|\s*)|(?P<simple>{_SIMPLE})\s*(?i:{_OF}|\s*))(?P<unit>{_MASS})"
@@ -41,32 +35,32 @@ _REVERSED = re.compile(
     rf"(?<![\w.,/])(?P<unit>mg/kg/h|mg/kg|mg)\s*[:=]?\s*(?P<number>\d{{1,6}}(?:[.,]\d{{1,4}})?)(?!\s*{_MASS})(?![\w/])"
 )
 _HOW_MANY = rf"(?:{_NUMERAL}|{_SIMPLE}|(?<![\d.,/])\d{{1,2}}(?:[.,]\d)?)"
-_SOME = rf"(?i:(?<![^\W_]){_one_of([*_SPELT['whole'], *_FRACTIONS])}(?![^\W_]))|{_SIMPLE}"
+_SOME = rf"(?i:(?<![^\W_]){one_of([*_SPELT['whole'], *_FRACTIONS])}(?![^\W_]))|{_SIMPLE}"
 _CONTAINERS = re.compile(
-    rf"(?:(?:{_HOW_MANY}|{_SOME}){_OF}(?i:{_one_of(_SPELT['vials'])})|(?:{_SOME}){_OF}(?i:{_one_of(_WORDS['containers'])}))(?![^\W_])"
+    rf"(?:(?:{_HOW_MANY}|{_SOME}){_OF}(?i:{one_of(_SPELT['vials'])})|(?:{_SOME}){_OF}(?i:{one_of(_WORDS['containers'])}))(?![^\W_])"
 )
-_PREPARED = re.compile(rf"(?<![^\W_]){_one_of(_SPELT['prepared'])}[\s:]+$", re.IGNORECASE)
+_PREPARED = re.compile(rf"(?<![^\W_]){one_of(_SPELT['prepared'])}[\s:]+$", re.IGNORECASE)
 _LONGEST_PREPARED = 30
 _HOLDS = re.compile(
-    rf"\s*(?:[=(]|{_one_of([*_WORDS['within'], *_SPELT['hold']])}(?![^\W_])|{_one_of(_SPELT['of'])}\s*\d)",
+    rf"\s*(?:[=(]|{one_of([*_WORDS['within'], *_SPELT['hold']])}(?![^\W_])|{one_of(_SPELT['of'])}\s*\d)",
     re.IGNORECASE,
 )
 _FIGURE = r"\d{1,6}(?:[.,]\d{1,4})?"
-_TIMES = _one_of(text for part in ("min", "h", "d") for text in units.WRITINGS.spellings(part))
-_PER_TIME = rf"\s*(?:/|{_one_of(_SPELT['per'])}(?![^\W_]))\s*{_TIMES}"
+_TIMES = one_of(text for part in ("min", "h", "d") for text in units.WRITINGS.spellings(part))
+_PER_TIME = rf"\s*(?:/|{one_of(_SPELT['per'])}(?![^\W_]))\s*{_TIMES}"
 _BARE = re.compile(
-    rf"(?:(?<![^\W_]){_one_of(_SPELT['give'])}[\s:]+){{1,4}}(?P<number>{_FIGURE})(?:{_PER_TIME})?|(?P<rate>{_FIGURE}){_PER_TIME}",
+    rf"(?:(?<![^\W_]){one_of(_SPELT['give'])}[\s:]+){{1,4}}(?P<number>{_FIGURE})(?:{_PER_TIME})?|(?P<rate>{_FIGURE}){_PER_TIME}",
     re.IGNORECASE,
 )
 _MANY_TIMES = re.compile(
     rf"(?<![\d.,/])(?P<before>\d{{1,2}})\s*[x×]\s*(?=\d{{1,6}}(?:[.,]\d{{1,4}})?\s*{_MASS})|{_MASS}\s*[x×]\s*(?P<after>\d{{1,2}})(?![\d.,])(?!\s*\w)"
 )
-_ODD = re.compile(rf"(?<![\d.,/]){_FIGURE}\s*(?i:{_one_of(_SPELT['odd_units'])})(?![^\W_])")
+_ODD = re.compile(rf"(?<![\d.,/]){_FIGURE}\s*(?i:{one_of(_SPELT['odd_units'])})(?![^\W_])")
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s|$)")
 
 
 _LETTERS = re.compile(r"[^\W\d_]+")
-_SIGNED = re.compile(rf"[123]\s*[/⁄]\s*[23458]|{_one_of(_SIGNS)}")
+_SIGNED = re.compile(rf"[123]\s*[/⁄]\s*[23458]|{one_of(_SIGNS)}")
 _BEGINNINGS = frozenset(_LETTERS.findall(word)[0].lower()[:3] for word in (*_NUMERALS, *_FRACTIONS))
 _HELD = frozenset(_LETTERS.findall(word)[0].lower() for word in (*_SPELT["vials"], *_WORDS["containers"]))
 _TIMES_SIGN = re.compile(r"[x×]\s*\d")
@@ -171,7 +165,7 @@ def _quantity(number: Fraction, spelling: str) -> units.Quantity | None:
     return None
 
 
-_EACH = re.compile(rf"{_one_of(_SPELT['and'])}(?![^\W_])|{_PART}|{_one_of(_SPELT['and'])}", re.IGNORECASE)
+_EACH = re.compile(rf"{one_of(_SPELT['and'])}(?![^\W_])|{_PART}|{one_of(_SPELT['and'])}", re.IGNORECASE)
 
 
 def _valued(numeral: str) -> Fraction:
