@@ -206,6 +206,8 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             told.append(says.DRAFT_HOLDS_MORE(draft.faults[0], unknown))
         elif draft.selected and draft.is_unknown:
             told.append(says.DRAFT_WITHOUT_MEDICATION(unknown))
+        elif draft.selected and (drug := draft.misspelt(knowledge.valuesets)) is not None:
+            told.append(says.DRAFT_MISSPELT(drug_named(drug), unknown))
     for item in request.drafts:
         kind = item.read.type
         if kind in _UNOPENED and item.read.resource is None:

@@ -126,6 +126,19 @@ def test_of_orders_without_ids_the_one_that_stays_unknown_is_said(knowledge: Kno
         assert UNKNOWN in _details(answer)
 
 
+def test_a_draft_whose_name_has_a_slip_of_typing_is_asked_about_unless_a_code_says_what_it_is(
+    knowledge: Knowledge,
+) -> None:
+    request = hook_request({"orders": [{"text": "20 mg IV"}]})
+    order = request["context"]["draftOrders"]["entry"][0]["resource"]
+    order["medicationCodeableConcept"] = {"text": "Ketamne 50 mg/mL"}
+    answer = advise(parse(msgspec.json.encode(request), "order-sign"), True, knowledge, NoSource(), NOW)
+    assert [card.indicator for card in answer.cards] == ["warning"]
+    assert "reads like ketamine with a slip of typing" in _details(answer)
+    order["medicationCodeableConcept"]["coding"] = MORPHINE["code"]["coding"]
+    assert advise(parse(msgspec.json.encode(request), "order-sign"), True, knowledge, NoSource(), NOW).cards == []
+
+
 def test_a_medication_in_the_prefetch_is_not_fetched(knowledge: Knowledge) -> None:
     request = _request("Medication/k")
     request.prefetch["medication"] = msgspec.Raw(msgspec.json.encode(KETAMINE))  # type: ignore[index]

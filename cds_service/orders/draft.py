@@ -27,7 +27,7 @@ from cds_service.orders.timing import Problem
 from cds_service.says import Says
 from cds_service.says import orders as says
 from cds_service.terminology import drugs
-from cds_service.terminology.identity import Identity, identify
+from cds_service.terminology.identity import Identity, identify, is_known
 from cds_service.terminology.valuesets import ValueSets
 
 _NASAL = frozenset({"nasal"})
@@ -77,6 +77,13 @@ class Draft:
             return False
         claims = any(name.startswith("medication") for name in lenient.names(self.item.raw))
         return claims or bool(self.request.dosage_instruction)
+
+    def misspelt(self, valuesets: ValueSets) -> str | None:
+        """The drug that its words may mean, with a slip of typing; None where they or a code say what it is."""
+        description = self.description
+        if self.identity is not None or any(is_known(*coding, valuesets) for coding in description.all_codings):
+            return None
+        return valuesets.drugs.misspelt(description.all_texts)
 
 
 @dataclass(frozen=True)

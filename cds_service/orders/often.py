@@ -38,6 +38,11 @@ _DOSES = re.compile(rf"\b{one_of(_OFTEN['doses'])}\b", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[;,\n]|\.\s")
 _AS_NEEDED = re.compile(rf"(?<![^\W_]){one_of(_OFTEN['as_needed'])}(?![^\W_])", re.IGNORECASE)
 _WATCH = re.compile(rf"\b{one_of(_OFTEN['watch'])}\b", re.IGNORECASE)
+_AGAIN = re.compile(
+    rf"(?P<not>\b{one_of(_OFTEN['not'])}\s+(?:\w+\s+){{0,2}})?\b{one_of(_OFTEN['again'])}\b"
+    rf"(?!\s+(?:\w+\s+){{0,2}}{one_of(_OFTEN['watch'])}\b)",
+    re.IGNORECASE,
+)
 
 
 def by_code(word: str) -> Fraction | None:
@@ -67,8 +72,23 @@ def interval(text: str) -> Fraction | None:
 
 
 def is_as_needed(text: str) -> bool:
-    """Whether a text says of a dose that it is given as needed: `check the pressure as needed` says it of none."""
-    return any(_AS_NEEDED.search(clause) and not _WATCH.search(clause) for clause in _CLAUSE_END.split(text))
+    """Whether a text says of a dose that it is given as needed, or again without a word of when: `may repeat twice`.
+
+    `check the pressure as needed` says it of no dose.
+    """
+    clauses = map(_of_dose, _CLAUSE_END.split(text))
+    return any(_AS_NEEDED.search(clause) or _is_again(clause) for clause in clauses)
+
+
+def _of_dose(clause: str) -> str:
+    """What a clause says until it speaks of a watch: `10 mg every 5 min while the pressure holds`."""
+    watch = _WATCH.search(clause)
+    return clause[: watch.end()] if watch else clause
+
+
+def _is_again(clause: str) -> bool:
+    said = [found["not"] is None for found in _AGAIN.finditer(clause)]
+    return any(said) and interval(clause) is None
 
 
 def _known(unit: str) -> str:
@@ -82,8 +102,7 @@ def of_doses(text: str, has_amount: re.Pattern[str]) -> Fraction | None:
     """
     clauses = [
         clause
-        for clause in _CLAUSE.split(text)
-        if (has_amount.search(clause) or _DOSES.search(clause) or _EVERY.fullmatch(clause.strip()))
-        and not _WATCH.search(clause)
+        for clause in map(_of_dose, _CLAUSE.split(text))
+        if has_amount.search(clause) or _DOSES.search(clause) or _EVERY.fullmatch(clause.strip())
     ]
     return min((each for clause in clauses if (each := interval(clause)) is not None), default=None)

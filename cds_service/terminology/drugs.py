@@ -79,6 +79,22 @@ class Names:
         return found
 
 
+def is_one_slip(name: str, word: str) -> bool:
+    """Whether one letter more, fewer, other, or two that changed places, make the one of the other."""
+    if abs(len(name) - len(word)) > 1 or name == word:
+        return False
+    at = next(
+        (i for i, (one, other) in enumerate(zip(name, word, strict=False)) if one != other),
+        len(min(name, word, key=len)),
+    )
+    if len(name) != len(word):
+        shorter, longer = sorted((name, word), key=len)
+        return shorter[at:] == longer[at + 1 :]
+    return name[at + 1 :] == word[at + 1 :] or (
+        name[at + 2 :] == word[at + 2 :] and name[at : at + 2] == word[at : at + 2][::-1]
+    )
+
+
 class DrugError(ConfigurationError):
     """A file of drugs that cannot be used; the service does not start with it."""
 
@@ -118,6 +134,8 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     either: list[Either] = []
     look_alike: list[str] = []
     """Words that look like one of the drugs and are not; each blocks only itself."""
+    misspelt: list[str] = []
+    """Names that are asked about with one slip of typing in them, where nothing else says what is ordered."""
 
 
 def read(folder: Path) -> Family:
@@ -167,6 +185,8 @@ class Drugs:
         self._sets = {drug.name: drug.sets for drug in self._all}
         self.sets = tuple(name for drug in self._all for name in drug.sets)
         """All value sets that hold the codes of a judged drug."""
+        self._misspelt = {plain(name): min(self.named([name])[0]) for f in families for name in f.misspelt}
+        self._look_alikes = {name for family in families for name in family.look_alike}
         self.own_sets = frozenset((*self.sets, *(name for family in families for name in family.other_sets)))
 
     def __iter__(self) -> Iterator[_Drug]:
@@ -212,6 +232,11 @@ class Drugs:
                 veterinary = veterinary or bool(animal)
             either += [names for words, names in self._either if words.search(rest)]
         return drugs, veterinary, either
+
+    def misspelt(self, texts: Iterable[str]) -> str | None:
+        """The drug of a name that a word of `texts` is but for one slip of typing."""
+        words = {word for text in texts for word in words_in(plain(text))} - self._look_alikes
+        return next((drug for name, drug in self._misspelt.items() if any(is_one_slip(name, w) for w in words)), None)
 
     def made_for(self, drug: str, forms: Iterable[str | None], texts: Iterable[str]) -> frozenset[str]:
         """How a product is given, by the `forms` of its codes and by the brands that its texts name."""

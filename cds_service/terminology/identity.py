@@ -51,6 +51,11 @@ def identify(codings: Iterable[tuple[str, str]], texts: Iterable[str], valuesets
     return _identified(valuesets)((tuple(codings), tuple(texts)))
 
 
+def is_known(system: str, code: str, valuesets: ValueSets) -> bool:
+    """Whether a code says what a medication is: a member of a value set, or a product."""
+    return bool(valuesets.members_of(system, code)) or products.find(system, code) is not None
+
+
 @lru_cache(maxsize=4)
 def _identified(valuesets: ValueSets) -> Callable[[_Said], Identity | None]:
     return remembered(partial(_identify, valuesets))

@@ -177,6 +177,31 @@ def test_a_look_alike_beside_ketamine_does_not_hide_it(text: str) -> None:
     assert named([text, "S-ketamine"])[0] == {"esketamine"}
 
 
+@pytest.mark.parametrize(
+    ("text", "drug"),
+    [("Ketamne 50 mg", "ketamine"), ("ketaminne", "ketamine"), ("KEATMINE", "ketamine"), ("kétaminée", "ketamine"),
+     ("Eskteamine", "esketamine"), ("Spravatto", "esketamine"), ("inj. ketalr", "ketamine")],
+)  # fmt: skip
+def test_a_name_with_one_slip_of_typing_is_asked_about(text: str, drug: str) -> None:
+    assert named([text]) == (set(), False)
+    assert Drugs([FAMILY]).misspelt([text]) == drug
+
+
+@pytest.mark.parametrize(
+    "text", ["ketorolac", "Ketolac", "amoxicillin", "ketmne", "keta", "clonidine", "", "memantine"]
+)
+def test_a_name_further_off_is_not(text: str) -> None:
+    assert Drugs([FAMILY]).misspelt([text]) is None
+
+
+def test_no_name_of_another_medicine_is_a_slip_of_typing(sets: ValueSets) -> None:
+    own = set(sets.drugs.own_sets)
+    others = {m.display for name in set(sets.names()) - own for _, m in sets[name].members}
+    found = {name for name in others if not named([name])[0] and sets.drugs.misspelt([name])}
+    assert len(others) > 1_000
+    assert found == set()
+
+
 @pytest.mark.parametrize("text", ["VetaKet", "Vetalar 100 mg/mL", "Imalgene 1000", "Narketan"])
 def test_an_animal_product_is_ketamine_and_said_to_be_one(text: str, sets: ValueSets) -> None:
     identity = identify([], [text], sets)
