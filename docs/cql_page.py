@@ -38,7 +38,8 @@ and as content of the Libraries; `make elm OVERLAY=FILE` that of a site. It need
 machine without one it says so and writes nothing. `KETAMINE_CDS_ELM` names such a folder to the service: its
 `/fhir` then has the ELM beside the CQL, of each library that is the very text which was translated, with all that
 it includes. A library that has changed since, by a limit that took effect or by another overlay, is served as CQL
-alone; the log names it, and `ketamine-cds doctor` counts. The folder is read when `/fhir` is first asked on a day.
+alone; the log names it, and `ketamine-cds doctor` counts. The folder, 4 MB of ELM, is read when `/fhir` is first
+asked on a day.
 
 ## How a library reads
 
@@ -138,8 +139,9 @@ _APPLIED = """\
 `make oracle` also has `org.opencds.cqf.fhir:cqf-fhir-cr` (Java) apply the published plan
 (PlanDefinition/$apply), with its Libraries and ActivityDefinitions in a repository in memory, to the sandbox
 patients and to some scenarios of each rule. An action must apply where the rule fires, its first sub-action be
-the tier, and no other may apply; false and null are one there. Rules that CQL does not say have conditions in
-words, which it passes over."""
+the tier, and no other may apply; false and null are one there, so that whoever applies the plan alone must ask
+the libraries what could not be told. Rules that CQL does not say have conditions in words, which it passes
+over."""
 
 
 def _applied(made: table.Applied | None) -> Iterator[str]:

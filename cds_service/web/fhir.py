@@ -34,7 +34,7 @@ def register(app: Flask, deployment: Deployment) -> None:
     base = f"{knowledge.public_url}/fhir"
     # Written when they are first asked for, so that no start and no hook waits for them; again with each new day,
     # because a limit may take effect on it.
-    written = lru_cache(maxsize=2)(lambda day: _Written(knowledge, base, day, deployment.settings.elm))
+    written = lru_cache(maxsize=1)(lambda day: _Written(knowledge, base, day, deployment.settings.elm))
 
     def today() -> _Written:
         return written(deployment.clock().date())
