@@ -70,7 +70,9 @@ public class Apply {
     static Parameters parameters(JsonNode given) {
         Parameters parameters = new Parameters();
         parameters.addParameter("Order id", given.get("Order id").asText());
-        given.get("Not delivered").forEach(key -> parameters.addParameter("Not delivered", key.asText()));
+        JsonNode missing = given.get("Not delivered");
+        missing.forEach(key -> parameters.addParameter("Not delivered", key.asText()));
+        if (missing.size() == 1) parameters.addParameter("Not delivered", "none"); // one value alone is taken for no list
         return parameters;
     }
 
