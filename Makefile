@@ -80,8 +80,8 @@ sandbox: .venv/dev ## the service on real FHIR servers, or on the R4 server at U
 oracle: .venv/dev ## the published CQL in engines that nobody here wrote, on every case, as a table (JDK and Node.js; ten minutes once, then three)
 	@$(BIN)/python -m tests.oracle
 
-elm: .venv/dev ## the protocol as CQL with ELM beside it, into build/cql (needs a JDK; a minute)
-	@$(BIN)/python -m tests.oracle.elm build/cql
+elm: .venv/dev ## the protocol (with a site's OVERLAY) as CQL with ELM beside it, into build/cql (needs a JDK; a minute)
+	@$(BIN)/python -m tests.oracle.elm build/cql $(OVERLAY)
 
 docs: .venv/dev ## write the generated pages anew
 	$(BIN)/python -m docs.generate

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 from cds_service.cards.wording import wording
 from cds_service.chart import kinds
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import dosage, often, route, unread
 from cds_service.protocol import activities, publish
-from cds_service.protocol.cql import Reading, Written, libraries, offers_library
+from cds_service.protocol.cql import Reading, Written, libraries, offers_library, translated
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.words import Words
 
@@ -39,6 +41,16 @@ def with_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> tuple[publi
     named = published(knowledge, protocol, day)
     offers, said = offers_library(protocol), activities.said(protocol)
     return replace(named, libraries=libraries, offers=offers, activities=said), written
+
+
+def folder_of(knowledge: Knowledge, protocol: Protocol, folder: Path) -> Path:
+    """Where a protocol stands in a folder of CQL: the shipped one at its top, others in folders of their own."""
+    return folder if protocol is knowledge.protocol else folder / protocol.id
+
+
+def elm_of(knowledge: Knowledge, protocol: Protocol, written: Written, folder: str | None) -> Mapping[str, bytes]:
+    """Library -> its ELM, of those that `folder`, written by `make elm`, has in the same text."""
+    return translated(folder_of(knowledge, protocol, Path(folder)), written.libraries) if folder else {}
 
 
 def as_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> Written:

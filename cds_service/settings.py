@@ -55,8 +55,8 @@ def _file(text: str) -> str:
 
 
 def _directory(text: str) -> str:
-    if not os.path.isdir(text):  # noqa: PTH112 - as above
-        raise ValueError("a directory that exists")
+    if not (os.path.isdir(text) and os.access(text, os.R_OK | os.X_OK)):  # noqa: PTH112 - as above
+        raise ValueError("a directory that exists and can be read")
     return text
 
 
@@ -64,7 +64,7 @@ def _directories(text: str) -> tuple[str, ...]:
     try:
         return tuple(_directory(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise ValueError("directories that exist, separated by commas") from error
+        raise ValueError("directories that exist and can be read, separated by commas") from error
 
 
 def _text(text: str) -> str:
@@ -190,6 +190,7 @@ class Settings:
     valuesets: str | None = _setting(
         None, _directory, "directory of the site's own value sets (FHIR ValueSet as JSON), added to the shipped ones"
     )
+    elm: str | None = _setting(None, _directory, "folder that `make elm` wrote, for /fhir; see cql.md")
     auth: str | None = _setting(
         None,
         _one_of("required", OFF, "loopback"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cds_service.commands.publish import not_said
 from cds_service.knowledge import Knowledge
 from cds_service.published import as_cql
@@ -31,8 +33,13 @@ The folder then holds
 A site's overlay is published with `--overlay FILE`. The libraries judge an order that is selected or signed, not a
 chart that is opened. Nothing is read back: the service judges by its own code. `/fhir` serves the same resources.
 
-`make elm` writes the same folder with the ELM of the reference translator beside the CQL (`elm/`), and as content of
-the Libraries. It needs a JDK, and Maven once; on a machine without one it says so and writes nothing.
+`make elm` writes the same folder (`build/cql`) with the ELM of the reference translator beside the CQL (`elm/`),
+and as content of the Libraries; `make elm OVERLAY=FILE` that of a site. It needs a JDK, and Maven once; on a
+machine without one it says so and writes nothing. `KETAMINE_CDS_ELM` names such a folder to the service: its
+`/fhir` then has the ELM beside the CQL, of each library that is the very text which was translated, with all that
+it includes. A library that has changed since, by a limit that took effect or by another overlay, is served as CQL
+alone; the log names it, and `ketamine-cds doctor` counts. The folder, 4 MB of ELM, is read when `/fhir` is first
+asked on a day.
 
 ## How a library reads
 
@@ -49,9 +56,11 @@ What a rule yields to stands in its head: an engine that runs several libraries 
 | `Not delivered` | the keys of the prefetch templates whose answer did not come: what rests on them is null |
 
 An entry in words alone, a date that is missing or lies ahead, a panel without its parts and a unit that is not read
-make an answer null as well. A medicine by the code of a product is found only where a value set names that code. The
-engine must be given the chart of one patient, and expansions of the value sets: these name ICD and ATC by their
-branches, which only a terminology server can list.
+make an answer null as well. So does a medicine of which only a code is given that no value set names: it may be
+any. Beside ingredients the value sets name the products that the service knows by its table, where the form of the
+product counts; NDC stands in eleven digits. A problem or a reading by a code of SNOMED CT, ICD or LOINC that no
+value set names is another one, as in the service. The engine must be given the chart of one patient, and expansions
+of the value sets: these name ICD and ATC by their branches, which only a terminology server can list.
 
 ## How an order is read
 
@@ -107,6 +116,8 @@ def page(knowledge: Knowledge) -> str:
             f"{run.date}, commit {run.commit}, both engines at once, {_took(run)}.\n",
             *([f"Rules that were not in it yet: {', '.join(left_out)}."] if left_out else []),
             *table.lines(run, list(known.kinds)),
+            "\n### The plan applied\n",
+            *_applied(run.applied),
             "\n### Faults that it found\n",
             *(
                 ["No verdict of the service was found wrong.\n"]
@@ -122,6 +133,23 @@ def page(knowledge: Knowledge) -> str:
             "",
         ]
     )
+
+
+_APPLIED = """\
+`make oracle` also has `org.opencds.cqf.fhir:cqf-fhir-cr` (Java) apply the published plan
+(PlanDefinition/$apply), with its Libraries and ActivityDefinitions in a repository in memory, to the sandbox
+patients and to some scenarios of each rule. An action must apply where the rule fires, its first sub-action be
+the tier, and no other may apply; false and null are one there, so that whoever applies the plan alone must ask
+the libraries what could not be told. Rules that CQL does not say have conditions in words, which it passes
+over."""
+
+
+def _applied(made: table.Applied | None) -> Iterator[str]:
+    yield _APPLIED
+    if made is not None:
+        both = f"{made.cases} cases, {made.verdicts:,} verdicts, of which {made.fired} fired on both sides"
+        others = f"{made.explained} differences of the kinds above, {made.unexplained} others"
+        yield f"\nThe last time: {both};\n{others}; {made.refused} charts refused by its parser."
 
 
 def _took(run: table.Run) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "OVERLAY": ("site.yaml", "site.yaml"),
     "CANDIDATE": (__file__, __file__),
     "VALUESETS": (str(Path(__file__).parent), str(Path(__file__).parent)),
+    "ELM": (str(Path(__file__).parent), str(Path(__file__).parent)),
     "PROTOCOLS": (f"{Path(__file__).parent}, /,", (str(Path(__file__).parent), "/")),
     "AUTH": ("required", "required"),
     "CLIENTS": (__file__, __file__),
@@ -97,6 +99,7 @@ DEFAULTS = Settings(
     overlay=None,
     candidate=None,
     valuesets=None,
+    elm=None,
     auth=None,
     clients=None,
     clock_skew_seconds=60,
@@ -233,6 +236,18 @@ def test_a_bundle_of_authorities_that_is_no_file_is_refused(text: str) -> None:
     """Or each search would fail, and every card say that the server cannot be reached."""
     with pytest.raises(SettingError, match=r"KETAMINE_CDS_FHIR_CA_BUNDLE is .*; expected is a file that exists"):
         load({"KETAMINE_CDS_FHIR_CA_BUNDLE": text})
+
+
+@pytest.mark.parametrize("name", ["ELM", "VALUESETS", "REPORTS"])
+def test_a_folder_that_is_missing_or_may_not_be_read_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = f"{PREFIX}{name} is .*; expected is a directory that exists and can be read$"
+    with pytest.raises(SettingError, match=refused):
+        load({PREFIX + name: str(tmp_path / "none")})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read every folder
+    with pytest.raises(SettingError, match=refused):
+        load({PREFIX + name: str(tmp_path)})
 
 
 @pytest.mark.parametrize(

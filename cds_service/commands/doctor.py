@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from cds_service.hooks.clients import Client, ClientsError
 from cds_service.knowledge import Knowledge
 from cds_service.knowledge import load as load_knowledge
 from cds_service.protocol.references import not_judged
+from cds_service.published import as_cql, elm_of
 from cds_service.settings import PREFIX, SettingError, Settings
 from cds_service.settings import load as load_settings
 from cds_service.store import engines, keys
@@ -64,6 +65,7 @@ def _findings(given: argparse.Namespace) -> Iterator[Finding]:
         yield knowledge
         return
     yield from _protocol(settings, knowledge)
+    yield from _elm(settings, knowledge)
     yield from _records(settings)
     yield from _clients(settings, knowledge, given)
 
@@ -154,6 +156,23 @@ def _protocol(settings: Settings, knowledge: Knowledge) -> Iterator[Finding]:
             "warning", "value set", f"{name} has no codes; not judged: {', '.join(rules)}",
             f"a FHIR ValueSet named {name} in the folder {PREFIX}VALUESETS",
         )  # fmt: skip
+
+
+def _elm(settings: Settings, knowledge: Knowledge) -> Iterator[Finding]:
+    """Whether /fhir can serve the ELM of each library: one that was written anew since is served without it."""
+    if settings.elm is None:
+        return
+    for protocol in (part.protocol for part in knowledge.parts):
+        written = as_cql(knowledge, protocol, date.today())
+        elm, every = elm_of(knowledge, protocol, written, settings.elm), len(written.libraries)
+        if len(elm) == every:
+            yield Finding("ok", "ELM", f"of all {every} CQL libraries of {protocol.id}")
+        else:
+            yield Finding(
+                "warning", "ELM",
+                f"of {len(elm)} of {every} CQL libraries of {protocol.id}; the others are another text there",
+                f"make elm writes the folder {PREFIX}ELM anew",
+            )  # fmt: skip
 
 
 def _records(settings: Settings) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from cds_service.protocol.activities import activity_definitions
 from cds_service.protocol.cql import Library, Written
 from cds_service.protocol.cql.valuesets import parts
 from cds_service.protocol.model import Protocol
-from cds_service.published import with_cql
+from cds_service.published import folder_of, with_cql
 from cds_service.settings import load as load_settings
 
 NOT_SAID = "not-said.md"
@@ -33,7 +33,7 @@ def run(folder: Path, overlay: str | None, day: date | None = None, translate: T
     knowledge = load(settings.base_url, overlay, settings.valuesets, settings.protocols)
     try:
         for part in knowledge.parts:
-            into = folder if part.protocol is knowledge.protocol else folder / part.protocol.id
+            into = folder_of(knowledge, part.protocol, folder)
             print(_write(knowledge, part.protocol, into, day or date.today(), translate))
     except OSError as error:
         raise Refused(f"{error.filename}: {error.strerror}") from error

@@ -98,6 +98,13 @@ class Limits:
         return self._books(drug, self._changes[passed - 1] if passed else date.min)
 
 
+def in_force_since(protocol: Protocol, day: date) -> date:
+    """The day of the last change up to `day`; before all of them, of the first. What is written of the limits stays
+    the same until the next one."""
+    starts = {_start(limit, day) for limit in protocol.limits.values()}
+    return max((start for start in starts if start <= day), default=min(starts))
+
+
 def as_written(limit: Limit, day: date) -> str:
     """The value in force, as the entry writes it, for a card or a table."""
     return listed(numbers_as_written(limit, day))

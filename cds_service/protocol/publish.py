@@ -16,6 +16,7 @@ from cds_service.folders import COMMON
 from cds_service.protocol import evidence, model
 from cds_service.protocol.limits import numbers_as_written
 from cds_service.protocol.model import Limit, Protocol, Rule, Severity, Tier
+from cds_service.protocol.product_codes import with_products
 from cds_service.protocol.words import Words
 
 CANONICAL = "https://ketamine-cds.github.io/fhir"
@@ -36,6 +37,7 @@ _READS: Mapping[type, tuple[str, str]] = {
 }
 """The resource type and element that a clause about value sets reads."""
 _CLAUSE = f"{CANONICAL}/StructureDefinition/clause"
+CQL, ELM = "text/cql", "application/elm+json"
 FIRES = "Fires"
 """What a library calls whether its rule fires."""
 _EXACT = msgspec.json.Encoder(decimal_format="number")
@@ -97,15 +99,23 @@ def library(published: Published) -> dict[str, Any]:
 
 
 def value_sets(protocols: Iterable[Protocol]) -> dict[str, dict[str, Any]]:
-    """The shipped value sets and those of the protocols' folders by their id, without the codes that nobody verified:
-    those never decide.
+    """The shipped value sets and those of the protocols' folders by their id, with the codes of products, and without
+    the codes that nobody verified: those never decide.
 
     What a site's own directory adds is not published: its expansions may be licensed to the site alone.
     """
-    folders = [COMMON, *(Path(protocol.folders[0]).parent for protocol in protocols)]
-    files = [file for folder in folders for file in sorted((folder / "valuesets").glob("*.json"))]
-    made = (_with_verified_codes(msgspec.json.decode(file.read_bytes())) for file in files)
-    return {each["id"]: each for each in made}
+    folders = [Path(protocol.folders[0]).parent for protocol in protocols]
+    made = (_with_verified_codes(msgspec.json.decode(file.read_bytes())) for file in _set_files(folders))
+    return with_products({each["id"]: each for each in made}, folders)
+
+
+def published_sets(protocol: Protocol) -> frozenset[str]:
+    """The names of the value sets that are published with a protocol."""
+    return frozenset(file.stem for file in _set_files([Path(protocol.folders[0]).parent]))
+
+
+def _set_files(folders: Iterable[Path]) -> list[Path]:
+    return [file for folder in (COMMON, *folders) for file in sorted((folder / "valuesets").glob("*.json"))]
 
 
 def head(kind: str, protocol: Protocol) -> dict[str, Any]:
@@ -232,7 +242,7 @@ def cql_library(
         "relatedArtifact": [{"type": "depends-on", "resource": each} for each in depends_on],
         "content": [
             {"contentType": kind, "data": base64.b64encode(data).decode()}
-            for kind, data in (("text/cql", text.encode()), ("application/elm+json", elm))
+            for kind, data in ((CQL, text.encode()), (ELM, elm))
             if data is not None
         ],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -39,9 +39,20 @@ def codes_of(ingredients: Set[str]) -> frozenset[str]:
     return frozenset(code for (_, code), each in _products().items() if not ingredients.isdisjoint(each.ingredients))
 
 
+def named() -> Iterator[tuple[str, str, str]]:
+    """(system, code, name) of each row of the table, as it is written there."""
+    systems: Mapping[str, str] = TABLE["systems"]
+    for row in _rows():
+        yield systems[row["system"]], row["code"], row["display"]
+
+
+def _rows() -> Iterator[dict[str, str]]:
+    text = resources.files(__package__).joinpath("products.csv").read_text("utf-8")
+    yield from csv.DictReader(text.splitlines())
+
+
 @cache
 def _products() -> Mapping[tuple[str, str], Product]:
-    text = resources.files(__package__).joinpath("products.csv").read_text("utf-8")
     systems: Mapping[str, str] = TABLE["systems"]
     return {
         canonical(systems[row["system"]], row["code"]): Product(
@@ -49,7 +60,7 @@ def _products() -> Mapping[tuple[str, str], Product]:
             form=row["form"] or None,
             strength=_strength(row["strength"]),
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in _rows()
     }
 
 

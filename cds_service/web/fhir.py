@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -18,8 +19,10 @@ from cds_service.knowledge import Knowledge
 from cds_service.protocol import publish
 from cds_service.protocol.activities import activity_definitions
 from cds_service.protocol.cql.valuesets import parts
-from cds_service.published import with_cql
+from cds_service.published import elm_of, with_cql
 from cds_service.web.deployment import Deployment
+
+log = logging.getLogger("ketamine_cds")
 
 FHIR_JSON = "application/fhir+json"
 _SEARCHED_BY = {"_id": "id", "url": "url"}
@@ -31,7 +34,7 @@ def register(app: Flask, deployment: Deployment) -> None:
     base = f"{knowledge.public_url}/fhir"
     # Written when they are first asked for, so that no start and no hook waits for them; again with each new day,
     # because a limit may take effect on it.
-    written = lru_cache(maxsize=2)(lambda day: _Written(knowledge, base, day))
+    written = lru_cache(maxsize=1)(lambda day: _Written(knowledge, base, day, deployment.settings.elm))
 
     def today() -> _Written:
         return written(deployment.clock().date())
@@ -64,7 +67,7 @@ def register(app: Flask, deployment: Deployment) -> None:
 class _Written:
     """All resources as of one day, each built and encoded when it is first asked for."""
 
-    def __init__(self, knowledge: Knowledge, base: str, day: date) -> None:
+    def __init__(self, knowledge: Knowledge, base: str, day: date, elm_folder: str | None) -> None:
         whole = publish.value_sets(part.protocol for part in knowledge.parts)
         written = [(part, *with_cql(knowledge, part.protocol, day)) for part in knowledge.parts]
         named = {each.id: each for _, _, cql in written for each in cql.sets}
@@ -74,20 +77,32 @@ class _Written:
             "metadata": lambda: _capabilities(knowledge, base),
             **{f"ValueSet/{name}": lambda each=each: each for name, each in self.value_sets.items()},  # type: ignore[misc]
         }
+        without_elm: list[str] = []
         for part, published, cql in written:
+            elm = elm_of(knowledge, part.protocol, cql, elm_folder)
+            without_elm += [each.name for each in cql.libraries if each.name not in elm]
             self._builders[f"PlanDefinition/{part.protocol.id}"] = partial(publish.plan_definition, published)
             self._builders[f"Library/{part.protocol.id}"] = partial(publish.library, published)
             for each in cql.libraries:
-                made = partial(publish.cql_library, published, each.name, each.text, each.depends_on)
+                translation = elm.get(each.name)
+                made = partial(publish.cql_library, published, each.name, each.text, each.depends_on, translation)
                 self._builders[f"Library/{each.name}"] = made
             for activity in activity_definitions(published):
                 self._builders[f"ActivityDefinition/{activity['id']}"] = lambda each=activity: each  # type: ignore[misc]
+        if elm_folder is not None:
+            _tell(without_elm)
         self._encoded = lru_cache(maxsize=None)(lambda name: msgspec.json.encode(self._builders[name]()))
 
     def answer(self, name: str) -> Response:
         if name not in self._builders:
             return _not_found(f"there is no {name.partition('/')[0]} of that id")
         return _sent(self._encoded(name), self._version)
+
+
+def _tell(without_elm: Sequence[str]) -> None:
+    if without_elm:
+        says = "served without ELM, since KETAMINE_CDS_ELM has none of the same CQL: %s"
+        log.warning(says, ", ".join(without_elm))
 
 
 def _capabilities(knowledge: Knowledge, base: str) -> dict[str, Any]:
@@ -126,7 +141,7 @@ def _capabilities(knowledge: Knowledge, base: str) -> dict[str, Any]:
 
 
 def _searchset(value_sets: Iterable[Mapping[str, Any]], wanted: Mapping[str, str], base: str) -> bytes:
-    """The value sets that match, on one page: all of them are a few hundred kilobytes."""
+    """The value sets that match, on one page: all of them are less than two megabytes."""
     found = [
         each
         for each in value_sets

@@ -172,7 +172,8 @@ def test_a_broken_file_is_said_in_one_line_with_exit_code_3(
 def test_a_name_that_no_file_can_have_is_refused_like_a_missing_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for setting, said in (("CLIENTS", "a file that exists"), ("VALUESETS", "a directory that exists")):
+    exists = "a directory that exists and can be read"
+    for setting, said in (("CLIENTS", "a file that exists"), ("VALUESETS", exists), ("ELM", exists)):
         with monkeypatch.context() as patch:
             patch.setenv(PREFIX + setting, "n" * 5000)
             assert cli.main(["check", REQUEST]) == BAD_INPUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from cds_service import cli
-from cds_service.commands import doctor
+from cds_service.commands import doctor, publish
 from cds_service.fhir import lenient
 from cds_service.knowledge import Knowledge
 from cds_service.sandbox.server import NotServed, Server
@@ -118,6 +119,20 @@ def test_without_a_patient_nobodys_chart_is_read(examined: Any) -> None:
 def test_a_setting_is_shown_with_where_it_comes_from(examined: Any) -> None:
     _, found = examined(PORT="9999")
     assert "KETAMINE_CDS_PORT = 9999 (environment)" in [each["says"] for each in _about(found, "setting")]
+
+
+def test_libraries_of_which_the_folder_has_no_elm_are_counted(
+    examined: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found = examined(ELM=str(tmp_path))
+    finding = _one(found, "ELM")
+    assert finding["verdict"] == "warning"
+    assert re.fullmatch(r"of 0 of \d\d CQL libraries of ketamine; the others .*", finding["says"])
+    assert finding["change"] == "make elm writes the folder KETAMINE_CDS_ELM anew"
+    assert publish.run(tmp_path, None, None, lambda libraries: {each.name: b"{}" for each in libraries}) == 0
+    capsys.readouterr()
+    _, found = examined(ELM=str(tmp_path))
+    assert (_one(found, "ELM")["verdict"], _one(found, "ELM")["says"][:7]) == ("ok", "of all ")
 
 
 def test_the_exit_status_is_the_worst_finding_in_words_too(examined: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from cds_service.knowledge import load
-from tests.oracle import compare, explained, feeds, table
+from tests.oracle import apply, compare, explained, feeds, table
 from tests.oracle.cases import Case
 from tests.oracle.engines import ENGINES, why_not
 
@@ -34,10 +34,13 @@ def main(words: Sequence[str]) -> int:
 
     with ThreadPoolExecutor(len(ENGINES)) as both:
         found = dict(zip(ENGINES, both.map(ask, ENGINES), strict=True))
-    run = table.run_of(found, _counted(cases), time.monotonic() - begun)
+    # The plan is applied when the engines have their memory back, and only where all is asked.
+    applied = apply.apply(apply.cases(knowledge), knowledge, known) if not words else None
+    run = table.run_of(found, applied, _counted(cases), time.monotonic() - begun)
     print("\n".join(table.lines(run, list(known.kinds))))
     wrong = [f"{engine}: {each}" for engine, one in found.items() for each in one.unexplained]
-    if not words:
+    if applied is not None:
+        wrong += [f"{apply.NAME}: {each}" for each in applied.unexplained]
         table.write(run)
         used = set[explained.Use]().union(*(one.used for one in found.values()))
         wrong += [f"not needed: {each}" for each in explained.idle(known, used)]

@@ -12,12 +12,12 @@ from cds_service.protocol.cql import Library
 from tests.oracle import engines
 
 
-def main(folder: Path, day: date | None = None) -> int:
+def main(folder: Path, overlay: str | None = None, day: date | None = None) -> int:
     """0: written; 3: the translator cannot run here, as a sentence says."""
     if reason := engines.why_no_translator():
         print(f"No ELM is written: {reason}.", file=sys.stderr)
         return 3
-    return publish.run(folder, None, day, translated)
+    return publish.run(folder, overlay, day, translated)
 
 
 def translated(libraries: Sequence[Library]) -> Mapping[str, bytes]:
@@ -26,4 +26,4 @@ def translated(libraries: Sequence[Library]) -> Mapping[str, bytes]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -22,8 +22,7 @@ from tests.servers import fhir_router, hapi, npm
 from tests.servers.process import locked
 
 _RECIPE = Path(__file__).parent
-_BUILD = _RECIPE.parents[1] / "build" / "oracle"
-_CLASSPATH, _RESOLVED = _BUILD / "classpath.txt", _BUILD / "pom.xml"
+BUILD = _RECIPE.parents[1] / "build" / "oracle"
 _JVM_OPTIONS = ("-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC")
 _FETCH_SECONDS, _MOST_SECONDS, _ANSWER_SECONDS = 900, 600, 300
 encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -58,15 +57,15 @@ def needed() -> None:
 def translate(libraries: Sequence[Library]) -> Path:
     """The folder with the ELM of these libraries and FHIRHelpers. Raises OracleError with what is wrong in them."""
     text = "\n".join(each.text for each in libraries) + (_RECIPE / "java" / "Translate.java").read_text("utf-8")
-    folder = _BUILD / hashlib.sha256(text.encode()).hexdigest()[:16]
-    with locked(_BUILD):
+    folder = BUILD / hashlib.sha256(text.encode()).hexdigest()[:16]
+    with locked(BUILD):
         if not folder.is_dir():
-            made = _BUILD / "being-made"
+            made = BUILD / "being-made"
             shutil.rmtree(made, ignore_errors=True)
             (made / "cql").mkdir(parents=True)
             for library in libraries:
                 (made / "cql" / f"{library.name}.cql").write_text(library.text, "utf-8")
-            _run(_java_command("Translate", made / "cql", made / "elm"))
+            _run(_JARS.command("Translate", made / "cql", made / "elm"))
             made.rename(folder)
     return folder / "elm"
 
@@ -87,18 +86,18 @@ class Engine:
 
 
 def _node_command(elm: Path) -> list[str]:
-    with locked(_BUILD):
+    with locked(BUILD):
         try:
-            npm.install(_RECIPE / "node", _BUILD)
+            npm.install(_RECIPE / "node", BUILD)
         except npm.NotInstalled as error:
             raise OracleError(str(error)) from error
-        shutil.copyfile(_RECIPE / "node" / "run.mjs", _BUILD / "run.mjs")
+        shutil.copyfile(_RECIPE / "node" / "run.mjs", BUILD / "run.mjs")
     return ["node", "run.mjs", str(elm)]
 
 
 def _engine_command(elm: Path) -> list[str]:
     """The Java engine reads the CQL beside the ELM."""
-    return _java_command("Engine", elm)
+    return _JARS.command("Engine", elm)
 
 
 ENGINES: Mapping[str, Engine] = {
@@ -117,7 +116,7 @@ class Running:
 
     def __init__(self, engine: Engine, elm: Path) -> None:
         self._engine, self._elm = engine, elm
-        self._log = _BUILD / f"{engine.name}-{os.getpid()}.log"
+        self._log = BUILD / f"{engine.name}-{os.getpid()}.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._has_answered = False
 
@@ -168,38 +167,47 @@ class Running:
     def _started(self) -> subprocess.Popen[bytes]:
         command = self._engine.command(self._elm)
         with self._log.open("wb") as log:
-            return subprocess.Popen(command, cwd=_BUILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+            return subprocess.Popen(command, cwd=BUILD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
 
 
-def _java_command(program: str, *arguments: Path) -> list[str]:
-    java = str(hapi._java())
-    return [java, *_JVM_OPTIONS, "-cp", _classpath(), str(_RECIPE / "java" / f"{program}.java"), *map(str, arguments)]
+@dataclass(frozen=True)
+class Jars:
+    """Java programs in a folder beside the pom.xml that names their jars."""
+
+    recipe: Path
+    build: Path
+
+    def command(self, program: str, *arguments: Path) -> list[str]:
+        """Raises OracleError where the jars cannot be fetched."""
+        source = str(self.recipe / f"{program}.java")
+        return [str(hapi._java()), *_JVM_OPTIONS, "-cp", self._classpath(), source, *map(str, arguments)]
+
+    def _classpath(self) -> str:
+        """The jars, resolved by Maven if they are missing or those of another pom.xml."""
+        pom, classpath, resolved = self.recipe / "pom.xml", self.build / "classpath.txt", self.build / "pom.xml"
+        if not _is_current(pom, classpath, resolved):
+            self.build.mkdir(parents=True, exist_ok=True)
+            resolved.unlink(missing_ok=True)
+            goal = ["dependency:build-classpath", "-Dmdep.includeScope=runtime", f"-Dmdep.outputFile={classpath}"]
+            command = ["mvn", "-q", "-B", "-f", str(pom), *goal]
+            maven = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS)
+            if maven.returncode != 0:
+                raise OracleError(f"Maven could not fetch the CQL jars (is it offline?):\n{maven.stdout[-3000:]}")
+            shutil.copyfile(pom, resolved)
+        return classpath.read_text("utf-8").strip()
+
+
+_JARS = Jars(_RECIPE / "java", BUILD)
+
+
+def _is_current(pom: Path, classpath: Path, resolved: Path) -> bool:
+    if not (classpath.is_file() and resolved.is_file()) or resolved.read_bytes() != pom.read_bytes():
+        return False
+    return all(Path(jar).is_file() for jar in classpath.read_text("utf-8").strip().split(os.pathsep))
 
 
 def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, cwd=_BUILD, capture_output=True, text=True, check=False, timeout=_MOST_SECONDS)
+    done = subprocess.run(command, cwd=BUILD, capture_output=True, text=True, check=False, timeout=_MOST_SECONDS)
     if done.returncode != 0:
         raise OracleError(f"{Path(command[0]).name} failed:\n{done.stderr[-4000:]}")
     return done.stdout
-
-
-def _classpath() -> str:
-    """The jars, resolved by Maven if they are missing or those of another pom.xml."""
-    if not _is_current():
-        _BUILD.mkdir(parents=True, exist_ok=True)
-        _RESOLVED.unlink(missing_ok=True)
-        goal = ["dependency:build-classpath", "-Dmdep.includeScope=runtime", f"-Dmdep.outputFile={_CLASSPATH}"]
-        command = ["mvn", "-q", "-B", "-f", str(_RECIPE / "java" / "pom.xml"), *goal]
-        maven = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_SECONDS)
-        if maven.returncode != 0:
-            raise OracleError(f"Maven could not fetch the CQL jars (is it offline?):\n{maven.stdout[-3000:]}")
-        shutil.copyfile(_RECIPE / "java" / "pom.xml", _RESOLVED)
-    return _CLASSPATH.read_text("utf-8").strip()
-
-
-def _is_current() -> bool:
-    if not (_CLASSPATH.is_file() and _RESOLVED.is_file()):
-        return False
-    if _RESOLVED.read_bytes() != (_RECIPE / "java" / "pom.xml").read_bytes():
-        return False
-    return all(Path(jar).is_file() for jar in _CLASSPATH.read_text("utf-8").strip().split(os.pathsep))

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from cds_service.knowledge import load
 from cds_service.protocol.cql import Library
 from cds_service.protocol.parsing import parse_yaml
-from cds_service.terminology.medicines import medicines
-from cds_service.terminology.valuesets import ValueSets
 from tests.oracle.cases import Case
 from tests.oracle.ordered import (
     has_known_code,
@@ -31,7 +27,7 @@ class Explained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     kind: str
     ours: list[str]
     theirs: list[str]
-    where: Literal["words", "unsaid", "dosage", "doubted", "timing", "reason", "product"] | None = None
+    where: Literal["words", "unsaid", "dosage", "doubted", "timing", "reason"] | None = None
     rules: list[str] | None = None
     engine: str | None = None
     """Of this engine alone."""
@@ -197,25 +193,6 @@ def _has_doubted_weight(difference: Difference) -> bool:
     return difference.case.verdicts[_DOUBTED].status == "fired"
 
 
-def _is_known_product(difference: Difference) -> bool:
-    """Whether the service knows what is in a coded medicine, which no value set tells of its code."""
-    known = medicines(_valuesets())
-    for entry in difference.case.bundle["entry"]:
-        concept = entry["resource"].get("medicationCodeableConcept")
-        if isinstance(concept, dict) and has_known_code(concept, difference.systems):
-            codings = [(each.get("system", ""), each.get("code", "")) for each in concept["coding"]]
-            words = [concept.get("text"), *(each.get("display") for each in concept["coding"])]
-            named = known.membership([(codings, [each for each in words if each])])
-            if named.members.keys() - {name for each in codings for name in _valuesets().members_of(*each)}:
-                return True
-    return False
-
-
-@cache
-def _valuesets() -> ValueSets:
-    return load().valuesets
-
-
 _DOUBTED = "weight-implausible"
 _WHERE: Mapping[str, Callable[[Difference], bool]] = {
     "words": _in_words,
@@ -223,6 +200,5 @@ _WHERE: Mapping[str, Callable[[Difference], bool]] = {
     "dosage": _has_no_plain_dose,
     "timing": _is_not_evenly_timed,
     "reason": _has_unclear_reason,
-    "product": _is_known_product,
     "doubted": _has_doubted_weight,
 }

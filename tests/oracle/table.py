@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.oracle import apply
 from tests.oracle.compare import Comparison
 
 FILE = Path(__file__).with_name("last_run.json")
@@ -27,6 +28,18 @@ class OfEngine(msgspec.Struct, frozen=True):
     unexplained: int
 
 
+class Applied(msgspec.Struct, frozen=True):
+    """What came out where the plan was applied."""
+
+    cases: int
+    verdicts: int
+    fired: int
+    """On both sides, by the same tier."""
+    refused: int
+    explained: int
+    unexplained: int
+
+
 class Run(msgspec.Struct, frozen=True):
     date: str
     commit: str
@@ -36,9 +49,12 @@ class Run(msgspec.Struct, frozen=True):
     cases: dict[str, int]
     """Feed -> how many."""
     engines: dict[str, OfEngine]
+    applied: Applied | None = None
 
 
-def run_of(found: Mapping[str, Comparison], cases: Mapping[str, int], seconds: float) -> Run:
+def run_of(
+    found: Mapping[str, Comparison], applied: apply.Applied | None, cases: Mapping[str, int], seconds: float
+) -> Run:
     return Run(
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         commit=_commit(),
@@ -46,6 +62,13 @@ def run_of(found: Mapping[str, Comparison], cases: Mapping[str, int], seconds: f
         asked=max(each.asked for each in found.values()),
         cases=dict(cases),
         engines={engine: _of_engine(each) for engine, each in found.items()},
+        applied=_applied(applied) if applied is not None else None,
+    )
+
+
+def _applied(made: apply.Applied) -> Applied:
+    return Applied(
+        made.cases, made.verdicts, made.fired, made.refused, made.explained, unexplained=len(made.unexplained)
     )
 
 

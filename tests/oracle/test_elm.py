@@ -10,14 +10,19 @@ import pytest
 
 from cds_service.knowledge import Knowledge
 from cds_service.published import as_cql
+from cds_service.settings import Settings
+from tests.hooks.client import client
 from tests.oracle import elm, engines
 from tests.scenarios.build import NOW
 from tests.servers import hapi
 
 
-def test_every_library_has_its_elm_beside_it_and_in_its_resource(tmp_path: Path, knowledge: Knowledge) -> None:
+def test_every_library_has_its_elm_beside_it_and_in_its_resource_which_the_service_serves(
+    tmp_path: Path, knowledge: Knowledge
+) -> None:
     engines.needed()
-    assert elm.main(tmp_path, NOW.date()) == 0
+    assert elm.main(tmp_path, day=NOW.date()) == 0
+    http = client(knowledge, Settings(elm=str(tmp_path)))
     names = {file.stem for file in tmp_path.glob("*.cql")}
     assert {file.stem for file in (tmp_path / "elm").iterdir()} == names | {"FHIRHelpers"}
     for name in names:
@@ -25,6 +30,9 @@ def test_every_library_has_its_elm_beside_it_and_in_its_resource(tmp_path: Path,
         identifier = json.loads(translated)["library"]["identifier"]
         assert (identifier["id"], identifier["version"]) == (name, knowledge.protocol.version)
         resource = json.loads((tmp_path / "fhir" / f"Library-{name}.json").read_bytes())
+        served = http.get(f"/fhir/Library/{name}").json
+        assert served is not None
+        assert served["content"] == resource["content"]
         content = {each["contentType"]: base64.b64decode(each["data"]) for each in resource["content"]}
         assert content == {
             "text/cql": (tmp_path / f"{name}.cql").read_bytes(),

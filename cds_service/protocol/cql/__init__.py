@@ -6,5 +6,6 @@
 from cds_service.protocol.cql.dosage import Reading
 from cds_service.protocol.cql.libraries import Library, Written, libraries, offers_library
 from cds_service.protocol.cql.scope import SetPart, Unsaid
+from cds_service.protocol.cql.translated import translated
 
-__all__ = ["Library", "Reading", "SetPart", "Unsaid", "Written", "libraries", "offers_library"]
+__all__ = ["Library", "Reading", "SetPart", "Unsaid", "Written", "libraries", "offers_library", "translated"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from fractions import Fraction
 from importlib import resources
 from string import Template
@@ -40,8 +39,8 @@ class Reading:
     """What marks an amount, or how often, in words where there is no figure: numerals, fractions, vials."""
 
 
-def written(scope: Scope, reading: Reading, version: str, day: date) -> str:
-    """The library's text, without its own name and that of the chart's."""
+def written(scope: Scope, reading: Reading, version: str, limits_since: str) -> str:
+    """The library's text, without its own name and that of the chart's. `limits_since`: its line on the limits."""
     protocol, roles = scope.protocol, scope.valuesets.roles
     named = protocol.conventions
     by_method = scope.in_any("D.method", [roles.push_by_method])
@@ -79,7 +78,7 @@ def written(scope: Scope, reading: Reading, version: str, day: date) -> str:
     template = Template(resources.files(__package__).joinpath("dosage.cql").read_text("utf-8"))
     return template.substitute(
         version=version,
-        day=day,
+        limits_since=limits_since,
         valuesets="\n".join(scope.definitions()),
         limits="\n\n".join(scope.limit_definitions()),
         **blanks,

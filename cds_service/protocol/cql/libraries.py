@@ -20,9 +20,12 @@ from cds_service.protocol.cql import dosage
 from cds_service.protocol.cql.facts import expression
 from cds_service.protocol.cql.scope import CHART, DOSAGE, SPANS, Scope, SetPart, Unsaid, quoted, text
 from cds_service.protocol.facts import Facts
+from cds_service.protocol.limits import in_force_since
 from cds_service.protocol.model import Protocol, Rule
 from cds_service.protocol.parsing import parse_yaml
-from cds_service.protocol.publish import CANONICAL, FIRES, Published, tier_name
+from cds_service.protocol.publish import CANONICAL, FIRES, Published, published_sets, tier_name
+from cds_service.terminology.products import INGREDIENT_SYSTEM, TABLE
+from cds_service.terminology.systems import BRANCHED
 from cds_service.terminology.valuesets import ValueSets
 
 FHIR_HELPERS = "http://hl7.org/fhir/Library/FHIRHelpers|4.0.1"
@@ -104,6 +107,7 @@ def _chart(published: Published, scope: Scope) -> Library:
     nothing, how_bad = map(scope.value_set, (roles.nothing_known, roles.answer_how_bad))
     high, yes, no = map(scope.value_set, (roles.above_reference, roles.answer_yes, roles.answer_no))
     systems = sorted({system for name in scope.valuesets.names() for system in _systems(scope.valuesets, name)})
+    of_medicines = scope.in_any("concept", _of_medicines(published, scope.valuesets))
     written = Template(resources.files(__package__).joinpath("chart.cql").read_text("utf-8")).substitute(
         version=protocol.version,
         valuesets="\n".join(scope.definitions()),
@@ -115,6 +119,8 @@ def _chart(published: Published, scope: Scope) -> Library:
         nothing_known=nothing.strip('"'),
         clock_tolerance=f"{number} {SPANS[tolerance.unit]}",
         systems=_listed(systems),
+        branched=_listed(sorted(BRANCHED.intersection(systems))),
+        of_medicines=of_medicines.replace(" or ", "\n      or "),
         units=_listed(units.codes()),
         others=_listed(sorted(OTHERS)),
         plain=", ".join(map(text, sorted(units.writings_of("dimensionless")))),
@@ -135,6 +141,17 @@ def _systems(valuesets: ValueSets, name: str) -> Iterator[str]:
         yield system
 
 
+def _of_medicines(published: Published, valuesets: ValueSets) -> list[str]:
+    """The published sets that hold ingredients or products."""
+    named = published_sets(published.protocol)
+    systems = {INGREDIENT_SYSTEM, *TABLE["systems"].values()}
+    return [
+        name
+        for name in valuesets.names()
+        if name in named and any(system in systems for system, _ in valuesets[name].members)
+    ]
+
+
 def _listed(names: Iterable[str]) -> str:
     return "\n".join(wrap(", ".join(map(text, names)), _WIDTH, initial_indent="  ", subsequent_indent="  "))
 
@@ -143,7 +160,7 @@ def _dosage(published: Published, scope: Scope, reading: dosage.Reading) -> Libr
     """How an order is read."""
     protocol = published.protocol
     own, chart = (f"{_camel(protocol.id)}{each}" for each in (DOSAGE, CHART))
-    written = dosage.written(scope, reading, protocol.version, published.day)
+    written = dosage.written(scope, reading, protocol.version, _limits_since(published))
     written = written.replace("KetamineDosage", own).replace("KetamineChart", chart)
     return Library(own, written, tuple(_depends_on(scope, chart)))
 
@@ -168,11 +185,16 @@ def _offers(published: Published, scope: Scope) -> Library:
         "using FHIR version '4.0.1'",
         _includes(prefix, (CHART, DOSAGE), protocol.version),
         "context Patient",
-        "// Limits, as of " + str(published.day),
+        _limits_since(published),
         *scope.limit_definitions(),
         *defined,
     ]
     return Library(name, "\n\n".join(parts) + "\n", tuple(_depends_on(scope, *named)))
+
+
+def _limits_since(published: Published) -> str:
+    """Not the day itself: until a limit changes, a library is the same text, and its translation holds."""
+    return f"// Limits, as they hold since {in_force_since(published.protocol, published.day)}"
 
 
 def _includes(prefix: str, named: Iterable[str], version: str) -> str:
@@ -215,7 +237,7 @@ class _Rule:
             _includes(prefix, named, protocol.version),
             "\n".join(self._scope.definitions()),
             "context Patient",
-            "// Limits, as of " + str(self._published.day),
+            _limits_since(self._published),
             *self._scope.limit_definitions(),
             "// Facts",
             *readings,

@@ -43,7 +43,9 @@ def _codes(include: ValueSet) -> Iterator[ValueSet]:
 
 
 def _is_of(part: SetPart, include: ValueSet) -> bool:
-    evidence = _evidence(include["concept"][0] if "concept" in include else include)
+    evidence = _evidence(include)
+    if "concept" in include:
+        evidence |= _evidence(include["concept"][0])
     if part.group is not None and evidence.get("group") != part.group:
         return False
     return part.history is None or (evidence.get("qualifier") == HISTORY) == (part.history == HISTORY)
