@@ -309,6 +309,15 @@ def _primitive(value: Any, info: inspect.Type) -> Any:
     return number
 
 
+_INTEGER = inspect.IntType()
+
+
+def whole(value: Any) -> int | None:
+    """A whole number in whatever way it is written, as 5, 5.0, "5" or a list of one; None where it is none."""
+    read = _element(value, _INTEGER, "", _Faults([]))
+    return read if isinstance(read, int) else None
+
+
 def encode(value: Any) -> bytes:
     """JSON with exact decimals."""
     return _ENCODER.encode(value)

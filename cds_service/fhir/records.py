@@ -317,8 +317,7 @@ def add_answer(
     for page in pages:
         records.add(page)
         gap = gap or page.error or page.cut
-    if not is_rest:
-        gap = gap or bundles.left_out(pages)
+    gap = gap or bundles.left_out(pages, is_rest)
     _note_faults(records, query.key, pages)
     if gap is not None:
         records.gaps[query.key] = gap

@@ -249,7 +249,7 @@ def test_all_pages_together_are_held_against_the_total() -> None:
     assert told((whole.gaps, rest.gaps)) == ({}, {})
 
 
-@pytest.mark.parametrize("total", [None, 0, 1, -1, "3", True, [3], "many"])
+@pytest.mark.parametrize("total", [None, 0, 1, -1, "1", True, [1], "many"])
 def test_a_total_that_is_reached_or_is_no_number_says_nothing(total: Json) -> None:
     records, _ = prefetched(conditions=cut(total, CONDITION))
     assert records.gaps == {}
