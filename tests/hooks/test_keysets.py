@@ -115,8 +115,13 @@ def test_keys_are_kept_for_an_hour_while_their_source_fails(signer: Signer) -> N
     assert keys.key(signer.kid, "ES384")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys":{}}', b"<html>", b"[" * 100_000, b'{"keys":null}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"keys":{}}', b"<html>", b"[" * 100_000, b'{"keys":null}', b'{"keys":[{"kid":"\xff"}]}'],
+)
 def test_a_body_that_is_no_jwk_set_gives_no_keys(body: bytes) -> None:
+    with pytest.raises(KeysUnavailable):
+        KeySet(lambda: body).usable(["ES384"])
     with pytest.raises(KeysUnavailable):
         KeySet(lambda: body).key("key-1", "ES384")
 
