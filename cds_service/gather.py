@@ -29,6 +29,7 @@ from cds_service.rules.judged import Note
 from cds_service.says import Said, Says, drug_named
 from cds_service.says import records as says
 from cds_service.says.orders import either
+from cds_service.terminology.glance import may_concern
 from cds_service.terminology.identity import identify
 
 
@@ -218,6 +219,9 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             told.append(says.DRAFT_NO_REQUEST(kind, drug_named(drug)))
         elif kind and not is_ordered and (more := hidden_elsewhere(item, knowledge.valuesets)) is not None:
             told.append(says.DRAFT_HOLDS_MORE(more, unknown))
+    sent = request.unread_drafts
+    if sent and not is_ordered and not told and may_concern(sent, knowledge.valuesets):
+        told.append(says.DRAFT_UNREAD(unknown))
     return [Note("draft", each) for each in dict.fromkeys(told)]
 
 

@@ -21,14 +21,15 @@ _HOLDS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan", "List", 
 """Resources whose contained orders are drafts themselves."""
 _EARLIER = frozenset({"MedicationOrder", "MedicationPrescription"})
 """What DSTU2 and DSTU1 call a MedicationRequest."""
+_NO_ORDER = frozenset({"MedicationDispense", "MedicationAdministration", "MedicationStatement"})
+"""Resources that have some of these elements, and order nothing."""
 _WRAPS = _HOLDS | {"Bundle", "Parameters"}
+_BY_LETTERS = {name.lower(): name for name in (*_WRAPS, *_EARLIER, *_NO_ORDER, "MedicationRequest")}
 _UNOPENED = {"resource": {"resourceType": "Bundle"}}
 """Stands for what may hold orders and was not gone into."""
 _BESIDE = "beside"
 """Under which an entry carries what stands beside its order in a holder."""
 _ORDER = ("medicationCodeableConcept", "medicationReference", "dosageInstruction")
-_NO_ORDER = frozenset({"MedicationDispense", "MedicationAdministration", "MedicationStatement"})
-"""Resources that have some of these elements, and order nothing."""
 _OF_R5 = b'"medication"'
 """The element that R4 calls medicationCodeableConcept or medicationReference."""
 
@@ -46,6 +47,11 @@ class Found:
     def may_hide_an_order(self) -> bool:
         """Whether an order may stand where nothing was read."""
         return self.more or any(item.read.resource is None and item.read.is_cut for item in self.items)
+
+    @property
+    def holds_unread(self) -> bool:
+        """Whether something among them, or all of it, is no resource."""
+        return not self.items or any(item.read.type is None for item in self.items)
 
 
 NONE = Found()
@@ -80,7 +86,7 @@ def _with(item: Item, beside: Sequence[msgspec.Raw] | None) -> Item:
 
 def _is_unusual(raw: msgspec.Raw | bytes, items: Sequence[Item]) -> bool:
     """Whether an entry may be a wrapper, or an order of another version."""
-    kinds = {item.read.type for item in items}
+    kinds = {None if kind is None else _known(kind) for kind in {item.read.type for item in items}}
     if not kinds.isdisjoint((None, "Bundle", "Parameters", *_EARLIER)):
         return True
     body = bytes(memoryview(raw))
@@ -166,8 +172,15 @@ def _reasons(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(resource: dict[str, Any]) -> str | None:
+    """The type, in the letters of FHIR where it is one of those that are told apart here."""
     kind = resource.get("resourceType")
-    return kind if isinstance(kind, str) else None
+    if not isinstance(kind, str):
+        return None
+    return _known(kind)
+
+
+def _known(kind: str) -> str:
+    return _BY_LETTERS.get(lenient.letters(kind), kind)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -76,6 +76,13 @@ SHAPES: dict[str, Any] = {
     "contained in a RequestGroup": _held("RequestGroup"),
     "contained in a CarePlan": _held("CarePlan"),
     "contained with its medication": _held("RequestGroup", by_reference=True),
+    "a bundle in small letters": {**BUNDLE, "resourceType": "bundle"},
+    "a bundle in small letters in a Bundle": {
+        **BUNDLE,
+        "entry": [{"resource": {**BUNDLE, "resourceType": "http://hl7.org/fhir/BUNDLE"}}],
+    },
+    "contained in a group in other letters": _held(" requestGROUP"),
+    "in capitals": _changed(resourceType="MEDICATIONREQUEST"),
     "without resourceType": _changed(resourceType=None),
     "of R5": _changed(medicationCodeableConcept=None, medication={"concept": ORDER["medicationCodeableConcept"]}),
     "of DSTU2": _changed(resourceType="MedicationOrder", subject=None, patient=ORDER["subject"]),
@@ -229,6 +236,8 @@ HIDDEN: dict[str, Json] = {
     "behind the bound of what a group contains": _group(*[PARACETAMOL] * bounds.MEMBERS, ORDER),
     "in a Bundle in a group": _group({"resourceType": "Bundle", "entry": [ENTRY]}),
     "in a group in a plan": _group(_group(ORDER)["resource"]),
+    "in a Bundle that writes entry otherwise": {"resource": None, "Resource": ORDER},
+    "in the answer to a transaction": {"response": {"outcome": ORDER}},
     "in a service of very many details": {
         "resource": SERVICE
         | {"orderDetail": [*({"text": f"detail {number}"} for number in range(300)), {"text": "ketamine 50 mg IV"}]}
@@ -248,6 +257,12 @@ HIDDEN: dict[str, Json] = {
 @pytest.mark.parametrize("where", HIDDEN)
 def test_where_an_order_may_be_that_was_not_looked_at_is_said(where: str) -> None:
     assert _topics(_asked({**BUNDLE, "entry": [HIDDEN[where]]})) == [("could-not-check", "warning")]
+
+
+@pytest.mark.parametrize("name", ["Entry", "entries", "resources"])
+def test_drafts_under_another_name_are_said_where_they_name_the_drug(name: str) -> None:
+    assert _topics(_asked({"resourceType": "Bundle", name: [ENTRY]})) == [("could-not-check", "warning")]
+    assert _topics(_asked({"resourceType": "Bundle", name: [{"resource": PARACETAMOL}]})) == []
 
 
 def test_at_the_bound_of_what_a_group_contains_the_last_order_is_judged() -> None:
