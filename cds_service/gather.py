@@ -24,11 +24,12 @@ from cds_service.fhir.source import Answer, Source, read_named
 from cds_service.hooks.request import HookRequest, is_identifier
 from cds_service.knowledge import Knowledge
 from cds_service.orders.draft import Draft, drafts, is_other_patients
-from cds_service.orders.elsewhere import ordered_elsewhere
+from cds_service.orders.elsewhere import hidden_elsewhere, ordered_elsewhere
 from cds_service.rules.judged import Note
 from cds_service.says import Said, Says, drug_named
 from cds_service.says import records as says
 from cds_service.says.orders import either
+from cds_service.terminology.glance import may_concern
 from cds_service.terminology.identity import identify
 
 
@@ -175,11 +176,11 @@ def _leave_out(key: str, records: Records, why: Says, sends: frozenset[str] | No
 def contained_weights(ours: Sequence[Draft]) -> list[Item]:
     """Observations that a ketamine order carries in itself."""
     items = []
-    for draft in ours:
-        for raw in draft.request.contained:
-            read = lenient.decode(raw)
-            if isinstance(read.resource, Observation):
-                items.append(Item(read, raw))
+    shared = {id(raw): raw for draft in ours for raw in draft.request.contained}  # orders of one holder share theirs
+    for raw in shared.values():
+        read = lenient.decode(raw)
+        if isinstance(read.resource, Observation):
+            items.append(Item(read, raw))
     return items
 
 
@@ -216,6 +217,11 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             kind and not is_ordered and (drug := ordered_elsewhere(item, knowledge.valuesets)) is not None
         ):
             told.append(says.DRAFT_NO_REQUEST(kind, drug_named(drug)))
+        elif kind and not is_ordered and (more := hidden_elsewhere(item, knowledge.valuesets)) is not None:
+            told.append(says.DRAFT_HOLDS_MORE(more, unknown))
+    sent = request.unread_drafts
+    if sent and not is_ordered and not told and may_concern(sent, knowledge.valuesets):
+        told.append(says.DRAFT_UNREAD(unknown))
     return [Note("draft", each) for each in dict.fromkeys(told)]
 
 

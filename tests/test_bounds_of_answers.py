@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cds_service import bounds
 from cds_service.cards import fitting
 from cds_service.cards.texts import plain
@@ -34,6 +36,18 @@ def test_control_characters_do_not_go_out_in_a_changed_order(knowledge: Knowledg
     updates = updates_of(answer_to(asked, knowledge))
     assert updates
     assert {update["note"][0]["text"] for update in updates} == {"a[31mb\nc"}
+
+
+@pytest.mark.parametrize("unseen", ["\u202e", "\u202c", "\u2066", "\u2069", "\x7f", "\x85", "\u2028"], ids=ascii)
+def test_what_turns_text_round_does_not_go_out_in_a_changed_order(unseen: str, knowledge: Knowledge) -> None:
+    asked = asked_with()
+    order_of(asked)["note"] = [
+        {"text": f"as {unseen}said{unseen} before, \u05db\u05d8\u05de\u05d9\u05df\u200f \u20ac"}
+    ]
+    updates = updates_of(answer_to(asked, knowledge))
+    assert updates
+    said = {update["note"][0]["text"] for update in updates}
+    assert said == {"as said before, \u05db\u05d8\u05de\u05d9\u05df\u200f \u20ac"}
 
 
 def test_a_text_is_shown_up_to_so_many_characters_with_its_end() -> None:

@@ -184,6 +184,16 @@ def test_what_is_nested_too_deep_is_left_out_and_the_order_is_judged(levels: int
     assert updates_of(answer) == []
 
 
+def test_what_is_nested_too_deep_behind_a_large_chart_does_not_cost_the_order(knowledge: Knowledge) -> None:
+    """So far behind that it is not found: the prefetch is not read then."""
+    asked = asked_with()
+    entry = {"resource": {"resourceType": "Observation", "code": {"text": "a"}}}
+    asked["prefetch"]["others"] = {"resourceType": "Bundle", "entry": [entry] * 30_000}
+    answer = answer_to(ENCODER.encode(asked)[:-1] + b',"x":' + _deep(3_000) + b"}", knowledge)
+    assert was_judged(answer)
+    assert "the prefetch could not be read" in said_by(answer)
+
+
 def test_of_json_that_is_nested_too_deep_so_many_levels_are_kept() -> None:
     at, above = (lenient.without_depths(b"[" * levels + b"]" * levels) for levels in (64, 65))
     assert at == b"[" * 64 + b"]" * 64

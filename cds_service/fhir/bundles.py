@@ -109,6 +109,8 @@ class Page(msgspec.Struct, frozen=True):
     """There was nothing to repair."""
     total: int | None = None
     """How many entries the search has found, on all pages together, where the answer says so."""
+    loses_next: bool = False
+    """It says that a page follows, and not in a way in which that can be asked for."""
 
     @property
     def resources(self) -> list[Resource]:
@@ -168,11 +170,16 @@ def _cut(sent: int, most: int) -> Said | None:
     return says.FIRST_ENTRIES(str(most), str(sent)) if sent > most else None
 
 
-def left_out(pages: Sequence[Page]) -> Said | None:
+def left_out(pages: Sequence[Page], is_rest: bool = False) -> Said | None:
     """Why the pages of a search, from its first to its last, are not all that it found.
 
-    Some servers cut a list at `_count` without a link to the rest, and only the total says so.
+    Some servers cut a list at `_count` without a link to the rest, and only the total says so. That
+    says nothing of pages that follow others (`is_rest`).
     """
+    if any(page.loses_next for page in pages):
+        return says.NEXT_UNREAD
+    if is_rest:
+        return None
     total = max([page.total or 0 for page in pages], default=0)
     if not total:
         return None
@@ -225,14 +232,13 @@ def _slow_page(raw: msgspec.Raw | bytes, most: int, deadline: Deadline) -> Page:
     sent = _listed(value.get("entry"))
     entries = [entry if isinstance(entry, dict) else {} for entry in sent[:most]]
     links = [link for link in _listed(value.get("link")) if isinstance(link, dict)]
-    pairs = [(str(link.get("relation")), link.get("url")) for link in links]
+    pairs = [(link.get("relation"), link.get("url")) for link in links]
     full = [(e["resource"], e.get("fullUrl")) for e in entries if e.get("resource") is not None]
     items = tuple(
         _item(resource, url if isinstance(url, str) else None) for resource, url in deadline.each(full, "page")
     )
-    total = value.get("total")
     missing = len(entries) - len(items)
-    return _page(items, pairs, missing, cut=_cut(len(sent), most), total=total if type(total) is int else None)
+    return _page(items, pairs, missing, cut=_cut(len(sent), most), total=lenient.whole(value.get("total")))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -261,17 +267,25 @@ def _page(
     if missing:
         empty = lenient.Read(None, None, (says.ENTRY_WITHOUT_RESOURCE,))
         items = (*items, *(Item(empty, b"null") for _ in range(missing)))
-    by_relation = {relation: url for relation, url in links if isinstance(url, str)}
+    by_relation = {_relation(relation): url for relation, url in links if url}
+    following, asked = by_relation.get("next"), by_relation.get("self")
     return Page(
         items=items,
-        next=by_relation.get("next"),
-        self=by_relation.get("self"),
+        next=following if isinstance(following, str) else None,
+        self=asked if isinstance(asked, str) else None,
         error=_outcome_error(items, is_bundle),
         is_bundle=is_bundle,
         cut=cut,
         is_clean=is_clean and not missing,
         total=total,
+        loses_next=following is not None and not isinstance(following, str),
     )
+
+
+def _relation(value: Any) -> str:
+    """R5 has a code in the place of a text, and some servers a list of one, or another case."""
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return value.strip().lower() if isinstance(value, str) else ""
 
 
 _INFORMS = frozenset({"warning", "information", "success"})

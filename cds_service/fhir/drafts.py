@@ -8,10 +8,12 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from cds_service import bounds
 from cds_service.fhir import bundles, lenient
 from cds_service.fhir.bundles import Item
+from cds_service.fhir.resources import MedicationRequest
 
 _DEEPEST = 40
 """Wrappers in wrappers; what lies deeper is one that was not opened."""
@@ -19,9 +21,15 @@ _HOLDS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan", "List", 
 """Resources whose contained orders are drafts themselves."""
 _EARLIER = frozenset({"MedicationOrder", "MedicationPrescription"})
 """What DSTU2 and DSTU1 call a MedicationRequest."""
-_ORDER = ("medicationCodeableConcept", "medicationReference", "dosageInstruction")
 _NO_ORDER = frozenset({"MedicationDispense", "MedicationAdministration", "MedicationStatement"})
 """Resources that have some of these elements, and order nothing."""
+_WRAPS = _HOLDS | {"Bundle", "Parameters"}
+_BY_LETTERS = {name.lower(): name for name in (*_WRAPS, *_EARLIER, *_NO_ORDER, "MedicationRequest")}
+_UNOPENED = {"resource": {"resourceType": "Bundle"}}
+"""Stands for what may hold orders and was not gone into."""
+_BESIDE = "beside"
+"""Under which an entry carries what stands beside its order in a holder."""
+_ORDER = ("medicationCodeableConcept", "medicationReference", "dosageInstruction")
 _OF_R5 = b'"medication"'
 """The element that R4 calls medicationCodeableConcept or medicationReference."""
 
@@ -40,6 +48,11 @@ class Found:
         """Whether an order may stand where nothing was read."""
         return self.more or any(item.read.resource is None and item.read.is_cut for item in self.items)
 
+    @property
+    def holds_unread(self) -> bool:
+        """Whether something among them, or all of it, is no resource."""
+        return not self.items or any(item.read.type is None for item in self.items)
+
 
 NONE = Found()
 
@@ -53,15 +66,27 @@ def read(raw: msgspec.Raw | bytes, more: bool = False) -> Found:
         return Found(page.items, as_asked, more or page.cut is not None)
     try:
         found = list(islice(_entries(lenient.untyped(given), None, 0), bounds.DRAFTS + 1))
+        beside = [entry.pop(_BESIDE, None) for entry in found]
         made = bundles.page(lenient.encode({"resourceType": "Bundle", "entry": found}), bounds.DRAFTS)
+        items = tuple(map(_with, made.items, beside))
     except (*lenient.UNREADABLE, TypeError):
-        made = page
-    return Found(made.items, as_asked, more or made.cut is not None)
+        made, items = page, tuple(page.items)
+    return Found(items, as_asked, more or made.cut is not None)
+
+
+def _with(item: Item, beside: Sequence[msgspec.Raw] | None) -> Item:
+    """An order that is contained in a holder, with what else is. All orders of a holder share that: a copy for each
+    would make a body of kilobytes gigabytes.
+    """
+    order = item.read.resource
+    if not beside or not isinstance(order, MedicationRequest) or order.contained:
+        return item
+    return replace(item, read=replace(item.read, resource=replace(order, contained=tuple(beside))))
 
 
 def _is_unusual(raw: msgspec.Raw | bytes, items: Sequence[Item]) -> bool:
     """Whether an entry may be a wrapper, or an order of another version."""
-    kinds = {item.read.type for item in items}
+    kinds = {None if kind is None else _known(kind) for kind in {item.read.type for item in items}}
     if not kinds.isdisjoint((None, "Bundle", "Parameters", *_EARLIER)):
         return True
     body = bytes(memoryview(raw))
@@ -73,7 +98,7 @@ def _is_unusual(raw: msgspec.Raw | bytes, items: Sequence[Item]) -> bool:
 def _entries(value: Any, full_url: str | None, depth: int) -> Iterator[dict[str, Any]]:
     """The entries of the Bundle that was meant."""
     if depth > _DEEPEST:
-        yield {"resource": {"resourceType": "Bundle"}}
+        yield dict(_UNOPENED)
         return
     if isinstance(value, list):
         for each in value:
@@ -87,7 +112,7 @@ def _entries(value: Any, full_url: str | None, depth: int) -> Iterator[dict[str,
 
 
 def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Iterator[dict[str, Any]]:
-    kind = value.get("resourceType")
+    kind = _kind(value)
     if kind in ("Bundle", "Parameters") or (kind is None and ("entry" in value or "parameter" in value)):
         for name in ("entry", "parameter"):
             yield from _entries(_listed(value.get(name)), None, depth + 1)
@@ -99,33 +124,34 @@ def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Itera
         return  # a parameter of another kind
     else:
         order = _as_r4(value)
-        if order is not value and kind is not None and kind != order["resourceType"] and kind not in _EARLIER:
+        if order is not value and kind not in (None, order["resourceType"], *_EARLIER):
             full_url = bundles.CONTAINED  # nobody could tell which order of theirs a change is of
         yield {"resource": order} | ({"fullUrl": full_url} if full_url else {})
-        if order.get("resourceType") in _HOLDS:
+        if _kind(order) in _HOLDS:
             yield from _contained(order)
 
 
 def _contained(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The orders in another resource, each with what else that contains: its medication may be among it."""
-    contained = _listed(holder.get("contained"))[: bounds.MEMBERS]
-    inside = [each for each in contained if isinstance(each, dict)]
-    orders = [_as_r4(each) for each in inside]
-    beside = [each for each in orders if each.get("resourceType") != "MedicationRequest"]
+    contained = _listed(holder.get("contained"))
+    inside = [_as_r4(each) for each in contained[: bounds.MEMBERS] if isinstance(each, dict)]
+    orders = [each for each in inside if _kind(each) == "MedicationRequest"]
+    others = [each for each in inside if _kind(each) != "MedicationRequest"]
+    beside = [msgspec.Raw(lenient.encode(each)) for each in others]
     for order in orders:
-        if order.get("resourceType") == "MedicationRequest":
-            whole = order if "contained" in order or not beside else order | {"contained": beside}
-            yield {"resource": whole, "fullUrl": bundles.CONTAINED}
+        yield {"resource": order, "fullUrl": bundles.CONTAINED, _BESIDE: beside}
+    if len(contained) > bounds.MEMBERS or any(_kind(each) in _WRAPS for each in others):
+        yield dict(_UNOPENED)
 
 
 def _as_r4(order: dict[str, Any]) -> dict[str, Any]:
     """An order of another version of FHIR, or without its type or with a wrong one, as a MedicationRequest of R4."""
-    kind = order.get("resourceType")
+    kind = _kind(order)
     if kind in _EARLIER or (kind not in _NO_ORDER | _HOLDS and any(name in order for name in _ORDER)):
         order = order | {"resourceType": "MedicationRequest"}
         if "subject" not in order and "patient" in order:
             order["subject"] = order.pop("patient")
-    if order.get("resourceType") == "MedicationRequest" and isinstance(order.get("medication"), dict):
+    if _kind(order) == "MedicationRequest" and isinstance(order.get("medication"), dict):
         medication = order["medication"]
         order = {name: value for name, value in order.items() if name != "medication"}
         for element, name in (("concept", "medicationCodeableConcept"), ("reference", "medicationReference")):
@@ -143,6 +169,18 @@ def _reasons(order: dict[str, Any]) -> dict[str, Any]:
         for element, name in (("concept", "reasonCode"), ("reference", "reasonReference"))
     }
     return {name: listed for name, listed in found.items() if listed and name not in order}
+
+
+def _kind(resource: dict[str, Any]) -> str | None:
+    """The type, in the letters of FHIR where it is one of those that are told apart here."""
+    kind = resource.get("resourceType")
+    if not isinstance(kind, str):
+        return None
+    return _known(kind)
+
+
+def _known(kind: str) -> str:
+    return _BY_LETTERS.get(lenient.letters(kind), kind)
 
 
 def _listed(value: Any) -> list[Any]:

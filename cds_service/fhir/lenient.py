@@ -72,6 +72,9 @@ _MARK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[][{},]', re.DOTALL)
 _MOST_MARKS = 200_000
 """Strings, brackets and commas that are gone through in JSON that cannot be decoded: some tenths of a second."""
 _CLOSING = bytes.maketrans(b"[{", b"]}")
+_NO_LETTERS = re.compile("[^a-z]")
+_LONGEST_NAME = 200
+_BY_LETTERS = {name.lower(): cls for name, cls in (OLDER_NAMES | TYPES).items()}
 TOO_MUCH = Read(None, None, (says.RESOURCE_TOO_LARGE(str(bounds.RESOURCE_VALUES)),), is_cut=True)
 TOO_DEEP = Read(None, None, (says.RESOURCE_TOO_DEEP,), is_cut=True)
 
@@ -193,9 +196,9 @@ def read(value: Any) -> Read:
     if not isinstance(value, dict):
         return Read(None, None, (says.ENTRY_NO_RESOURCE,))
     name = value.get("resourceType")
-    cls = TYPES.get(name) or OLDER_NAMES.get(name) if isinstance(name, str) else None
+    cls = _type_of(name) if isinstance(name, str) else None
     if cls is None:
-        if isinstance(name, str) and not name.lstrip("-")[:1].isdigit():  # a number that is too long arrives as text
+        if isinstance(name, str) and name[:1].isalpha():  # a number that is too long arrives as text
             return Read(None, name)
         return Read(None, None, (says.RESOURCE_WITHOUT_TYPE,))
     faults = _Faults([])
@@ -206,6 +209,17 @@ def read(value: Any) -> Read:
     except UNREADABLE:
         return Read(None, cls.__name__, (says.UNREAD(cls.__name__),))
     return Read(resource, cls.__name__, tuple(faults.named[:MAX_FAULTS]), faults.is_cut)
+
+
+def _type_of(name: str) -> type[Resource] | None:
+    """The type of that name, also in another case, between blanks or as the end of an address."""
+    known = TYPES.get(name) or OLDER_NAMES.get(name)
+    return known or _BY_LETTERS.get(letters(name))
+
+
+def letters(name: str) -> str:
+    """The name of a type by which it is known in any case, between blanks and at the end of an address."""
+    return _NO_LETTERS.sub("", name[-_LONGEST_NAME:].rpartition("/")[2].lower())
 
 
 @dataclass(slots=True)
@@ -307,6 +321,15 @@ def _primitive(value: Any, info: inspect.Type) -> Any:
         whole = number == number.to_integral_value() and -(2**63) <= number < 2**63
         return int(number) if whole else _NOTHING
     return number
+
+
+_INTEGER = inspect.IntType()
+
+
+def whole(value: Any) -> int | None:
+    """A whole number in whatever way it is written, as 5, 5.0, "5" or a list of one; None where it is none."""
+    read = _element(value, _INTEGER, "", _Faults([]))
+    return read if isinstance(read, int) else None
 
 
 def encode(value: Any) -> bytes:

@@ -28,8 +28,8 @@ _ROUNDS = 4
 _LARGEST_INTEGER = 2**31 - 1
 """R4's integer has 32 bits."""
 _STU3_AMOUNTS = ("doseQuantity", "doseRange", "rateQuantity", "rateRange", "rateRatio")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""R4's string has no place for them."""
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""R4's string has no place for the first; overrides of direction make 05 look like 50."""
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2}(?:\.\d+)?)?$")
 
 

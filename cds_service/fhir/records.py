@@ -200,7 +200,9 @@ def from_prefetch(
                 continue
             if page is None:
                 continue
-            if (gap := page.error or _is_no_answer(page, query) or page.cut) is not None:
+            if (
+                gap := page.error or _is_no_answer(page, query) or page.cut or _of_other_types([page], query)
+            ) is not None:
                 records.gaps.setdefault(query.key, gap)
             if page.next:
                 result.next_links[query.key] = page.next
@@ -226,6 +228,17 @@ def _is_no_answer(page: Page, query: Query) -> Said | None:
     if query.is_search:
         return says.ONE_INSTEAD_OF_SEARCH(query.type)
     return None
+
+
+def _of_other_types(pages: Sequence[Page], query: Query) -> Said | None:
+    """Why pages in which something was found, and nothing of the type that was asked for, are no answer."""
+    kinds = (item.read.type for page in pages for item in page.items)
+    others = False
+    for kind in kinds:
+        if kind == query.type:
+            return None
+        others = others or kind not in (None, "OperationOutcome")
+    return says.ANOTHER_SEARCH if others else None
 
 
 def _answers_another(page: Page, query: Query, queries: Sequence[Query]) -> bool:
@@ -318,8 +331,7 @@ def add_answer(
     for page in pages:
         records.add(page)
         gap = gap or page.error or page.cut
-    if not is_rest:
-        gap = gap or bundles.left_out(pages)
+    gap = gap or bundles.left_out(pages, is_rest) or _of_other_types(pages, query)
     _note_faults(records, query.key, pages)
     if gap is not None:
         records.gaps[query.key] = gap

@@ -139,7 +139,7 @@ def _keys(body: bytes) -> list[dict[str, Any]]:
     """The keys of a JWK Set. Members that are no keys are passed over, as RFC 7517 has it."""
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:  # the last: it is not UTF-8
         raise KeysUnavailable("the JWK Set is not JSON") from error
     listed = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(listed, list):

@@ -93,6 +93,8 @@ class HookRequest:
     """patient-view: there are no drafts; what is running is judged."""
     drafts_cut: bool = False
     """More drafts were sent than are read: whether an order of ketamine is among the rest is not known."""
+    unread_drafts: bytes = field(default=b"", repr=False)
+    """The drafts as they were sent, where something among them is no resource."""
 
     @property
     def context(self) -> dict[str, str]:
@@ -109,12 +111,17 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
     """
     faults: list[Said] = []
     notes: list[Said] = []
-    is_cut = bounds.holds_too_much(body)
-    if is_cut:
+    not_read = says.PREFETCH_TOO_LARGE(str(bounds.VALUES)) if bounds.holds_too_much(body) else None
+    if not_read is not None:
         body = lenient.beginning(body)
-    envelope = _envelope(body, notes)
+    try:
+        envelope = _envelope(body, notes)
+    except RecursionError:  # behind more than is gone through for what is too deep
+        body, not_read = lenient.beginning(body), says.PREFETCH_UNREAD
+        envelope = _envelope(body, notes)
+    is_cut = not_read is not None
     if is_cut and not len(memoryview(envelope.context)):
-        raise TooLarge(f"the request holds more than {bounds.VALUES} values, and its context comes behind them")
+        raise TooLarge(f"the request holds more than {bounds.BEGINNING} values before its context")
     named = _string(envelope.hook)
     if named != hook and not told:
         faults.append(says.NO_HOOK(hook))
@@ -132,18 +139,22 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         encounter_id=_identifier(context.encounter_id),
         selections=_selections(context.selections, [] if told else notes) if hook == "order-select" else None,
         drafts=found.items,
-        prefetch=_prefetch(envelope, is_cut, notes),
+        prefetch=_prefetch(envelope, not_read, notes),
         fhir_server=_string(envelope.fhir_server),
         access_token=_token(envelope.fhir_authorization),
         faults=tuple(faults),
         notes=tuple(notes),
         viewing=viewing,
         drafts_cut=found.may_hide_an_order,
+        unread_drafts=bytes(context.draft_orders) if found.holds_unread and not viewing else b"",
     )
 
 
 def _envelope(body: bytes, notes: list[Said]) -> _Usual | _Unusual:
-    """The request's parts. A byte order mark, other bytes than UTF-8 and halves of characters are survived."""
+    """The request's parts. A byte order mark, other bytes than UTF-8 and halves of characters are survived.
+
+    Raises Malformed, or RecursionError where it is nested too deep behind more than is gone through.
+    """
     body = body.removeprefix(codecs.BOM_UTF8)
     valid = body if is_utf8(body) else body.decode(errors="replace").encode()
     try:
@@ -169,7 +180,7 @@ def _shallow(body: bytes, notes: list[Said]) -> _Usual | _Unusual:
     """The parts of a request that is nested deeper than can be followed, without what lies so deep."""
     try:
         envelope = _parts(lenient.without_depths(body))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise Malformed("the body is not a JSON object, or nested too deep") from error
     notes.append(says.TOO_DEEP(str(bounds.NESTING)))
     return envelope
@@ -273,9 +284,9 @@ def _selections(raw: msgspec.Raw, notes: list[Said]) -> Sequence[str] | None:
     return [item for item in value if isinstance(item, str)]
 
 
-def _prefetch(envelope: _Usual | _Unusual, is_cut: bool, notes: list[Said]) -> Mapping[str, msgspec.Raw]:
-    if is_cut:
-        notes.append(says.PREFETCH_TOO_LARGE(str(bounds.VALUES)))
+def _prefetch(envelope: _Usual | _Unusual, not_read: Said | None, notes: list[Said]) -> Mapping[str, msgspec.Raw]:
+    if not_read is not None:
+        notes.append(not_read)
         return {}
     if isinstance(envelope, _Usual):
         return _first_keys(envelope.prefetch, notes)

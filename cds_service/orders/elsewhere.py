@@ -10,7 +10,10 @@ from typing import Any
 from cds_service.fhir import lenient
 from cds_service.fhir.bundles import Item
 from cds_service.orders.text import states_an_amount
+from cds_service.says import Said
+from cds_service.says import records as says
 from cds_service.terminology.drugs import plain, whole_words
+from cds_service.terminology.glance import may_concern
 from cds_service.terminology.identity import identify
 from cds_service.terminology.valuesets import ValueSets
 
@@ -20,20 +23,12 @@ _LEAVES_OUT = frozenset(_TABLE["leaves_out"])
 _GIVES, _SPEAKS = whole_words(_TABLE["gives"]), whole_words(_TABLE["speaks"])
 _OVER = frozenset({"completed", "entered-in-error", "revoked", "cancelled", "rejected", "failed", "not-taken"})
 _MOST = 200
-"""Concepts and texts of one draft."""
+"""Codings and texts of one draft; of the rest is only looked whether a judged drug may be among it."""
 
 
 def ordered_elsewhere(item: Item, valuesets: ValueSets) -> str | None:
     """The judged drug that a draft of another kind has given: by the code of a product, or by words that say so."""
-    if item.read.type not in _KINDS:
-        return None
-    try:
-        sent = lenient.untyped(item.raw)
-    except (*lenient.UNREADABLE, TypeError):
-        return None
-    if not isinstance(sent, dict) or sent.get("status") in _OVER or sent.get("doNotPerform") is True:
-        return None
-    said = list(_said(sent))[:_MOST]
+    said = _sayings(item)[:_MOST]
     of_code = identify([each for each in said if isinstance(each, tuple)], (), valuesets)
     if of_code is not None:
         return of_code.drug
@@ -43,6 +38,27 @@ def ordered_elsewhere(item: Item, valuesets: ValueSets) -> str | None:
     if of_words is None or _SPEAKS.search(whole):
         return None
     return of_words.drug if _GIVES.search(whole) or states_an_amount(whole) else None
+
+
+def hidden_elsewhere(item: Item, valuesets: ValueSets) -> Said | None:
+    """What a draft of another kind holds beyond what is read of it, where a judged drug may be among that."""
+    rest = _sayings(item)[_MOST:]
+    if not rest or not may_concern(lenient.encode(rest), valuesets):
+        return None
+    return says.MORE_MEMBERS(str(item.read.type), str(_MOST))
+
+
+def _sayings(item: Item) -> list[tuple[str, str] | str]:
+    """The codings and the words of what a draft of another kind orders, each once; none where it is over."""
+    if item.read.type not in _KINDS:
+        return []
+    try:
+        sent = lenient.untyped(item.raw)
+    except (*lenient.UNREADABLE, TypeError):
+        return []
+    if not isinstance(sent, dict) or sent.get("status") in _OVER or sent.get("doNotPerform") is True:
+        return []
+    return list(dict.fromkeys(_said(sent)))
 
 
 def _said(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, str] | str]:

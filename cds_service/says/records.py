@@ -23,6 +23,7 @@ NO_CODE = Said("no-code")
 # Why it is not whole, or is not what was asked for
 TOO_MANY_VALUES = One("answer-too-many-values", "number")
 FIRST_ENTRIES = Two("answer-first-entries", "number", "all")
+NEXT_UNREAD = Said("answer-next-unread")
 CAME = Two("answer-came", "number", "all")
 NO_JSON = Said("answer-no-json")
 NO_RESOURCE = Said("answer-no-resource")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import zlib
+from collections.abc import Callable
 
 from cds_service.hooks.errors import Malformed, NotJson, TooLarge
 from cds_service.hooks.request import is_utf8
@@ -12,6 +13,10 @@ JSON_TYPES = ("application/json", "application/json+fhir", "application/x-json",
 """Media types that are read, beside every one that ends with +json."""
 """Beside everything that ends in `+json`. The third is what DSTU2 called FHIR's JSON."""
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+Grow = Callable[[int], None]
+"""Told of so many bytes more; it may raise to stop the reading."""
+_PIECE = 500_000
+"""Bytes that are decompressed at once."""
 _MEMBERS = 16
 """Of one gzip file: what is left after each is copied."""
 _GZIP = b"\x1f\x8b"
@@ -26,11 +31,11 @@ def is_json(media_type: str) -> bool:
     return not media_type or media_type in JSON_TYPES or media_type.endswith("+json")
 
 
-def plain(body: bytes, encoding: str, charset: str, limit: int) -> bytes:
+def plain(body: bytes, encoding: str, charset: str, limit: int, grow: Grow = lambda count: None) -> bytes:
     """The body as `Content-Encoding` and the charset of its `Content-Type` say, at most `limit` bytes.
 
-    A charset of single bytes that the body contradicts by being valid UTF-8 is not believed. Raises TooLarge,
-    Malformed or NotJson.
+    A charset of single bytes that the body contradicts by being valid UTF-8 is not believed. `grow` is told of
+    what it takes beside `body`, piece by piece. Raises TooLarge, Malformed or NotJson, and what `grow` raises.
     """
     names = [name for name in (part.strip().lower() for part in encoding.split(",")) if name not in ("", "identity")]
     if len(names) > 1 or any(name not in _WINDOWS for name in names):
@@ -38,12 +43,12 @@ def plain(body: bytes, encoding: str, charset: str, limit: int) -> bytes:
     if not names and body.startswith(_GZIP):
         names = ["gzip"]  # its header was lost on the way
     for name in names:
-        body = _inflated(body, _WINDOWS[name], limit)
-    return _in_utf8(body, charset)
+        body = _inflated(body, _WINDOWS[name], limit, grow)
+    return _in_utf8(body, charset, grow)
 
 
-def _inflated(body: bytes, window: int, limit: int) -> bytes:
-    """Bounded by what comes out, so that a bomb stops at the limit."""
+def _inflated(body: bytes, window: int, limit: int, grow: Grow) -> bytes:
+    """Bounded by what comes out, so that a bomb stops at the limit, and many at once where there is no more room."""
     if window == zlib.MAX_WBITS and not _has_header(body):
         window = -window  # some clients send deflate without its header
     found: list[bytes] = []
@@ -51,13 +56,16 @@ def _inflated(body: bytes, window: int, limit: int) -> bytes:
     try:
         for _ in range(_MEMBERS):
             reader = zlib.decompressobj(window)
-            part = reader.decompress(body, left)
-            found.append(part)
-            left -= len(part)
-            if left <= 0:
-                raise TooLarge(f"the body is larger than {limit} bytes when it is decompressed")
-            if not reader.eof:
-                raise Malformed("the compressed body is cut off")
+            while not reader.eof:
+                part = reader.decompress(body, min(left, _PIECE))
+                body = reader.unconsumed_tail
+                grow(len(part))
+                found.append(part)
+                left -= len(part)
+                if left <= 0:
+                    raise TooLarge(f"the body is larger than {limit} bytes when it is decompressed")
+                if not part and not reader.eof and not body:
+                    raise Malformed("the compressed body is cut off")
             body = reader.unused_data.lstrip(b"\0")  # a further member of gzip, or padding
             if not body:
                 return b"".join(found)
@@ -71,7 +79,7 @@ def _has_header(body: bytes) -> bool:
     return len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
 
 
-def _in_utf8(body: bytes, charset: str) -> bytes:
+def _in_utf8(body: bytes, charset: str, grow: Grow) -> bytes:
     wide = _WIDE.get(body[:2])
     if wide is None and (not charset or charset.lower() in ("utf-8", "utf8", "us-ascii", "ascii")):
         return body
@@ -84,6 +92,7 @@ def _in_utf8(body: bytes, charset: str) -> bytes:
     if name not in _CHARSETS:
         raise NotJson("the body must be in UTF-8")
     try:
+        grow(len(body))  # in another form
         return body.decode(name).encode()
     except UnicodeError as error:
         raise Malformed("the body is not in the charset of its Content-Type") from error

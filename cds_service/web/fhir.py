@@ -59,9 +59,10 @@ def register(app: Flask, deployment: Deployment) -> None:
     @app.get("/fhir/<path:_>")
     def nothing(_: str = "") -> Response:
         """404, with what can be read there."""
-        return _not_found(
-            "this server reads ActivityDefinition, PlanDefinition, Library and ValueSet, and searches ValueSet"
-        )
+        return _not_found(_READ)
+
+
+_READ = "this server reads ActivityDefinition, PlanDefinition, Library and ValueSet, and searches ValueSet"
 
 
 class _Written:
@@ -95,7 +96,9 @@ class _Written:
 
     def answer(self, name: str) -> Response:
         if name not in self._builders:
-            return _not_found(f"there is no {name.partition('/')[0]} of that id")
+            kind = name.partition("/")[0]
+            is_read = any(each.startswith(f"{kind}/") for each in self._builders)
+            return _not_found(f"there is no {kind} of that id" if is_read else _READ)
         return _sent(self._encoded(name), self._version)
 
 
@@ -142,11 +145,8 @@ def _capabilities(knowledge: Knowledge, base: str) -> dict[str, Any]:
 
 def _searchset(value_sets: Iterable[Mapping[str, Any]], wanted: Mapping[str, str], base: str) -> bytes:
     """The value sets that match, on one page: all of them are less than two megabytes."""
-    found = [
-        each
-        for each in value_sets
-        if all(each[_SEARCHED_BY[name]] in values.split(",") for name, values in wanted.items())
-    ]
+    asked = {_SEARCHED_BY[name]: frozenset(values.split(",")) for name, values in wanted.items()}
+    found = [each for each in value_sets if all(each[element] in values for element, values in asked.items())]
     query = f"?{urlencode(wanted)}" if wanted else ""
     return msgspec.json.encode(
         {

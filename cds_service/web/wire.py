@@ -37,9 +37,7 @@ def read_body(limit: int) -> bytes:
     if len(whole) > limit:
         raise TooLarge(f"the body is larger than {limit} bytes")
     encoding, charset = request.headers.get("Content-Encoding", ""), request.mimetype_params.get("charset", "")
-    plain = bodies.plain(whole, encoding, charset, limit)
-    held.grow(max(len(plain) - len(whole), 0))
-    return plain
+    return bodies.plain(whole, encoding, charset, limit, held.grow)
 
 
 def answer(body: bytes, status: int = 200) -> Response:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cds_service import bounds
 from cds_service.deadline import NEVER
 from cds_service.fhir import bundles, lenient
-from cds_service.fhir.bundles import Page
+from cds_service.fhir.bundles import Page, left_out
 from cds_service.fhir.resources import TYPES, Condition, Observation, Patient
+from cds_service.says import records as says
 from cds_service.says.records import NO_JSON
 from tests import charts
 from tests.fhir.as_it_arrives import (
@@ -211,12 +212,35 @@ def test_links_are_found_by_their_relation() -> None:
 
 
 @pytest.mark.parametrize(
-    "link", [None, [], [None], "x", [{"relation": "next"}], [{"relation": "next", "url": 7}], [7]]
+    "link", [None, [], [None], "x", [{"relation": "next"}], [{"relation": "next", "url": None}], [7]]
 )
-def test_a_link_that_cannot_be_read_is_no_link_and_loses_no_entry(link: Any) -> None:
+def test_what_is_no_link_is_none_and_loses_no_entry(link: Any) -> None:
     found = page(bundle(WEIGHT, link=link))
     assert found.next is None
+    assert left_out([found]) is None
     assert [each.id for each in found.resources] == ["w1"]
+
+
+@pytest.mark.parametrize("relation", ["Next", " next", ["next"]], ids=str)
+def test_a_next_page_is_asked_for_however_its_relation_is_written(relation: Any) -> None:
+    assert page(bundle(WEIGHT, link=[{"relation": relation, "url": "https://ehr.example/2"}])).next is not None
+
+
+@pytest.mark.parametrize("url", [7, {"value": "https://ehr.example/2"}, ["https://ehr.example/2"], True], ids=str)
+def test_of_a_next_page_whose_link_cannot_be_read_the_list_is_not_taken_for_whole(url: Any) -> None:
+    found = page(bundle(WEIGHT, link=[{"relation": "next", "url": url}]))
+    assert found.next is None
+    assert left_out([found]) == says.NEXT_UNREAD
+
+
+@pytest.mark.parametrize("total", [50, "50", 50.0, [50], " 50"], ids=str)
+def test_a_total_counts_however_it_is_written(total: Any) -> None:
+    assert left_out([page(bundle(WEIGHT, total=total))]) == says.CAME("1", "50")
+
+
+@pytest.mark.parametrize("total", [1, "1", 1.0, 0, -3, "many", "", {}, True, None], ids=str)
+def test_a_total_that_is_no_more_than_came_leaves_nothing_out(total: Any) -> None:
+    assert left_out([page(bundle(WEIGHT, total=total))]) is None
 
 
 def test_the_json_of_an_item_is_kept_for_those_who_send_it_back() -> None:

@@ -294,7 +294,22 @@ def test_an_order_is_read_under_the_name_that_dstu2_gives_it() -> None:
     assert isinstance(found.resource, MedicationRequest)
 
 
-@pytest.mark.parametrize("name", ["Practitioner", "Provenance", "Bundle", "Immunization", "NoSuchType", ""])
+@pytest.mark.parametrize(
+    "name", ["condition", "CONDITION", " Condition ", "http://hl7.org/fhir/Condition", "Condition\u200b"]
+)
+def test_a_type_is_known_in_any_letters(name: str) -> None:
+    found = read({"resourceType": name, "id": "1", "code": {"text": "psychosis"}})
+    assert isinstance(found.resource, Condition)
+    assert found.resource.code is not None
+    assert found.resource.code.text == "psychosis"
+
+
+@pytest.mark.parametrize("name", ["", " ", "7", "-7", "/"])
+def test_a_type_that_is_no_name_is_said(name: str) -> None:
+    assert told(read({"resourceType": name, "id": "1"}).faults) == ("a resource without resourceType",)
+
+
+@pytest.mark.parametrize("name", ["Practitioner", "Provenance", "Bundle", "Immunization", "NoSuchType"])
 def test_a_type_that_is_not_needed_is_passed_over_without_a_fault(name: str) -> None:
     assert read({"resourceType": name, "id": "1", "code": 7}) == lenient.Read(None, name)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service import bounds
+from cds_service.fhir import drafts
+from cds_service.fhir.resources import MedicationRequest
 from tests.properties.asking import answered
 from tests.scenarios.build import PATIENT, RXNORM, hook_request
 
@@ -72,6 +76,13 @@ SHAPES: dict[str, Any] = {
     "contained in a RequestGroup": _held("RequestGroup"),
     "contained in a CarePlan": _held("CarePlan"),
     "contained with its medication": _held("RequestGroup", by_reference=True),
+    "a bundle in small letters": {**BUNDLE, "resourceType": "bundle"},
+    "a bundle in small letters in a Bundle": {
+        **BUNDLE,
+        "entry": [{"resource": {**BUNDLE, "resourceType": "http://hl7.org/fhir/BUNDLE"}}],
+    },
+    "contained in a group in other letters": _held(" requestGROUP"),
+    "in capitals": _changed(resourceType="MEDICATIONREQUEST"),
     "without resourceType": _changed(resourceType=None),
     "of R5": _changed(medicationCodeableConcept=None, medication={"concept": ORDER["medicationCodeableConcept"]}),
     "of DSTU2": _changed(resourceType="MedicationOrder", subject=None, patient=ORDER["subject"]),
@@ -212,6 +223,80 @@ def test_what_is_wrapped_beyond_reason_is_said() -> None:
     for _ in range(60):
         drafts = {**BUNDLE, "entry": [{"resource": drafts}]}
     assert _topics(_asked(drafts)) == [("could-not-check", "warning")]
+
+
+PARACETAMOL: Json = {**ORDER, "id": "p1", "medicationCodeableConcept": {"text": "paracetamol 1 g"}}
+
+
+def _group(*contained: Any) -> Json:
+    return {"resource": {"resourceType": "RequestGroup", "contained": [*contained]}}
+
+
+HIDDEN: dict[str, Json] = {
+    "behind the bound of what a group contains": _group(*[PARACETAMOL] * bounds.MEMBERS, ORDER),
+    "in a Bundle in a group": _group({"resourceType": "Bundle", "entry": [ENTRY]}),
+    "in a group in a plan": _group(_group(ORDER)["resource"]),
+    "in a Bundle that writes entry otherwise": {"resource": None, "Resource": ORDER},
+    "in the answer to a transaction": {"response": {"outcome": ORDER}},
+    "in a service of very many details": {
+        "resource": SERVICE
+        | {"orderDetail": [*({"text": f"detail {number}"} for number in range(300)), {"text": "ketamine 50 mg IV"}]}
+    },
+    "in a service of very many codings": {
+        "resource": SERVICE
+        | {
+            "code": {
+                "coding": [{"system": "urn:h", "code": f"c{n}", "display": f"code {n}"} for n in range(150)],
+                "text": "ketamine infusion 50 mg/h",
+            }
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("where", HIDDEN)
+def test_where_an_order_may_be_that_was_not_looked_at_is_said(where: str) -> None:
+    assert _topics(_asked({**BUNDLE, "entry": [HIDDEN[where]]})) == [("could-not-check", "warning")]
+
+
+@pytest.mark.parametrize("name", ["Entry", "entries", "resources"])
+def test_drafts_under_another_name_are_said_where_they_name_the_drug(name: str) -> None:
+    assert _topics(_asked({"resourceType": "Bundle", name: [ENTRY]})) == [("could-not-check", "warning")]
+    assert _topics(_asked({"resourceType": "Bundle", name: [{"resource": PARACETAMOL}]})) == []
+
+
+def test_at_the_bound_of_what_a_group_contains_the_last_order_is_judged() -> None:
+    full = _group(*[PARACETAMOL] * (bounds.MEMBERS - 1), ORDER)
+    assert ("rate-exceeds-ceiling", "critical") in _topics(_asked({**BUNDLE, "entry": [full]}))
+
+
+def test_a_service_of_very_many_details_without_the_drug_gets_no_card() -> None:
+    details = [{"text": f"detail {number}"} for number in range(300)]
+    assert _topics(_asked({**BUNDLE, "entry": [{"resource": SERVICE | {"orderDetail": details}}]})) == []
+
+
+@pytest.mark.parametrize("kind", [["RequestGroup"], {}, 7, None], ids=str)
+@pytest.mark.parametrize("where", ["beside it", "contained with it"])
+def test_an_entry_whose_type_is_no_word_hides_no_other(kind: Any, where: str) -> None:
+    odd = {"resourceType": kind, "id": "x"}
+    entries = [{"resource": odd}, _group(ORDER)] if where == "beside it" else [_group(odd, ORDER)]
+    assert ("rate-exceeds-ceiling", "critical") in _topics(_asked({**BUNDLE, "entry": entries}))
+
+
+def test_the_orders_of_a_group_share_what_stands_beside_them() -> None:
+    """A copy for each of a hundred orders made 15 MB of drafts gigabytes."""
+    orders = [{**ORDER, "id": f"o{number}"} for number in range(100)]
+    others = [{**MEDICATION, "id": f"m{number}", "code": {"text": "x" * 1_000}} for number in range(100)]
+    raw = json.dumps({**BUNDLE, "entry": [_group(*orders, *others)]}, default=float).encode()
+    tracemalloc.start()
+    try:
+        found = drafts.read(raw)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    read = [item.resource for item in found.items if isinstance(item.resource, MedicationRequest)]
+    assert [len(order.contained) for order in read] == [100] * 100
+    assert peak < 15 * len(raw)
 
 
 _wrap = st.sampled_from(

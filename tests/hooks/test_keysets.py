@@ -115,8 +115,13 @@ def test_keys_are_kept_for_an_hour_while_their_source_fails(signer: Signer) -> N
     assert keys.key(signer.kid, "ES384")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys":{}}', b"<html>", b"[" * 100_000, b'{"keys":null}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"keys":{}}', b"<html>", b"[" * 100_000, b'{"keys":null}', b'{"keys":[{"kid":"\xff"}]}'],
+)
 def test_a_body_that_is_no_jwk_set_gives_no_keys(body: bytes) -> None:
+    with pytest.raises(KeysUnavailable):
+        KeySet(lambda: body).usable(["ES384"])
     with pytest.raises(KeysUnavailable):
         KeySet(lambda: body).key("key-1", "ES384")
 
@@ -324,6 +329,13 @@ def test_orders_that_come_at_once_share_one_reading(signer: Signer) -> None:
         ("169.254.169.254", None), ("fe80::1", None), ("fe80::1%eth0", None), ("0.0.0.0", None), ("::", None),
         ("224.0.0.1", None), ("ff02::1", None), ("255.255.255.255", None), ("240.0.0.1", None),
         ("::ffff:169.254.169.254", None), ("64:ff9b::a9fe:a9fe", None), ("192.0.2.1", None),
+        ("::ffff:0:8.8.8.8", "public"), ("::ffff:0:10.0.0.1", "private"), ("::ffff:0:127.0.0.1", "loopback"),
+        ("::ffff:0:169.254.169.254", None), ("::127.0.0.1", None), ("::169.254.169.254", None), ("::8.8.8.8", None),
+        ("64:ff9b:1::7f00:1", None), ("64:ff9b:1::a9fe:a9fe", None), ("2002:a9fe:a9fe::", None),
+        ("2001:0:7f00:1::", None),
+        ("fec0::1", None), ("5f00::1", None), ("3fff::1", None), ("2001:db8::1", None), ("100::1", None),
+        ("192.0.0.192", None), ("192.88.99.1", None), ("100.100.100.200", None), ("168.63.129.16", None),
+        ("fd00:ec2::254", None), ("fd20:ce::254", None),
     ],
 )  # fmt: skip
 def test_an_address_is_connected_to_only_where_its_network_is_allowed(address: str, network: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -11,10 +12,10 @@ from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.hooks.errors import HookError, TooLarge
+from cds_service.hooks.errors import Busy, HookError, Malformed, TooLarge
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
-from cds_service.web import bodies
+from cds_service.web import bodies, overload
 from tests.hooks.client import client, encoded, topics
 from tests.hooks.conformance import decoded
 from tests.scenarios.build import hook_request
@@ -72,6 +73,36 @@ def test_a_bomb_of_many_members_stops_at_the_bound(member: bytes) -> None:
     """Of empty ones too: each leaves a copy of all that follows it."""
     with pytest.raises(TooLarge):
         bodies.plain(member * 17, "gzip", "", LIMIT)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "utf-16"])
+def test_many_bombs_at_once_are_refused_before_each_has_taken_its_room(encoding: str) -> None:
+    """120 bodies of 17 kB took 1.5 GB: what they hold was counted when all of it was there."""
+    body = gzip.compress(b" " * 16_000_000) if encoding == "gzip" else (" " * 8_000_000).encode("utf-16")
+    load = overload.Load(Settings(bytes_in_flight=18_000_000))
+    for_others = load.begin()
+    for_others.grow(17_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Busy):
+            bodies.plain(body, encoding if encoding == "gzip" else "", "", 16_000_001, load.begin().grow)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3_000_000
+
+
+@given(st.binary(max_size=30_000), st.integers(1, 5_000))
+def test_a_body_is_the_same_however_small_the_pieces_in_which_it_comes_out(body: bytes, piece: int) -> None:
+    told: list[int] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bodies, "_PIECE", piece)
+        for compressed, encoding in ((gzip.compress(body), "gzip"), (zlib.compress(body), "deflate")):
+            told.clear()
+            assert bodies._inflated(compressed, bodies._WINDOWS[encoding], 40_000, told.append) == body
+            assert sum(told) == len(body)
+            with pytest.raises(Malformed):
+                bodies._inflated(compressed[:-1], bodies._WINDOWS[encoding], 40_000, told.append)
 
 
 def test_a_body_of_a_few_members_is_read_as_one() -> None:

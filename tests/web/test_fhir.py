@@ -285,6 +285,14 @@ def test_what_is_not_there_is_an_operation_outcome(path: str, http: FlaskClient)
     assert outcome["issue"][0]["code"] == "not-found"
 
 
+@pytest.mark.parametrize("what", ["Zq<b>", "Zq%E2%80%AE", "Zq%0D%0AX-A:b", "Zq", "metadata"])
+def test_no_word_of_an_address_comes_back_from_where_nothing_is(what: str, http: FlaskClient) -> None:
+    says = decoded(http.get(f"/fhir/{what}/Zq1").data)["issue"][0]["diagnostics"]
+    assert "Zq" not in says
+    assert "this server reads ActivityDefinition" in says
+    assert "Zq" not in http.get(f"/fhir/ValueSet/{what}").text
+
+
 def test_a_client_that_has_the_version_is_told_so(http: FlaskClient, knowledge: Knowledge) -> None:
     for what in RESOURCES:
         tag = http.get(f"/fhir/{what}").headers["ETag"]
