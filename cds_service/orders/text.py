@@ -10,11 +10,13 @@ from fractions import Fraction
 import msgspec
 
 from cds_service import units
+from cds_service.deadline import give_way
 from cds_service.lazy import cached_property
 from cds_service.orders import unread
 from cds_service.orders.dosage_words import WORDS, one_of
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.unread import Unread
+from cds_service.orders.windows import REACH, matches
 from cds_service.units import Quantity
 
 _WORDS = WORDS["words"]
@@ -33,6 +35,8 @@ _TIME = rf"\s+{_NUMBER}\s*({_LENGTH})(?![^\W_])"
 _OVER = re.compile(rf"\b{one_of(_WORDS['over'])}{_TIME}", re.IGNORECASE)
 _IN = re.compile(rf"{_UNIT}\s+(?:(?:iv\s+)?in){_TIME}", re.IGNORECASE)
 """Only behind an amount: `repeat in 90 min` is no run time."""
+_IN_TIME = re.compile(rf"(?<=\s)in{_TIME}", re.IGNORECASE)
+"""The end of it, which is found sooner."""
 _VOLUME = rf"(?:\d{{1,6}}(?:[.,]\d{{1,6}})?\s*)?{one_of(t for p in ('mL', 'L') for t in units.WRITINGS.spellings(p))}"
 _WITHIN = re.compile(
     rf"\s*(?:{one_of(_WORDS['within'])}\s*(?:a\s+)?{_VOLUME}(?![^\W_])|{one_of(_WORDS['containers'])}\b"
@@ -92,7 +96,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     strange = unread.amounts(text)
     ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
     strange_until = 0
-    for match in AMOUNT.finditer(text):
+    for match in matches(AMOUNT, text):
         while ahead and ahead[0][0] < match.start(2):
             strange_until = max(strange_until, ahead.popleft()[1])
         if match.start(2) < strange_until:
@@ -104,6 +108,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
         if unit.dimension in RATE_DIMENSIONS and maxima.stand_before(match.start()):
             most.append(said)
+    give_way()
     if counted:
         doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
     return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), tuple(each.unread for each in strange))
@@ -166,11 +171,14 @@ def _is_content(match: re.Match[str], dimension: str) -> bool:
         return False
     if _WITHIN.match(match.string, match.end()):
         return True
-    return dimension == "volume" and _DILUTED.search(match.string, 0, match.start()) is not None
+    begin = match.start()
+    return dimension == "volume" and _DILUTED.search(match.string, max(0, begin - REACH), begin) is not None
 
 
 def _minutes(text: str) -> Fraction | None:
-    over = _OVER.search(text) or _IN.search(text)
+    over = _OVER.search(text)
+    if over is None and _IN_TIME.search(text):
+        over = next(matches(_IN, text), None)
     if over is None:
         return None
     number, unit = over.groups()[-2:]
