@@ -56,8 +56,8 @@ class Run(msgspec.Struct, frozen=True):
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.before", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("commit", help="a commit of this repository, or a folder that has one checked out")
-    parser.add_argument("--pairs", type=int, default=3, help="pairs of processes, one after the other (3)")
-    parser.add_argument("--laps", type=int, default=24, help="over all bodies, in each process (24)")
+    parser.add_argument("--pairs", type=int, default=5, help="pairs of processes, one after the other (5)")
+    parser.add_argument("--laps", type=int, default=20, help="over all bodies, in each process (20)")
     parser.add_argument("--keep", action="store_true", help="write it for docs/performance.md")
     given = parser.parse_args(arguments)
     try:

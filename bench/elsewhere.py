@@ -95,8 +95,8 @@ class Costs:
 # In the checkout ------------------------------------------------------------------------------------------------
 
 
-def _answering() -> tuple[Answering, int]:
-    """With the number of rules."""
+def _loaded() -> tuple[Answering, int]:
+    """What answers, and the number of its rules."""
     from cds_service.advise import advise
     from cds_service.hooks.request import parse
     from cds_service.knowledge import load
@@ -114,28 +114,26 @@ def _answering() -> tuple[Answering, int]:
     return answer, len(knowledge.protocol.rules)
 
 
-def _say_cards(answer: Answering, rules: int, lines: IO[bytes]) -> None:
+def _say_cards(answer: Answering, lines: IO[bytes]) -> None:
     from cds_service.hooks.errors import PreconditionFailed
 
     for line in lines:
         moment, body = json.loads(line)
         try:
-            found = answer(
-                json.dumps(body).encode(), body["hook"], datetime.fromisoformat(moment).astimezone(UTC)
-            ).cards
+            now = datetime.fromisoformat(moment).astimezone(UTC)
+            found = answer(json.dumps(body).encode(), body["hook"], now).cards
         except PreconditionFailed:
             found = []
         said = [card.indicator for card in found if card.source.topic and card.source.topic.code == TOPIC]
         print(json.dumps({"said": said[0] if said else "none", "cards": [card.indicator for card in found]}))
 
 
-def _say_cost(answer: Answering, rules: int, lines: IO[bytes]) -> None:
+def _say_cost(answer: Answering, lines: IO[bytes]) -> None:
     from cds_service.hooks.response import encode
 
     head = json.loads(next(lines))
     now = datetime.fromisoformat(head["now"]).astimezone(UTC)
     bodies = [next(lines) for _ in range(head["bodies"])]
-    print(rules, flush=True)
     gc.collect()  # as in a worker of the service
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
@@ -149,4 +147,9 @@ def _say_cost(answer: Answering, rules: int, lines: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    {"cards": _say_cards, "cost": _say_cost}[sys.argv[1]](*_answering(), sys.stdin.buffer)
+    answering, number_of_rules = _loaded()
+    if sys.argv[1] == "cards":
+        _say_cards(answering, sys.stdin.buffer)
+    else:
+        print(number_of_rules, flush=True)
+        _say_cost(answering, sys.stdin.buffer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import datetime
@@ -61,6 +61,19 @@ def measure(path: str, calls: int, clients: ProcessPoolExecutor) -> dict[str, An
         "fetched and read": _figures(fetched),
         "orders": found,
     }
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """As a table."""
+    rows = {
+        "one search": found["one search"],
+        f"all {found['searches']}, fetched and read": found["fetched and read"],
+    } | {f"a whole call: {order}": of for order, of in found["orders"].items()}
+    yield f"| searches answered after {found['wait_ms']} ms | p50 ms | p99 ms | CPU ms |"
+    yield "|---|---:|---:|---:|"
+    for name, of in rows.items():
+        cpu = f"{of['cpu_ms']:.1f}" if "cpu_ms" in of else ""
+        yield f"| {name} | {of['p50_ms']:.1f} | {of['p99_ms']:.1f} | {cpu} |"
 
 
 def _searches(each: Measured) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, cycle, islice
 from typing import Any
@@ -38,6 +38,17 @@ def measure(laps: int) -> list[dict[str, Any]]:
         {"added": what, "number": number, "bytes": len(body), "cpu_ms": 1000 * percentile(of, 25)}
         for (what, number, body), of in zip(rows, taken, strict=True)
     ]
+
+
+def lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """As a table."""
+    base = found[0]
+    yield "| added to the first small chart | bytes in | CPU ms | ms for each that was added |"
+    yield "|---|---:|---:|---:|"
+    for row in found:
+        number = row["number"]
+        each = f"{(row['cpu_ms'] - base['cpu_ms']) / number:.3f}" if number else ""
+        yield f"| {number:,} {row['added']} | {row['bytes']:,} | {row['cpu_ms']:.2f} | {each} |"
 
 
 def _grown(base: bytes) -> Iterator[tuple[str, int, bytes]]:
@@ -84,5 +95,4 @@ def _add_medicines(prefetch: dict[str, Any], number: int) -> None:
 
 
 if __name__ == "__main__":
-    for row in measure(20):
-        print(row)
+    print("\n".join(lines(measure(20))))

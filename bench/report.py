@@ -142,39 +142,7 @@ def table(report: dict[str, Any]) -> str:
     for name, workers in report["memory_mb_per_worker"].items():
         shown = "; ".join(f"RSS {each['Rss']:.0f}, PSS {each['Pss']:.0f}" for each in workers)
         lines.append(f"  {name:<25}{shown or 'not known on this system'}")
-    for each in (fallback_lines(report["fallback"]), growth_lines(report["growth"])):
-        lines += ["", *each]
     return "\n".join(lines)
-
-
-def fallback_lines(fallback: Mapping[str, Any]) -> list[str]:
-    """As a table."""
-    rows = {
-        "one search": fallback["one search"],
-        f"all {fallback['searches']}, fetched and read": fallback["fetched and read"],
-    } | {f"a whole call: {order}": of for order, of in fallback["orders"].items()}
-    lines = [
-        f"| searches answered after {fallback['wait_ms']} ms | p50 ms | p99 ms | CPU ms |",
-        "|---|---:|---:|---:|",
-    ]
-    for name, of in rows.items():
-        cpu = f"{of['cpu_ms']:.1f}" if "cpu_ms" in of else ""
-        lines.append(f"| {name} | {of['p50_ms']:.1f} | {of['p99_ms']:.1f} | {cpu} |")
-    return lines
-
-
-def growth_lines(growth: Sequence[Mapping[str, Any]]) -> list[str]:
-    """As a table."""
-    base = growth[0]
-    lines = [
-        "| added to the first small chart | bytes in | CPU ms | ms for each that was added |",
-        "|---|---:|---:|---:|",
-    ]
-    for row in growth:
-        number = row["number"]
-        each = f"{(row['cpu_ms'] - base['cpu_ms']) / number:.3f}" if number else ""
-        lines.append(f"| {number:,} {row['added']} | {row['bytes']:,} | {row['cpu_ms']:.2f} | {each} |")
-    return lines
 
 
 def _connections(each: Mapping[str, Any]) -> str:

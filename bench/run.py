@@ -64,7 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found |= {"fallback": fallback.measure(PATH, calls, clients), "growth": growth.measure(laps)}
     if given.keep:
         report.KEPT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print(json.dumps(found, indent=2) if given.json else report.table(found))
+    tables = [report.table(found), "", *fallback.lines(found["fallback"]), "", *growth.lines(found["growth"])]
+    print(json.dumps(found, indent=2) if given.json else "\n".join(tables))
     return 0
 
 
