@@ -34,12 +34,13 @@ lint: .venv/dev ## formatting, lint, types, and the direction of imports
 burden: .venv/dev ## how often ordinary, right orders are interrupted, as a table (EACH=--each names the orders)
 	@$(BIN)/python -m tests.burden.table $(EACH)
 
-bench: .venv/dev ## compare with a no-op route, in one run
+bench: .venv/dev ## compare with a no-op route in one run, and measure the fallback and growing charts
 	$(BIN)/python -m bench.run
 
-peers: .venv/dev .venv-peers/made ## the same beside another project's service and engines that run the CQL, kept for docs/performance.md (JDK, Node.js)
+peers: .venv/dev .venv-peers/made ## the same beside another project's service, engines that run the CQL and an earlier commit, kept for docs/performance.md (JDK, Node.js)
 	$(BIN)/python -m bench.run --peers --keep
 	$(BIN)/python -m bench.cql --keep
+	$(BIN)/python -m bench.before 1f5f340 --keep
 
 candidate: .venv/dev ## what a candidate in shadow costs an answer, with and without it in turn
 	@$(BIN)/python -m bench.candidate

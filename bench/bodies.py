@@ -1,12 +1,11 @@
-"""The requests that are measured: order-sign with the chart of a large and of a small patient, and three orders."""
+"""The requests that are measured: order-sign with small, median and large charts of several patients."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from cds_service.fhir import queries
@@ -18,14 +17,23 @@ from tests.servers.hapi import Bundle, move_dates
 
 Resource = dict[str, Any]
 
+SIZES = {
+    "small": ("Jeffry", "Bradly", "Birgit"),
+    "median": ("Quintin", "Milan", "Jacki"),
+    "large": ("Dirk", "Jacki+Quintin", "Milan+Birgit"),
+}
+"""Whose sandbox charts are measured. The median ones are in the middle of the thirteen by size. Of the large ones the
+first is the largest; the others are a patient's with the records of another one added, as nobody else has so many.
+"""
 SMALL_BYTES = 30_000
-"""The small patient's chart is cut, from its oldest observation on, to this size: a request of about 40 KB."""
+"""The small patients' charts are cut, from the oldest observation on, to this size: a request of about 40 KB."""
 
 RATES = {"an order with cards": "0.6", "an order without": "0.2"}
 """mg/kg/h of ketamine: above the protocol's maximum, which gives a card with a suggestion, and within it."""
 NOT_KETAMINE = "not ketamine"
 
 VITAL, LABORATORY = "vital-signs", "laboratory"
+WEIGHT = "29463-7"
 _ALLERGY_STATUS = "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical"
 _CARDS_OF_THEIR_OWN = frozenset({"128613002", "84757009", "308971"})
 """A seizure disorder, epilepsy and carbamazepine of one sandbox chart: left out, as the order is what is measured."""
@@ -33,9 +41,9 @@ _CARDS_OF_THEIR_OWN = frozenset({"128613002", "84757009", "308971"})
 
 @dataclass(frozen=True)
 class Chart:
-    """One patient's resources as an EHR would prefetch them. `origin` says whose they are."""
+    """One patient's resources as an EHR would prefetch them."""
 
-    origin: str
+    name: str
     patient: Resource
     resources: list[Resource]
 
@@ -44,32 +52,63 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """What figures are of: one order for all patients with charts of one size."""
+
+    size: str
+    order: str
+
+    def __str__(self) -> str:
+        return f"{self.size} chart, {self.order}"
+
+
+@dataclass(frozen=True)
 class Measured:
     """One request that is measured."""
 
+    kind: Kind
     patient: str
-    order: str
     body: bytes
 
 
-def measured(now: datetime) -> tuple[list[Measured], dict[str, str]]:
-    """All of them, and where the two charts come from."""
-    charts = _charts(now)
+def measured(now: datetime) -> list[Measured]:
+    """All of them: each patient with each order, kind by kind."""
     asked = queries.load(valuesets.load())
     found = []
-    for name, chart in charts.items():
-        prefetch = _prefetch(chart, asked)
-        drafts = {order: _ketamine(rate, chart) for order, rate in RATES.items()} | {
-            NOT_KETAMINE: _amoxicillin(chart)
-        }
-        found += [Measured(name, order, _body(chart, draft, prefetch)) for order, draft in drafts.items()]
-    return found, {name: chart.origin for name, chart in charts.items()}
+    for size, names in SIZES.items():
+        charts = [_chart(name, size, now) for name in names]
+        prefetches = [_prefetch(chart, asked) for chart in charts]
+        for order in (*RATES, NOT_KETAMINE):
+            for chart, prefetch in zip(charts, prefetches, strict=True):
+                draft = _ketamine(RATES[order], chart) if order in RATES else _amoxicillin(chart)
+                found.append(Measured(Kind(size, order), chart.name, _body(chart, draft, prefetch)))
+    return found
 
 
-def _charts(now: datetime) -> dict[str, Chart]:
-    charts = [_sandbox_chart(path, now) for path in files()]
-    charts.sort(key=lambda chart: len(_json(chart.resources)))
-    return {"large": _in_hospital(charts[-1], now), "small": _in_hospital(_cut(charts[0], SMALL_BYTES), now)}
+def one_of_each(found: Iterable[Measured]) -> list[Measured]:
+    """The first patient of each kind."""
+    return [of_kind[0] for of_kind in by_kind(found).values()]
+
+
+def by_kind(found: Iterable[Measured]) -> dict[Kind, list[Measured]]:
+    kinds: dict[Kind, list[Measured]] = {}
+    for each in found:
+        kinds.setdefault(each.kind, []).append(each)
+    return kinds
+
+
+def _chart(name: str, size: str, now: datetime) -> Chart:
+    chart, *others = (_sandbox_chart(each, now) for each in name.split("+"))
+    given = [each for other in others for each in _given(other, chart)]
+    chart = Chart(name, chart.patient, chart.resources + given)
+    return _in_hospital(_cut(chart, SMALL_BYTES) if size == "small" else chart, now)
+
+
+def _given(other: Chart, chart: Chart) -> list[Resource]:
+    """The records of another patient as this one's, without the weights: those of one would be doubted."""
+    text = json.dumps([each for each in other.resources if each is not other.patient and _code(each) != WEIGHT])
+    found: list[Resource] = json.loads(text.replace(str(other.patient["id"]), str(chart.patient["id"])))
+    return found
 
 
 def _cut(chart: Chart, size: int) -> Chart:
@@ -79,7 +118,7 @@ def _cut(chart: Chart, size: int) -> Chart:
         if len(_json(kept)) <= size:
             break
         kept.remove(old)
-    return Chart(f"{chart.origin}, newest observations", chart.patient, kept)
+    return Chart(chart.name, chart.patient, kept)
 
 
 def _in_hospital(chart: Chart, now: datetime) -> Chart:
@@ -89,12 +128,12 @@ def _in_hospital(chart: Chart, now: datetime) -> Chart:
     """
     subject = {"reference": f"Patient/{chart.patient['id']}"}
     known = concept(SNOMED, "716186003", "No known allergy")
-    weights = [each for each in chart.of("Observation") if _code(each) == "29463-7"]
+    weights = [each for each in chart.of("Observation") if _code(each) == WEIGHT]
     weight = max(weights, key=lambda each: datetime.fromisoformat(each["effectiveDateTime"]))
     added: list[Resource] = [
         {
             "resourceType": "Encounter",
-            "id": "stay",
+            "id": _stay(chart),
             "status": "in-progress",
             "class": {"system": ACT_CODE, "code": "IMP"},
             "period": {"start": _ago(now, days=2)},
@@ -114,14 +153,15 @@ def _in_hospital(chart: Chart, now: datetime) -> Chart:
         ),
     ]
     kept = (each for each in chart.resources if _code(each) not in _CARDS_OF_THEIR_OWN)
-    return Chart(chart.origin, chart.patient, [*kept, *({"subject": subject} | each for each in added)])
+    return Chart(chart.name, chart.patient, [*kept, *({"subject": subject} | each for each in added)])
 
 
 # The sandbox patients -----------------------------------------------------------------------------------------
 
 
-def _sandbox_chart(path: Path, now: datetime) -> Chart:
+def _sandbox_chart(name: str, now: datetime) -> Chart:
     """What an EHR would prefetch of a transaction Bundle, its newest date a day before what is added."""
+    (path,) = (path for path in files() if path.name.startswith(f"{name}_"))
     text = read(path).decode()
     for entry in json.loads(text)["entry"]:
         resource = entry["resource"]
@@ -129,7 +169,7 @@ def _sandbox_chart(path: Path, now: datetime) -> Chart:
     bundle: Bundle = move_dates(json.loads(text), now - timedelta(days=1))
     resources = [entry["resource"] for entry in bundle["entry"]]
     (patient,) = (each for each in resources if each["resourceType"] == "Patient")
-    return Chart(path.name.partition("_")[0], patient, [each for each in resources if _is_prefetched(each)])
+    return Chart(name, patient, [each for each in resources if _is_prefetched(each)])
 
 
 def _is_prefetched(resource: Resource) -> bool:
@@ -189,6 +229,10 @@ def _prefetch(chart: Chart, asked: Sequence[Query]) -> dict[str, Any]:
     return answers | {"patient": chart.patient, "encounter": stay}
 
 
+def _stay(chart: Chart) -> str:
+    return f"stay-{chart.patient['id']}"
+
+
 def _code(resource: Resource) -> str | None:
     """The first one that says what a resource is about."""
     coded = resource.get("code") or resource.get("medicationCodeableConcept") or {}
@@ -240,7 +284,7 @@ def _body(chart: Chart, draft: Resource, prefetch: dict[str, Any]) -> bytes:
         "context": {
             "userId": "Practitioner/example",
             "patientId": chart.patient["id"],
-            "encounterId": "stay",
+            "encounterId": _stay(chart),
             "draftOrders": {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": draft}]},
         },
         "prefetch": prefetch,
@@ -251,9 +295,3 @@ def _body(chart: Chart, draft: Resource, prefetch: dict[str, Any]) -> bytes:
 def _json(value: Any) -> bytes:
     """Compact, as EHRs send it."""
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def resource_counts(body: bytes) -> Iterator[tuple[str, int]]:
-    """How many resources of each prefetch key a body holds."""
-    for key, value in json.loads(body)["prefetch"].items():
-        yield key, len(value["entry"]) if value["resourceType"] == "Bundle" else 1

@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 
 from bench import bodies, client, servers
 from bench.bodies import NOT_KETAMINE, Measured
-from bench.report import OURS, Lap
+from bench.client import Call
+from bench.report import OURS
 from bench.servers import Server
 
 PATH = f"/cds-services/{OURS}"
@@ -38,16 +39,24 @@ _LAST = 1.0
 
 
 @dataclass(frozen=True)
-class Kind:
+class Pace:
     """An order, and the seconds from one to the next."""
 
     request: Measured
-    pace: float
+    seconds: float
 
     @property
     def says(self) -> str:
-        how = f"one each {self.pace * 1000:.0f} ms" if self.pace else "back to back"
-        return f"{self.request.patient} | {self.request.order} | {how}"
+        how = f"one each {self.seconds * 1000:.0f} ms" if self.seconds else "back to back"
+        return f"{self.request.kind.size} | {self.request.kind.order} | {how}"
+
+
+@dataclass(frozen=True)
+class Lap:
+    """Milliseconds: the median of what the calls waited, and what each took of the processors."""
+
+    p50: float
+    cpu: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="a smoke run: 2 rounds of 5 requests")
     given = parser.parse_args(arguments)
     rounds, requests = (2, 5) if given.short else (given.rounds, given.requests)
-    measured, _ = bodies.measured(datetime.now().astimezone())
-    kinds = [Kind(each, pace) for each in measured if each.order != NOT_KETAMINE for pace in (0.0, _PACE)]
+    measured = bodies.one_of_each(bodies.measured(datetime.now().astimezone()))
+    kinds = [Pace(each, pace) for each in measured if each.kind.order != NOT_KETAMINE for pace in (0.0, _PACE)]
     client.prepare()
     with TemporaryDirectory() as folder:
         overlay = Path(folder) / "overlay.yaml"
@@ -71,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _laps(kinds: Sequence[Kind], both: Sequence[Server], rounds: int, requests: int) -> dict[Kind, list[list[Lap]]]:
+def _laps(kinds: Sequence[Pace], both: Sequence[Server], rounds: int, requests: int) -> dict[Pace, list[list[Lap]]]:
     """For each kind the laps without, and those beside a candidate."""
     answers = {kind: [client.once(each.port, PATH, kind.request.body) for each in both] for kind in kinds}
-    found: dict[Kind, list[list[Lap]]] = {kind: [[], []] for kind in kinds}
+    found: dict[Pace, list[list[Lap]]] = {kind: [[], []] for kind in kinds}
     for number in range(rounds + 1):  # the first does not count
         for kind in kinds:
             order = (0, 1) if number % 2 else (1, 0)
@@ -86,20 +95,21 @@ def _laps(kinds: Sequence[Kind], both: Sequence[Server], rounds: int, requests: 
     return found
 
 
-def _lap(server: Server, kind: Kind, answer: bytes, requests: int) -> Lap:
+def _lap(server: Server, kind: Pace, answer: bytes, requests: int) -> Lap:
     before = server.cpu_seconds()
-    done = client.loop(server.port, PATH, kind.request.body, answer, requests, kind.pace)
+    done = client.loop(server.port, [Call(PATH, kind.request.body, answer)] * requests, pace=kind.seconds)
     time.sleep(_LAST)
-    return Lap.of([done], server.cpu_seconds() - before)
+    taken = server.cpu_seconds() - before
+    return Lap(1000 * statistics.median(done.waited), 1000 * taken / requests)
 
 
-def _print(kinds: Sequence[Kind], laps: dict[Kind, list[list[Lap]]], beside: Server) -> None:
+def _print(kinds: Sequence[Pace], laps: dict[Pace, list[list[Lap]]], beside: Server) -> None:
     print("| chart | order | calls | p50 ms without | with | processor ms without | with |")
     print("|---|---|---|---:|---:|---:|---:|")
     for kind in kinds:
         figures = [
             f"{statistics.median(getattr(lap, name) for lap in of):.1f}"
-            for name in ("p50_ms", "cpu_ms")
+            for name in ("p50", "cpu")
             for of in laps[kind]
         ]
         print(f"| {kind.says} | {' | '.join(figures)} |")

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from bench import bodies
+from bench import bodies, client
 from bench.report import processor
 from cds_service.advise import advice
 from cds_service.fhir.source import NoSource
@@ -37,7 +37,6 @@ from tests.scenarios.build import NOW
 KEPT = Path(__file__).with_name("last_run_cql.json")
 """The run that docs/performance.md shows."""
 SERVICE = "the service"
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 Body = tuple[str, bytes]
 """A name and a request of order-sign."""
@@ -114,9 +113,9 @@ def _measured(knowledge: Knowledge, rounds: int) -> Run:
 
 def _requests(knowledge: Knowledge) -> Iterator[Body]:
     """The ketamine orders of `make bench`, and each sandbox patient with two ordinary ones."""
-    for each in bodies.measured(NOW)[0]:
-        if each.order != bodies.NOT_KETAMINE:
-            yield f"{each.patient} patient, {each.order}", each.body
+    for each in bodies.one_of_each(bodies.measured(NOW)):
+        if each.kind.order != bodies.NOT_KETAMINE:
+            yield str(each.kind), each.body
     orders = ordinary()
     for number, patient in enumerate(sandbox_charts.patients()):
         for name, scenario in orders[2 * number : 2 * number + 2]:
@@ -141,21 +140,17 @@ def _of_engine(asking: Asking, cases: Sequence[Case]) -> Callable[[], float]:
     """The same of an engine, from a line of JSON to a line of JSON."""
     questions = [asking.question(case, case.verdicts) for case in cases]
 
+    def taken() -> float:
+        """It does not run before it is asked."""
+        return client.processor_seconds([asking.running.pid] if asking.running.pid else [])
+
     def take() -> float:
-        before = _cpu_seconds(asking.running.pid)
+        before = taken()
         for question in questions:
             asking.running.ask(question)
-        return _cpu_seconds(asking.running.pid) - before
+        return taken() - before
 
     return take
-
-
-def _cpu_seconds(pid: int | None) -> float:
-    """What a process has had of the processors; 0 where it does not run yet."""
-    if pid is None:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures of a run: medians over its rounds, ratios round by round, as JSON or as a table."""
+"""The figures of a run: of each kind of request out of the mixed laps, as JSON or as a table."""
 
 from __future__ import annotations
 
@@ -6,108 +6,108 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.bodies import Measured
-from bench.client import Loop
+from bench.bodies import Kind
 
 OURS = "ketamine-order-sign"
 KEPT = Path(__file__).with_name("last_run.json")
 """The run that docs/performance.md shows."""
-FIGURES = ("p50_ms", "p99_ms", "per_second")
 
 
 @dataclass(frozen=True)
 class Lap:
-    """One request, many times, on one target. `cpu_ms`: what each took of the server's processors."""
+    """What one target did in one round: with one kind of request out of the mixed ones, or with all of them.
 
-    p50_ms: float
-    p99_ms: float
-    per_second: float
-    cpu_ms: float
+    `waited` and `cpu` are seconds of each call; beside another connection nothing tells what one call took of the
+    processors, and `cpu` is empty.
+    """
 
-    @classmethod
-    def of(cls, loops: Sequence[Loop], cpu_seconds: float) -> Lap:
-        seconds = sorted(second for loop in loops for second in loop.seconds)
-        took = max(loop.ended for loop in loops) - min(loop.began for loop in loops)
-        return cls(
-            p50_ms=_percentile(seconds, 50) * 1000,
-            p99_ms=_percentile(seconds, 99) * 1000,
-            per_second=len(seconds) / took,
-            cpu_ms=cpu_seconds / len(seconds) * 1000,
-        )
+    waited: Sequence[float]
+    cpu: Sequence[float]
+    connections: int
+
+    @property
+    def p50(self) -> float:
+        return percentile(self.waited, 50)
+
+    @property
+    def per_second(self) -> float:
+        """Calls, of clients that lose no time between two of them."""
+        return self.connections * len(self.waited) / sum(self.waited)
 
 
-def _percentile(ordered: Sequence[float], percent: int) -> float:
+def percentile(seconds: Sequence[float], percent: int) -> float:
     """Nearest rank: a time that was really taken."""
-    return ordered[-(-len(ordered) * percent // 100) - 1]
+    return sorted(seconds)[-(-len(seconds) * percent // 100) - 1]
 
 
-@dataclass
-class Case:
-    """One request at one concurrency; `laps` holds, by target, one lap for each round."""
-
-    request: Measured
-    answer: bytes
-    concurrency: int
-    laps: dict[str, list[Lap]] = field(default_factory=dict)
-
-    def figure(self, target: str, name: str) -> float:
-        return statistics.median(float(getattr(lap, name)) for lap in self.laps[target])
-
-    def cpu_ms(self, target: str) -> float:
-        """Over all rounds: a clock that ticks every 10 ms says little of one."""
-        return statistics.mean(lap.cpu_ms for lap in self.laps[target])
-
-    def ratio(self, target: str, name: str) -> dict[str, float]:
-        """Ours / theirs."""
-        pairs = zip(self.laps[OURS], self.laps[target], strict=True)
-        ratios = [float(getattr(ours, name) / getattr(floor, name)) for ours, floor in pairs]
-        return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
+Laps = Mapping[str, Sequence[Lap]]
+"""By target, one for each round."""
 
 
-def made(
-    cases: Sequence[Case], origins: dict[str, str], memory: dict[str, Any], workers: int, rounds: int, requests: int
-) -> dict[str, Any]:
-    """The whole report."""
+def figures(laps: Sequence[Lap]) -> dict[str, float]:
+    """Medians over the rounds; the slowest hundredth and the processor time are of all rounds together."""
+    cpu = [second for lap in laps for second in lap.cpu]
+    return {
+        "p50_ms": 1000 * statistics.median(lap.p50 for lap in laps),
+        "p99_ms": 1000 * _p99(laps),
+        "per_second": statistics.median(lap.per_second for lap in laps),
+    } | ({"cpu_ms": 1000 * statistics.mean(cpu)} if cpu else {})
+
+
+def ratios(ours: Sequence[Lap], theirs: Sequence[Lap]) -> dict[str, float]:
+    """Ours / theirs: p50 round by round with the least and the most of them, p99 of all rounds together."""
+    p50 = [mine.p50 / other.p50 for mine, other in zip(ours, theirs, strict=True)]
+    return {
+        "p50": statistics.median(p50),
+        "p50_least": min(p50),
+        "p50_most": max(p50),
+        "p99": _p99(ours) / _p99(theirs),
+    }
+
+
+def _p99(laps: Sequence[Lap]) -> float:
+    return percentile([second for lap in laps for second in lap.waited], 99)
+
+
+def machine() -> dict[str, Any]:
+    """When and on what something was measured."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "load": [round(each, 1) for each in os.getloadavg()],
         "machine": {"processor": processor(), "cpus": os.cpu_count(), "system": platform.platform(terse=True)},
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("ketamine-cds", "granian", "flask", "msgspec")},
-        "workers": workers,
-        "rounds": rounds,
-        "requests": requests,
-        "charts": origins,
-        "cases": [_of_case(case) for case in cases],
-        "memory_mb_per_worker": memory,
     }
 
 
-def _of_case(case: Case) -> dict[str, Any]:
-    cards = json.loads(case.answer)["cards"]
+def compared(laps: Laps) -> dict[str, Any]:
+    """Figures of all targets, and how ours stand to those of each other."""
     return {
-        "patient": case.request.patient,
-        "order": case.request.order,
-        "concurrency": case.concurrency,
-        "request_bytes": len(case.request.body),
-        "answer_bytes": len(case.answer),
-        "cards": len(cards),
-        "suggestions": sum(len(card.get("suggestions") or ()) for card in cards),
-        "targets": {
-            target: {name: case.figure(target, name) for name in FIGURES} | {"cpu_ms": case.cpu_ms(target)}
-            for target in case.laps
-        },
-        "ratios": {
-            target: {name: case.ratio(target, name) for name in FIGURES} for target in case.laps if target != OURS
-        },
+        "targets": {target: figures(of) for target, of in laps.items()},
+        "ratios": {target: ratios(laps[OURS], of) for target, of in laps.items() if target != OURS},
     }
+
+
+def case(kind: Kind, connections: int, sizes: Sequence[int], answers: Sequence[bytes], laps: Laps) -> dict[str, Any]:
+    """One kind of request. `sizes` are the bytes of its bodies, one for each patient, `answers` what they got."""
+    cards = [card for answer in answers for card in json.loads(answer)["cards"]]
+    return {
+        "size": kind.size,
+        "order": kind.order,
+        "connections": connections,
+        "patients": len(sizes),
+        "request_bytes": round(statistics.mean(sizes)),
+        "answer_bytes": round(statistics.mean(map(len, answers))),
+        "cards": len(cards) / len(answers),
+        "suggestions": sum(len(card.get("suggestions") or ()) for card in cards) / len(answers),
+    } | compared(laps)
 
 
 def processor() -> str:
@@ -125,12 +125,19 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         f"{machine['cpus']} x {machine['processor']}, {machine['system']}",
         ", ".join(f"{name} {number}" for name, number in versions.items()),
-        f"{report['workers']} workers each; {report['rounds']} rounds of {report['requests']} requests a connection; "
-        + "; ".join(f"{name} patient: {origin}" for name, origin in report["charts"].items()),
-        "Medians over the rounds; ratios are ours / theirs of the same round, with their least and most.",
+        f"{report['workers']} workers each; {report['rounds']} rounds of {report['requests']} requests of each kind "
+        f"on each connection, the {report['bodies']} bodies mixed",
+        "Ratios are ours / theirs: p50 of the same round, with the least and the most; p99 of all rounds.",
     ]
-    for case in report["cases"]:
-        lines += ["", *_case_lines(case)]
+    for each in report["cases"]:
+        head = (
+            f"{each['size']} charts of {each['patients']} patients, {each['order']}, {_connections(each)} "
+            f"({each['request_bytes']:,} bytes in, {each['answer_bytes']:,} out; "
+            f"{each['cards']:g} cards, {each['suggestions']:g} suggestions)"
+        )
+        lines += ["", *_compared_lines(head, each)]
+    for each in report["mix"]:
+        lines += ["", *_compared_lines(f"all of them, {_connections(each)}", each)]
     lines += ["", "Memory of each worker after that, MB:"]
     for name, workers in report["memory_mb_per_worker"].items():
         shown = "; ".join(f"RSS {each['Rss']:.0f}, PSS {each['Pss']:.0f}" for each in workers)
@@ -138,20 +145,22 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _case_lines(case: dict[str, Any]) -> list[str]:
-    head = "".join(f"{name:>8}" for name in ("p50 ms", "p99 ms", "req/s", "CPU ms"))
-    lines = [
-        f"{case['patient']} patient, {case['order']}, concurrency {case['concurrency']} "
-        f"({case['request_bytes']:,} bytes in, {case['answer_bytes']:,} out; "
-        f"{case['cards']} cards, {case['suggestions']} suggestions)",
-        f"  {'':<25}{head}   {'p50 ratio':<19}{'p99 ratio':<19}req/s ratio",
-    ]
-    for target, figures in case["targets"].items():
-        timed = f"{figures['p50_ms']:>8.2f}{figures['p99_ms']:>8.2f}{figures['per_second']:>8.0f}"
-        ratios = "".join(f"{_shown(ratio):<19}" for ratio in case["ratios"].get(target, {}).values())
-        lines.append(f"  {target:<25}{timed}{figures['cpu_ms']:>8.2f}   {ratios}".rstrip())
+def _connections(each: Mapping[str, Any]) -> str:
+    return "one connection" if each["connections"] == 1 else f"{each['connections']} connections"
+
+
+def _compared_lines(head: str, each: Mapping[str, Any]) -> list[str]:
+    names = "".join(f"{name:>8}" for name in ("p50 ms", "p99 ms", "req/s", "CPU ms"))
+    lines = [head, f"  {'':<25}{names}   {'p50 ratio':<19}p99 ratio"]
+    for target, of in each["targets"].items():
+        timed = f"{of['p50_ms']:>8.2f}{of['p99_ms']:>8.2f}{of['per_second']:>8.0f}"
+        cpu = f"{of['cpu_ms']:>8.2f}" if "cpu_ms" in of else f"{'':>8}"
+        lines.append(f"  {target:<25}{timed}{cpu}   {_shown(each['ratios'].get(target))}".rstrip())
     return lines
 
 
-def _shown(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f} ({ratio['least']:.2f}-{ratio['most']:.2f})"
+def _shown(ratio: Mapping[str, float] | None) -> str:
+    if ratio is None:
+        return ""
+    p50 = f"{ratio['p50']:.2f} ({ratio['p50_least']:.2f}-{ratio['p50_most']:.2f})"
+    return f"{p50:<19}{ratio['p99']:.2f}"

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if why_not:
             print(why_not, file=sys.stderr)
             return 1
-    measured, _ = bodies.measured(datetime.now(UTC))
+    measured = bodies.one_of_each(bodies.measured(datetime.now(UTC)))
     print(
         "| chart | order | kB | service ms | nginx ms | PostgreSQL ms | calls per core and second | p50 ms | p99 ms |"
     )
@@ -76,7 +76,7 @@ def _row(each: Measured, cost: Cost) -> str:
     waited = sorted(cost.waited)
     p50, p99 = statistics.median(waited), waited[int(len(waited) * 0.99)]
     cells += [f"{cost.per_core:.0f}", f"{p50 * 1000:.0f}", f"{p99 * 1000:.0f}"]
-    return f"| {each.patient} | {each.order} | {len(each.body) / 1000:.0f} | {' | '.join(cells)} |"
+    return f"| {each.kind.size} | {each.kind.order} | {len(each.body) / 1000:.0f} | {' | '.join(cells)} |"
 
 
 def _cost(each: Measured, cluster: Cluster, pids: Mapping[str, Sequence[int]], calls: int) -> Cost:

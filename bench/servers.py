@@ -1,4 +1,4 @@
-"""The two servers that are compared, each as it is started for use, and what their workers hold of the memory."""
+"""The servers that are measured, each as it is started for use, and what their workers hold of the memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import client
 from cds_service.settings import PREFIX
 
 _PATIENCE = 240.0
@@ -36,20 +37,13 @@ class Server:
         return _workers(self.pid)
 
     def cpu_seconds(self) -> float:
-        """What the workers have had of the processors so far; 0 where /proc does not say."""
-        ticks = 0
-        for pid in _workers(self.pid):
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-            except OSError:
-                continue
-            ticks += int(fields[11]) + int(fields[12])  # user and system
-        return ticks / os.sysconf("SC_CLK_TCK")
+        """What the workers have had of the processors so far; 0 where the system does not tell."""
+        return client.processor_seconds(self.workers())
 
     def memory(self) -> list[dict[str, float]]:
         """For each worker, RSS and PSS in MB (10^6 bytes); empty where /proc does not say."""
         found = []
-        for pid in _workers(self.pid):
+        for pid in self.workers():
             try:
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
             except OSError:
@@ -88,6 +82,14 @@ def healthchain(workers: int) -> Iterator[Server]:
     command = ["granian", "--port", str(port), "--workers", str(workers), "--log-level", "error", *app]
     with _running(command, port, {}, _ROOT / ".venv-peers" / "bin" / "python") as server:
         time.sleep(_SETTLES)  # its parent listens before a worker has loaded it
+        yield server
+
+
+@contextmanager
+def fhir(answers: Path, milliseconds: float) -> Iterator[Server]:
+    """That of bench.fhir_server."""
+    port = _free_port()
+    with _running(["bench.fhir_server", str(port), str(answers), str(milliseconds)], port, {}) as server:
         yield server
 
 
