@@ -103,7 +103,7 @@ def test_each_worker_stays_within_its_memory(report: dict[str, Any]) -> None:
     for workers in report["memory_mb_per_worker"].values():
         assert len(workers) == report["workers"]
         assert all(0 < worker["Pss"] <= worker["Rss"] for worker in workers)
-    assert max(worker["Rss"] for worker in report["memory_mb_per_worker"][OURS]) <= 140
+    assert max(worker["Rss"] for worker in report["memory_mb_per_worker"][OURS]) <= 150
 
 
 def test_what_is_measured_are_charts_of_three_sizes_of_several_patients(knowledge: Knowledge) -> None:

@@ -30,7 +30,7 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 REQUIRE = "KETAMINE_TEST_REQUIRE_DEPLOY"
 Manifest = dict[str, Any]
 OLDEST = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].strip(">=").removesuffix("-0")
-WORKER_MB = 140
+WORKER_MB = 150
 """What a worker may take at most (tests/test_bench.py)."""
 
 
