@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
@@ -48,7 +49,7 @@ class Body:
         self.comes_on = True
         """Whether more of it may come that is worth waiting for."""
         self._protocol = protocol
-        self._pieces = self._arriving()
+        self._pieces = _arriving(protocol)
         self._loop = loop
         self._seconds = seconds
         self._has_length = has_length
@@ -58,14 +59,19 @@ class Body:
 
         Raises TooSlow where it has not arrived in time, Malformed where the sender broke off.
         """
-        reading = asyncio.run_coroutine_threadsafe(self._read_in_time(size), self._loop)
+        # In a context of its own: the loop keeps a timer that was called off until it would have run out, and with it
+        # the context in which it was set; in the thread's, that is all that is known of the request, and its body.
+        arrived: Future[bytes] = Future()
+        self._loop.call_soon_threadsafe(self._begin, size, arrived, context=Context())
         try:
-            return reading.result()
+            return arrived.result()
         except TimeoutError as error:
             self.comes_on = False
             raise TooSlow(f"the body did not arrive within {self._seconds:g} s") from error
         except ProtocolClosed as error:
             raise Malformed("the body broke off") from error
+        finally:
+            del arrived  # an error in it holds this frame
 
     async def pass_over(self, seconds: float) -> None:
         """Let go by what is still sent: a sender that is cut off in the middle never reads why it was refused."""
@@ -74,13 +80,18 @@ class Body:
                 async for _ in self._pieces:
                     pass
 
-    async def _arriving(self) -> AsyncIterator[bytes]:
-        async for piece in self._protocol:
-            yield piece
+    def _begin(self, size: int, arrived: Future[bytes]) -> None:
+        self._reading = self._loop.create_task(self._read_in_time(size, arrived))  # the loop itself keeps no task
 
-    async def _read_in_time(self, size: int) -> bytes:
-        async with asyncio.timeout(self._seconds):  # `wait_for` would make a task more of it
-            return await self._read(size)
+    async def _read_in_time(self, size: int, arrived: Future[bytes]) -> None:
+        try:
+            async with asyncio.timeout(self._seconds):  # `wait_for` would make a task more of it
+                whole = await self._read(size)
+            arrived.set_result(whole)
+        except BaseException as error:  # a thread waits for it, whatever it is
+            arrived.set_exception(error)
+        finally:
+            del arrived
 
     async def _read(self, size: int) -> bytes:
         if self._has_length:  # the server holds the sender to it
@@ -98,6 +109,11 @@ class Body:
         else:
             self.comes_on = False
         return b"".join(pieces)[: size if size >= 0 else None]
+
+
+async def _arriving(protocol: Any) -> AsyncIterator[bytes]:
+    async for piece in protocol:
+        yield piece
 
 
 class Door:
