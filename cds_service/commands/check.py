@@ -152,7 +152,8 @@ def _source(settings: Settings, request: HookRequest) -> Source:
     """The server that the request names. Its client is imported where there is one."""
     if not request.fhir_server:
         return NoSource()
-    from cds_service.fhir.client import FhirServers, Limits
+    from cds_service.fhir.client import FhirServers
+    from cds_service.fhir.source import Limits
 
     limits = Limits(settings.fhir_deadline_ms / 1000, settings.fhir_max_bytes)
     servers = FhirServers(settings.fhir_servers, limits, settings.fhir_threads, settings.fhir_ca_bundle)

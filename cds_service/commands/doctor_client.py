@@ -20,8 +20,9 @@ from cds_service.commands.looked_at import Finding
 from cds_service.console import smart
 from cds_service.console.oauth import NotSignedIn
 from cds_service.fhir.bundles import left_out
-from cds_service.fhir.client import FhirServers, Limits
+from cds_service.fhir.client import FhirServers
 from cds_service.fhir.resources import MedicationAdministration, MedicationRequest, MedicationStatement
+from cds_service.fhir.source import Limits
 from cds_service.hooks import keysets
 from cds_service.hooks.clients import Client
 from cds_service.knowledge import Knowledge

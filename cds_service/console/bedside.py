@@ -21,8 +21,8 @@ from cds_service.console.gauge import Gauge, gauge
 from cds_service.console.shelf import Shelf
 from cds_service.console.words import language
 from cds_service.fhir import lenient
-from cds_service.fhir.client import FhirServers, Limits
-from cds_service.fhir.source import Answer, Source
+from cds_service.fhir.client import FhirServers
+from cds_service.fhir.source import Answer, Limits, Source
 from cds_service.hooks.clients import Client
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge

@@ -14,6 +14,24 @@ from cds_service.says import Says
 from cds_service.says import records as says
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what a server may cost one call. `deadline` is in seconds and covers all searches together."""
+
+    deadline: float = 0.4
+    """Less where the answer must be ready before."""
+    max_bytes: int = 8_000_000
+    """Of one page."""
+    max_total_bytes: int = 16_000_000
+    """Of all pages of all searches."""
+    max_pages: int = 20
+    """Of one search."""
+
+    @property
+    def milliseconds(self) -> int:
+        return round(self.deadline * 1000)
+
+
 @dataclass(slots=True)
 class Answer:
     """What one search gave: the pages that came in time, and why it is not complete (None: it is)."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from cds_service.fhir.client import is_below
+from cds_service.fhir.addresses import is_below
 from cds_service.sandbox.caller import Failed, Web, dicts, why
 
 _TOKEN = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")

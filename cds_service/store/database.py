@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 
 from cds_service.store import engines
@@ -134,5 +134,6 @@ class Database:
 
 def new(connection: sa.Connection, table: sa.Table) -> Any:
     """An INSERT that skips rows whose key exists."""
-    insert: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    # Its dialect is loaded since the connection was made; the other one would take 2 MB.
+    insert: Any = import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert
     return insert(table).on_conflict_do_nothing()

@@ -5,12 +5,6 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
 from cds_service.settings import PREFIX, SettingError, Settings
 
 
@@ -28,6 +22,13 @@ def check(settings: Settings) -> tuple[Path, Path] | None:
 
 
 def _check_pair(certificate: Path, key: Path) -> None:
+    # Where something else ends TLS, no process has this library in memory for it.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
     named = f"{PREFIX}TLS_CERTIFICATE: {certificate}"
     written, written_key = _read("TLS_CERTIFICATE", certificate), _read("TLS_KEY", key)
     try:

@@ -11,13 +11,16 @@ import hashlib
 import logging
 import re
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 
-from cds_service.hooks.authentication import Authenticator
 from cds_service.hooks.errors import TooManyRequests, Unauthenticated
 from cds_service.web import deadlines, metrics
 from cds_service.web.deployment import Deployment
+
+if TYPE_CHECKING:
+    from cds_service.hooks.authentication import Authenticator
 
 log = logging.getLogger("ketamine_cds")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from flask import g
@@ -14,18 +15,20 @@ from cds_service import sandbox, signature
 from cds_service.candidate import Pair, Policy
 from cds_service.cards.texts import ENGLISH
 from cds_service.deadline import NEVER, Deadline
-from cds_service.fhir.client import FhirServers, Limits
-from cds_service.hooks import clients, discovery, keysets, profiles
-from cds_service.hooks.authentication import Authenticator, Keys
+from cds_service.fhir.client import FhirServers
+from cds_service.fhir.source import Limits
+from cds_service.hooks import clients, discovery, profiles
 from cds_service.hooks.clients import Client, ClientsError, RateLimit
 from cds_service.hooks.profiles import Profile, ProfileError
-from cds_service.hooks.replay import SqlReplayGuard
 from cds_service.knowledge import Knowledge, listed
 from cds_service.knowledge import load as load_knowledge
 from cds_service.settings import SettingError, Settings
 from cds_service.store.engines import StoreError
 from cds_service.web import metrics
 from cds_service.web.rate import Bucket
+
+if TYPE_CHECKING:
+    from cds_service.hooks.authentication import Authenticator, Keys
 
 ANONYMOUS = "anonymous"
 _KEYS_DEADLINE = 2.0
@@ -254,6 +257,10 @@ def _language(entry: Client, knowledge: Knowledge) -> str | None:
 
 
 def _authenticator(settings: Settings, callers: Sequence[Client], clock: Callable[[], datetime]) -> Authenticator:
+    # Only where clients sign in: what reads and checks tokens takes 10 MB of each worker.
+    from cds_service.hooks.authentication import Authenticator
+    from cds_service.hooks.replay import SqlReplayGuard
+
     try:
         replay = SqlReplayGuard(
             replay_url(settings), clock, failed=metrics.unanswered("used tokens"), held=metrics.held("used tokens")
@@ -274,6 +281,9 @@ def replay_url(settings: Settings) -> str:
 
 
 def _keys(entry: Client, settings: Settings) -> Keys:
+    from cds_service.hooks import keysets
+    from cds_service.hooks.authentication import Keys
+
     def at(url: str) -> keysets.KeySet:
         return keysets.from_url(url, entry.key_network, _KEYS_DEADLINE, settings.fhir_ca_bundle)
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cds_service.fhir.client import FhirServers, Limits
-from cds_service.fhir.source import Answer
+from cds_service.fhir.client import FhirServers
+from cds_service.fhir.source import Answer, Limits
 from tests.fhir.as_it_arrives import CONDITION, bundle, encoded
 from tests.servers.local import LocalServer
 

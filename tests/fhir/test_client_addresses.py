@@ -9,7 +9,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cds_service.fhir.client import is_below
+from cds_service.fhir.addresses import is_below
 from tests.servers.local import Reply, local_server
 
 # Below the base, or not

@@ -12,8 +12,8 @@ import pytest
 from cds_service import bounds, transport
 from cds_service.deadline import Deadline
 from cds_service.fhir import bundles
-from cds_service.fhir.client import MAX_TOKEN, FhirServers, Limits
-from cds_service.fhir.source import Answer, read_named
+from cds_service.fhir.client import MAX_TOKEN, FhirServers
+from cds_service.fhir.source import Answer, Limits, read_named
 from cds_service.says.records import NOT_IN_TIME
 from tests.fhir.test_client import DEADLINE, GRACE, PLENTY, SEARCH, TOKEN, allowed, conditions, within
 from tests.said import told

@@ -16,8 +16,9 @@ from flask.testing import FlaskClient
 from cds_service import gather
 from cds_service.advise import explain
 from cds_service.chart.chart import Chart
-from cds_service.fhir.client import FhirServers, Limits
+from cds_service.fhir.client import FhirServers
 from cds_service.fhir.records import Prefetched, Records
+from cds_service.fhir.source import Limits
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge
 from cds_service.sandbox import charts
