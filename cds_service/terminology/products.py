@@ -29,6 +29,11 @@ class Product:
     """mg per mL, of a product with one ingredient that the source gives in it."""
 
 
+def load() -> None:
+    """Read the table, which else is read when it is first asked."""
+    _products()
+
+
 def find(system: str, code: str) -> Product | None:
     """The product of an RxNorm or NDC code in any spelling that value sets take; None for one not in the table."""
     return _products().get(canonical(system, code))
@@ -41,16 +46,17 @@ def codes_of(ingredients: Set[str]) -> frozenset[str]:
 
 @cache
 def _products() -> Mapping[tuple[str, str], Product]:
-    text = resources.files(__package__).joinpath("products.csv").read_text("utf-8")
     systems: Mapping[str, str] = TABLE["systems"]
-    return {
-        canonical(systems[row["system"]], row["code"]): Product(
-            ingredients=tuple(row["ingredients"].split()),
-            form=row["form"] or None,
-            strength=_strength(row["strength"]),
-        )
-        for row in csv.DictReader(text.splitlines())
-    }
+    product = cache(_product)  # packs of one drug differ in their codes alone
+    with resources.files(__package__).joinpath("products.csv").open(encoding="utf-8") as file:
+        return {
+            canonical(systems[row["system"]], row["code"]): product(row["ingredients"], row["form"], row["strength"])
+            for row in csv.DictReader(file)
+        }
+
+
+def _product(ingredients: str, form: str, strength: str) -> Product:
+    return Product(tuple(ingredients.split()), form or None, _strength(strength))
 
 
 def _strength(written: str) -> Decimal | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cds_service import collector
 from cds_service.knowledge import Knowledge, load
 from cds_service.settings import load as load_settings
+from cds_service.terminology import products
 from cds_service.web import certificates, logs, synthetic
 from cds_service.web.app import create_app, now
 from cds_service.web.audit import open_audit
@@ -14,6 +15,7 @@ from cds_service.web.security import read_keys
 def warm_up(knowledge: Knowledge) -> None:
     """Judge one order, so that no clinician waits for first imports, then take what is loaded out of collection."""
     synthetic.judge(knowledge, now())
+    products.load()  # of which the order names none
     collector.settle()
 
 
