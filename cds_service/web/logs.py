@@ -7,11 +7,11 @@ with a patient's id, or a value, into its words. Of an error its type and place 
 from __future__ import annotations
 
 import logging
-import queue
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from datetime import UTC, datetime
 from multiprocessing.util import Finalize
 from typing import TextIO
@@ -118,11 +118,15 @@ class Aside(logging.Handler):
     """
 
     WAITING = 10_000
+    _LINGER = 0.02
+    """Seconds that the thread waits for more lines to write with the first, and lets the answer leave."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._lines: queue.Queue[str] = queue.Queue(self.WAITING)
+        self._lines: deque[str] = deque()
+        self._has_some = threading.Event()
+        self._is_writing = False
         self._left_out = 0
         threading.Thread(target=self._write, name="log", daemon=True).start()
         # The end of a worker process runs no other exit handlers; after the audit, which still has something to say.
@@ -131,21 +135,28 @@ class Aside(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-            self._lines.put_nowait(line)
-        except queue.Full:
-            self._left_out += 1
+            if len(self._lines) >= self.WAITING:
+                self._left_out += 1
+                return
+            self._lines.append(line)
+            if not self._has_some.is_set():  # to wake a thread costs more than the line
+                self._has_some.set()
         except Exception:
             self.handleError(record)
 
     def flush(self) -> None:
         """Wait a little for what is still to be written; at the end of the process, that is."""
         end = time.monotonic() + 1
-        while self._lines.unfinished_tasks and time.monotonic() < end:
+        while (self._lines or self._is_writing) and time.monotonic() < end:
             time.sleep(0.005)
 
     def _write(self) -> None:
         while True:
-            lines = [self._lines.get()]
+            self._has_some.wait()
+            time.sleep(self._LINGER)
+            self._is_writing = True
+            self._has_some.clear()  # before the lines are taken: one that comes now is waited for again
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
             if self._left_out:
                 says, self._left_out = f"{self._left_out} lines of the log were left out", 0
                 lines.append(self.format(logging.makeLogRecord({"name": OURS, "levelname": "WARNING", "msg": says})))
@@ -155,7 +166,7 @@ class Aside(logging.Handler):
             except (OSError, ValueError):  # nobody is there to read it, or to be told
                 pass
             finally:
-                self._lines.task_done()
+                self._is_writing = False
 
 
 def to_stderr(level: str = "INFO", form: str = "auto") -> None:
@@ -168,6 +179,8 @@ def to_stderr(level: str = "INFO", form: str = "auto") -> None:
     handler.setFormatter(ReadableLines() if is_read else JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(OURS).setLevel(level)
+    # No line says them, and each record would ask for them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.raiseExceptions = False  # else a line that cannot be formatted is printed with its arguments
     threading.excepthook = _ended
 
