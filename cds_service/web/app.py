@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from flask import Flask
 
@@ -33,6 +34,13 @@ from cds_service.web import (
 from cds_service.web.deployment import Deployment
 
 
+class Application(Flask):
+    """No part of it is a coroutine, for which Flask looks at each function of a part in each call."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def now() -> datetime:
     """The door's clock, in the zone of this machine."""
     return datetime.now().astimezone()
@@ -42,7 +50,7 @@ def create_app(
     settings: Settings, knowledge: Knowledge, clock: Callable[[], datetime] = now, recording: Audit | None = None
 ) -> Flask:
     """The application for these settings. `clock` is replaced only by tests; without `recording` nothing is kept."""
-    app = Flask(__name__)
+    app = Application(__name__)
     deployment = Deployment(
         settings, knowledge, tenants.load(settings, knowledge, clock), clock, recording or Audit(None)
     )

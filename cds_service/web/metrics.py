@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from types import ModuleType
+from typing import Any
 
 from cds_service.fhir.source import Answer, Source
 from cds_service.says import Says
@@ -191,9 +192,14 @@ def shed(why: str) -> None:
 def in_hand(calls: int, size: int) -> None:
     """What this process has in hand: calls, and bytes of their bodies."""
     of = _instruments()
-    of.CALLS.set(calls)
-    of.BYTES.set(size)
-    of.THREADS.set(threading.active_count())
+    for gauge, value in ((of.CALLS, calls), (of.BYTES, size), (of.THREADS, threading.active_count())):
+        if _in_hand.get(gauge) != value:  # to set one costs more than all the rest, and of three one changes
+            _in_hand[gauge] = value
+            gauge.set(value)
+
+
+_in_hand: dict[Any, int] = {}
+"""What was told last, by gauge."""
 
 
 def connection_used() -> None:
