@@ -65,7 +65,7 @@ def test_each_worker_stays_within_its_memory(report: dict[str, Any]) -> None:
     for workers in report["memory_mb_per_worker"].values():
         assert len(workers) == report["workers"]
         assert all(0 < worker["Pss"] <= worker["Rss"] for worker in workers)
-    assert max(worker["Rss"] for worker in report["memory_mb_per_worker"][OURS]) <= 140
+    assert max(worker["Rss"] for worker in report["memory_mb_per_worker"][OURS]) <= 115
 
 
 def test_what_is_measured_has_the_size_of_a_small_and_a_large_chart(knowledge: Knowledge) -> None:
