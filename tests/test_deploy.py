@@ -31,8 +31,8 @@ REQUIRE = "KETAMINE_TEST_REQUIRE_DEPLOY"
 Manifest = dict[str, Any]
 OLDEST = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].strip(">=").removesuffix("-0")
 WORKER_MB = 140
-"""What a worker may take at most: tests/test_bench.py has that of the default settings; signed calls and FHIR servers
-add some 15."""
+"""What a worker may take at most: tests/test_bench.py has that of the default settings, to which signed calls and a
+FHIR server add some 15."""
 
 
 def tool(*names: str) -> str:
