@@ -17,6 +17,7 @@ from cds_service.fhir.resources import MedicationRequest
 
 _DEEPEST = 40
 """Wrappers in wrappers; what lies deeper is one that was not opened."""
+_DEEPEST_INSIDE = 12
 _HOLDS = frozenset({"RequestGroup", "RequestOrchestration", "CarePlan", "List", "Composition", "Provenance", "Task"})
 """Resources whose contained orders are drafts themselves."""
 _EARLIER = frozenset({"MedicationOrder", "MedicationPrescription"})
@@ -104,7 +105,11 @@ def _entries(value: Any, full_url: str | None, depth: int) -> Iterator[dict[str,
         for each in value:
             yield from _entries(each, None, depth + 1)
     elif isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        yield from _entries(lenient.untyped(value.encode()), full_url, depth + 1)
+        try:
+            inside = lenient.untyped(value.encode())
+        except lenient.UNREADABLE:
+            inside = _UNOPENED["resource"]
+        yield from _entries(inside, full_url, depth + 1)
     elif isinstance(value, dict):
         yield from _of_object(value, full_url, depth)
     elif value is not None:
@@ -133,15 +138,32 @@ def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Itera
 
 def _contained(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The orders in another resource, each with what else that contains: its medication may be among it."""
-    contained = _listed(holder.get("contained"))
+    contained = [each for each in _listed(holder.get("contained")) if each is not None]
     inside = [_as_r4(each) for each in contained[: bounds.MEMBERS] if isinstance(each, dict)]
-    orders = [each for each in inside if _kind(each) == "MedicationRequest"]
+    elsewhere = (each for name, element in holder.items() if name != "contained" for each in _orders_in(element, 0))
+    orders = [each for each in (*inside, *map(_as_r4, elsewhere)) if _kind(each) == "MedicationRequest"]
     others = [each for each in inside if _kind(each) != "MedicationRequest"]
     beside = [msgspec.Raw(lenient.encode(each)) for each in others]
     for order in orders:
         yield {"resource": order, "fullUrl": bundles.CONTAINED, _BESIDE: beside}
-    if len(contained) > bounds.MEMBERS or any(_kind(each) in _WRAPS for each in others):
+    is_whole = len(inside) == len(contained)
+    if not is_whole or any(_kind(each) is None or _kind(each) in _WRAPS for each in others):
         yield dict(_UNOPENED)
+
+
+def _orders_in(value: Any, depth: int) -> Iterator[dict[str, Any]]:
+    """Orders that stand where a reference to them belongs."""
+    if depth > _DEEPEST_INSIDE:
+        return
+    if isinstance(value, list):
+        for each in value:
+            yield from _orders_in(each, depth + 1)
+    elif isinstance(value, dict):
+        if _kind(value) in ("MedicationRequest", *_EARLIER):
+            yield value
+        else:
+            for each in value.values():
+                yield from _orders_in(each, depth + 1)
 
 
 def _as_r4(order: dict[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,14 @@ SHAPES: dict[str, Any] = {
         "entry": [{"resource": {**BUNDLE, "resourceType": "http://hl7.org/fhir/BUNDLE"}}],
     },
     "contained in a group in other letters": _held(" requestGROUP"),
+    "in the place of a reference to it": {
+        **BUNDLE,
+        "entry": [{"resource": {"resourceType": "RequestGroup", "action": [{"action": [{"resource": ORDER}]}]}}],
+    },
+    "contained in a group, beside JSON in a string that is cut": {
+        **BUNDLE,
+        "entry": ['{"resourceType', {"resource": {"resourceType": "CarePlan", "contained": [ORDER]}}],
+    },
     "in capitals": _changed(resourceType="MEDICATIONREQUEST"),
     "without resourceType": _changed(resourceType=None),
     "of R5": _changed(medicationCodeableConcept=None, medication={"concept": ORDER["medicationCodeableConcept"]}),
@@ -236,6 +244,9 @@ HIDDEN: dict[str, Json] = {
     "behind the bound of what a group contains": _group(*[PARACETAMOL] * bounds.MEMBERS, ORDER),
     "in a Bundle in a group": _group({"resourceType": "Bundle", "entry": [ENTRY]}),
     "in a group in a plan": _group(_group(ORDER)["resource"]),
+    "in a string in a group": _group(json.dumps(ORDER, default=float)),
+    "in a group, under a name": _group({"order": ORDER}),
+    "in a string that is cut": {"resource": json.dumps(ORDER, default=float)[:-9]},
     "in a Bundle that writes entry otherwise": {"resource": None, "Resource": ORDER},
     "in the answer to a transaction": {"response": {"outcome": ORDER}},
     "in a service of very many details": {
