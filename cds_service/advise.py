@@ -17,7 +17,7 @@ from cds_service.cards.model import Response
 from cds_service.cards.texts import ENGLISH, Texts
 from cds_service.cases import cases
 from cds_service.chart.chart import Chart
-from cds_service.deadline import NEVER, Deadline, Late
+from cds_service.deadline import NEVER, Deadline, Late, in_stretches
 from cds_service.fhir import records as reading
 from cds_service.fhir.bundles import Page
 from cds_service.fhir.records import Records
@@ -350,7 +350,7 @@ def _judge(
     found, left = cases(
         read.request, read.mine, read.ending, read.records, chart, signing, knowledge, deadline, known
     )
-    results = [judged(case) for case in found]
+    results = [judged(case) for case in in_stretches(found, 1)]
     if left and results:
         more = Note("not-judged", str(left))
         results[0] = dataclasses.replace(results[0], doubts=(*results[0].doubts, more))

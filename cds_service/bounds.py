@@ -11,6 +11,8 @@ from decimal import Decimal
 
 import msgspec
 
+from cds_service.deadline import give_way
+
 DIGITS = 40
 CHARACTERS = 2_000
 PROSE = 20_000
@@ -234,7 +236,7 @@ def is_figure(number: Decimal | int) -> bool:
 def holds_too_much(raw: msgspec.Raw | bytes, most: int = VALUES) -> bool:
     """Whether JSON has more values than that: each costs some hundred bytes once it is decoded, however short it is.
 
-    They are counted piece by piece, so that other calls of the process go on meanwhile.
+    They are counted piece by piece, and other calls of the process go first meanwhile.
     """
     view, found = memoryview(raw), 0
     if len(view) <= most:
@@ -243,4 +245,5 @@ def holds_too_much(raw: msgspec.Raw | bytes, most: int = VALUES) -> bool:
         found += len(bytes(view[start : start + _PIECE]).translate(None, _NO_VALUE))
         if found > most:
             return True
+        give_way()
     return False

@@ -8,7 +8,6 @@ moments. Counts and rules leave this module, and nothing else of a call.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import Counter
@@ -21,7 +20,7 @@ from uuid import uuid4
 
 from cds_service.advise import Found, Opened, find, open_request, read_alike
 from cds_service.cards import could_not_check
-from cds_service.deadline import NEVER, Deadline
+from cds_service.deadline import giving_way
 from cds_service.fhir.source import Answer, Source
 from cds_service.hooks.request import parse
 from cds_service.knowledge import Knowledge
@@ -144,14 +143,14 @@ class Tally:
     changes: Counter[Change] = field(default_factory=Counter)
 
 
-def compare(seen: Seen, deadline: Deadline = NEVER) -> tuple[Counter[str], Counter[Change]]:
+def compare(seen: Seen) -> tuple[Counter[str], Counter[Change]]:
     """Judge a call by both policies: the counts of it, and what differs, by orders. Raises what judging raises."""
     live, candidate = seen.policies.live.knowledge, seen.policies.candidate.knowledge
-    read = _open(seen, live, deadline)
-    was = _judge(seen, read, live, deadline)
+    read = _open(seen, live)
+    was = _judge(seen, read, live)
     if not read_alike(live, candidate, seen.now):
-        read = _open(seen, candidate, deadline)
-    now = _judge(seen, read, candidate, deadline)
+        read = _open(seen, candidate)
+    now = _judge(seen, read, candidate)
     before, after = _by_order(was), _by_order(now)
     orders = before.keys() & after.keys()
     counts = {
@@ -163,17 +162,15 @@ def compare(seen: Seen, deadline: Deadline = NEVER) -> tuple[Counter[str], Count
     return Counter(counts), Counter(each for order in orders for each in _changes(before[order], after[order]))
 
 
-def _open(seen: Seen, knowledge: Knowledge, deadline: Deadline) -> Opened | None:
+def _open(seen: Seen, knowledge: Knowledge) -> Opened | None:
     """The request anew, so that nothing is shared with the answer that went out."""
-    return open_request(
-        parse(seen.body, seen.hook), knowledge, seen.fetched, seen.now, deadline=deadline, sends=seen.sends
-    )
+    return open_request(parse(seen.body, seen.hook), knowledge, seen.fetched, seen.now, sends=seen.sends)
 
 
-def _judge(seen: Seen, read: Opened | None, knowledge: Knowledge, deadline: Deadline) -> Found | None:
+def _judge(seen: Seen, read: Opened | None, knowledge: Knowledge) -> Found | None:
     if read is None:
         return None
-    return find(read, seen.signing, knowledge, seen.now, deadline, seen.sends)
+    return find(read, seen.signing, knowledge, seen.now, sends=seen.sends)
 
 
 def _by_order(found: Found | None) -> dict[str, Mapping[str, Outcome]]:
@@ -226,7 +223,6 @@ class Shadow:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._finalize: Finalize | None = None
-        self._deadline = Deadline(math.inf, self._give_way)
 
     @property
     def waiting(self) -> int:
@@ -292,7 +288,8 @@ class Shadow:
     def _compare(self, seen: Seen) -> None:
         try:
             self._give_way()
-            counts, changes = compare(seen, self._deadline)
+            with giving_way(self._give_way):
+                counts, changes = compare(seen)
         except _Ended:
             self._lose(seen, DROPPED)
         except Exception as error:  # nothing of the request may be said, and the next one is to be judged
@@ -306,7 +303,7 @@ class Shadow:
                 tally.changes += changes
 
     def _give_way(self) -> None:
-        """At each look at the deadline: calls that came meanwhile go first."""
+        """Calls that came meanwhile go first."""
         time.sleep(_BREATH)
         while not (self._rest(_LOOK) or self._ending.is_set()):
             pass

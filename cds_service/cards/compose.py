@@ -17,6 +17,7 @@ from cds_service.cards.model import EXTENSION, Card, Coding, Link, Source
 from cds_service.cards.sentences import data_named
 from cds_service.cards.suggestions import are_alternatives, suggestions
 from cds_service.cards.texts import Text, Texts, Words, as_markdown, one_line
+from cds_service.deadline import in_stretches
 from cds_service.fhir.queries import Query
 from cds_service.orders.proposal import Proposal
 from cds_service.protocol.limits import LimitBook, Limits
@@ -116,7 +117,8 @@ class Place:
 
 def compose(judged: Sequence[Judged], setting: Setting, notes: Sequence[Says | Note] = ()) -> list[Composed]:
     """The cards of a response, as `arrange` has them."""
-    return _distinct([Composed(place.make(), place.stands_for) for place in arrange(judged, setting, notes)])
+    places = in_stretches(arrange(judged, setting, notes), 1)
+    return _distinct([Composed(place.make(), place.stands_for) for place in places])
 
 
 def arrange(judged: Sequence[Judged], setting: Setting, notes: Sequence[Says | Note] = ()) -> list[Place]:

@@ -12,6 +12,7 @@ from cds_service import units
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Medicine, Members, in_words_of, on
 from cds_service.chart.reading import Reading
+from cds_service.deadline import in_stretches
 from cds_service.fhir import datatypes, resources, statuses
 from cds_service.fhir.dates import When
 from cds_service.fhir.meaning import changed_meaning
@@ -66,7 +67,7 @@ def of_chart(chart: Reading, records: Records, drafted: Iterable[resources.Resou
             yield from reader.ended(order)
         elif reader.is_to_place(order):
             yield from reader.placed(order, reader.ordered(order, drafted=False))
-    for draft in drafted:
+    for draft in in_stretches(drafted, 20):
         if isinstance(draft, resources.MedicationRequest):
             yield reader.ordered(draft, drafted=True)
     for statement in chart.deadline.each(records.of(resources.MedicationStatement), "chart"):

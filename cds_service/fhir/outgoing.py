@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cds_service import bounds
+from cds_service.deadline import give_way
 from cds_service.fhir import lenient
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def medication_request(order: Mapping[str, Any], patient_id: str, now: datetime)
     if _holds_more_than_is_read(repaired):
         return None
     for _ in range(_ROUNDS):
+        give_way()
         try:
             is_valid = strict.is_valid(repaired)
             if not is_valid:
@@ -80,9 +82,11 @@ def _holds_more_than_is_read(order: Mapping[str, Any]) -> bool:
         raw = lenient.encode(order)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return True
+    if len(raw) > bounds.COPY:
+        return True
     read = lenient.decode(raw)
     contained = getattr(read.resource, "contained", ())
-    return len(raw) > bounds.COPY or read.is_cut or any(lenient.decode(each).is_cut for each in contained)
+    return read.is_cut or any(lenient.decode(each).is_cut for each in contained)
 
 
 def service_request(

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from cds_service import bounds
-from cds_service.deadline import NEVER, Deadline
+from cds_service.deadline import NEVER, Deadline, in_stretches
 from cds_service.fhir import bundles
 from cds_service.fhir.bundles import Item, Page
 from cds_service.fhir.datatypes import Reference
@@ -21,6 +21,8 @@ from cds_service.says import Said, Says
 from cds_service.says import records as says
 
 R = TypeVar("R", bound=Resource)
+_STRETCH = 500
+"""Resources that are filed, after which shorter calls go first."""
 
 
 def same_patient(reference: Reference | None, patient_id: str) -> bool | None:
@@ -106,7 +108,7 @@ class Records:
         """Keep what is this patient's; count what is another's."""
         by_reference, by_type = self._by_reference, self._by_type
         ours = f"Patient/{self.patient_id}"
-        for item in page.items:
+        for item in in_stretches(page.items, _STRETCH):
             resource = item.resource
             if resource is None:
                 continue

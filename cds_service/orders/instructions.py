@@ -9,6 +9,7 @@ from fractions import Fraction
 import msgspec
 from msgspec.structs import replace
 
+from cds_service.deadline import give_way
 from cds_service.orders import words
 from cds_service.orders.dosage import Amount, Written
 from cds_service.orders.measure import RATE_DIMENSIONS
@@ -93,6 +94,7 @@ def _stated(amount: Amount, reading: Reading) -> Stated:
 
 def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
     """Whether words only repeat what the structure states."""
+    give_way()
     said = _stated(amount, reading)
     for each in known:
         pairs = [*zip(each.figures, said.figures, strict=True)]

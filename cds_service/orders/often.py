@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 
 from cds_service import units
+from cds_service.deadline import give_way
 from cds_service.orders.dosage_words import WORDS, one_of
 
 _OFTEN = WORDS["often"]
@@ -61,6 +62,7 @@ def interval(text: str) -> Fraction | None:
         units.quantity(_COUNTS.get(number.lower(), number or "1").replace(",", "."), _known(unit), "time").value
         for number, unit in _EVERY.findall(text)
     ]
+    give_way()
     for number, word, unit, adverb in _TIMES.findall(text):
         times = int(number) if number else _OFTEN["numbers"][word.lower()]
         period = units.quantity(1, _known(unit) if unit else _OFTEN["periods"][adverb.lower()], "time").value

@@ -10,6 +10,7 @@ from fractions import Fraction
 import msgspec
 
 from cds_service import units
+from cds_service.deadline import give_way, in_stretches
 from cds_service.lazy import cached_property
 from cds_service.orders import unread
 from cds_service.orders.dosage_words import WORDS, one_of
@@ -41,6 +42,8 @@ _WITHIN = re.compile(
 )
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
+_STRETCH = 20
+"""Amounts of a text, after which shorter calls go first."""
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
 _DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
@@ -92,7 +95,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     strange = unread.amounts(text)
     ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
     strange_until = 0
-    for match in AMOUNT.finditer(text):
+    for match in in_stretches(AMOUNT.finditer(text), _STRETCH):
         while ahead and ahead[0][0] < match.start(2):
             strange_until = max(strange_until, ahead.popleft()[1])
         if match.start(2) < strange_until:
@@ -104,6 +107,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
         if unit.dimension in RATE_DIMENSIONS and maxima.stand_before(match.start()):
             most.append(said)
+    give_way()
     if counted:
         doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
     return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), tuple(each.unread for each in strange))
@@ -170,7 +174,10 @@ def _is_content(match: re.Match[str], dimension: str) -> bool:
 
 
 def _minutes(text: str) -> Fraction | None:
-    over = _OVER.search(text) or _IN.search(text)
+    over = _OVER.search(text)
+    if over is None:
+        give_way()
+        over = _IN.search(text)
     if over is None:
         return None
     number, unit = over.groups()[-2:]

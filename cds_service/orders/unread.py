@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from cds_service import units
+from cds_service.deadline import in_stretches
 from cds_service.orders.dosage_words import WORDS, one_of
 
 _SPELT, _WORDS = WORDS["spelt"], WORDS["words"]
@@ -41,6 +42,8 @@ _CONTAINERS = re.compile(
 )
 _PREPARED = re.compile(rf"(?<![^\W_]){one_of(_SPELT['prepared'])}[\s:]+$", re.IGNORECASE)
 _LONGEST_PREPARED = 30
+_STRETCH = 20
+"""Amounts of a text, after which shorter calls go first."""
 _HOLDS = re.compile(
     rf"\s*(?:[=(]|{one_of([*_WORDS['within'], *_SPELT['hold']])}(?![^\W_])|{one_of(_SPELT['of'])}\s*\d)",
     re.IGNORECASE,
@@ -109,32 +112,32 @@ def amounts(text: str) -> tuple[_Found, ...]:
     if _TIMES_SIGN.search(text):
         found += _many_times(text)
     if not _ODD_WORDS.isdisjoint(words):
-        found += [_found(match, Unread(match[0])) for match in _ODD.finditer(text)]
+        found += [_found(match, Unread(match[0])) for match in in_stretches(_ODD.finditer(text), _STRETCH)]
     return tuple(sorted(found, key=lambda each: each.start))
 
 
 def _spelt(text: str) -> Iterator[_Found]:
-    for match in _AMOUNT.finditer(text):
+    for match in in_stretches(_AMOUNT.finditer(text), _STRETCH):
         number = _valued(match["numeral"]) if match["numeral"] else _in_figures(match["simple"])
         yield _found(match, Unread(match[0], _quantity(number, match["unit"])))
 
 
 def _reversed(text: str) -> Iterator[_Found]:
-    for match in _REVERSED.finditer(text):
+    for match in in_stretches(_REVERSED.finditer(text), _STRETCH):
         number = Fraction(match["number"].replace(",", "."))
         yield _found(match, Unread(match[0], _quantity(number, match["unit"])))
 
 
 def _containers(text: str) -> Iterator[_Found]:
     """So many vials, but those of a preparation: `dilute 1 vial in 500 mL`, `1 ampoule = 50 mg`."""
-    for match in _CONTAINERS.finditer(text):
+    for match in in_stretches(_CONTAINERS.finditer(text), _STRETCH):
         before = text[max(0, match.start() - _LONGEST_PREPARED) : match.start()]
         if not _PREPARED.search(before) and not _HOLDS.match(text, match.end()):
             yield _found(match, Unread(match[0]))
 
 
 def _many_times(text: str) -> Iterator[_Found]:
-    for match in _MANY_TIMES.finditer(text):
+    for match in in_stretches(_MANY_TIMES.finditer(text), _STRETCH):
         times = int(match["before"] or match["after"])
         if times > 1:
             yield _found(match, Unread(match[0].strip(), times=times))
@@ -143,7 +146,7 @@ def _many_times(text: str) -> Iterator[_Found]:
 def _bare(text: str) -> Iterator[_Found]:
     """A number alone: `give 200`, `run at 50/h`."""
     start = 0
-    for clause in _CLAUSES.split(text):
+    for clause in in_stretches(_CLAUSES.split(text), _STRETCH):
         at = text.index(clause, start)
         start = at + len(clause)
         if match := _BARE.fullmatch(clause.strip()):

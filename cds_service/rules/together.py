@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import msgspec
 
+from cds_service.deadline import give_way
 from cds_service.orders.draft import KetamineOrder
 from cds_service.orders.regimen import Step
 from cds_service.orders.route import UNSTATED
@@ -117,6 +118,7 @@ def total(
     steps: Iterable[Placed], figure: Callable[[Step], Fraction | None], times: Callable[[Step], int] = lambda _: 1
 ) -> Fraction | None:
     """The sum of a figure, None where one of them is not known."""
+    give_way()
     amount = Fraction(0)
     for each in steps:
         value = figure(each.step)

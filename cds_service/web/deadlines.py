@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flask import Flask, g
@@ -34,9 +34,3 @@ def standing_still() -> Iterator[None]:
     yield
     if "deadline" in g:
         g.deadline = Deadline(g.deadline.until + time.monotonic() - began)
-
-
-def pausing(pause: Callable[[], None]) -> Deadline:
-    """The deadline of the request at hand, which calls `pause` from now on at each look at it."""
-    g.deadline = Deadline(current().until, pause)
-    return current()

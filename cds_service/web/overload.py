@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 
 from flask import Flask, g, request
 
+from cds_service.deadline import giving_way
 from cds_service.hooks.errors import Busy
 from cds_service.settings import Settings
 from cds_service.web import metrics
@@ -18,9 +20,11 @@ from cds_service.web.deployment import Deployment
 TURN_SECONDS = 0.2
 """So long a call whose body is read waits for its turn to be judged."""
 LARGE = 200_000
-"""Bytes from which on a body gives way to those below it. A chart of two weeks in a ward has fewer."""
+"""Bytes of a body from which on a call is none of the ordinary ones, which go first. A ward's two weeks have fewer."""
+COSTLY_SECONDS = 0.02
+"""Of a processor, after which a call is none of them either, however short it is. An order takes a third of it."""
 GIVEN_SECONDS = 0.1
-"""What a call with a large body gives of its time to ordinary ones, in all: it must be answered too."""
+"""What a call gives of its time to ordinary ones, in all: it must be answered too."""
 
 
 _LOAD = "ketamine-cds.load"
@@ -39,15 +43,16 @@ class Load:
         self._ordinary = 0
         self._quiet = threading.Condition(self._lock)
 
-    def begin(self) -> Held:
-        """A call. Raises Busy where there are too many, before anything of it is read."""
+    def begin(self, size: int = 0) -> Held:
+        """A call with a body of so many bytes, as far as its header says. Raises Busy where there are too many,
+        before anything of it is read."""
         with self._lock:
             if self._calls >= self._most_calls:
                 metrics.shed("calls")
                 raise Busy
             self._calls += 1
             metrics.in_hand(self._calls, self._bytes)
-        return Held(self)
+        return Held(self, is_ordinary=size < LARGE)
 
     def grow(self, count: int) -> None:
         """`count` bytes more are about to be read. Raises Busy where they are too many beside those of others."""
@@ -80,59 +85,73 @@ class Load:
         self._turns.release()
 
     def count_ordinary(self, more: int) -> None:
-        """So many ordinary calls more, or fewer, are being judged."""
+        """So many ordinary calls more, or fewer, are in progress."""
         with self._lock:
             self._ordinary += more
             if not self._ordinary:
                 self._quiet.notify_all()
 
+    @property
+    def has_ordinary(self) -> bool:
+        """Whether an ordinary call is in progress."""
+        return self._ordinary > 0
+
     def give_way(self, seconds: float) -> None:
-        """Wait until no ordinary call is being judged, at most so long."""
-        if self._ordinary and seconds > 0:
-            with self._quiet:
-                self._quiet.wait_for(lambda: not self._ordinary, seconds)
+        """Wait until no ordinary call is in progress, at most so long."""
+        with self._quiet:
+            self._quiet.wait_for(lambda: not self._ordinary, seconds)
 
 
 class Held:
-    """What one call holds of it, until its end."""
+    """What one call holds of it, until its end. It is begun in the thread that judges it."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, is_ordinary: bool) -> None:
         self._load = load
         self._bytes = 0
         self._has_turn = False
+        self._is_ordinary = is_ordinary
         self._to_give = GIVEN_SECONDS
-
-    @property
-    def is_large(self) -> bool:
-        """Whether it gives way to others."""
-        return self._bytes >= LARGE
+        self._used = time.thread_time()
+        self._may_be_costly = time.monotonic() + COSTLY_SECONDS
+        if is_ordinary:
+            load.count_ordinary(1)
 
     def grow(self, count: int) -> None:
         """`count` bytes more of the body. Raises Busy."""
         self._load.grow(count)
         self._bytes += count
+        if self._bytes >= LARGE:
+            self._step_back()
 
     def turn(self) -> bool:
         """Whether this call may be judged now; it waits for a moment."""
         self._has_turn = self._load.turn(TURN_SECONDS)
         if not self._has_turn:
             metrics.shed("turn")
-        elif not self.is_large:
-            self._load.count_ordinary(1)
         return self._has_turn
 
     def give_way(self) -> None:
-        """Let ordinary calls go first, as long as there is time to give."""
+        """Let ordinary calls go first where this is none, or has cost too much, as long as there is time to give."""
         began = time.monotonic()
-        self._load.give_way(self._to_give)
-        self._to_give -= time.monotonic() - began
+        if self._is_ordinary:
+            if began < self._may_be_costly or time.thread_time() - self._used < COSTLY_SECONDS:
+                return
+            self._step_back()
+        if self._load.has_ordinary and self._to_give > 0:
+            self._load.give_way(self._to_give)
+            self._to_give -= time.monotonic() - began
 
     def end(self) -> None:
         if self._has_turn:
             self._load.turn_over()
-            if not self.is_large:
-                self._load.count_ordinary(-1)
+        self._step_back()
         self._load.end(self._bytes)
+
+    def _step_back(self) -> None:
+        """Be none of the ordinary calls from now on."""
+        if self._is_ordinary:
+            self._is_ordinary = False
+            self._load.count_ordinary(-1)
 
 
 def register(app: Flask, deployment: Deployment) -> None:
@@ -142,13 +161,17 @@ def register(app: Flask, deployment: Deployment) -> None:
     @app.before_request
     def begin() -> None:
         if request.method == "POST" and request.path.startswith("/cds-services/"):
-            g.held = load.begin()
+            with ExitStack() as ends:
+                g.held = load.begin(request.content_length or 0)
+                ends.callback(g.held.end)
+                ends.enter_context(giving_way(g.held.give_way))
+                g.ends_of_load = ends.pop_all()
 
     @app.teardown_request
     def end(error: BaseException | None) -> None:
-        held: Held | None = g.pop("held", None)
-        if held is not None:
-            held.end()
+        ends: ExitStack | None = g.pop("ends_of_load", None)
+        if ends is not None:
+            ends.close()
 
 
 def load_of(app: Flask) -> Load:

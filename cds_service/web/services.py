@@ -69,7 +69,7 @@ def register(app: Flask, deployment: Deployment) -> None:
         held = overload.held()
         if not held.turn():
             return answer(_busy(service, tenant, body, now, shadow, languages))
-        deadline = deadlines.pausing(held.give_way) if held.is_large else deadlines.current()
+        deadline = deadlines.current()
         try:
             hook_request = parse(body, service.hook)
             asked = tenant.servers.source(hook_request.fhir_server, hook_request.access_token, deadline)

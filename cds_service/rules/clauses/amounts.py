@@ -8,6 +8,7 @@ from fractions import Fraction
 from operator import ge, gt, le, lt
 
 from cds_service.chart.facts import Fact, Used
+from cds_service.deadline import in_stretches
 from cds_service.figures import show
 from cds_service.orders.regimen import FIGURES, Body, Step
 from cds_service.protocol.model import AmountIs
@@ -116,7 +117,7 @@ class _Measure:
             yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
         if self.clause.use and self.here.use.name not in self.clause.use:
             return
-        for each in self.here.own:
+        for each in in_stretches(self.here.own, 20):
             if not (self._is_of_kind(each.step) or self.clause.repeats or each.step.kind is None):
                 continue
             if not self._is_meant(each.step):
