@@ -42,7 +42,7 @@ def cases(
     )
 
     def read(draft: Draft) -> KetamineOrder:
-        return _order(draft, grouped, records, knowledge, chart.zone, _of(known, draft))
+        return _order(draft, grouped, records, knowledge, chart.zone, _of(known, draft), deadline)
 
     kept, ended = (_bounded(each, read, knowledge, chart.now, deadline) for each in (ours, ends))
     of_patient: dict[str, dict[Any, Any]] = defaultdict(dict)
@@ -59,12 +59,18 @@ def _of(known: Mapping[int, Known] | None, draft: Draft) -> Known | None:
 
 
 def _order(
-    draft: Draft, groups: Mapping[str, str], records: Records, knowledge: Knowledge, zone: tzinfo, known: Known | None
+    draft: Draft,
+    groups: Mapping[str, str],
+    records: Records,
+    knowledge: Knowledge,
+    zone: tzinfo,
+    known: Known | None,
+    deadline: Deadline,
 ) -> KetamineOrder:
     """The order behind a draft, read as the protocol of its drug says."""
     assert draft.identity is not None
     part = knowledge.by_drug[draft.identity.drug]
-    read = partial(drafts.read, draft, groups, part.terms, records.resolve, knowledge.valuesets, zone)
+    read = partial(drafts.read, draft, groups, part.terms, records.resolve, knowledge.valuesets, zone, deadline)
     if known is None:
         return read()
     ground = marks(part.protocol)[GROUND]

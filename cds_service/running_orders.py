@@ -134,12 +134,12 @@ def read(
     _keep_orders(running, request, records, source)
     unknown = sum(1 for each in in_progress if each.is_unknown)
     doubts = [Note("running-unknown", str(unknown))] if unknown else []
-    doubts += [Note("running-rate", why) for why in dict.fromkeys(_doubted_rates(running, in_progress))]
-    orders = [_draft(each, records, valuesets) for each in deadline.each(running, "drafts")]
+    doubts += [Note("running-rate", why) for why in dict.fromkeys(_doubted_rates(running, in_progress, deadline))]
+    orders = [_draft(each, records, valuesets, deadline) for each in deadline.each(running, "drafts")]
     doubts += [
         Note("running-unjudged", why)
         for each, order in zip(running, orders, strict=True)
-        if (why := _not_judged(each, order, valuesets)) is not None
+        if (why := _not_judged(each, order, valuesets, deadline)) is not None
     ]
     if not running and since is not None:
         orders += _over(records, valuesets, since, deadline)
@@ -215,13 +215,15 @@ def _newest_of_each(running: Sequence[_Running]) -> list[_Running]:
     return list(newest.values())
 
 
-def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running]) -> Iterator[Said]:
+def _doubted_rates(
+    running: Sequence[_Running], in_progress: Sequence[_Running], deadline: Deadline
+) -> Iterator[Said]:
     """Why the rate that is judged may not be the one that runs: it, or another entry of its order, cannot be read."""
     of_order: dict[str, list[_Running]] = {}
     for each in in_progress:
         if each.order is not None:
             of_order.setdefault(each.order, []).append(each)
-    for newest in running:
+    for newest in deadline.each(running, "drafts"):
         if newest.rate is None and newest.says_rate:
             yield says.RATE_UNREAD(*newest.named)
         for other in of_order.get(newest.order or "", ()):
@@ -236,9 +238,12 @@ def _doubted_rates(running: Sequence[_Running], in_progress: Sequence[_Running])
             yield says.RUNNING_BUT(*each.named, why)
 
 
-def _not_judged(running: _Running, order: Draft, valuesets: ValueSets) -> Said | None:
+def _not_judged(running: _Running, order: Draft, valuesets: ValueSets, deadline: Deadline) -> Said | None:
     """Why what runs is held to no limit: it says no amount, or one in mL of a strength that nobody knows."""
-    written = [dosage.read(d, i, valuesets, UTC) for i, d in enumerate(order.request.dosage_instruction)]
+    written = [
+        dosage.read(d, i, valuesets, UTC)
+        for i, d in enumerate(deadline.each(order.request.dosage_instruction, "drafts"))
+    ]
     rates = [rate for each in written for rate in each.rate]
     if rates and all(each.dimension.startswith("volume") for each in rates):
         return (
@@ -273,7 +278,7 @@ def _bare(reference: str) -> str:
 # An order for each -------------------------------------------------------------------------------------------------
 
 
-def _draft(running: _Running, records: Records, valuesets: ValueSets) -> Draft:
+def _draft(running: _Running, records: Records, valuesets: ValueSets, deadline: Deadline) -> Draft:
     """The order behind a running infusion at the rate that runs; one made from the administration where none is."""
     order = records.resolve(running.administration.request)
     raw = records.order_json(order.reference) if isinstance(order, MedicationRequest) else None
@@ -282,7 +287,7 @@ def _draft(running: _Running, records: Records, valuesets: ValueSets) -> Draft:
         known = _identity(described(order, records.resolve), valuesets)
         if known is None or known.drug == running.identity.drug:
             whole = lenient.untyped(raw) if raw is not None else _as_json(order)
-            item = _at_running_rate(whole, order, running, records, valuesets)
+            item = _at_running_rate(whole, order, running, records, valuesets, deadline)
             if isinstance(item.read.resource, MedicationRequest):
                 description = _with_strength(running, described(order, records.resolve), known, valuesets)
                 return Draft(item.read.resource, item, True, description, running.identity)
@@ -311,11 +316,18 @@ def _item(order: Any) -> Item:
 
 
 def _at_running_rate(
-    whole: dict[str, Any], order: MedicationRequest, running: _Running, records: Records, valuesets: ValueSets
+    whole: dict[str, Any],
+    order: MedicationRequest,
+    running: _Running,
+    records: Records,
+    valuesets: ValueSets,
+    deadline: Deadline,
 ) -> Item:
     """The order with its one rate replaced; one of several rates, or none, is left as it was ordered."""
     rate = running.rate
-    written = [dosage.read(d, i, valuesets, UTC) for i, d in enumerate(order.dosage_instruction)]
+    written = [
+        dosage.read(d, i, valuesets, UTC) for i, d in enumerate(deadline.each(order.dosage_instruction, "drafts"))
+    ]
     rates = [(each.index, each.rate[0]) for each in written if each.rate]
     if rate is None or len(rates) != 1:
         return _item(whole)

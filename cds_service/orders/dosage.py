@@ -18,6 +18,7 @@ from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_D
 from cds_service.orders.route import Route
 from cds_service.orders.text import AMOUNT, NOTHING, Spoken
 from cds_service.orders.timing import Problem, Repeat
+from cds_service.orders.windows import matches
 from cds_service.says import Said, Says
 from cds_service.says import orders as says
 from cds_service.terminology.valuesets import ValueSets
@@ -146,7 +147,8 @@ def read(
 ) -> Written:
     """The dosage as written, with the order's `notes` beside it; `counted`: of a product of which one is an amount.
 
-    Never raises: what cannot be read is in `problems`, what it says in two ways in `contradictions`.
+    Never raises: what cannot be read is in `problems`, what it says in two ways in `contradictions`. Its words
+    may take tens of milliseconds, so whoever reads several looks at the deadline before each.
     """
     reader = _Reader(counts=COUNT_DIMENSIONS if counted else ())
     dose, rate, container, rate_refused = _doses_and_rates(list(_entries(dosage)), reader)
@@ -175,7 +177,7 @@ def read(
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member(valuesets.roles.push_by_method, method) is not None,
-        titrate=any(pattern.search(each) for pattern in open_ended for each in words),
+        titrate=any(any(matches(pattern, each)) for pattern in open_ended for each in words),
         text=dosage.text,
         said=said,
         at_most=_at_most(dosage.max_dose_per_administration, reader),

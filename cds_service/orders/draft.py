@@ -175,17 +175,18 @@ def read(
     resolve: Callable[[Reference | None], Resource | None],
     valuesets: ValueSets,
     zone: tzinfo,
+    deadline: Deadline = NEVER,
 ) -> KetamineOrder:
-    """The order behind a draft whose identity is known."""
+    """The order behind a draft whose identity is known. Raises Late."""
     assert draft.identity is not None
     request = draft.request
-    written = read_steps(request, valuesets, zone)
+    written = read_steps(request, valuesets, zone, deadline=deadline)
     purpose = indication.read(request, terms.indications, terms.use, terms.words, valuesets, resolve)
     strength = concentration.read(draft.description, draft.identity, valuesets, terms.site_products)
     is_nasal = terms.nasal is not None and _is_labelled(draft, written, purpose, strength, terms.nasal, valuesets)
     labelled = terms.nasal if is_nasal else None
     if labelled is not None:
-        written = read_steps(request, valuesets, zone, counted=True)
+        written = read_steps(request, valuesets, zone, counted=True, deadline=deadline)
         if strength.mg_per_ml is None or strength.by == "name":
             strength = replace(strength, mg_per_ml=labelled.mg_per_ml, by="code", problem=None)
     return KetamineOrder(
@@ -228,16 +229,21 @@ def _is_labelled(
 
 
 def read_steps(
-    request: MedicationRequest, valuesets: ValueSets, zone: tzinfo, counted: bool = False
+    request: MedicationRequest,
+    valuesets: ValueSets,
+    zone: tzinfo,
+    counted: bool = False,
+    deadline: Deadline = NEVER,
 ) -> tuple[Written, ...]:
-    """The dosage instructions as written; of very many the first, and the last of those says so."""
+    """The dosage instructions as written; of very many the first, and the last of those says so. Raises Late."""
     given = request.dosage_instruction
     notes = [note.text for note in request.note if note.text]
     if not given and any(states_an_amount(note) for note in notes):
         given = (Dosage(text="; ".join(notes)),)
         notes = []
     written = tuple(
-        dosage.read(d, i, valuesets, zone, () if i else notes, counted) for i, d in enumerate(given[:MOST_STEPS])
+        dosage.read(d, i, valuesets, zone, () if i else notes, counted)
+        for i, d in enumerate(deadline.each(given[:MOST_STEPS], "orders"))
     )
     if len(given) <= MOST_STEPS:
         return written

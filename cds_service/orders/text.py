@@ -10,12 +10,13 @@ from fractions import Fraction
 import msgspec
 
 from cds_service import units
-from cds_service.deadline import give_way, in_stretches
+from cds_service.deadline import give_way
 from cds_service.lazy import cached_property
 from cds_service.orders import unread
 from cds_service.orders.dosage_words import WORDS, one_of
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.unread import Unread
+from cds_service.orders.windows import REACH, matches
 from cds_service.units import Quantity
 
 _WORDS = WORDS["words"]
@@ -34,6 +35,8 @@ _TIME = rf"\s+{_NUMBER}\s*({_LENGTH})(?![^\W_])"
 _OVER = re.compile(rf"\b{one_of(_WORDS['over'])}{_TIME}", re.IGNORECASE)
 _IN = re.compile(rf"{_UNIT}\s+(?:(?:iv\s+)?in){_TIME}", re.IGNORECASE)
 """Only behind an amount: `repeat in 90 min` is no run time."""
+_IN_TIME = re.compile(rf"(?<=\s)in{_TIME}", re.IGNORECASE)
+"""The end of it, which is found sooner."""
 _VOLUME = rf"(?:\d{{1,6}}(?:[.,]\d{{1,6}})?\s*)?{one_of(t for p in ('mL', 'L') for t in units.WRITINGS.spellings(p))}"
 _WITHIN = re.compile(
     rf"\s*(?:{one_of(_WORDS['within'])}\s*(?:a\s+)?{_VOLUME}(?![^\W_])|{one_of(_WORDS['containers'])}\b"
@@ -42,8 +45,6 @@ _WITHIN = re.compile(
 )
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
-_STRETCH = 20
-"""Amounts of a text, after which shorter calls go first."""
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
 _DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
@@ -95,7 +96,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     strange = unread.amounts(text)
     ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
     strange_until = 0
-    for match in in_stretches(AMOUNT.finditer(text), _STRETCH):
+    for match in matches(AMOUNT, text):
         while ahead and ahead[0][0] < match.start(2):
             strange_until = max(strange_until, ahead.popleft()[1])
         if match.start(2) < strange_until:
@@ -170,14 +171,14 @@ def _is_content(match: re.Match[str], dimension: str) -> bool:
         return False
     if _WITHIN.match(match.string, match.end()):
         return True
-    return dimension == "volume" and _DILUTED.search(match.string, 0, match.start()) is not None
+    begin = match.start()
+    return dimension == "volume" and _DILUTED.search(match.string, max(0, begin - REACH), begin) is not None
 
 
 def _minutes(text: str) -> Fraction | None:
     over = _OVER.search(text)
-    if over is None:
-        give_way()
-        over = _IN.search(text)
+    if over is None and _IN_TIME.search(text):
+        over = next(matches(_IN, text), None)
     if over is None:
         return None
     number, unit = over.groups()[-2:]

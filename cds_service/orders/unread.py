@@ -15,6 +15,7 @@ import msgspec
 from cds_service import units
 from cds_service.deadline import in_stretches
 from cds_service.orders.dosage_words import WORDS, one_of
+from cds_service.orders.windows import matches
 
 _SPELT, _WORDS = WORDS["spelt"], WORDS["words"]
 _NUMERALS = {word: Fraction(value) for word, value in _SPELT["numerals"].items()}
@@ -42,8 +43,6 @@ _CONTAINERS = re.compile(
 )
 _PREPARED = re.compile(rf"(?<![^\W_]){one_of(_SPELT['prepared'])}[\s:]+$", re.IGNORECASE)
 _LONGEST_PREPARED = 30
-_STRETCH = 20
-"""Amounts of a text, after which shorter calls go first."""
 _HOLDS = re.compile(
     rf"\s*(?:[=(]|{one_of([*_WORDS['within'], *_SPELT['hold']])}(?![^\W_])|{one_of(_SPELT['of'])}\s*\d)",
     re.IGNORECASE,
@@ -112,32 +111,32 @@ def amounts(text: str) -> tuple[_Found, ...]:
     if _TIMES_SIGN.search(text):
         found += _many_times(text)
     if not _ODD_WORDS.isdisjoint(words):
-        found += [_found(match, Unread(match[0])) for match in in_stretches(_ODD.finditer(text), _STRETCH)]
+        found += [_found(match, Unread(match[0])) for match in matches(_ODD, text)]
     return tuple(sorted(found, key=lambda each: each.start))
 
 
 def _spelt(text: str) -> Iterator[_Found]:
-    for match in in_stretches(_AMOUNT.finditer(text), _STRETCH):
+    for match in matches(_AMOUNT, text):
         number = _valued(match["numeral"]) if match["numeral"] else _in_figures(match["simple"])
         yield _found(match, Unread(match[0], _quantity(number, match["unit"])))
 
 
 def _reversed(text: str) -> Iterator[_Found]:
-    for match in in_stretches(_REVERSED.finditer(text), _STRETCH):
+    for match in matches(_REVERSED, text):
         number = Fraction(match["number"].replace(",", "."))
         yield _found(match, Unread(match[0], _quantity(number, match["unit"])))
 
 
 def _containers(text: str) -> Iterator[_Found]:
     """So many vials, but those of a preparation: `dilute 1 vial in 500 mL`, `1 ampoule = 50 mg`."""
-    for match in in_stretches(_CONTAINERS.finditer(text), _STRETCH):
+    for match in matches(_CONTAINERS, text):
         before = text[max(0, match.start() - _LONGEST_PREPARED) : match.start()]
         if not _PREPARED.search(before) and not _HOLDS.match(text, match.end()):
             yield _found(match, Unread(match[0]))
 
 
 def _many_times(text: str) -> Iterator[_Found]:
-    for match in in_stretches(_MANY_TIMES.finditer(text), _STRETCH):
+    for match in matches(_MANY_TIMES, text):
         times = int(match["before"] or match["after"])
         if times > 1:
             yield _found(match, Unread(match[0].strip(), times=times))
@@ -146,7 +145,7 @@ def _many_times(text: str) -> Iterator[_Found]:
 def _bare(text: str) -> Iterator[_Found]:
     """A number alone: `give 200`, `run at 50/h`."""
     start = 0
-    for clause in in_stretches(_CLAUSES.split(text), _STRETCH):
+    for clause in in_stretches(_CLAUSES.split(text), 50):
         at = text.index(clause, start)
         start = at + len(clause)
         if match := _BARE.fullmatch(clause.strip()):

@@ -87,8 +87,10 @@ def _doses(case: Case, medicine_set: str) -> Iterator[_Dose]:
         replaced = not medicine.drafted and medicine.reference in drafted
         if medicine.given or medicine.taken or replaced or medicine.status in _ENDED or medicine.intent in _NO_ORDER:
             continue
+        given = medicine.dosage_instruction
         written = [
-            dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(medicine.dosage_instruction)
+            dosage.read(d, i, case.valuesets, case.chart.zone)
+            for i, d in enumerate(case.deadline.each(given, "judge"))
         ]
         yield from (_Dose(medicine, step) for step in _steps(written, case))
 
@@ -175,7 +177,10 @@ def _is_low(order: dict[str, object], rule: Rule, case: Case) -> bool:
     """Read again as it would come back: no dose of it is above any limit that is meant."""
     read = lenient.read(order).resource
     assert isinstance(read, MedicationRequest)
-    written = [dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(read.dosage_instruction)]
+    written = [
+        dosage.read(d, i, case.valuesets, case.chart.zone)
+        for i, d in enumerate(case.deadline.each(read.dosage_instruction, "offer"))
+    ]
     return not any(
         _exceeded(step, tier, case)
         for step in _steps(written, case)

@@ -140,7 +140,10 @@ def _is_in_group(order: KetamineOrder, medicine: Medicine) -> bool:
 def _steps(case: Case, medicine: Medicine) -> tuple[Step, ...]:
     """What an order of the chart gives."""
     assert medicine.identity is not None
-    written = [dosage.read(d, i, case.valuesets, case.chart.zone) for i, d in enumerate(medicine.dosage_instruction)]
+    written = [
+        dosage.read(d, i, case.valuesets, case.chart.zone)
+        for i, d in enumerate(case.deadline.each(medicine.dosage_instruction, "judge"))
+    ]
     strength = concentration.read(medicine.description, medicine.identity, case.valuesets)
     mg_per_ml = strength.mg_per_ml if strength.by != "name" else None
     return regimen(written, Reading(lightest(case), mg_per_ml, case.conventions))

@@ -89,7 +89,9 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     read = lenient.decode(raw)
     if not isinstance(read.resource, MedicationRequest):
         return None
-    written = read_steps(read.resource, case.valuesets, case.chart.zone, counted=bool(case.order.mg_in))
+    written = read_steps(
+        read.resource, case.valuesets, case.chart.zone, counted=bool(case.order.mg_in), deadline=case.deadline
+    )
     draft = dataclasses.replace(case.order.draft, request=read.resource, item=Item(read, raw))
     order = dataclasses.replace(case.order, draft=draft, written=written)
     companions = [order if other is case.order else other for other in case.companions]

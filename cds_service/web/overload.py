@@ -20,7 +20,7 @@ from cds_service.web.deployment import Deployment
 TURN_SECONDS = 0.2
 """So long a call whose body is read waits for its turn to be judged."""
 LARGE = 200_000
-"""Bytes of a body from which on a call is none of the ordinary ones, which go first. A ward's two weeks have fewer."""
+"""Bytes of a body from which on a call is none of the ordinary ones, which go first. Two weeks have fewer."""
 COSTLY_SECONDS = 0.02
 """Of a processor, after which a call is none of them either, however short it is. An order takes a third of it."""
 GIVEN_SECONDS = 0.1

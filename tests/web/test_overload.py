@@ -284,6 +284,49 @@ def test_what_a_large_body_gives_of_its_time_is_bounded() -> None:
     assert _seconds(lambda: [large.give_way() for _ in range(1_000)]) < 3 * overload.GIVEN_SECONDS
 
 
+def test_an_ordinary_order_goes_first_as_soon_as_its_header_is_there() -> None:
+    load = overload.Load(Settings())
+    large = _judging(load, overload.LARGE)
+    coming = load.begin(5_000)
+    assert _seconds(large.give_way) >= overload.GIVEN_SECONDS * 0.9
+    coming.end()
+
+
+def test_a_body_that_its_header_calls_large_is_waited_for_by_nobody() -> None:
+    load = overload.Load(Settings())
+    large = _judging(load, overload.LARGE)
+    load.begin(overload.LARGE)
+    assert _seconds(large.give_way) < overload.GIVEN_SECONDS / 2
+
+
+def test_a_short_call_that_has_cost_much_gives_way_and_is_waited_for_no_more() -> None:
+    """Twelve thousand levels, say, have fewer bytes than many a chart."""
+    load = overload.Load(Settings())
+    large, costly = _judging(load, overload.LARGE), _judging(load, 5_000)
+    costly.give_way()
+    assert load.has_ordinary
+    began = time.thread_time()
+    while time.thread_time() - began < overload.COSTLY_SECONDS:
+        pass
+    assert _seconds(costly.give_way) < overload.GIVEN_SECONDS / 2, "nobody to give way to"
+    assert not load.has_ordinary
+    assert _seconds(large.give_way) < overload.GIVEN_SECONDS / 2
+    ordinary = _judging(load, 5_000)
+    assert _seconds(costly.give_way) >= overload.GIVEN_SECONDS * 0.9
+    ordinary.end()
+    costly.end()
+    large.end()
+    assert not load.has_ordinary
+
+
+def test_a_call_that_waits_costs_nothing_and_stays_an_ordinary_one() -> None:
+    load = overload.Load(Settings())
+    waiting = _judging(load, 5_000)
+    time.sleep(2 * overload.COSTLY_SECONDS)
+    waiting.give_way()
+    assert load.has_ordinary
+
+
 def _seconds(call: Callable[[], object]) -> float:
     began = time.monotonic()
     call()

@@ -9,6 +9,7 @@ import msgspec
 
 from cds_service.chart.account import Unplaced
 from cds_service.chart.facts import Fact, Medicine, coded, on
+from cds_service.deadline import in_stretches
 from cds_service.fhir.dates import When
 from cds_service.protocol import model
 from cds_service.rules.case import Case
@@ -26,15 +27,19 @@ from cds_service.rules.outcome import Reason, not_placed, undelivered
 from cds_service.says import findings as says
 from cds_service.says.entries import AND_WHY, DRAFTED, GIVEN, MEDICINE, ORDERED, RUNNING, TAKEN
 
+_STRETCH = 200
+"""Medicines that are looked at, after which shorter calls go first."""
+
 
 @evaluates(model.MedicineIs)
 def _(clause: model.MedicineIs, case: Case, since: datetime | None = None) -> Verdict:
-    matches = [m for m in case.chart.medicines_by_set.of(clause.sets) if _medicine_matches(m, clause, case)]
+    of_sets = in_stretches(case.chart.medicines_by_set.of(clause.sets), _STRETCH)
+    matches = [m for m in of_sets if _medicine_matches(m, clause, case)]
     if matches and (clause.only or clause.single_dose):
         return _nothing_else(matches, clause, case)
     certain = [m for m in matches if m.disagreement is None]
     if _enough(certain, clause, case):
-        return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in certain))
+        return Verdict(True, facts=tuple(_medicine_fact(m, case.now) for m in in_stretches(certain, _STRETCH)))
     if _enough(matches, clause, case):
         return _disagreeing(m for m in matches if m.disagreement is not None)
     if undated := _undated(clause, case):
