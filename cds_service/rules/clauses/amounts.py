@@ -8,7 +8,10 @@ from fractions import Fraction
 from operator import ge, gt, le, lt
 
 from cds_service.chart.facts import Fact, Used
-from cds_service.deadline import in_stretches
+<<<<<<< HEAD
+=======
+from cds_service.deadline import give_way
+>>>>>>> hostile
 from cds_service.figures import show
 from cds_service.orders.regimen import FIGURES, Body, Step
 from cds_service.protocol.model import AmountIs
@@ -109,12 +112,13 @@ class _Measure:
 
     def found(self) -> Iterator[Measured | Reason]:
         """The amounts that are past their limit, and why others cannot be told."""
+        give_way()
         if None in self.here.kinds and self.clause.of and not self.is_rate and self.clause.figure != MINUTES:
             # Whatever it is for and however it is given, it may be such a dose.
             yield from (why_unknown(each.step, self.case) for each in self.here.own if each.step.kind is None)
         if self.clause.use and self.here.use.name not in self.clause.use:
             return
-        for each in in_stretches(self.here.own, 20):
+        for each in self.here.own:
             if not (self._is_of_kind(each.step) or self.clause.repeats or each.step.kind is None):
                 continue
             if not self._is_meant(each.step):
