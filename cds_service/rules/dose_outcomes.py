@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cds_service.chart.facts import Fact, on, weighed
@@ -13,13 +13,13 @@ from cds_service.orders.indication import Use
 from cds_service.orders.proposal import REMOVAL
 from cds_service.orders.regimen import Body
 from cds_service.protocol.limits import listed
-from cds_service.protocol.model import AmountIs, Protocol, Rule, Severity
+from cds_service.protocol.model import AmountIs, Clause, Protocol, Rule, Severity, Tier
 from cds_service.protocol.references import each_clause
 from cds_service.rules import arithmetic, obesity, uncapped, unit_slip
 from cds_service.rules.case import Case, once
 from cds_service.rules.changes import Changed, changed_severity
 from cds_service.rules.clauses import evaluate
-from cds_service.rules.clauses.presence import is_absent
+from cds_service.rules.clauses.presence import Absence, absences
 from cds_service.rules.dose_finding import MINUTES, Finding, Found, Measured, unread_dose, views, worst
 from cds_service.rules.dosing_weight import DosingWeight, dosing_weight, ideal_weight
 from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell
@@ -37,12 +37,11 @@ def by_amounts(case: Case, rule: Rule) -> Found:
     """Every amount in a tier that holds; what could not be told counts only where none does."""
     findings: list[Finding] = []
     doubts: list[Reason] = []
-    if not _may_concern(case, rule):
-        return findings, doubts
-    for tier in rule.tiers:
-        if tier.when is None or is_absent(tier.when, case):
+    is_missing = case.on_record.isdisjoint
+    for tier, clause, absent in kept(rule, "tiers that may hold", _tiers):
+        if any(map(is_missing, absent)):
             continue
-        verdict = evaluate(tier.when, case)
+        verdict = evaluate(clause, case)
         if verdict.holds:
             findings += [Finding(rule.id, tier.name, amount) for amount in verdict.amounts]
         elif verdict.holds is None:
@@ -50,13 +49,18 @@ def by_amounts(case: Case, rule: Rule) -> Found:
     return findings, doubts
 
 
-def _may_concern(case: Case, rule: Rule) -> bool:
-    """Whether a step of the order is, or may be, of the kinds that the rule's amounts are of: each tier holds one."""
-    asked, ours = kept(rule, "kinds of steps", _kinds_of), _kinds_in(case)
-    return asked is None or ours is None or not ours.isdisjoint(asked)
+def _tiers(rule: Rule) -> Sequence[tuple[Tier, Clause, Sequence[Absence]]]:
+    return [(tier, tier.when, absences(tier.when)) for tier in rule.tiers if tier.when is not None]
 
 
-@once
+def _concerning(case: Case) -> Iterator[Rule]:
+    """The rules of the dose, but those all of whose amounts are of other kinds of steps than the order has."""
+    ours = _kinds_in(case)
+    for rule, asked in kept(case.protocol, "rules of the dose", _rules):
+        if asked is None or ours is None or not ours.isdisjoint(asked):
+            yield rule
+
+
 def _kinds_in(case: Case) -> frozenset[str | None] | None:
     """The kinds of the order's steps; None where one is not known."""
     kinds = frozenset[str | None]().union(*(here.kinds for here in views(case)))
@@ -102,7 +106,7 @@ def verdict(case: Case) -> DoseVerdict:
     best: dict[str, Finding] = {}
     doubts: dict[str, list[Reason]] = {}
     place: dict[str, tuple[int, int]] = {}
-    for rule in kept(case.protocol, "rules of the dose", _rules):
+    for rule in _concerning(case):
         if case.order.labelled_nasal and not _is_of_label(rule):
             continue
         findings, doubts[rule.id] = case.found_alike(rule, JUDGEMENTS[rule.judge])
@@ -126,8 +130,10 @@ def _place(case: Case, findings: Sequence[Finding]) -> tuple[int, int]:
     return min(place(finding.amount) for finding in findings)
 
 
-def _rules(protocol: Protocol) -> tuple[Rule, ...]:
-    return tuple(rule for rule in protocol.rules.values() if rule.judge in JUDGEMENTS and not rule.off)
+def _rules(protocol: Protocol) -> Sequence[tuple[Rule, frozenset[str] | None]]:
+    """Each with the kinds of steps that it asks of; None: of any."""
+    rules = (rule for rule in protocol.rules.values() if rule.judge in JUDGEMENTS and not rule.off)
+    return [(rule, _kinds_of(rule) if rule.judge == "amounts" else None) for rule in rules]
 
 
 def is_of_dose(rule: Rule) -> bool:

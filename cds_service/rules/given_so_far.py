@@ -147,9 +147,13 @@ def _is_said_here(case: Case) -> bool:
 
 def ceilings_now(case: Case) -> Iterator[Ceiling]:
     """What the sums leave of an order, or of what it was changed to: every dose on offer stays within it."""
-    for rule in case.protocol.rules.values():
-        if rule.judge == GIVEN_SUM and not rule.off and (sums := sums_of(case, rule)) is not None:
+    for rule in kept(case.protocol, "rules of sums", _rules_of_sums):
+        if (sums := sums_of(case, rule)) is not None:
             yield from sums.ceilings
+
+
+def _rules_of_sums(protocol: Protocol) -> tuple[Rule, ...]:
+    return tuple(rule for rule in protocol.rules.values() if not rule.off and rule.judge == GIVEN_SUM)
 
 
 def _left(case: Case, limits: RuleLimits, found: Given, now: Fraction) -> tuple[Ceiling, ...]:

@@ -48,7 +48,7 @@ from cds_service.rules.case import Case
 from cds_service.rules.changes import changed_severity
 from cds_service.rules.clauses import Verdict, evaluate
 from cds_service.rules.clauses.ordered import planned_per_week
-from cds_service.rules.clauses.presence import Absence, absences, is_surely_clear
+from cds_service.rules.clauses.presence import Absence, absences, needs
 from cds_service.rules.clauses.verdict import reasons_of
 from cds_service.rules.dose_finding import Measured
 from cds_service.rules.hold import HOLD, hold
@@ -82,6 +82,8 @@ JUDGEMENTS: dict[str, Judgement] = {
     "abrupt-stop": adverse_rules.abrupt_stop,
 }
 """What a rule's `judge` may name, beside `clauses` and the judgements of the dose, which are made together."""
+_READ_OTHERS = frozenset(name for name, judgement in JUDGEMENTS.items() if reads.reads_other_rules(judgement))
+"""Those that rest on more than their own rule."""
 
 
 def check(protocol: Protocol) -> None:
@@ -124,6 +126,7 @@ def judge(case: Case) -> list[Outcome]:
     rules = rules_of(case.protocol, case.hook, case.stopping)
     of_dose = [rule for rule in rules if rule.judge in dose_outcomes.OF_DOSE]
     by_id = {outcome.rule.id: outcome for outcome in _of_dose(case, of_dose)}
+    by_id.update(_surely_clear(case))
     for rule in rules:
         if rule.id in by_id:
             continue
@@ -136,11 +139,21 @@ def judge(case: Case) -> list[Outcome]:
     return [_yielding(outcome, by_id) if outcome.status == "fired" else outcome for outcome in outcomes]
 
 
+def _surely_clear(case: Case) -> dict[str, Outcome]:
+    """Most rules of clauses: nothing is on record that they ask for. These are clear at one look."""
+    try:
+        case.deadline.check("judge")
+        is_missing = case.on_record.isdisjoint
+    except Late:
+        return {}
+    order = case.order.reference
+    return {rule.id: clear(rule, order) for rule, needed in kept(case.protocol, "needs", needs) if is_missing(needed)}
+
+
 def _judged(case: Case, rule: Rule) -> Outcome:
     if rule.judge == "clauses":
         return case.found_alike(rule, by_clauses)
-    reads_others = reads.reads_other_rules(JUDGEMENTS[rule.judge])
-    return _by_code(case, rule) if reads_others else case.found_alike(rule, _by_code)
+    return _by_code(case, rule) if rule.judge in _READ_OTHERS else case.found_alike(rule, _by_code)
 
 
 def _of_dose(case: Case, rules: Sequence[Rule]) -> Sequence[Outcome]:
@@ -180,8 +193,6 @@ def _ways(rule: Rule) -> tuple[_Way, ...]:
 def by_clauses(case: Case, rule: Rule) -> Outcome:
     """The first tier, from the worst, whose clause holds. A worse one that cannot be told is said as a reason."""
     order = case.order.reference
-    if is_surely_clear(rule, case):
-        return clear(rule, order)
     is_missing = case.on_record.isdisjoint
     unknown: list[Verdict] = []
     for way in kept(rule, "ways", _ways):

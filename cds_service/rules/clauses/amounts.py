@@ -59,17 +59,14 @@ def _seen(clause: AmountIs, case: Case) -> Sequence[View]:
     """The order at the weights that the clause asks for. Raises _NoIdealWeight."""
     if clause.weight == "ideal":
         return views_at(case, _ideal(case))
-    seen = [here for here in views(case) if _may_concern(clause, here)]
+    use, of = clause.use, None if clause.repeats else clause.of
+    # Most clauses are about another use, or about kinds of steps that none is, or may be, of.
+    seen = [
+        here
+        for here in views(case)
+        if None in here.kinds or ((not use or here.use.name in use) and (not of or not here.kinds.isdisjoint(of)))
+    ]
     return seen if clause.weight == "dosing" else [here for here in seen if here.body.judged_by is None]
-
-
-def _may_concern(clause: AmountIs, here: View) -> bool:
-    """Whether any step is, or may be, of the kinds and of the use that a clause is about: most are of others."""
-    if None in here.kinds:
-        return True
-    if clause.use and here.use.name not in clause.use:
-        return False
-    return not clause.of or clause.repeats or not here.kinds.isdisjoint(clause.of)
 
 
 def _fact(passed: Sequence[Measured], case: Case) -> Fact:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 
 from cds_service.chart.chart import EXPOSED
-from cds_service.lazy import kept
 from cds_service.protocol import model
-from cds_service.rules.case import LABELLED, UNREAD_DOSE, Case, in_order
+from cds_service.rules.case import LABELLED, UNREAD_DOSE, in_order
 
 Absence = frozenset[str]
 """Value sets, query keys, what an order says: where none of them is in `Case.on_record`, a clause is surely false."""
 
-ABSENCES = "absences"
-"""Where those of a clause are kept (`lazy.kept`)."""
 _MOST = 16
 """Absences that are kept for one clause: each is enough alone, so more of them only save time."""
 
 
-def is_absent(clause: model.Clause, case: Case) -> bool:
-    """Whether a protocol's clause is false for want of facts. False says nothing: it must then be evaluated."""
-    return any(map(case.on_record.isdisjoint, kept(clause, ABSENCES, absences)))
-
-
-def is_surely_clear(rule: model.Rule, case: Case) -> bool:
-    """Whether each tier of a rule is false for want of facts; at a glance, so that False says nothing."""
-    needed: Absence | None = kept(rule, "needed", _needed)
-    return needed is not None and case.on_record.isdisjoint(needed)
+def needs(protocol: model.Protocol) -> Sequence[tuple[model.Rule, Absence]]:
+    """The rules of clauses that want for facts, each with what it needs: where none of it is on record, each of its
+    tiers is false.
+    """
+    rules = (rule for rule in protocol.rules.values() if rule.judge == "clauses")
+    return [(rule, needed) for rule in rules if (needed := _needed(rule)) is not None]
 
 
 def _needed(rule: model.Rule) -> Absence | None:
