@@ -76,7 +76,8 @@ def name_of(concept: CodeableConcept | None, members: Members, otherwise: Says) 
     it."""
     if concept is None:
         return otherwise
-    return next(iter(concept.words), None) or in_words_of(members) or concept.name or otherwise
+    words = concept.text or next(iter(concept.words), None)
+    return words or in_words_of(members) or concept.name or otherwise
 
 
 class Measurement(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import groupby
+from operator import attrgetter
 
 from cds_service import units
 from cds_service.chart.facts import Measurement, Weight, amount_of, value_of
@@ -11,10 +13,13 @@ from cds_service.fhir.datatypes import Quantity
 from cds_service.says import Says
 from cds_service.says import entries as says
 
+_PLACED = attrgetter("when.placed")
+
 
 def by_date(weights: Iterable[Weight]) -> list[Weight]:
-    lightest_first = sorted(weights, key=lambda weight: weight.kg or 0)
-    return sorted(lightest_first, key=lambda weight: weight.when.placed, reverse=True)
+    """Newest first, and of one moment the lightest first."""
+    by_moment = groupby(sorted(weights, key=_PLACED, reverse=True), key=_PLACED)
+    return [weight for _, found in by_moment for weight in sorted(found, key=lambda weight: weight.kg or 0)]
 
 
 def written(quantity: Quantity | None) -> Says:

@@ -152,7 +152,10 @@ def page_to_read(raw: msgspec.Raw | bytes, most: int = bounds.ENTRIES, *, deadli
         bundle = _QUICK_DECODER.decode(raw)
     except lenient.UNREADABLE:
         return _single(raw) or page(raw, most, deadline=deadline)
-    sent = bundle.entry or ()
+    sent = bundle.entry
+    if not sent and not bundle.link:  # as most lists are
+        return Page(is_bundle=True, is_clean=True, total=bundle.total)
+    sent = sent or ()
     entries = sent[:most]
     links = [(link.relation, link.url) for link in bundle.link or ()]
     items = entries if None not in map(_RESOURCE, entries) else tuple(e for e in entries if e.resource is not None)

@@ -204,10 +204,11 @@ def from_prefetch(
                 records.gaps.setdefault(query.key, gap)
             if page.next:
                 result.next_links[query.key] = page.next
-            elif (gap := bundles.left_out([page])) is not None:
+            elif page.total and (gap := bundles.left_out([page])) is not None:
                 records.gaps.setdefault(query.key, gap)
-            _note_faults(records, query.key, [page])
-        if page is not None:
+            if not page.is_clean:
+                _note_faults(records, query.key, [page])
+        if page is not None and page.items:
             records.add(page)
     result.assumed -= result.answered
     return result
