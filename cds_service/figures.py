@@ -21,7 +21,7 @@ def show(value: Fraction, *limits: Fraction) -> str:
     others = [limit for limit in limits if limit != value]
     while any(_side(_rounded(value, places), limit) != _side(value, limit) for limit in others):
         places += 1
-    return _plain(round(value * 10**places), places)
+    return _plain(_scaled(value, places), places)
 
 
 def _magnitude(value: Fraction) -> int:
@@ -36,7 +36,15 @@ def _magnitude(value: Fraction) -> int:
 
 
 def _rounded(value: Fraction, places: int) -> Fraction:
-    return Fraction(round(value * 10**places), 10**places)
+    return Fraction(_scaled(value, places), 10**places)
+
+
+def _scaled(value: Fraction, places: int) -> int:
+    """`value` times 10 to the power of `places`, rounded half to even."""
+    scaled: int = value.numerator * 10**places
+    whole, rest = divmod(scaled, value.denominator)
+    is_above = 2 * rest > value.denominator or (2 * rest == value.denominator and whole % 2 == 1)
+    return whole + 1 if is_above else whole
 
 
 def _side(value: Fraction, limit: Fraction) -> int:
@@ -45,7 +53,6 @@ def _side(value: Fraction, limit: Fraction) -> int:
 
 def _plain(scaled: int, places: int) -> str:
     """The whole number `scaled` with its point moved left, without trailing zeros."""
-    sign, digits = "-" if scaled < 0 else "", str(abs(scaled)).zfill(places + 1)
-    whole, fraction = digits[: len(digits) - places], digits[len(digits) - places :]
-    fraction = fraction.rstrip("0")
-    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+    whole, part = divmod(abs(scaled), 10**places)
+    shown = f"{whole}.{part:0{places}}".rstrip("0") if part else str(whole)
+    return f"-{shown}" if scaled < 0 else shown

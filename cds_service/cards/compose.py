@@ -14,7 +14,6 @@ from cds_service.cards import could_not_check, detail, machine_read
 from cds_service.cards.fitting import bullet, fitted
 from cds_service.cards.machine_read import severity_of
 from cds_service.cards.model import EXTENSION, Card, Coding, Link, Source
-from cds_service.cards.sentences import data_named
 from cds_service.cards.suggestions import are_alternatives, suggestions
 from cds_service.cards.texts import Text, Texts, Words, as_markdown, one_line
 from cds_service.fhir.queries import Query
@@ -241,8 +240,7 @@ def _card(finding: Finding, setting: Setting) -> Card:
     notes: list[Note] = list(dict.fromkeys(note for each in finding.judged for note in each.notes))
     if leading.rule.card != "dose":
         notes = [note for note in notes if note.key == "by-name"]
-    names = {key: data_named(key, query.says) for key, query in setting.queries.items()}
-    lines = detail.lines(finding.outcomes, notes, texts, setting.now.date(), names, book)
+    lines = detail.lines(finding.outcomes, notes, texts, setting.now.date(), setting.queries, book)
     return _made(
         setting,
         topic=leading.rule.id,
@@ -353,7 +351,9 @@ def _made(
 def _reasons(offered: Sequence[Coding], words: Words) -> list[Coding]:
     """In the language of the card, where it has words of its own for them."""
     said = [(each, words.fixed.get(f"override-{each.code}", each.display)) for each in offered]
-    return [msgspec.structs.replace(each, display=display) for each, display in said]
+    return [
+        each if display == each.display else msgspec.structs.replace(each, display=display) for each, display in said
+    ]
 
 
 def _links(text: Text) -> list[Link]:

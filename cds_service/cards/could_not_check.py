@@ -16,7 +16,7 @@ from cds_service.protocol.model import SEVERITIES, Severity
 from cds_service.rules.clauses import QUESTION
 from cds_service.rules.judged import Judged, Note
 from cds_service.rules.outcome import ENTRY, Outcome, Reason
-from cds_service.says import Named, Says, listed
+from cds_service.says import Says, listed
 
 TOPIC = "could-not-check"
 _LONGEST_ENTRY = 60
@@ -99,10 +99,10 @@ def _of_lists(
     found: dict[object, Gap] = {}
     own = [reason for reason in to_say if _is_own_line(reason, queries)]
     for why in dict.fromkeys(reason.says for reason in own):
-        of_why = (_named(reason.fact, queries) for reason in own if reason.says == why)
+        of_why = (data_named(reason.fact, queries) for reason in own if reason.says == why)
         names = words.fill(listed(of_why))
         found[names, why] = Gap("warning", names, as_markdown(words.say("missing-data", name=names, why=why)))
-    rest = [_named(reason.fact, queries) for reason in to_say if not _is_own_line(reason, queries)]
+    rest = [data_named(reason.fact, queries) for reason in to_say if not _is_own_line(reason, queries)]
     if rest and not_sent:
         says = words.say("not-sent", names=listed(rest))
         found[says] = Gap("info", words.say("short-not-sent"), as_markdown(says))
@@ -143,15 +143,10 @@ def _of_reason(reason: Reason, outcome: Outcome, texts: Texts, queries: Mapping[
 
 def _of_list(reason: Reason, texts: Texts, queries: Mapping[str, Query]) -> Gap:
     query = queries.get(reason.fact)
-    name = texts.words.fill(_named(reason.fact, queries))
+    name = texts.words.fill(data_named(reason.fact, queries))
     informs = reason.kind == "not-placed" and query is not None and not query.indispensable
     says = as_markdown(texts.words.say("missing-data", name=name, why=reason.says))
     return Gap("info" if informs else "warning", name, says)
-
-
-def _named(fact: str, queries: Mapping[str, Query]) -> Named:
-    query = queries.get(fact)
-    return data_named(fact, query.says if query is not None else fact)
 
 
 def _cut(entry: str) -> str:

@@ -13,6 +13,7 @@ from cds_service import bounds
 from cds_service.cards.fitting import Line, bullet, sentences
 from cds_service.cards.sentences import data_named
 from cds_service.cards.texts import Texts, Words, as_markdown, escaped, one_line
+from cds_service.fhir.queries import Query
 from cds_service.protocol.limits import LimitBook, as_written
 from cds_service.rules.judged import Note
 from cds_service.rules.outcome import Outcome
@@ -47,12 +48,12 @@ def lines(
     notes: Iterable[Note],
     texts: Texts,
     day: date,
-    names: Mapping[str, Named],
+    queries: Mapping[str, Query],
     book: LimitBook,
 ) -> list[Line]:
     """All that a card can say of the outcomes that share it, the leading one first.
 
-    `names` are those of query keys, as a clinician would say them; `book` holds the limits of the order's drug.
+    `queries` name the lists that did not come, as a clinician would say; `book` holds the limits of the order's drug.
     """
     leading, *others = outcomes
     first, *rest = sentences(body(leading, texts, book)) or [""]
@@ -64,7 +65,7 @@ def lines(
     said += [
         Line(each, _MORE if place else _FOUND, "facts") for place, each in enumerate(facts(outcomes, texts.words))
     ]
-    said += [Line(each, _READ, "notes") for each in _readings(outcomes, notes, texts, day, names, book)]
+    said += [Line(each, _READ, "notes") for each in _readings(outcomes, notes, texts, day, queries, book)]
     return [line for line in said if line.text]
 
 
@@ -85,7 +86,7 @@ def _readings(
     notes: Iterable[Note],
     texts: Texts,
     day: date,
-    names: Mapping[str, Named],
+    queries: Mapping[str, Query],
     book: LimitBook,
 ) -> list[str]:
     """How the order was read, why a severity is another one, what could not be read, and which limits a site set."""
@@ -97,7 +98,7 @@ def _readings(
         escaped(
             words.say(
                 "exception-unread",
-                name=names.get(reason.fact) or data_named(reason.fact, reason.fact),
+                name=data_named(reason.fact, queries),
                 why=reason.says,
             )
         )

@@ -40,6 +40,9 @@ def sentences(paragraph: str) -> list[str]:
 
 def fitted(lines: Sequence[Line], rest: Rest) -> str:
     """The lines that fit, in their order, and at the end the names of those that did not."""
+    whole = _joined(lines) if len(lines) <= bounds.WORDS else ""
+    if whole and fits(whole):  # as nearly always
+        return whole
     kept: set[int] = set()
     told = ""
     ranked = sorted(range(len(lines)), key=lambda place: lines[place].rank)

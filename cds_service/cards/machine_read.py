@@ -10,6 +10,7 @@ from cds_service import bounds
 from cds_service.cards.texts import plain
 from cds_service.chart.facts import Weight
 from cds_service.figures import show
+from cds_service.lazy import kept
 from cds_service.orders.regimen import Step
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import SEVERITIES, Limit, Severity
@@ -33,12 +34,16 @@ def extension(outcomes: Sequence[Outcome], judged: Sequence[Judged], day: date) 
         "rules": [{"id": rule, "severity": severity} for rule, severity in rules.items()],
         "limits": [_limit(limit, day) for limit in limits.values()],
     }
-    if leading is not None:
-        data["order"] = plain(leading.order, bounds.REFERENCE)
-        data["regimen"] = [_step(number, step) for number, step in enumerate(leading.steps, 1)]
-        if leading.weight is not None:
-            data["weight"] = _weight(leading.weight)
-    return data
+    return data if leading is None else data | kept(leading, "for machines", _of_order)
+
+
+def _of_order(judged: Judged) -> dict[str, Any]:
+    """What each of its cards says alike."""
+    data: dict[str, Any] = {
+        "order": plain(judged.order, bounds.REFERENCE),
+        "regimen": [_step(number, step) for number, step in enumerate(judged.steps, 1)],
+    }
+    return data if judged.weight is None else data | {"weight": _weight(judged.weight)}
 
 
 def _limit(limit: Limit, day: date) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
-from cds_service.fhir.queries import prefetch_keys
+from cds_service.fhir.queries import Query, prefetch_keys
 from cds_service.folders import COMMON
 from cds_service.orders.route import KINDS
 from cds_service.protocol.model import SEVERITIES, Protocol
@@ -109,6 +109,7 @@ def names_of(protocols: Iterable[Protocol]) -> frozenset[str]:
     return frozenset(found)
 
 
-def data_named(key: str, name: str) -> Named:
+def data_named(fact: str, queries: Mapping[str, Query]) -> Named:
     """What a rule misses: a list by the name of its query, else what it is called in the rule."""
-    return Named(f"data-{key}", name)
+    query = queries.get(fact)
+    return Named(f"data-{fact}", query.says if query is not None else fact)

@@ -31,7 +31,7 @@ class Note:
     value: Says = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Judged:
     order: str
     identifier: str | None
