@@ -161,7 +161,7 @@ def _of_gaps(
     gaps: Sequence[could_not_check.Gap], fired: Sequence[Outcome], judged: Sequence[Judged], setting: Setting
 ) -> Place:
     shown = {id(outcome) for outcome in fired}
-    pairs = tuple((each, outcome) for each in judged for outcome in each.outcomes if id(outcome) in shown)
+    pairs = tuple((each, outcome) for each in judged for outcome in each.telling if id(outcome) in shown)
     make = partial(_could_not_check, gaps, fired, judged, setting)
     return Place(could_not_check.TOPIC, gaps[0].severity, pairs, make)
 
@@ -214,7 +214,7 @@ def _findings(judged: Sequence[Judged]) -> list[Finding]:
     findings: list[Finding] = []
     shared: dict[tuple[object, ...], list[tuple[Outcome, Judged]]] = {}
     for each in judged:
-        fired = [outcome for outcome in each.outcomes if outcome.status == "fired"]
+        fired = [outcome for outcome in each.telling if outcome.status == "fired"]
         dose = sorted((o for o in fired if o.rule.card == "dose"), key=severity_of)
         if dose:
             findings.append(Finding(tuple(dose), (each,), tuple(dose)))

@@ -59,12 +59,12 @@ def gaps(
     fired: list[Outcome] = []
     asked: dict[object, Gap] = {}
     for each in judged:
-        for outcome in each.outcomes:
+        for outcome in each.telling:
             if outcome.status == "fired" and outcome.rule.card == "could-not-check":
                 fired.append(outcome)
                 gap = _of_rule(outcome, texts, book(each))
                 found.setdefault((outcome.rule.id, gap.says), gap)
-            for reason in outcome.to_say if outcome.status != "clear" else ():
+            for reason in outcome.to_say:
                 gap = _of_reason(reason, outcome, texts, queries)
                 known = asked.setdefault((reason.fact, reason.says), gap)
                 if SEVERITIES.index(gap.severity) < SEVERITIES.index(known.severity):

@@ -24,7 +24,7 @@ def not_checked(judged: Sequence[Judged], recorded: Recorded) -> list[dict[str, 
     """Each rule that could not be told, with the reasons and the gravest kind of them, once."""
     found: dict[str, dict[Reason, None]] = {}
     for each in judged:
-        for outcome in each.outcomes:
+        for outcome in each.telling:
             if outcome.status == "could-not-tell":
                 found.setdefault(outcome.rule.id, {}).update(dict.fromkeys(outcome.reasons))
     return [
@@ -47,7 +47,7 @@ def quiet(judged: Sequence[Judged], recorded: Recorded) -> list[dict[str, str]]:
             "reason": plain(recorded(outcome.because or "")),
         }
         for each in judged
-        for outcome in each.outcomes
+        for outcome in each.telling
         if outcome.status == "suppressed" and (outcome.overridden or outcome.filtered) is not None
     ]
 

@@ -124,8 +124,7 @@ def _check_names(rule: Rule) -> None:
 def judge(case: Case) -> list[Outcome]:
     """One outcome per rule of this hook, in the catalogue's order; a rule that is not reached in time says so."""
     rules = rules_of(case.protocol, case.hook, case.stopping)
-    of_dose = [rule for rule in rules if rule.judge in dose_outcomes.OF_DOSE]
-    by_id = {outcome.rule.id: outcome for outcome in _of_dose(case, of_dose)}
+    by_id = {outcome.rule.id: outcome for outcome in _of_dose(case)}
     by_id.update(_surely_clear(case))
     for rule in rules:
         if rule.id in by_id:
@@ -156,8 +155,13 @@ def _judged(case: Case, rule: Rule) -> Outcome:
     return _by_code(case, rule) if rule.judge in _READ_OTHERS else case.found_alike(rule, _by_code)
 
 
-def _of_dose(case: Case, rules: Sequence[Rule]) -> Sequence[Outcome]:
+def _of_dose(case: Case) -> Sequence[Outcome]:
     """All together: they share one reading of the dose."""
+
+    def chosen(protocol: Protocol) -> Sequence[Rule]:
+        return [rule for rule in rules_of(protocol, case.hook, case.stopping) if dose_outcomes.is_of_dose(rule)]
+
+    rules = kept(case.protocol, f"rules of the dose at {case.hook}, {case.stopping}", chosen)
     try:
         case.deadline.check("judge")
         return dose_outcomes.outcomes(case, rules)

@@ -10,6 +10,7 @@ import msgspec
 from cds_service.chart.facts import Weight, on
 from cds_service.deadline import Late
 from cds_service.fhir.meaning import changed_meaning
+from cds_service.lazy import cached_property
 from cds_service.orders.exposure import Exposure, exposure
 from cds_service.orders.proposal import Proposal
 from cds_service.orders.regimen import Step
@@ -53,6 +54,11 @@ class Judged:
     offers: Iterable[Proposal] = ()
     """Other doses of the order, and its removal: what is offered once for all of its rules."""
 
+    @cached_property
+    def telling(self) -> tuple[Outcome, ...]:
+        """The few outcomes that have anything to say: those that are not clear."""
+        return tuple([outcome for outcome in self.outcomes if outcome.status != "clear"])
+
 
 def judged(case: Case) -> Judged:
     """All rules over one order, and what must be said of how it was read, or was not reached in time."""
@@ -79,7 +85,7 @@ def judged(case: Case) -> Judged:
 
 def settle(each: Judged) -> None:
     """Let go of what offers would be made from; those that the cards show are made."""
-    for offers in (each.offers, *(outcome.proposals for outcome in each.outcomes if outcome.proposals)):
+    for offers in (each.offers, *(outcome.proposals for outcome in each.telling if outcome.proposals)):
         if isinstance(offers, Offers):
             offers.settle()
 
@@ -88,7 +94,7 @@ def with_offers(each: Judged) -> Judged:
     """The order with what it is offered on the first of its findings that asks for it: worst, of the dose, then as
     the catalogue has them.
     """
-    asking = [outcome for outcome in each.outcomes if outcome.status == "fired" and asks(outcome)]
+    asking = [outcome for outcome in each.telling if outcome.status == "fired" and asks(outcome)]
     if not asking:
         return each
     first = min(asking, key=lambda outcome: (_grade(outcome), outcome.rule.card != "dose"))
