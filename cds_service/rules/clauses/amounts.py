@@ -8,10 +8,7 @@ from fractions import Fraction
 from operator import ge, gt, le, lt
 
 from cds_service.chart.facts import Fact, Used
-<<<<<<< HEAD
-=======
 from cds_service.deadline import give_way
->>>>>>> hostile
 from cds_service.figures import show
 from cds_service.orders.regimen import FIGURES, Body, Step
 from cds_service.protocol.model import AmountIs
