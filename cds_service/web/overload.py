@@ -54,10 +54,11 @@ class Load:
             metrics.in_hand(self._calls, self._bytes)
         return Held(self, is_ordinary=size < LARGE)
 
-    def grow(self, count: int) -> None:
-        """`count` bytes more are about to be read. Raises Busy where they are too many beside those of others."""
+    def grow(self, count: int, own: int) -> None:
+        """`count` bytes more are about to be read by a call that has `own`. Raises Busy where they are too many beside
+        those of others."""
         with self._lock:
-            if self._bytes and self._bytes + count > self._most_bytes:
+            if self._bytes > own and self._bytes + count > self._most_bytes:
                 metrics.shed("bytes")
                 raise Busy
             self._bytes += count
@@ -118,7 +119,7 @@ class Held:
 
     def grow(self, count: int) -> None:
         """`count` bytes more of the body. Raises Busy."""
-        self._load.grow(count)
+        self._load.grow(count, self._bytes)
         self._bytes += count
         if self._bytes >= LARGE:
             self._step_back()

@@ -66,7 +66,11 @@ def test_bytes_are_taken_up_to_the_bound_and_given_back_with_the_call() -> None:
 def test_one_body_alone_may_be_larger_than_the_bound_of_all() -> None:
     """Else a setting of one would silently lower the other."""
     load = overload.Load(Settings(bytes_in_flight=1_000))
-    load.begin().grow(5_000)
+    held = load.begin()
+    held.grow(5_000)
+    held.grow(500)  # it unfolds while it is decompressed
+    with pytest.raises(Busy):
+        load.begin().grow(1)
 
 
 def test_no_ending_of_a_call_leaves_anything_behind(knowledge: Knowledge) -> None:
