@@ -55,8 +55,10 @@ class Load:
         return Held(self, is_ordinary=size < LARGE)
 
     def grow(self, count: int, own: int) -> None:
-        """`count` bytes more are about to be read by a call that has `own`. Raises Busy where they are too many beside
-        those of others."""
+        """`count` bytes more are about to be read by a call that has `own`.
+
+        Raises Busy where they are too many beside those of others.
+        """
         with self._lock:
             if self._bytes > own and self._bytes + count > self._most_bytes:
                 metrics.shed("bytes")
