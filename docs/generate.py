@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,19 @@ def rule_schema() -> str:
 
 
 def _as_json(made: dict[str, Any]) -> str:
-    return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(_said_alike(made), indent=1, ensure_ascii=False) + "\n"
+
+
+def _said_alike(made: Any) -> Any:
+    """With descriptions as every Python has them: from 3.13 on a docstring has no indentation."""
+    if isinstance(made, list):
+        return [_said_alike(each) for each in made]
+    if not isinstance(made, dict):
+        return made
+    return {
+        key: cleandoc(each) if key == "description" and isinstance(each, str) else _said_alike(each)
+        for key, each in made.items()
+    }
 
 
 def prefetch() -> str:
