@@ -118,7 +118,7 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         envelope = _envelope(body, notes)
     except RecursionError:  # behind more than is gone through for what is too deep
         body, not_read = lenient.beginning(body), says.PREFETCH_UNREAD
-        envelope = _envelope(body, notes)
+        envelope = _before_depths(body, notes)
     is_cut = not_read is not None
     if is_cut and not len(memoryview(envelope.context)):
         raise TooLarge(f"the request holds more than {bounds.BEGINNING} values before its context")
@@ -173,6 +173,17 @@ def _envelope(body: bytes, notes: list[Said]) -> _Usual | _Unusual:
             raise Malformed(f"the body is not a JSON object{_place(error, valid)}") from error
     if valid != body:
         notes.append(says.REPLACED)
+    return envelope
+
+
+def _before_depths(beginning: bytes, notes: list[Said]) -> _Usual | _Unusual:
+    """The parts of such a request's beginning. Raises Malformed where its context is not among them."""
+    try:
+        envelope = _envelope(beginning, notes)
+    except RecursionError as error:
+        raise Malformed("the body is nested too deep") from error
+    if not len(memoryview(envelope.context)):
+        raise Malformed("the body is nested too deep before its context")
     return envelope
 
 
