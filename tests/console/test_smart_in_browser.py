@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from cds_service.knowledge import Knowledge
 from tests.console import browser
@@ -105,6 +105,20 @@ def test_on_a_telephone_it_fits(around: Ehr, chromium: Browser) -> None:
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
         seen.shot("smart-phone")
         assert seen.barriers() == []
+
+
+def test_what_is_typed_before_the_page_is_ready_is_checked(around: Ehr, chromium: Browser) -> None:
+    with opened(chromium, around.launching("uncontrolled-pressure")) as seen:
+        held: list[Route] = []
+        seen.page.route("**/htmx.min.js*", lambda route: held.append(route))
+        _sign_in(seen.page, CLINICIAN)
+        seen.page.locator("#f-rate").press_sequentially("0.2 mg/kg/h")
+        while not held:
+            seen.page.wait_for_timeout(20)
+        seen.page.wait_for_timeout(400)
+        assert not seen.page.locator(CARD).count()
+        held[0].continue_()
+        expect(seen.page.locator(CARD)).to_contain_text("192/104")
 
 
 def test_a_launch_that_is_not_accepted_says_why(around: Ehr, chromium: Browser) -> None:

@@ -1,4 +1,4 @@
-// What HTML alone cannot do: copy a text. Everything else is htmx and the server.
+// What HTML alone cannot do, in a few lines. Everything else is htmx and the server.
 "use strict";
 
 document.addEventListener("click", async (event) => {
@@ -14,6 +14,15 @@ document.addEventListener("click", async (event) => {
     button.textContent = button.dataset.selected;
   }
   setTimeout(() => { button.textContent = button.dataset.said; }, 1500);
+});
+
+// What was typed before htmx listened is checked as well.
+document.addEventListener("htmx:load", (event) => {
+  if (event.target !== document.body) return;
+  for (const form of document.querySelectorAll("form[hx-trigger*=input]")) {
+    const isTyped = [...form.elements].some((each) => each.defaultValue !== undefined && each.value !== each.defaultValue);
+    if (isTyped) form.dispatchEvent(new Event("input", { bubbles: true }));
+  }
 });
 
 // A list whose choice opens a page.
