@@ -56,7 +56,10 @@ def _sayings(item: Item) -> list[tuple[str, str] | str]:
         sent = lenient.untyped(item.raw)
     except (*lenient.UNREADABLE, TypeError):
         return []
-    if not isinstance(sent, dict) or sent.get("status") in _OVER or sent.get("doNotPerform") is True:
+    if not isinstance(sent, dict) or sent.get("doNotPerform") is True:
+        return []
+    status = sent.get("status")
+    if isinstance(status, str) and status in _OVER:
         return []
     return list(dict.fromkeys(_said(sent)))
 

@@ -199,6 +199,7 @@ SERVICE: Json = {"resourceType": "ServiceRequest", "id": "s1", "status": "draft"
 ORDERED_ELSEWHERE: dict[str, Json] = {
     "an infusion": SERVICE | {"code": {"text": "Ketamine infusion"}},
     "an amount": SERVICE | {"code": {"text": "Ketamin 20 mg/h"}},
+    "a status that is none": SERVICE | {"status": {"code": ["x"]}, "code": {"text": "Ketamine infusion"}},
     "a note": SERVICE | {"code": {"text": "IV infusion"}, "note": [{"text": "ketamine 2 mg/kg/h"}]},
     "a task": {"resourceType": "Task", "id": "t1", "status": "draft", "description": "Start ketamine infusion"},
     "a plan": {
