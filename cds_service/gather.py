@@ -201,14 +201,8 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
         if draft.identity is not None and is_other_patients(draft, records.patient_id):
             family = knowledge.by_drug[draft.identity.drug].protocol.id
             told.append(says.DRAFT_OF_ANOTHER(drug_named(family)))
-        elif draft.selected and draft.identity is None and draft.description.to_fetch:
-            told.append(says.DRAFT_ONLY_REFERENCED(unknown))
-        elif draft.selected and draft.identity is None and draft.is_cut:
-            told.append(says.DRAFT_HOLDS_MORE(draft.faults[0], unknown))
-        elif draft.selected and draft.is_unknown:
-            told.append(says.DRAFT_WITHOUT_MEDICATION(unknown))
-        elif draft.selected and (drug := draft.misspelt(knowledge.valuesets)) is not None:
-            told.append(says.DRAFT_MISSPELT(drug_named(drug), unknown))
+        elif draft.identity is None and draft.selected and (why := _may_be(draft, unknown, knowledge)) is not None:
+            told.append(why)
     for item in request.drafts:
         kind = item.read.type
         if kind in _UNOPENED and item.read.resource is None:
@@ -223,6 +217,18 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
     if sent and not is_ordered and not told and may_concern(sent, knowledge.valuesets):
         told.append(says.DRAFT_UNREAD(unknown))
     return [Note("draft", each) for each in dict.fromkeys(told)]
+
+
+def _may_be(draft: Draft, unknown: Said, knowledge: Knowledge) -> Said | None:
+    """Why a draft of no drug that is known may be of a judged one all the same."""
+    if draft.description.to_fetch:
+        return says.DRAFT_ONLY_REFERENCED(unknown)
+    if draft.is_cut:
+        return says.DRAFT_HOLDS_MORE(draft.faults[0], unknown)
+    if draft.is_unknown:
+        return says.DRAFT_WITHOUT_MEDICATION(unknown)
+    drug = draft.misspelt(knowledge.valuesets)
+    return None if drug is None else says.DRAFT_MISSPELT(drug_named(drug), unknown)
 
 
 _UNOPENED = frozenset({"MedicationRequest", "Bundle", "Parameters"})
