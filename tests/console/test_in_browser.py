@@ -9,11 +9,12 @@ from statistics import median
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from cds_service.console.app import create_console
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
+from cds_service.web.app import create_app
 from tests.console import browser
 from tests.console.browser import opened
 from tests.console.served import Served, listening, served
@@ -154,9 +155,31 @@ def test_an_order_that_is_pasted_is_judged_in_place_of_the_fields(beside: Served
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_what_is_typed_before_the_page_listens_is_checked_and_a_page_alone_asks_nothing(
+    beside: Served, chromium: Browser
+) -> None:
+    with opened(chromium, beside.console) as seen:
+        asked: list[str] = []
+        held: list[Route] = []
+        seen.page.on("request", lambda request: asked.append(request.method))
+        seen.page.reload(wait_until="networkidle")
+        assert "POST" not in asked
+        seen.page.route("**/htmx.min.js*", lambda route: held.append(route))
+        seen.page.reload(wait_until="commit")
+        seen.page.fill("#f-rate", TENFOLD)
+        held[0].continue_()
+        expect(seen.page.locator(CARD)).to_be_visible()
+
+
 _ORDER = """{"resourceType": "MedicationRequest", "status": "draft", "intent": "order",
  "medicationCodeableConcept": {"text": "ketamine"}, "reasonCode": [{"text": "pain"}],
  "dosageInstruction": [{"doseAndRate": [{"rateQuantity": {"value": 5, "unit": "mg/kg/h"}}]}]}"""
+
+
+_REQUEST = f"""{{"hook": "order-sign", "hookInstance": "5a1d3c9e-0000-4000-8000-000000000002",
+ "context": {{"userId": "Practitioner/1", "patientId": "p7",
+  "draftOrders": {{"resourceType": "Bundle", "type": "collection", "entry": [{{"resource": {_ORDER}}}]}}}},
+ "prefetch": {{"patient": {{"resourceType": "Patient", "id": "p7", "name": [{{"text": "Ida Falk"}}]}}}}}}"""
 
 
 def test_the_call_is_copied_as_curl(beside: Served, chromium: Browser) -> None:
@@ -176,8 +199,14 @@ def test_one_logs_in_by_keyboard_and_without_the_sandbox_a_hook_request_can_be_p
     secret.write_text("a secret of this site, long enough for a key")
     secret.chmod(0o600)
     port = free_port()
-    guarded = Settings(console="on", console_secret_file=str(secret), console_port=port, store="off")
-    with listening(create_console(guarded, knowledge), port), opened(chromium, guarded.console_url) as seen:
+    guarded = Settings(
+        console="on", console_secret_file=str(secret), console_port=port, store="off", port=free_port()
+    )
+    running = (
+        listening(create_app(guarded, knowledge), guarded.port),
+        listening(create_console(guarded, knowledge), port),
+    )
+    with running[0], running[1], opened(chromium, guarded.console_url) as seen:
         expect(seen.page.locator("#secret")).to_be_focused()
         assert seen.barriers() == []
         seen.page.keyboard.type(secret.read_text())
@@ -185,6 +214,11 @@ def test_one_logs_in_by_keyboard_and_without_the_sandbox_a_hook_request_can_be_p
         expect(seen.page.get_by_text("The sandbox EHR is off")).to_be_visible()
         expect(seen.page.locator("#f-written")).to_be_visible()
         expect(seen.page.locator("#f-rate")).to_be_hidden()
+        expect(seen.page.locator("#patient")).to_be_hidden()
+        assert seen.barriers() == []
+        seen.page.fill("#f-written", _REQUEST)
+        expect(seen.page.locator("#facts")).to_contain_text("Ida Falk")
+        expect(seen.page.locator(CARD)).to_be_visible()
         assert seen.barriers() == []
         seen.page.get_by_role("button", name="Log out").click()
         expect(seen.page.locator("#secret")).to_be_visible()
