@@ -339,14 +339,19 @@ def _resolved(host: str, port: int, seconds: float) -> _Found:
 
 
 def _look_up(host: str, port: int, asked: Future[_Found]) -> None:
+    """Answers those who share the look-up. It is no longer under way by then: who asks after an answer asks anew."""
+    found: _Found | Exception
     try:
-        asked.set_result(_ask(host, port, 0))
+        found = _ask(host, port, 0)
     except (OSError, UnicodeError) as error:
-        asked.set_exception(error)
-    finally:
-        with _looking:
-            if _lookups.get((host, port), (None,))[0] is asked:
-                del _lookups[host, port]
+        found = error
+    with _looking:
+        if _lookups.get((host, port), (None,))[0] is asked:
+            del _lookups[host, port]
+    if isinstance(found, Exception):
+        asked.set_exception(found)
+    else:
+        asked.set_result(found)
 
 
 def _ask(host: str, port: int, flags: int) -> _Found:

@@ -186,9 +186,9 @@ def test_a_name_server_that_says_nothing_holds_no_thread_and_is_asked_again_afte
 
 def test_a_name_is_looked_up_anew_for_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with talking(polite) as server:
-        addresses = ["127.0.0.2", "127.0.0.1"]
+        addresses = ["127.0.0.2", "127.0.0.1"] * 50
         _looking_up(monkeypatch, lambda: [(addresses.pop(), server.port)])
-        for _ in range(2):
+        for _ in range(100):
             with suppress(Unreachable):
                 get(f"http://ehr.example:{server.port}/", seconds=10)
     assert addresses == []
