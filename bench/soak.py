@@ -2,6 +2,8 @@
 
 Requests leave on a fixed schedule, whether or not the last answer has come, and are timed from when they were due:
 what waits behind a slow one counts as slow. For each minute: errors, p50 and p99, and the memory of the workers.
+The no-op then bears the same schedule at the same share of its own maximum, because a queue makes any server's p99
+unsteady: two connections that meet at one worker fill it for a moment, whatever it does. --no-floor leaves that out.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ FEEDBACK = 0.2
 """Of the answers with cards those that get feedback."""
 PROBES = 20
 """Calls a second to a no-op beside: too few to be a load."""
+NO_OP = "/get-json/6000"
+"""Where the no-op answers with as many bytes as a card has."""
 _PATIENCE = 30.0
 _HEADERS = {"Content-Type": "application/json"}
 
@@ -62,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--minutes", type=float, default=10, help="how long (10)")
     parser.add_argument("--interval", type=float, default=60, help="seconds for each row of the table (60)")
+    parser.add_argument("--no-floor", action="store_true", help="without the no-op under load, in half the time")
     parser.add_argument("--out", type=Path, help="a file for the table as well")
     given = parser.parse_args(arguments)
     spawn = multiprocessing.get_context("spawn")
@@ -72,27 +77,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ProcessPoolExecutor(1, mp_context=spawn, initializer=client.prepare) as beside,
         ProcessPoolExecutor(CLIENTS, mp_context=spawn, initializer=client.prepare) as clients,
     ):
-        _load(server, clients, None, CALIBRATION / 3, CALIBRATION)  # each worker once, before anything counts
-        ((fastest, _),) = _load(server, clients, None, CALIBRATION, CALIBRATION)
-        maximum = (len(fastest.seconds) + fastest.feedback) / CALIBRATION
         seconds = given.minutes * 60
+        maximum = _maximum(server, clients)
         floor = beside.submit(probe, nothing.port, time.time() + 1, seconds, given.interval)
         rows = _load(server, clients, maximum * SHARE, seconds, given.interval)
         floors = floor.result()
-    text = "\n".join(_table(rows, floors, maximum, given.interval))
+        text = "\n".join(_table(rows, floors, maximum, given.interval))
+        if not given.no_floor:
+            most = _maximum(nothing, clients, NO_OP)
+            loaded = _load(nothing, clients, most * SHARE, seconds, given.interval, NO_OP)
+            text += f"\n\n{_loaded(most, loaded)}"
     print(text)
     if given.out:
         given.out.write_text(f"{text}\n", "utf-8")
     return 1 if any(seen.errors for seen, _ in rows) else 0
 
 
+def _maximum(server: Server, clients: ProcessPoolExecutor, path: str | None = None) -> float:
+    """Requests a second, feedback among them."""
+    _load(server, clients, None, CALIBRATION / 3, CALIBRATION, path)  # each worker once, before anything counts
+    ((fastest, _),) = _load(server, clients, None, CALIBRATION, CALIBRATION, path)
+    return (len(fastest.seconds) + fastest.feedback) / CALIBRATION
+
+
 def _load(
-    server: Server, clients: ProcessPoolExecutor, rate: float | None, seconds: float, interval: float
+    server: Server,
+    clients: ProcessPoolExecutor,
+    rate: float | None,
+    seconds: float,
+    interval: float,
+    path: str | None = None,
 ) -> list[tuple[Seen, list[float]]]:
     """For each interval what all clients saw, and each worker's RSS in MB at its end. No rate: all they can."""
     share = rate / CLIENTS if rate else None
     begin = time.time() + 1  # when all of them are ready
-    jobs = [clients.submit(send, server.port, number, share, begin, seconds, interval) for number in range(CLIENTS)]
+    given = (share, begin, seconds, interval, path)
+    jobs = [clients.submit(send, server.port, number, *given) for number in range(CLIENTS)]
     memory = []
     for number in range(_intervals(seconds, interval)):
         time.sleep(max(0.0, begin + min(seconds, (number + 1) * interval) - time.time()))
@@ -108,8 +128,13 @@ def _intervals(seconds: float, interval: float) -> int:
     return max(1, -int(-seconds // interval))
 
 
-def send(port: int, seed: int, rate: float | None, begin: float, seconds: float, interval: float) -> list[Seen]:
-    """One client: calls on schedule from `begin` (seconds of the system's clock) on; what it saw in each interval."""
+def send(
+    port: int, seed: int, rate: float | None, begin: float, seconds: float, interval: float, path: str | None = None
+) -> list[Seen]:
+    """One client: calls on schedule from `begin` (seconds of the system's clock) on; what it saw in each interval.
+
+    `path`: where all bodies go, in place of their services.
+    """
     rng, loads = random.Random(seed), list(_mixed())
     found = [Seen() for _ in range(_intervals(seconds, interval))]
     time.sleep(max(0.0, begin - time.time()))
@@ -126,7 +151,7 @@ def send(port: int, seed: int, rate: float | None, begin: float, seconds: float,
                 connection.close()
             seen = found[min(len(found) - 1, int(due // interval))]
             service, body = rng.choice(loads)
-            answer = _post(connection, f"/cds-services/{service}", body, seen)
+            answer = _post(connection, path or f"/cds-services/{service}", body, seen)
             seen.seconds.append(time.perf_counter() - start - due)
             cards = answer.get("cards", ()) if answer else ()
             if cards and rng.random() < FEEDBACK:
@@ -146,7 +171,7 @@ def probe(port: int, begin: float, seconds: float, interval: float) -> list[list
             time.sleep(max(0.0, due - (time.perf_counter() - start)))
             if number % client.RECONNECT_AFTER == 0:
                 connection.close()
-            _post(connection, "/get-json/6000", b"{}", seen)
+            _post(connection, NO_OP, b"{}", seen)
             found[min(len(found) - 1, int(due // interval))].append(time.perf_counter() - start - due)
     return found
 
@@ -205,9 +230,23 @@ def _table(
     yield _row("all", total, [each for floor in floors for each in floor], [])
     ours = [_p99(seen.seconds) for seen, _ in rows]
     theirs = [_p99(floor) for floor in floors]
-    yield f"\nWorst p99 of an interval by the median one: {_unrest(ours):.2f}; of the no-op {_unrest(theirs):.2f}."
+    worst = f"{_unrest(ours):.2f}; of the no-op beside {_unrest(theirs):.2f}"
+    yield f"\nWorst p99 of an interval by the median one: {worst}."
     kinds = sorted(set(total.errors))
     yield f"\n{'Errors: ' + '; '.join(kinds) if kinds else 'No error.'}"
+
+
+def _loaded(maximum: float, rows: Sequence[tuple[Seen, list[float]]]) -> str:
+    """The no-op under the same schedule, in a sentence."""
+    each = [seen.seconds for seen, _ in rows]
+    taken = [seconds for interval in each for seconds in interval]
+    errors = sum(len(seen.errors) for seen, _ in rows)
+    return (
+        f"The no-op at the same share of its own maximum ({maximum * SHARE:.0f} of {maximum:.0f} requests/s, "
+        f"{len(taken)} calls, {errors} errors): p50 {1000 * statistics.median(taken):.2f} ms, p99 "
+        f"{1000 * _p99(taken):.2f}, worst p99 of an interval by the median one "
+        f"{_unrest([_p99(interval) for interval in each]):.2f}."
+    )
 
 
 def _p99(seconds: Sequence[float]) -> float:
