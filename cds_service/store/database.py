@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -134,6 +135,12 @@ class Database:
 
 def new(connection: sa.Connection, table: sa.Table) -> Any:
     """An INSERT that skips rows whose key exists."""
+    return _new(connection.dialect.name, table)
+
+
+@lru_cache(maxsize=32)
+def _new(dialect: str, table: sa.Table) -> Any:
+    """Built once: building a statement takes as long as writing some rows by it."""
     # Its dialect is loaded since the connection was made; the other one would take 2 MB.
-    insert: Any = import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert
+    insert: Any = import_module(f"sqlalchemy.dialects.{dialect}").insert
     return insert(table).on_conflict_do_nothing()

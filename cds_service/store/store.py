@@ -74,13 +74,8 @@ class Store:
             if calls:
                 self._expire(connection, max(record.at for record in calls))
             # Feedback may arrive before the record of its card is written.
-            late = tables.feedback.c
             for start in range(0, len(uuids), _CHUNK):
-                connection.execute(
-                    sa.update(tables.feedback)
-                    .where(late.card_uuid.in_(uuids[start : start + _CHUNK]), late.card_known.is_(False))
-                    .values(card_known=True)
-                )
+                connection.execute(_CARDS_CAME, {"uuids": uuids[start : start + _CHUNK]})
 
     def _expire(self, connection: sa.Connection, now: datetime) -> None:
         """Delete the facts whose time is over, now and then, whether or not any are kept still."""
@@ -136,6 +131,14 @@ class Store:
 def expire(connection: sa.Connection, now: datetime) -> int:
     """Delete the facts whose time is over, and return how many they were."""
     return connection.execute(sa.delete(tables.used_facts).where(tables.used_facts.c.until <= now)).rowcount
+
+
+_CARDS_CAME = (
+    sa.update(tables.feedback)
+    .where(tables.feedback.c.card_uuid.in_(sa.bindparam("uuids", expanding=True)))
+    .where(tables.feedback.c.card_known.is_(False))
+    .values(card_known=True)
+)
 
 
 def _count_new(connection: sa.Connection, digests: set[str], before: int) -> int:
