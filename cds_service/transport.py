@@ -1,31 +1,34 @@
 """HTTP that ends at a deadline: name, connect, handshake, head and body together, and then the socket is closed.
 
 The timeout of requests holds for each read alone, so that a server which sends one byte now and then would hold a
-thread for as long as it likes. Here a socket's timeout covers all that follows until it is set anew.
+thread for as long as it likes. Here a socket's timeout covers all that follows until it is set anew (sockets.py).
 """
 
 from __future__ import annotations
 
-import socket
+import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import PoolManager, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPResponse, PoolManager
 from urllib3.exceptions import HTTPError, ProtocolError
-from urllib3.util.ssl_ import create_urllib3_context
 
+from cds_service import pools
 from cds_service.deadline import Deadline
 from cds_service.errors import CdsError
-from cds_service.sockets import Allows, Encrypted, connected
+from cds_service.pools import Until, Written
+from cds_service.sockets import Allows
 
 _CHUNK = 65536
+PLAIN = re.compile(r"[A-Za-z0-9][\w.~-]*(?:/[A-Za-z0-9][\w.~-]*)*(?:\?[\w.~!$&'()*+,;=:@/?-]+)?", re.ASCII)
+"""A relative address in which nothing is to be quoted or resolved: it is sent as it stands."""
+
+_Making = Callable[[], requests.PreparedRequest]
 
 
 class Failure(CdsError):
@@ -85,6 +88,43 @@ def session(allows: Allows | None = None, ca_bundle: str | None = None, connecti
     return made
 
 
+class Prepared:
+    """`get` for all that lies below `base` (with a slash at its end), with headers that are checked and written once.
+
+    Raises Unreachable where they cannot be sent.
+    """
+
+    def __init__(self, session: requests.Session, base: str, headers: Mapping[str, str]) -> None:
+        self._session, self._base, self._headers = session, base, headers
+        try:
+            first = _request(session, base, headers)
+            adapter = session.get_adapter(base)
+            assert isinstance(adapter, _Adapter), "the session is one of this module"
+            self._shared = Written(first.headers, adapter.get_connection_with_tls_context(first, _verified(session)))
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            raise Unreachable from error
+        self._target = first.path_url
+        self._is_as_sent = first.url == base
+
+    def get(self, url: str, deadline: Deadline, *budgets: Budget) -> bytes:
+        return _asked_twice(self._session, lambda: self._request(url), deadline, budgets)
+
+    def _request(self, url: str) -> requests.PreparedRequest:
+        below = url[len(self._base) :]
+        if not (self._is_as_sent and url.startswith(self._base) and PLAIN.fullmatch(below)):
+            return _request(self._session, url, self._headers)
+        made = _Asked()
+        made.method, made.url, made.headers, made.target = "GET", url, self._shared, self._target + below
+        return made
+
+
+class _Asked(requests.PreparedRequest):
+    """One that was prepared for another address."""
+
+    target: str
+    """Path and query as they are sent."""
+
+
 def get(
     session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline, *budgets: Budget
 ) -> bytes:
@@ -92,13 +132,7 @@ def get(
 
     It asks again only where a server closed a connection, kept from an earlier call, without a byte of an answer.
     """
-    try:
-        return _get(session, url, headers, deadline, budgets)
-    except _ClosedMeanwhile:
-        try:
-            return _get(session, url, headers, deadline, budgets)
-        except _ClosedMeanwhile as error:
-            raise Unreachable from error
+    return _asked_twice(session, lambda: _request(session, url, headers), deadline, budgets)
 
 
 def bound(
@@ -121,32 +155,55 @@ class _ClosedMeanwhile(Unreachable):
     """A connection ended without a byte of an answer, as one does that was kept for too long."""
 
 
-def _get(
-    session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline, budgets: Sequence[Budget]
-) -> bytes:
+def _request(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    return requests.Request("GET", url, {**session.headers, **headers}).prepare()
+
+
+def _verified(session: requests.Session) -> bool | str:
+    return session.verify if session.verify is not None else True
+
+
+def _asked_twice(session: requests.Session, request: _Making, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+    try:
+        return _asked(session, request, deadline, budgets)
+    except _ClosedMeanwhile:
+        try:
+            return _asked(session, request, deadline, budgets)
+        except _ClosedMeanwhile as error:
+            raise Unreachable from error
+
+
+def _asked(session: requests.Session, request: _Making, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
     if deadline.is_over:
         raise NotInTime
     # The stubs do not know that requests takes urllib3's own.
-    timeout: Any = _Until(deadline)
+    timeout: Any = Until(deadline)
     try:
         # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
-        request = requests.Request("GET", url, {**session.headers, **headers}).prepare()
-        adapter, verify = session.get_adapter(url), session.verify if session.verify is not None else True
-        with adapter.send(request, stream=True, timeout=timeout, verify=verify) as response:
+        made = request()
+        adapter = session.get_adapter(made.url or "")
+        with adapter.send(made, stream=True, timeout=timeout, verify=_verified(session)) as response:
             if response.status_code != 200:
                 raise Refused(response.status_code)
-            body = bytearray()
-            while chunk := response.raw.read1(_CHUNK, decode_content=True):
-                for budget in budgets:
-                    budget.take(len(chunk))
-                if deadline.is_over:
-                    raise NotInTime
-                body += chunk
-            return bytes(body)
+            return _body(response.raw, deadline, budgets)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         late = deadline.is_over or isinstance(error, (requests.Timeout, TimeoutError))
         is_closed = bool(error.args) and _ends_with_nothing(error.args[0])
         raise (NotInTime if late else _ClosedMeanwhile if is_closed else Unreachable) from error
+
+
+def _body(raw: HTTPResponse, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+    body = bytearray()
+    is_plain = "content-encoding" not in raw.headers
+    while chunk := raw.read1(_CHUNK, decode_content=not is_plain):
+        for budget in budgets:
+            budget.take(len(chunk))
+        if deadline.is_over:
+            raise NotInTime
+        body += chunk
+        if is_plain and raw.length_remaining == 0:
+            break
+    return bytes(body)
 
 
 def _ends_with_nothing(error: object) -> bool:
@@ -154,29 +211,9 @@ def _ends_with_nothing(error: object) -> bool:
     return isinstance(error, ProtocolError) and len(error.args) > 1 and isinstance(error.args[1], RemoteDisconnected)
 
 
-# The socket ---------------------------------------------------------------------------------------------------------
-
-
-class _Until(Timeout):
-    """A timeout for urllib3 that is always what is left."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__(total=None)
-        self._deadline = deadline
-
-    def clone(self) -> Timeout:
-        return _Until(self._deadline)
-
-    @property
-    def connect_timeout(self) -> float:
-        return self._deadline.left
-
-    @property
-    def read_timeout(self) -> float:
-        return self._deadline.left
-
-
 class _Adapter(HTTPAdapter):
+    """What is the same for all that a `Prepared` asks is not done anew for each."""
+
     def __init__(self, allows: Allows, connections: int) -> None:
         self._allows = allows
         super().__init__(pool_connections=connections, pool_maxsize=connections)
@@ -184,7 +221,25 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = _pools(self._allows)
+        manager.pool_classes_by_scheme = pools.by_scheme(self._allows)
+
+    def get_connection_with_tls_context(
+        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        if isinstance(request.headers, Written):
+            return request.headers.pool
+        return super().get_connection_with_tls_context(request, verify, proxies, cert)
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return request.target if isinstance(request, _Asked) else super().request_url(request, proxies)
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        if not isinstance(req, _Asked):
+            return super().build_response(req, resp)
+        made = requests.Response()  # no cookie is looked for: none is kept
+        made.status_code, made.reason, made.raw = resp.status, resp.reason, resp
+        made.headers, made.url, made.request = resp.headers, req.url or "", req
+        return made
 
 
 class _Whole(_Adapter):
@@ -197,7 +252,7 @@ class _Whole(_Adapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         deadline = Deadline.after(self._seconds)
         try:
-            answer = super().send(request, **{**kwargs, "stream": True, "timeout": _Until(deadline)})
+            answer = super().send(request, **{**kwargs, "stream": True, "timeout": Until(deadline)})
             with answer:
                 if answer.is_redirect:
                     raise Refused(answer.status_code)
@@ -207,28 +262,3 @@ class _Whole(_Adapter):
         if len(answer.content) > self._most_bytes:
             raise TooLarge
         return answer
-
-
-def _pools(allows: Allows) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's pools, of connections that look where they go and know when to stop."""
-
-    class PlainConnection(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return connected(self, allows)
-
-    class EncryptedConnection(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return connected(self, allows)
-
-        def connect(self) -> None:
-            self.ssl_context = create_urllib3_context()
-            self.ssl_context.sslsocket_class = Encrypted
-            super().connect()
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = PlainConnection
-
-    class EncryptedPool(HTTPSConnectionPool):
-        ConnectionCls = EncryptedConnection
-
-    return {"http": PlainPool, "https": EncryptedPool}
