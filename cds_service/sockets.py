@@ -20,16 +20,19 @@ Allows = Callable[[str], bool]
 
 _PATIENCE_WITH_NAMES = 1.0
 """Seconds after which a look-up that hangs is no longer waited for by new callers: they start another."""
+_NEGLIGIBLE = 0.001
+"""Seconds by which an operation may end late because the time that is left was not set anew for it."""
 
 
 class Timed(socket.socket):
     """A socket whose timeout is not for each operation but for all together, from the moment when it was set."""
 
-    _until = 0.0
+    _until = _set = 0.0
 
     def settimeout(self, value: float | None) -> None:
         assert value is not None, "everything here ends"
-        self._until = time.monotonic() + value
+        self._set = time.monotonic()
+        self._until = self._set + value
         super().settimeout(value)
 
     def gettimeout(self) -> float:
@@ -48,10 +51,13 @@ class Timed(socket.socket):
         super().sendall(*args, **kwargs)
 
     def _shorten(self) -> None:
-        left = self._until - time.monotonic()
+        now = time.monotonic()
+        left = self._until - now
         if left <= 0:
             raise TimeoutError("the deadline is over")
-        super().settimeout(left)
+        if now - self._set > _NEGLIGIBLE:  # the kernel is asked, and another thread goes on meanwhile
+            self._set = now
+            super().settimeout(left)
 
 
 class Encrypted(Timed, ssl.SSLSocket):

@@ -6,8 +6,6 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import client
 from typing import Any
 
@@ -20,25 +18,7 @@ from urllib3 import HTTPHeaderDict
 from cds_service import pools, transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, Failure, NotInTime, Prepared, Unreachable
-from tests.transported import DRIPS, GOOD, MARGIN, SECONDS, Talk, Talking, talking, until
-
-HEADERS = {"Accept": "application/fhir+json", "Authorization": "Bearer a.b-c"}
-
-
-@contextmanager
-def kept(talk: Talk) -> Iterator[tuple[Prepared, str, Talking]]:
-    """One that has asked once, its base, and the server, which goes on with `talk` on the same connection."""
-
-    def talked(connection: socket.socket, over: threading.Event) -> None:
-        connection.recv(65536)
-        connection.sendall(GOOD)
-        talk(connection, over)
-
-    with talking(talked) as server, transport.session() as session:
-        base = f"http://127.0.0.1:{server.port}/fhir/"
-        prepared = Prepared(session, base, HEADERS)
-        assert prepared.get(base + "Patient/1", Deadline.after(10), Budget(2)) == b"{}"
-        yield prepared, base, server
+from tests.transported import DRIPS, GOOD, HEADERS, MARGIN, SECONDS, Talk, kept, talking, until
 
 
 def answering(answer: bytes) -> Talk:
