@@ -1,7 +1,6 @@
 """urllib3's pools and connections for this service: they look where they go, know when to stop, and do little.
 
-A request to a connection that is open goes a shorter way than urllib3's where its headers are written already and the
-answer's head is as nearly all are; whatever is not so goes urllib3's.
+A connection that is open is asked in a shorter way than that of requests and urllib3, which open it.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from http import client
+from queue import Empty
 from typing import Any
 
-from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict, HTTPResponse, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -43,10 +42,10 @@ def by_scheme(allows: Allows) -> dict[str, type[HTTPConnectionPool]]:
             self.ssl_context.sslsocket_class = Encrypted
             super().connect()
 
-    class PlainPool(_Pool):
+    class PlainPool(Pool):
         ConnectionCls = PlainConnection
 
-    class EncryptedPool(_Pool, HTTPSConnectionPool):
+    class EncryptedPool(Pool, HTTPSConnectionPool):
         ConnectionCls = EncryptedConnection
 
     return {"http": PlainPool, "https": EncryptedPool}
@@ -74,40 +73,48 @@ class Until(Timeout):
         return self._deadline.left
 
 
-class Written(CaseInsensitiveDict[str]):
-    """Headers of many requests to the server of a pool, and how they are sent. Raises ValueError."""
-
-    def __init__(self, headers: Mapping[str, str], pool: HTTPConnectionPool) -> None:
-        super().__init__(headers)
-        self.pool = pool
+class Pool(HTTPConnectionPool):
+    def written(self, headers: Mapping[str, str]) -> bytes:
+        """How a request with these headers is sent, from behind its target on. Raises ValueError."""
         parts: list[bytes] = []
-        connection: Any = pool.ConnectionCls(host=pool.host, port=pool.port)
+        connection: Any = self.ConnectionCls(host=self.host, port=self.port)
         connection.send = parts.append
         connection.request("GET", "/", headers=headers)
-        self.head = b"".join(parts).removeprefix(b"GET /")
-        """What follows the target."""
+        return b"".join(parts).removeprefix(b"GET /")
 
-    def copy(self) -> Written:
-        """Itself: urllib3 copies headers because a proxy may add some, and there is none."""
-        return self
+    def ask(self, target: str, head: bytes, deadline: Deadline) -> HTTPResponse | None:
+        """The answer, whose body is still to be read, over a connection that is open; None where there is none.
 
-
-class _Pool(HTTPConnectionPool):
-    def _make_request(self, conn: Any, method: str, url: str, *more: Any, **given: Any) -> Any:
-        headers = given.get("headers")
-        if conn.sock is None or not isinstance(headers, Written):
-            return super()._make_request(conn, method, url, *more, **given)
-        conn.timeout = given["timeout"].read_timeout
-        answer = conn.ask(url, headers.head)
-        answer.retries, answer._connection, answer._pool = given["retries"], given["response_conn"], self
+        Raises OSError, HTTPException.
+        """
+        connection = self._kept()
+        if connection is None:
+            return None
+        try:
+            answer = connection.ask(target, head, deadline.left)
+        except BaseException:
+            connection.close()
+            self._put_conn(connection)
+            raise
+        answer._pool, answer._connection = self, connection
         return answer
+
+    def _kept(self) -> _Connection | None:
+        """One that is open, and on which nothing came that nobody asked for."""
+        try:
+            found: _Connection | None = self.pool.get(block=False) if self.pool is not None else None
+        except Empty:
+            return None
+        if found is None or not found.is_connected:
+            self._put_conn(found)
+            return None
+        return found
 
 
 class _Connection(HTTPConnection):
-    def ask(self, target: str, head: bytes) -> HTTPResponse:
-        """The answer, whose body is still to be read, on a connection that is open and has nothing to read."""
+    def ask(self, target: str, head: bytes, seconds: float) -> HTTPResponse:
         assert self.sock is not None
-        self.sock.settimeout(self.timeout)
+        self.sock.settimeout(seconds)
         with suppress(BrokenPipeError, ConnectionResetError):  # what was answered before can still be read
             self.sock.sendall(b"GET " + target.encode("ascii") + head)
         answer = _Answer(self.sock, method="GET")

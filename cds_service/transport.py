@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from http.client import RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -21,14 +21,12 @@ from urllib3.exceptions import HTTPError, ProtocolError
 from cds_service import pools
 from cds_service.deadline import Deadline
 from cds_service.errors import CdsError
-from cds_service.pools import Until, Written
+from cds_service.pools import Pool, Until
 from cds_service.sockets import Allows
 
 _CHUNK = 65536
 PLAIN = re.compile(r"[A-Za-z0-9][\w.~-]*(?:/[A-Za-z0-9][\w.~-]*)*(?:\?[\w.~!$&'()*+,;=:@/?-]+)?", re.ASCII)
 """A relative address in which nothing is to be quoted or resolved: it is sent as it stands."""
-
-_Making = Callable[[], requests.PreparedRequest]
 
 
 class Failure(CdsError):
@@ -91,38 +89,34 @@ def session(allows: Allows | None = None, ca_bundle: str | None = None, connecti
 class Prepared:
     """`get` for all that lies below `base` (with a slash at its end), with headers that are checked and written once.
 
-    Raises Unreachable where they cannot be sent.
+    Open connections are asked without requests, which opens them. Raises Unreachable where nothing can be sent.
     """
 
     def __init__(self, session: requests.Session, base: str, headers: Mapping[str, str]) -> None:
         self._session, self._base, self._headers = session, base, headers
+        adapter = session.get_adapter(base)
+        assert isinstance(adapter, _Adapter), "the session is one of this module"
         try:
             first = _request(session, base, headers)
-            adapter = session.get_adapter(base)
-            assert isinstance(adapter, _Adapter), "the session is one of this module"
-            self._shared = Written(first.headers, adapter.get_connection_with_tls_context(first, _verified(session)))
+            pool = adapter.get_connection_with_tls_context(first, _verified(session))
+            assert isinstance(pool, Pool)
+            self._head = pool.written(first.headers)
         except (requests.RequestException, HTTPError, ValueError) as error:
             raise Unreachable from error
+        self._pool = pool
         self._target = first.path_url
         self._is_as_sent = first.url == base
 
     def get(self, url: str, deadline: Deadline, *budgets: Budget) -> bytes:
-        return _asked_twice(self._session, lambda: self._request(url), deadline, budgets)
+        return _asked_twice(lambda: self._answer(url, deadline), deadline, budgets)
 
-    def _request(self, url: str) -> requests.PreparedRequest:
+    def _answer(self, url: str, deadline: Deadline) -> HTTPResponse:
         below = url[len(self._base) :]
-        if not (self._is_as_sent and url.startswith(self._base) and PLAIN.fullmatch(below)):
-            return _request(self._session, url, self._headers)
-        made = _Asked()
-        made.method, made.url, made.headers, made.target = "GET", url, self._shared, self._target + below
-        return made
-
-
-class _Asked(requests.PreparedRequest):
-    """One that was prepared for another address."""
-
-    target: str
-    """Path and query as they are sent."""
+        if self._is_as_sent and url.startswith(self._base) and PLAIN.fullmatch(below):
+            answer = self._pool.ask(self._target + below, self._head, deadline)
+            if answer is not None:
+                return answer
+        return _answer(self._session, url, self._headers, deadline)
 
 
 def get(
@@ -132,7 +126,7 @@ def get(
 
     It asks again only where a server closed a connection, kept from an earlier call, without a byte of an answer.
     """
-    return _asked_twice(session, lambda: _request(session, url, headers), deadline, budgets)
+    return _asked_twice(lambda: _answer(session, url, headers, deadline), deadline, budgets)
 
 
 def bound(
@@ -163,32 +157,44 @@ def _verified(session: requests.Session) -> bool | str:
     return session.verify if session.verify is not None else True
 
 
-def _asked_twice(session: requests.Session, request: _Making, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+def _answer(session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline) -> HTTPResponse:
+    # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
+    adapter, timeout = session.get_adapter(url), _as_known_to_requests(Until(deadline))
+    request, verify = _request(session, url, headers), _verified(session)
+    answer: HTTPResponse = adapter.send(request, stream=True, timeout=timeout, verify=verify).raw
+    return answer
+
+
+def _as_known_to_requests(timeout: Until) -> Any:
+    """The stubs do not know that requests takes urllib3's own."""
+    return timeout
+
+
+def _asked_twice(ask: Callable[[], HTTPResponse], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
     try:
-        return _asked(session, request, deadline, budgets)
+        return _asked(ask, deadline, budgets)
     except _ClosedMeanwhile:
         try:
-            return _asked(session, request, deadline, budgets)
+            return _asked(ask, deadline, budgets)
         except _ClosedMeanwhile as error:
             raise Unreachable from error
 
 
-def _asked(session: requests.Session, request: _Making, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+def _asked(ask: Callable[[], HTTPResponse], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
     if deadline.is_over:
         raise NotInTime
-    # The stubs do not know that requests takes urllib3's own.
-    timeout: Any = Until(deadline)
     try:
-        # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
-        made = request()
-        adapter = session.get_adapter(made.url or "")
-        with adapter.send(made, stream=True, timeout=timeout, verify=_verified(session)) as response:
-            if response.status_code != 200:
-                raise Refused(response.status_code)
-            return _body(response.raw, deadline, budgets)
-    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        answer = ask()
+        try:
+            if answer.status != 200:
+                raise Refused(answer.status)
+            return _body(answer, deadline, budgets)
+        finally:
+            answer.close()
+            answer.release_conn()
+    except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
         late = deadline.is_over or isinstance(error, (requests.Timeout, TimeoutError))
-        is_closed = bool(error.args) and _ends_with_nothing(error.args[0])
+        is_closed = any(map(_ends_with_nothing, (error, *error.args[:1])))
         raise (NotInTime if late else _ClosedMeanwhile if is_closed else Unreachable) from error
 
 
@@ -207,13 +213,13 @@ def _body(raw: HTTPResponse, deadline: Deadline, budgets: Sequence[Budget]) -> b
 
 
 def _ends_with_nothing(error: object) -> bool:
-    """Whether an error of urllib3 stands for a connection that ended before an answer began."""
-    return isinstance(error, ProtocolError) and len(error.args) > 1 and isinstance(error.args[1], RemoteDisconnected)
+    """Whether a connection ended before an answer began."""
+    if isinstance(error, ProtocolError) and len(error.args) > 1:
+        error = error.args[1]
+    return isinstance(error, RemoteDisconnected)
 
 
 class _Adapter(HTTPAdapter):
-    """What is the same for all that a `Prepared` asks is not done anew for each."""
-
     def __init__(self, allows: Allows, connections: int) -> None:
         self._allows = allows
         super().__init__(pool_connections=connections, pool_maxsize=connections)
@@ -222,24 +228,6 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = pools.by_scheme(self._allows)
-
-    def get_connection_with_tls_context(
-        self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> Any:
-        if isinstance(request.headers, Written):
-            return request.headers.pool
-        return super().get_connection_with_tls_context(request, verify, proxies, cert)
-
-    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
-        return request.target if isinstance(request, _Asked) else super().request_url(request, proxies)
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        if not isinstance(req, _Asked):
-            return super().build_response(req, resp)
-        made = requests.Response()  # no cookie is looked for: none is kept
-        made.status_code, made.reason, made.raw = resp.status, resp.reason, resp
-        made.headers, made.url, made.request = resp.headers, req.url or "", req
-        return made
 
 
 class _Whole(_Adapter):

@@ -198,9 +198,9 @@ def test_what_needs_no_quoting_is_what_requests_leaves_as_it_is(link: str) -> No
 )
 def test_headers_name_the_host_as_requests_does(base: str) -> None:
     with transport.session() as session:
-        shared = Prepared(session, base, {})._shared
-        connection: Any = shared.pool._new_conn()
+        prepared = Prepared(session, base, {})
+        connection: Any = prepared._pool._new_conn()
         parts: list[bytes] = []
         connection.send = parts.append
         connection.request("GET", "/x", headers=session.headers)
-    assert b"".join(parts) == b"GET /x" + shared.head
+    assert b"".join(parts) == b"GET /x" + prepared._head
