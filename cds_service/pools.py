@@ -82,7 +82,7 @@ class Pool(HTTPConnectionPool):
         connection.request("GET", "/", headers=headers)
         return b"".join(parts).removeprefix(b"GET /")
 
-    def ask(self, target: str, head: bytes, deadline: Deadline) -> HTTPResponse | None:
+    def ask(self, target: str, head: bytes, deadline: Deadline) -> Answer | None:
         """The answer, whose body is still to be read, over a connection that is open; None where there is none.
 
         Raises OSError, HTTPException.
@@ -96,8 +96,19 @@ class Pool(HTTPConnectionPool):
             connection.close()
             self._put_conn(connection)
             raise
-        answer._pool, answer._connection = self, connection
-        return answer
+        answer.lent = self, connection
+        if answer.is_usual and "content-encoding" not in answer.headers:
+            return answer
+        return HTTPResponse(
+            answer,
+            HTTPHeaderDict(answer.headers.items()),
+            answer.status,
+            preload_content=False,
+            original_response=answer,
+            pool=self,
+            connection=connection,
+            request_method="GET",
+        )
 
     def _kept(self) -> _Connection | None:
         """One that is open, and on which nothing came that nobody asked for."""
@@ -112,12 +123,12 @@ class Pool(HTTPConnectionPool):
 
 
 class _Connection(HTTPConnection):
-    def ask(self, target: str, head: bytes, seconds: float) -> HTTPResponse:
+    def ask(self, target: str, head: bytes, seconds: float) -> Plain:
         assert self.sock is not None
         self.sock.settimeout(seconds)
         with suppress(BrokenPipeError, ConnectionResetError):  # what was answered before can still be read
             self.sock.sendall(b"GET " + target.encode("ascii") + head)
-        answer = _Answer(self.sock, method="GET")
+        answer = Plain(self.sock, method="GET")
         try:
             answer.begin()
         except BaseException:
@@ -125,22 +136,41 @@ class _Connection(HTTPConnection):
             raise
         if answer.will_close:
             self.close()  # the answer keeps the socket until it has been read
-        headers: Any = answer.headers
-        return HTTPResponse(
-            body=answer,
-            headers=headers if isinstance(headers, HTTPHeaderDict) else HTTPHeaderDict(headers.items()),
-            status=answer.status,
-            version=answer.version,
-            reason=answer.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=answer,
-            request_method="GET",
-        )
+        return answer
 
 
-class _Answer(client.HTTPResponse):
-    """One whose head, if it has come whole and is as nearly all are, is read without a parser for e-mails."""
+class Plain(client.HTTPResponse):
+    """An answer whose head, if it has come whole and is as nearly all are, is read without a parser for e-mails."""
+
+    is_usual = False
+    """Its head was so. One of which that is not true is for urllib3, which looks at more."""
+    lent: tuple[Pool, _Connection] | None = None
+    """What goes back when it has been read."""
+    _is_settled = False
+    """It was read to its end, or its connection has been closed."""
+
+    @property
+    def length_remaining(self) -> int | None:
+        return self.length
+
+    def read1(self, n: int = -1, decode_content: bool = False) -> bytes:
+        chunk = super().read1(n)
+        if self.length == 0 or (not chunk and self.length is None):
+            self._is_settled = True
+        elif not chunk:
+            raise client.IncompleteRead(b"", self.length)
+        return chunk
+
+    def close(self) -> None:
+        if self.lent is not None and not self._is_settled:
+            self._is_settled = True
+            self.lent[1].close()
+        super().close()
+
+    def release_conn(self) -> None:
+        if self.lent is not None:
+            (pool, connection), self.lent = self.lent, None
+            pool._put_conn(connection)
 
     def begin(self) -> None:
         reader: Any = self.fp
@@ -149,10 +179,11 @@ class _Answer(client.HTTPResponse):
             super().begin()
             return
         reader.read(found.end())
+        self.is_usual = True
         self.version, self.code, self.status = 11, client.OK, client.OK
         self.reason = (found[1] or b"").decode("ascii").strip()
 
-    def _is_framed(self, headers: Any) -> bool:
+    def _is_framed(self, headers: dict[str, str]) -> bool:
         """Whether these say in one of the usual ways where the body ends. They are taken over then."""
         length, coding = headers.get("content-length"), headers.get("transfer-encoding")
         if coding is None and length is not None and _LENGTH.fullmatch(length):
@@ -161,15 +192,18 @@ class _Answer(client.HTTPResponse):
             self.chunked, self.length = True, None
         else:
             return False
-        self.headers = self.msg = headers
+        made: Any = headers
+        self.headers = self.msg = made
         self.chunk_left = None
         self.will_close = "close" in headers.get("connection", "").lower()
         return True
 
 
-def _headers(lines: bytes) -> HTTPHeaderDict:
-    found = HTTPHeaderDict()
-    for line in lines.decode("ascii").splitlines():
-        name, _, value = line.partition(":")
-        found.add(name, value.strip())
-    return found
+Answer = Plain | HTTPResponse
+
+
+def _headers(lines: bytes) -> dict[str, str]:
+    """By their names in small letters; none where a name stands twice."""
+    pairs = [line.partition(":")[::2] for line in lines.decode("ascii").splitlines()]
+    found = {name.lower(): value.strip() for name, value in pairs}
+    return found if len(found) == len(pairs) else {}

@@ -15,13 +15,13 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPResponse, PoolManager
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from cds_service import pools
 from cds_service.deadline import Deadline
 from cds_service.errors import CdsError
-from cds_service.pools import Pool, Until
+from cds_service.pools import Answer, Pool, Until
 from cds_service.sockets import Allows
 
 _CHUNK = 65536
@@ -110,7 +110,7 @@ class Prepared:
     def get(self, url: str, deadline: Deadline, *budgets: Budget) -> bytes:
         return _asked_twice(lambda: self._answer(url, deadline), deadline, budgets)
 
-    def _answer(self, url: str, deadline: Deadline) -> HTTPResponse:
+    def _answer(self, url: str, deadline: Deadline) -> Answer:
         below = url[len(self._base) :]
         if self._is_as_sent and url.startswith(self._base) and PLAIN.fullmatch(below):
             answer = self._pool.ask(self._target + below, self._head, deadline)
@@ -157,11 +157,11 @@ def _verified(session: requests.Session) -> bool | str:
     return session.verify if session.verify is not None else True
 
 
-def _answer(session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline) -> HTTPResponse:
+def _answer(session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline) -> Answer:
     # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
     adapter, timeout = session.get_adapter(url), _as_known_to_requests(Until(deadline))
     request, verify = _request(session, url, headers), _verified(session)
-    answer: HTTPResponse = adapter.send(request, stream=True, timeout=timeout, verify=verify).raw
+    answer: Answer = adapter.send(request, stream=True, timeout=timeout, verify=verify).raw
     return answer
 
 
@@ -170,7 +170,7 @@ def _as_known_to_requests(timeout: Until) -> Any:
     return timeout
 
 
-def _asked_twice(ask: Callable[[], HTTPResponse], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+def _asked_twice(ask: Callable[[], Answer], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
     try:
         return _asked(ask, deadline, budgets)
     except _ClosedMeanwhile:
@@ -180,7 +180,7 @@ def _asked_twice(ask: Callable[[], HTTPResponse], deadline: Deadline, budgets: S
             raise Unreachable from error
 
 
-def _asked(ask: Callable[[], HTTPResponse], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+def _asked(ask: Callable[[], Answer], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
     if deadline.is_over:
         raise NotInTime
     try:
@@ -198,7 +198,7 @@ def _asked(ask: Callable[[], HTTPResponse], deadline: Deadline, budgets: Sequenc
         raise (NotInTime if late else _ClosedMeanwhile if is_closed else Unreachable) from error
 
 
-def _body(raw: HTTPResponse, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+def _body(raw: Answer, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
     body = bytearray()
     is_plain = "content-encoding" not in raw.headers
     while chunk := raw.read1(_CHUNK, decode_content=not is_plain):

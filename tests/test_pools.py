@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import socket
 import threading
@@ -18,7 +19,7 @@ from urllib3 import HTTPHeaderDict
 from cds_service import pools, transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, Failure, NotInTime, Prepared, Unreachable
-from tests.transported import DRIPS, GOOD, HEADERS, MARGIN, SECONDS, Talk, kept, talking, until
+from tests.transported import DRIPS, GOOD, HEADERS, MARGIN, SECONDS, Talk, kept, polite, talking, until
 
 
 def answering(answer: bytes) -> Talk:
@@ -97,6 +98,53 @@ def test_a_connection_on_which_more_came_than_was_asked_for_is_not_used_again() 
         assert server.begun == 2
 
 
+def _then_polite(answer: bytes) -> Talk:
+    def talk(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+        polite(connection, over)
+
+    return talk
+
+
+_ZIPPED = gzip.compress(b"{}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nbody\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody",
+        b"HTTP/1.1 404 None\r\nContent-Length: 4\r\n\r\nbody",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000,
+    ],
+)
+def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(answer: bytes) -> None:
+    with kept(_then_polite(answer)) as (prepared, base, server):
+        with pytest.raises(Failure):
+            prepared.get(base + "Patient/1", Deadline.after(10), Budget(1000))
+        assert prepared.get(base + "Patient/1", Deadline.after(10), Budget(2)) == b"{}"
+        assert server.begun == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\nX: z\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(_ZIPPED) + _ZIPPED,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"%x\r\n%b\r\n0\r\n\r\n" % (len(_ZIPPED), _ZIPPED),
+    ],
+)
+def test_a_connection_whose_answer_was_read_to_its_end_is_used_again(answer: bytes) -> None:
+    with kept(_then_polite(answer)) as (prepared, base, server):
+        for _ in range(3):
+            assert prepared.get(base + "Patient/1", Deadline.after(10), Budget(2)) == b"{}"
+        assert server.begun == 1
+
+
 class _Socket:
     def __init__(self, sent: bytes) -> None:
         self._sent = sent
@@ -142,12 +190,12 @@ FIELDS = [
 @example("HTTP/1.1 200 OK\r\n", ["Content-Length: 4\r\n", "Transfer-Encoding: chunked\r\n"], "\r\n")
 def test_a_head_says_what_it_says_to_http_client(line: str, fields: list[str], end: str) -> None:
     sent = (line + "".join(fields) + end).encode("utf-8") + b"4\r\nbody\r\n0\r\n\r\n"
-    assert _begun(pools._Answer, sent) == _begun(client.HTTPResponse, sent)
+    assert _begun(pools.Plain, sent) == _begun(client.HTTPResponse, sent)
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_http_fail_as_with_http_client(sent: bytes) -> None:
-    assert _begun(pools._Answer, sent) == _begun(client.HTTPResponse, sent)
+    assert _begun(pools.Plain, sent) == _begun(client.HTTPResponse, sent)
 
 
 # What is sent -------------------------------------------------------------------------------------------------------
