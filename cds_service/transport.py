@@ -94,9 +94,9 @@ class Prepared:
 
     def __init__(self, session: requests.Session, base: str, headers: Mapping[str, str]) -> None:
         self._session, self._base, self._headers = session, base, headers
-        adapter = session.get_adapter(base)
-        assert isinstance(adapter, _Adapter), "the session is one of this module"
         try:
+            adapter = session.get_adapter(base)
+            assert isinstance(adapter, _Adapter), "the session is one of this module"
             first = _request(session, base, headers)
             pool = adapter.get_connection_with_tls_context(first, _verified(session))
             assert isinstance(pool, Pool)
@@ -159,15 +159,10 @@ def _verified(session: requests.Session) -> bool | str:
 
 def _answer(session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline) -> Answer:
     # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
-    adapter, timeout = session.get_adapter(url), _as_known_to_requests(Until(deadline))
-    request, verify = _request(session, url, headers), _verified(session)
-    answer: Answer = adapter.send(request, stream=True, timeout=timeout, verify=verify).raw
+    adapter, request = session.get_adapter(url), _request(session, url, headers)
+    timeout: Any = Until(deadline)  # the stubs do not know that requests takes urllib3's own
+    answer: Answer = adapter.send(request, stream=True, timeout=timeout, verify=_verified(session)).raw
     return answer
-
-
-def _as_known_to_requests(timeout: Until) -> Any:
-    """The stubs do not know that requests takes urllib3's own."""
-    return timeout
 
 
 def _asked_twice(ask: Callable[[], Answer], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:

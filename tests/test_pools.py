@@ -252,3 +252,12 @@ def test_headers_name_the_host_as_requests_does(base: str) -> None:
         connection.send = parts.append
         connection.request("GET", "/x", headers=session.headers)
     assert b"".join(parts) == b"GET /x" + prepared._head
+
+
+@pytest.mark.parametrize(
+    ("base", "headers"),
+    [("ftp://ehr.example/", {}), ("http://[x/", {}), ("http:///", {}), ("http://ehr.example/", {"X": "a\r\nY: b"})],
+)
+def test_what_cannot_be_sent_is_said_before_anything_is(base: str, headers: dict[str, str]) -> None:
+    with transport.session() as session, pytest.raises(Unreachable):
+        Prepared(session, base, headers)
