@@ -1,38 +1,32 @@
 """HTTP that ends at a deadline: name, connect, handshake, head and body together, and then the socket is closed.
 
 The timeout of requests holds for each read alone, so that a server which sends one byte now and then would hold a
-thread for as long as it likes. Here a socket's timeout covers all that follows until it is set anew.
+thread for as long as it likes. Here a socket's timeout covers all that follows until it is set anew (sockets.py).
 """
 
 from __future__ import annotations
 
-import socket
-import ssl
+import re
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from http.client import RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import PoolManager, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError
-from urllib3.util.ssl_ import create_urllib3_context
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError, ProtocolError
 
+from cds_service import pools
 from cds_service.deadline import Deadline
 from cds_service.errors import CdsError
-
-Allows = Callable[[str], bool]
-"""Whether an IP address may be connected to."""
+from cds_service.pools import Answer, Pool, Until
+from cds_service.sockets import Allows
 
 _CHUNK = 65536
-_PATIENCE_WITH_NAMES = 1.0
-"""Seconds after which a look-up that hangs is no longer waited for by new callers: they start another."""
+PLAIN = re.compile(r"[A-Za-z0-9][\w.~-]*(?:/[A-Za-z0-9][\w.~-]*)*(?:\?[\w.~!$&'()*+,;=:@/?-]+)?", re.ASCII)
+"""A relative address in which nothing is to be quoted or resolved: it is sent as it stands."""
 
 
 class Failure(CdsError):
@@ -92,6 +86,39 @@ def session(allows: Allows | None = None, ca_bundle: str | None = None, connecti
     return made
 
 
+class Prepared:
+    """`get` for all that lies below `base` (with a slash at its end), with headers that are checked and written once.
+
+    Open connections are asked without requests, which opens them. Raises Unreachable where nothing can be sent.
+    """
+
+    def __init__(self, session: requests.Session, base: str, headers: Mapping[str, str]) -> None:
+        self._session, self._base, self._headers = session, base, headers
+        try:
+            adapter = session.get_adapter(base)
+            assert isinstance(adapter, _Adapter), "the session is one of this module"
+            first = _request(session, base, headers)
+            pool = adapter.get_connection_with_tls_context(first, _verified(session))
+            assert isinstance(pool, Pool)
+            self._head = pool.written(first.headers)
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            raise Unreachable from error
+        self._pool = pool
+        self._target = first.path_url
+        self._is_as_sent = first.url == base
+
+    def get(self, url: str, deadline: Deadline, *budgets: Budget) -> bytes:
+        return _asked_twice(lambda: self._answer(url, deadline), deadline, budgets)
+
+    def _answer(self, url: str, deadline: Deadline) -> Answer:
+        below = url[len(self._base) :]
+        if self._is_as_sent and url.startswith(self._base) and PLAIN.fullmatch(below):
+            answer = self._pool.ask(self._target + below, self._head, deadline)
+            if answer is not None:
+                return answer
+        return _answer(self._session, url, self._headers, deadline)
+
+
 def get(
     session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline, *budgets: Budget
 ) -> bytes:
@@ -99,13 +126,7 @@ def get(
 
     It asks again only where a server closed a connection, kept from an earlier call, without a byte of an answer.
     """
-    try:
-        return _get(session, url, headers, deadline, budgets)
-    except _ClosedMeanwhile:
-        try:
-            return _get(session, url, headers, deadline, budgets)
-        except _ClosedMeanwhile as error:
-            raise Unreachable from error
+    return _asked_twice(lambda: _answer(session, url, headers, deadline), deadline, budgets)
 
 
 def bound(
@@ -128,95 +149,69 @@ class _ClosedMeanwhile(Unreachable):
     """A connection ended without a byte of an answer, as one does that was kept for too long."""
 
 
-def _get(
-    session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline, budgets: Sequence[Budget]
-) -> bytes:
+def _request(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    return requests.Request("GET", url, {**session.headers, **headers}).prepare()
+
+
+def _verified(session: requests.Session) -> bool | str:
+    return session.verify if session.verify is not None else True
+
+
+def _answer(session: requests.Session, url: str, headers: Mapping[str, str], deadline: Deadline) -> Answer:
+    # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
+    adapter, request = session.get_adapter(url), _request(session, url, headers)
+    timeout: Any = Until(deadline)  # the stubs do not know that requests takes urllib3's own
+    answer: Answer = adapter.send(request, stream=True, timeout=timeout, verify=_verified(session)).raw
+    return answer
+
+
+def _asked_twice(ask: Callable[[], Answer], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+    try:
+        return _asked(ask, deadline, budgets)
+    except _ClosedMeanwhile:
+        try:
+            return _asked(ask, deadline, budgets)
+        except _ClosedMeanwhile as error:
+            raise Unreachable from error
+
+
+def _asked(ask: Callable[[], Answer], deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
     if deadline.is_over:
         raise NotInTime
-    # The stubs do not know that requests takes urllib3's own.
-    timeout: Any = _Until(deadline)
     try:
-        # Straight to the adapter: what a session adds (cookies, redirects, proxies, passwords) is switched off here.
-        request = requests.Request("GET", url, {**session.headers, **headers}).prepare()
-        adapter, verify = session.get_adapter(url), session.verify if session.verify is not None else True
-        with adapter.send(request, stream=True, timeout=timeout, verify=verify) as response:
-            if response.status_code != 200:
-                raise Refused(response.status_code)
-            body = bytearray()
-            while chunk := response.raw.read1(_CHUNK, decode_content=True):
-                for budget in budgets:
-                    budget.take(len(chunk))
-                if deadline.is_over:
-                    raise NotInTime
-                body += chunk
-            return bytes(body)
-    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        answer = ask()
+        try:
+            if answer.status != 200:
+                raise Refused(answer.status)
+            return _body(answer, deadline, budgets)
+        finally:
+            answer.close()
+            answer.release_conn()
+    except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
         late = deadline.is_over or isinstance(error, (requests.Timeout, TimeoutError))
-        is_closed = bool(error.args) and _ends_with_nothing(error.args[0])
+        is_closed = any(map(_ends_with_nothing, (error, *error.args[:1])))
         raise (NotInTime if late else _ClosedMeanwhile if is_closed else Unreachable) from error
 
 
+def _body(raw: Answer, deadline: Deadline, budgets: Sequence[Budget]) -> bytes:
+    body = bytearray()
+    is_plain = "content-encoding" not in raw.headers
+    while chunk := raw.read1(_CHUNK, decode_content=not is_plain):
+        for budget in budgets:
+            budget.take(len(chunk))
+        if deadline.is_over:
+            raise NotInTime
+        body += chunk
+        if is_plain and raw.length_remaining == 0:
+            break
+    return bytes(body)
+
+
 def _ends_with_nothing(error: object) -> bool:
-    """Whether an error of urllib3 stands for a connection that ended before an answer began."""
-    return isinstance(error, ProtocolError) and len(error.args) > 1 and isinstance(error.args[1], RemoteDisconnected)
-
-
-# The socket ---------------------------------------------------------------------------------------------------------
-
-
-class _Until(Timeout):
-    """A timeout for urllib3 that is always what is left."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__(total=None)
-        self._deadline = deadline
-
-    def clone(self) -> Timeout:
-        return _Until(self._deadline)
-
-    @property
-    def connect_timeout(self) -> float:
-        return self._deadline.left
-
-    @property
-    def read_timeout(self) -> float:
-        return self._deadline.left
-
-
-class _Timed(socket.socket):
-    """A socket whose timeout is not for each operation but for all together, from the moment when it was set."""
-
-    _until = 0.0
-
-    def settimeout(self, value: float | None) -> None:
-        assert value is not None, "everything here ends"
-        self._until = time.monotonic() + value
-        super().settimeout(value)
-
-    def gettimeout(self) -> float:
-        return max(0.0, self._until - time.monotonic())
-
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
-        self._shorten()
-        return super().recv_into(*args, **kwargs)
-
-    def send(self, *args: Any, **kwargs: Any) -> int:
-        self._shorten()
-        return super().send(*args, **kwargs)
-
-    def sendall(self, *args: Any, **kwargs: Any) -> None:
-        self._shorten()
-        super().sendall(*args, **kwargs)
-
-    def _shorten(self) -> None:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the deadline is over")
-        super().settimeout(left)
-
-
-class _Encrypted(_Timed, ssl.SSLSocket):
-    pass
+    """Whether a connection ended before an answer began."""
+    if isinstance(error, ProtocolError) and len(error.args) > 1:
+        error = error.args[1]
+    return isinstance(error, RemoteDisconnected)
 
 
 class _Adapter(HTTPAdapter):
@@ -227,7 +222,7 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = _pools(self._allows)
+        manager.pool_classes_by_scheme = pools.by_scheme(self._allows)
 
 
 class _Whole(_Adapter):
@@ -240,7 +235,7 @@ class _Whole(_Adapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         deadline = Deadline.after(self._seconds)
         try:
-            answer = super().send(request, **{**kwargs, "stream": True, "timeout": _Until(deadline)})
+            answer = super().send(request, **{**kwargs, "stream": True, "timeout": Until(deadline)})
             with answer:
                 if answer.is_redirect:
                     raise Refused(answer.status_code)
@@ -250,110 +245,3 @@ class _Whole(_Adapter):
         if len(answer.content) > self._most_bytes:
             raise TooLarge
         return answer
-
-
-def _pools(allows: Allows) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's pools, of connections that look where they go and know when to stop."""
-
-    class PlainConnection(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connected(self, allows)
-
-    class EncryptedConnection(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connected(self, allows)
-
-        def connect(self) -> None:
-            self.ssl_context = create_urllib3_context()
-            self.ssl_context.sslsocket_class = _Encrypted
-            super().connect()
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = PlainConnection
-
-    class EncryptedPool(HTTPSConnectionPool):
-        ConnectionCls = EncryptedConnection
-
-    return {"http": PlainPool, "https": EncryptedPool}
-
-
-def _connected(connection: HTTPConnection, allows: Allows) -> socket.socket:
-    """Connect to the addresses that were checked, not to a name that could be resolved anew to another."""
-    assert isinstance(connection.timeout, float)
-    deadline = Deadline.after(connection.timeout)
-    try:
-        found = _resolved(connection.host.strip("[]"), connection.port or 0, deadline.left)
-    except TimeoutError as error:
-        raise ConnectTimeoutError(connection, "the host's name was not resolved in time") from error
-    except (OSError, UnicodeError) as error:
-        raise NewConnectionError(connection, "the host's name is not known") from error
-    if not all(allows(str(address[0])) for _, address in found):
-        raise NewConnectionError(connection, "the host lies where it may not")
-    for others, (family, address) in zip(reversed(range(len(found))), found, strict=True):
-        try:
-            made = _Timed(family, socket.SOCK_STREAM)
-        except OSError:  # a family that this machine does not have
-            continue
-        try:
-            for option in connection.socket_options or ():
-                made.setsockopt(*option)
-            made.settimeout(deadline.left / (1 + others))  # one that is silent leaves time for the others
-            made.connect(address)
-            made.settimeout(deadline.left)
-        except OSError:
-            made.close()
-        else:
-            return made
-    if deadline.is_over:
-        raise ConnectTimeoutError(connection, "the host did not answer in time")
-    raise NewConnectionError(connection, "the host could not be reached")
-
-
-# Names --------------------------------------------------------------------------------------------------------------
-
-_Found = list[tuple[int, Any]]
-"""(address family, socket address) of each address, once."""
-
-_lookups: dict[tuple[str, int], tuple[Future[_Found], float]] = {}
-"""Those that are under way, and when each was begun."""
-_looking = threading.Lock()
-
-
-def _resolved(host: str, port: int, seconds: float) -> _Found:
-    """The addresses of a host. A name server cannot be hurried, so it is waited for in a thread of its own.
-
-    All who ask for one host at once share a look-up; its answer is kept for nobody else. Raises OSError, TimeoutError
-    among them.
-    """
-    try:
-        return _ask(host, port, socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass
-    with _looking:
-        asked, begun = _lookups.get((host, port), (None, 0.0))
-        if asked is None or time.monotonic() - begun > _PATIENCE_WITH_NAMES:
-            asked = Future()
-            _lookups[host, port] = (asked, time.monotonic())
-            threading.Thread(target=_look_up, args=(host, port, asked), name="names", daemon=True).start()
-    return asked.result(seconds)
-
-
-def _look_up(host: str, port: int, asked: Future[_Found]) -> None:
-    """Answers those who share the look-up. It is no longer under way by then: who asks after an answer asks anew."""
-    found: _Found | Exception
-    try:
-        found = _ask(host, port, 0)
-    except (OSError, UnicodeError) as error:
-        found = error
-    with _looking:
-        if _lookups.get((host, port), (None,))[0] is asked:
-            del _lookups[host, port]
-    if isinstance(found, Exception):
-        asked.set_exception(found)
-    else:
-        asked.set_result(found)
-
-
-def _ask(host: str, port: int, flags: int) -> _Found:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))

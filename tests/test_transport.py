@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from cds_service import transport
+from cds_service import sockets, transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, NotInTime, Refused, TooLarge, Unreachable
 from tests.servers.local import unused_port
@@ -178,10 +178,10 @@ def test_a_name_server_that_says_nothing_holds_no_thread_and_is_asked_again_afte
             how_failed, seconds = failed(url, seconds=0.1)
             assert (how_failed, seconds < 0.1 + MARGIN) == (NotInTime, True)
         assert len(asked) == 1, "those who ask while one look-up is under way share it"
-        time.sleep(transport._PATIENCE_WITH_NAMES)
+        time.sleep(sockets._PATIENCE_WITH_NAMES)
         assert get(url, seconds=10) == b"{}", "a look-up that hangs does not hold up the next"
         answers.set()
-        assert until(lambda: not transport._lookups)
+        assert until(lambda: not sockets._lookups)
 
 
 def test_a_name_is_looked_up_anew_for_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from cds_service import transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, NotInTime, Refused, TooLarge, Unreachable
 from tests.servers.local import Reply, local_server
-from tests.transported import DRIPS, MARGIN, SECONDS, Talk, drip, failed, polite, silent, talking, until
+from tests.transported import DRIPS, MARGIN, SECONDS, Talk, drip, failed, kept, polite, silent, talking, until
 
 # TLS ----------------------------------------------------------------------------------------------------------------
 
@@ -72,6 +73,20 @@ def test_a_server_with_tls_is_left_at_the_deadline_too(how: str, certificate: tu
         how_failed, seconds = failed(f"https://127.0.0.1:{server.port}/", ca_bundle=str(certificate[0]))
         assert (how_failed, seconds < SECONDS + MARGIN) == (NotInTime, True)
         assert until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("how", ["says nothing", "drips its first line", "drips a body", "drips chunks"])
+def test_a_connection_with_tls_that_was_kept_is_left_at_the_deadline_too(
+    how: str, certificate: tuple[Path, Path]
+) -> None:
+    wrapped = partial(_encrypted, certificate=certificate)
+    with kept(DRIPS[how], wrapped, str(certificate[0])) as (prepared, base, server):
+        began = time.monotonic()
+        with pytest.raises(NotInTime):
+            prepared.get(base + "Patient/1", Deadline.after(SECONDS), Budget(1000))
+        assert time.monotonic() - began < SECONDS + MARGIN
+        assert until(lambda: server.open == 0)
+        assert server.begun == 1
 
 
 @pytest.mark.parametrize(

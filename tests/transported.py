@@ -13,13 +13,14 @@ import pytest
 
 from cds_service import transport
 from cds_service.deadline import Deadline
-from cds_service.transport import Budget, Failure
+from cds_service.transport import Budget, Failure, Prepared
 
 SECONDS = 0.3
 MARGIN = 1.5
 """For a busy machine. Without a deadline each of these servers would hold its caller for as long as it likes."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
 GOOD = HEAD + b"\r\n{}"
+HEADERS = {"Accept": "application/fhir+json", "Authorization": "Bearer a.b-c"}
 
 Talk = Callable[[socket.socket, threading.Event], None]
 """What a server does with a connection until the event is set."""
@@ -93,6 +94,27 @@ def polite(connection: socket.socket, over: threading.Event) -> None:
             if connection.recv(65536) == b"":
                 return
             connection.sendall(GOOD)
+
+
+@contextmanager
+def kept(
+    talk: Talk, wrapped: Callable[[Talk], Talk] = lambda talk: talk, ca_bundle: str | None = None
+) -> Iterator[tuple[Prepared, str, Talking]]:
+    """One that has asked once, its base, and the server, which goes on with `talk` on the same connection.
+
+    `wrapped` puts the server's talk into TLS, with a certificate of the `ca_bundle`.
+    """
+
+    def talked(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65536)
+        connection.sendall(GOOD)
+        talk(connection, over)
+
+    with talking(wrapped(talked)) as server, transport.session(ca_bundle=ca_bundle) as session:
+        base = f"{'https' if ca_bundle else 'http'}://127.0.0.1:{server.port}/fhir/"
+        prepared = Prepared(session, base, HEADERS)
+        assert prepared.get(base + "Patient/1", Deadline.after(10), Budget(2)) == b"{}"
+        yield prepared, base, server
 
 
 def get(url: str, seconds: float = SECONDS, size: int = 1000, ca_bundle: str | None = None) -> bytes:

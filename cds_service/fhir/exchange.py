@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from cds_service import transport
 from cds_service.deadline import Deadline, Late
 from cds_service.fhir import bundles
-from cds_service.fhir.addresses import is_below
+from cds_service.fhir.addresses import Base
 from cds_service.fhir.source import Answer, Limits, Source
 from cds_service.says import Said, Says
 from cds_service.says import records as says
@@ -50,7 +50,7 @@ class _FhirServer:
         self._exchange = exchange
         self._limits = limits
         self._pool = pool
-        self._base = base
+        self._base = Base(base)
         self.host = urlsplit(base).netloc
         """Of a base that is on the list."""
         self._headers = {"Accept": "application/fhir+json"}
@@ -64,30 +64,31 @@ class _FhirServer:
 
     def fetch(self, urls: Mapping[str, str]) -> dict[str, Answer]:
         """All of `urls` (relative ones, or page links) at once. Returns by the deadline, with what came."""
+        try:
+            prepared = transport.Prepared(self._exchange.session, self._base.address, self._headers)
+        except transport.Failure as failure:
+            return {key: Answer(gap=self._says(failure)) for key in urls}
         answers = {key: Answer(gap=self._late) for key in urls}
-        jobs = [self._pool.submit(self._follow, url, answers[key]) for key, url in urls.items()]
+        jobs = [self._pool.submit(self._follow, prepared, url, answers[key]) for key, url in urls.items()]
         wait(jobs, timeout=self._deadline.left)
         for job in jobs:
             job.cancel()
         return {key: answer.so_far() for key, answer in answers.items()}
 
-    def _follow(self, url: str, answer: Answer) -> None:
+    def _follow(self, prepared: transport.Prepared, url: str, answer: Answer) -> None:
         self._exchange.held(1)
         try:
-            self._pages(url, answer)
+            self._pages(prepared, url, answer)
         finally:
             self._exchange.held(-1)
 
-    def _pages(self, url: str, answer: Answer) -> None:
+    def _pages(self, prepared: transport.Prepared, url: str, answer: Answer) -> None:
         """Follow the pages of one search. The gap is lifted only when the last page has come."""
         seen: set[str] = set()
         link: str | None = url
         while link:
-            try:
-                absolute = urljoin(self._base, link)
-            except ValueError:
-                absolute = link
-            if not is_below(absolute, self._base):
+            absolute = self._base.below(link)
+            if absolute is None:
                 answer.gap = says.NEXT_PAGE_ELSEWHERE
                 return
             if absolute in seen or len(seen) >= self._limits.max_pages:
@@ -95,7 +96,7 @@ class _FhirServer:
                 return
             seen.add(absolute)
             try:
-                page = bundles.page_to_read(self._read(absolute), deadline=self._deadline)
+                page = bundles.page_to_read(self._read(prepared, absolute), deadline=self._deadline)
             except Late:
                 answer.gap = self._late
                 return
@@ -109,10 +110,10 @@ class _FhirServer:
             link = page.next
         answer.gap = next((page.error for page in answer.pages if page.error), None)
 
-    def _read(self, url: str) -> bytes:
+    def _read(self, prepared: transport.Prepared, url: str) -> bytes:
         """The body. One that is complete after the deadline is too late to be parsed."""
         page = Budget(self._limits.max_bytes)
-        body = transport.get(self._exchange.session, url, self._headers, self._deadline, page, self._budget)
+        body = prepared.get(url, self._deadline, page, self._budget)
         if self._deadline.is_over:
             raise transport.NotInTime
         return body

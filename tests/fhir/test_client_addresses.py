@@ -2,14 +2,14 @@
 
 import json
 import posixpath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 import requests
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cds_service.fhir.addresses import is_below
+from cds_service.fhir.addresses import Base, is_below
 from tests.servers.local import Reply, local_server
 
 # Below the base, or not
@@ -144,3 +144,26 @@ def test_the_answer_of_the_tests_own_server_is_what_a_plain_client_sees() -> Non
             assert response.headers["X-Test"] == "yes"
             assert json.loads(response.content) == {"a": 1}
         assert server.received[0].path == "/fhir/x"
+
+
+@given(
+    st.sampled_from(
+        [
+            "https://ehr.example/fhir/", "https://ehr.example/", "https://ehr.example/a/./b/", "https://ehr.example//a/",
+            "https://ehr.example/fhir?x/", "https://ehr.example/fhir#x/", "https://EHR.example:443/a;b/", "https://a@b/c/",
+            "https://ehr.example/a/../b/", "ftp://ehr.example/", "https://ehr.example/%2e%2e/",
+        ]
+    ),
+    st.lists(st.sampled_from([*"aB0-._~/?&=,:;@#%\\ []", "..", "http:", "https://ehr.example/fhir/"]), max_size=8),
+)  # fmt: skip
+@example("https://ehr.example/fhir/", ["Condition?patient=1"])
+@example("https://a@b/c/", ["Condition"])
+@example("https://ehr.example/%2e%2e/", ["Condition"])
+@example("https://ehr.example/fhir?x/", ["Condition"])
+def test_a_link_leads_where_urljoin_says_and_only_below_its_base(base: str, parts: list[str]) -> None:
+    link = "".join(parts)
+    try:
+        absolute = urljoin(base, link)
+    except ValueError:
+        absolute = link
+    assert Base(base).below(link) == (absolute if is_below(absolute, base) else None)

@@ -89,18 +89,20 @@ def test_searches_end_before_the_answer_must_be_ready_and_what_is_missing_is_sai
 
 
 def test_a_page_that_is_complete_after_the_deadline_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
     parsed: list[bytes] = []
 
-    def late(*asked: Any) -> bytes:
+    def late(*arguments: Any) -> bytes:
         time.sleep(0.3)
+        asked.append(1)
         return conditions("1")
 
-    monkeypatch.setattr(transport, "get", late)
+    monkeypatch.setattr(transport.Prepared, "get", late)
     monkeypatch.setattr(bundles, "page_to_read", parsed.append)
     with allowed("http://127.0.0.1:9/fhir", deadline=0.1) as servers:
         answer = servers.source("http://127.0.0.1:9/fhir", TOKEN).fetch({"c": SEARCH})["c"]
         time.sleep(0.4)
-    assert (answer.pages, parsed) == ([], [])
+    assert (len(asked), answer.pages, parsed) == (1, [], [])
 
 
 @pytest.mark.parametrize(("spare", "complete"), [(0, 5), (-1, 4)])
