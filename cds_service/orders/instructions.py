@@ -25,7 +25,7 @@ from cds_service.orders.regimen import (
     mass,
     step_of,
 )
-from cds_service.orders.text import NOTHING
+from cds_service.orders.text import NOTHING, Spoken
 from cds_service.orders.unread import Unread
 from cds_service.says import orders as says
 from cds_service.units import Quantity
@@ -186,9 +186,24 @@ def _at_shorter_time(step: Step, minutes: Fraction | None, reading: Reading) -> 
 def _spoken(written: Written, reading: Reading) -> list[Step]:
     """Steps from words alone, each judged for itself."""
     said = written.said
+    if reading.mg_per_ml is None and said.mixture is not None:
+        reading = replace(reading, mg_per_ml=said.mixture[0] / said.mixture[1])
     minutes = said.minutes if not said.doses else None
     steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in said.doses]
-    return steps + [_aloud(written, _as_amount(quantity), minutes, reading) for quantity in said.rates]
+    for amount in map(_as_amount, said.rates):
+        steps.append(
+            _aloud(written, amount, _until_empty(said, amount, reading) if minutes is None else minutes, reading)
+        )
+    return steps
+
+
+def _until_empty(said: Spoken, amount: Amount, reading: Reading) -> Fraction | None:
+    """Minutes in which the mixture of a text has run in, where that is too short for an infusion that goes on."""
+    mg_per_hour = mass(amount, reading)[0]
+    if said.mixture is None or said.mixture[1] == 1 or not mg_per_hour:
+        return None
+    minutes = said.mixture[0] / mg_per_hour * MINUTES_PER_HOUR
+    return minutes if minutes < reading.conventions.continuous_minutes else None
 
 
 def _aloud(written: Written, amount: Amount, minutes: Fraction | None, reading: Reading) -> Step:

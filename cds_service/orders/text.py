@@ -43,6 +43,12 @@ _WITHIN = re.compile(
     rf"|(?:of\s+)?{one_of(_WORDS['diluents'])}\b)",
     re.IGNORECASE,
 )
+_BAG = re.compile(
+    rf"{_NUMBER}\s*(?i:{one_of(units.WRITINGS.spellings('mg'))})\s*(?i:{one_of(_WORDS['within'])})\s*(?:a\s+)?"
+    rf"(\d{{1,6}}(?:[.,]\d{{1,6}})?)?\s*(?i:{one_of(units.WRITINGS.spellings('mL'))})(?![^\W_])"
+)
+"""What is mixed: `500 mg in 50 mL`, `250 mg/50 ml`, `1 mg/mL`."""
+_STOCK = re.compile(rf"(?<![^\W_]){one_of(WORDS['spelt']['vials'])}(?![^\W_])", re.IGNORECASE)
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
@@ -59,6 +65,8 @@ class Spoken(msgspec.Struct, frozen=True):
     """Those of the rates that stand in a clause of a maximum: `max 10 mg per hour`."""
     unread: tuple[Unread, ...] = ()
     """What seems to be an amount, and is none with a figure and a unit."""
+    mixture: tuple[Fraction, Fraction] | None = None
+    """(mg, mL) of what runs, where the text names one mixture and no other volume."""
 
 
 NOTHING = Spoken()
@@ -83,13 +91,14 @@ def _one_blank(run: re.Match[str]) -> str:
 def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     """Every dose and rate with a unit of the closed table. Of a range the number before the unit, its upper end.
 
-    Not `alone` but beside a structured dose, what a bag or a vial holds is no dose. `counted`: so many devices are
-    one too.
+    What a bag or a vial holds is a dose only where the text stands `alone`, without a structured dose, and nothing in
+    it runs by volume. `counted`: so many devices are one too.
     """
     if not text:
         return NOTHING
     text = _BLANKS.sub(_one_blank, text)
     doses: list[Quantity] = []
+    held: list[Quantity] = []
     rates: list[Quantity] = []
     most: list[Quantity] = []
     maxima = _Maxima(text)
@@ -102,16 +111,36 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         if match.start(2) < strange_until:
             continue  # the `2 mg/kg` of `1/2 mg/kg`
         unit = _unit(match[2])
-        if unit is None or (not alone and _is_content(match, unit.dimension)):
+        if unit is None:
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
-        (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
-        if unit.dimension in RATE_DIMENSIONS and maxima.stand_before(match.start()):
+        is_rate = unit.dimension in RATE_DIMENSIONS
+        (rates if is_rate else held if _is_content(match, unit.dimension) else doses).append(said)
+        if is_rate and maxima.stand_before(match.start()):
             most.append(said)
     give_way()
+    runs = any(rate.unit.dimension.startswith("volume") for rate in rates)
+    poured = sum(dose.unit.dimension == "volume" for dose in doses)
+    mixture = _mixture(text) if alone and runs + poured == 1 else None
+    if mixture is not None and poured and mixture[1] != 1:
+        mixture = None
+    if alone and not runs:
+        doses += held
     if counted:
         doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
-    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), tuple(each.unread for each in strange))
+    not_read = tuple(each.unread for each in strange)
+    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), not_read, mixture)
+
+
+def _mixture(text: str) -> tuple[Fraction, Fraction] | None:
+    """(mg, mL) of the one mixture that a text names; None where it speaks of vials, or names two."""
+    found = {
+        (_number(mass), _number(volume or "1")) for mass, volume in (bag.groups() for bag in matches(_BAG, text))
+    }
+    if len(found) != 1 or _STOCK.search(text):
+        return None
+    mg, ml = found.pop()
+    return (mg, ml) if ml else None
 
 
 class _Maxima:
