@@ -109,16 +109,19 @@ def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
 def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[Step, list[Step]]:
     """The step at the higher of its own amounts and those in its words, and steps that only the words state.
 
-    The maximum of doses as needed is no dose beside them.
+    The maximum of doses as needed is no dose beside them, and neither is the largest that a weight may come to.
     """
     said = step.written.said
+    mixed = _of_mixture(said, reading)
     step = _at_shorter_time(step, said.minutes, reading)
     strange = (each.words for each in said.unread if not _is_known(each, step, known, reading))
     step = replace(step, uncompared=(*step.uncompared, *map(says.WORDS_UNREAD, dict.fromkeys(strange))))
     beside: list[Step] = []
     for quantities in (said.doses, said.rates):
         amounts = [_as_amount(quantity) for quantity in dict.fromkeys(quantities)]
-        others = [amount for amount in amounts if not _repeats(amount, known, reading)]
+        others = [amount for amount in amounts if not _repeats(amount, known, mixed)]
+        if step.dose is not None and "bodymass" in step.dose.dimension:
+            others = [each for each in others if not any(each == _as_amount(most) for most in said.largest)]
         if step.written.as_needed and step.rate is None:
             others = [each for each in others if not any(each == _as_amount(most) for most in said.most)]
         if not others:
@@ -128,13 +131,15 @@ def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[
             # mL beside a rate are the bag, not a dose.
             others = [amount for amount in others if amount.dimension != "volume"]
             beside += [
-                _aloud(step.written, each, None, reading)
+                _aloud(step.written, each, None, mixed)
                 for each in {(a.dimension, a.value): a for a in others}.values()
             ]
             faults = tuple(says.WORDS_SAY_AS_WELL(words.amount(amount)) for amount in others)
             step = replace(step, contradictions=(*step.contradictions, *dict.fromkeys(faults)))
         else:
-            step = _raised(step, own, others, len(others) == len(amounts), reading)
+            # Millilitres that the structure orders are those of its product.
+            own_reading = reading if own.dimension.startswith("volume") else mixed
+            step = _raised(step, own, others, len(others) == len(amounts), own_reading)
     return step, beside
 
 
@@ -186,8 +191,7 @@ def _at_shorter_time(step: Step, minutes: Fraction | None, reading: Reading) -> 
 def _spoken(written: Written, reading: Reading) -> list[Step]:
     """Steps from words alone, each judged for itself."""
     said = written.said
-    if reading.mg_per_ml is None and said.mixture is not None:
-        reading = replace(reading, mg_per_ml=said.mixture[0] / said.mixture[1])
+    reading = _of_mixture(said, reading)
     minutes = said.minutes if not said.doses else None
     steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in said.doses]
     for amount in map(_as_amount, said.rates):
@@ -195,6 +199,11 @@ def _spoken(written: Written, reading: Reading) -> list[Step]:
             _aloud(written, amount, _until_empty(said, amount, reading) if minutes is None else minutes, reading)
         )
     return steps
+
+
+def _of_mixture(said: Spoken, reading: Reading) -> Reading:
+    """The millilitres of a text are those of the mixture that it names, whatever was in the vial."""
+    return reading if said.mixture is None else replace(reading, mg_per_ml=said.mixture[0] / said.mixture[1])
 
 
 def _until_empty(said: Spoken, amount: Amount, reading: Reading) -> Fraction | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from fractions import Fraction
 
 import msgspec
@@ -51,6 +52,10 @@ _BAG = re.compile(
 _STOCK = re.compile(rf"(?<![^\W_]){one_of(WORDS['spelt']['vials'])}(?![^\W_])", re.IGNORECASE)
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
+_PREPARING = re.compile(
+    rf"(?<![^\W_]){one_of(_WORDS['preparing'])}\s+(?:(?:the|ketamin|ketamine)\s+)?$", re.IGNORECASE
+)
+_LONGEST_PREPARING = 30
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
 _DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
@@ -63,6 +68,8 @@ class Spoken(msgspec.Struct, frozen=True):
     minutes: Fraction | None = None
     most: tuple[Quantity, ...] = ()
     """Those of the rates that stand in a clause of a maximum: `max 10 mg per hour`."""
+    largest: tuple[Quantity, ...] = ()
+    """The masses among the doses that do: `0.3 mg/kg (max 30 mg)`."""
     unread: tuple[Unread, ...] = ()
     """What seems to be an amount, and is none with a figure and a unit."""
     mixture: tuple[Fraction, Fraction] | None = None
@@ -97,12 +104,35 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     if not text:
         return NOTHING
     text = _BLANKS.sub(_one_blank, text)
-    doses: list[Quantity] = []
-    held: list[Quantity] = []
-    rates: list[Quantity] = []
-    most: list[Quantity] = []
-    maxima = _Maxima(text)
     strange = unread.amounts(text)
+    found = _by_role(text, strange)
+    doses, rates = found["dose"], found["rate"]
+    runs = any(rate.unit.dimension.startswith("volume") for rate in rates)
+    poured = sum(each.unit.dimension == "volume" for each in (*doses, *found["prepared"]))
+    mixture = _mixture(text) if runs + poured == 1 else None
+    if mixture is not None and poured and mixture[1] != 1:
+        mixture = None
+    if alone and not runs:
+        doses += (*found["content"], *found["prepared"])
+    if counted:
+        doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
+    return Spoken(
+        doses=tuple(doses),
+        rates=tuple(rates),
+        minutes=_minutes(text),
+        most=tuple(found["most"]),
+        largest=tuple(found["largest"]),
+        unread=tuple(each.unread for each in strange),
+        mixture=mixture,
+    )
+
+
+def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quantity]]:
+    """The amounts of a text, but those in the `strange` ones: each `dose`, `rate`, `content` or `prepared`, and those
+    of a maximum also `most` (a rate) or `largest` (a mass).
+    """
+    found: dict[str, list[Quantity]] = defaultdict(list)
+    maxima = _Maxima(text)
     ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
     strange_until = 0
     for match in matches(AMOUNT, text):
@@ -115,21 +145,11 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
         is_rate = unit.dimension in RATE_DIMENSIONS
-        (rates if is_rate else held if _is_content(match, unit.dimension) else doses).append(said)
-        if is_rate and maxima.stand_before(match.start()):
-            most.append(said)
+        found["rate" if is_rate else _role(match, unit.dimension)].append(said)
+        if (is_rate or unit.dimension == "mass") and maxima.stand_before(match.start()):
+            found["most" if is_rate else "largest"].append(said)
     give_way()
-    runs = any(rate.unit.dimension.startswith("volume") for rate in rates)
-    poured = sum(dose.unit.dimension == "volume" for dose in doses)
-    mixture = _mixture(text) if alone and runs + poured == 1 else None
-    if mixture is not None and poured and mixture[1] != 1:
-        mixture = None
-    if alone and not runs:
-        doses += held
-    if counted:
-        doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
-    not_read = tuple(each.unread for each in strange)
-    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), not_read, mixture)
+    return found
 
 
 def _mixture(text: str) -> tuple[Fraction, Fraction] | None:
@@ -194,14 +214,14 @@ def _unit(spelling: str) -> units.Unit | None:
     return None
 
 
-def _is_content(match: re.Match[str], dimension: str) -> bool:
-    """`500 mg` of `500 mg in 500 mL`, and its `500 mL`."""
-    if dimension in RATE_DIMENSIONS:
-        return False
-    if _WITHIN.match(match.string, match.end()):
-        return True
-    begin = match.start()
-    return dimension == "volume" and _DILUTED.search(match.string, max(0, begin - REACH), begin) is not None
+def _role(match: re.Match[str], dimension: str) -> str:
+    """The `content` of a bag (twice in `500 mg in 500 mL`), what is `prepared` (`dilute 50 mg`), or a `dose`."""
+    text, begin = match.string, match.start()
+    if _WITHIN.match(text, match.end()):
+        return "content"
+    if dimension == "volume" and _DILUTED.search(text, max(0, begin - REACH), begin):
+        return "content"
+    return "prepared" if _PREPARING.search(text, max(0, begin - _LONGEST_PREPARING), begin) else "dose"
 
 
 def _minutes(text: str) -> Fraction | None:
