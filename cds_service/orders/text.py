@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from fractions import Fraction
+from operator import itemgetter
 
 import msgspec
 
@@ -56,6 +57,7 @@ _PREPARING = re.compile(
     rf"(?<![^\W_]){one_of(_WORDS['preparing'])}\s+(?:(?:the|ketamin|ketamine)\s+)?$", re.IGNORECASE
 )
 _LONGEST_PREPARING = 30
+_TOTAL = re.compile(rf"(?<![^\W_]){one_of(_WORDS['totals'])}(?![^\W_])", re.IGNORECASE)
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
 _DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
@@ -69,7 +71,9 @@ class Spoken(msgspec.Struct, frozen=True):
     most: tuple[Quantity, ...] = ()
     """Those of the rates that stand in a clause of a maximum: `max 10 mg per hour`."""
     largest: tuple[Quantity, ...] = ()
-    """The masses among the doses that do: `0.3 mg/kg (max 30 mg)`."""
+    """Those of the doses that do: `0.3 mg/kg (max 30 mg)`."""
+    totals: tuple[Quantity, ...] = ()
+    """Those of the largest that many doses come to: `max total 60 mg`."""
     unread: tuple[Unread, ...] = ()
     """What seems to be an amount, and is none with a figure and a unit."""
     mixture: tuple[Fraction, Fraction] | None = None
@@ -122,6 +126,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         minutes=_minutes(text),
         most=tuple(found["most"]),
         largest=tuple(found["largest"]),
+        totals=tuple(found["total"]),
         unread=tuple(each.unread for each in strange),
         mixture=mixture,
     )
@@ -129,7 +134,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
 
 def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quantity]]:
     """The amounts of a text, but those in the `strange` ones: each `dose`, `rate`, `content` or `prepared`, and those
-    of a maximum also `most` (a rate) or `largest` (a mass).
+    of a maximum also `most` (a rate), `largest` and, of many doses, `total`.
     """
     found: dict[str, list[Quantity]] = defaultdict(list)
     maxima = _Maxima(text)
@@ -146,21 +151,20 @@ def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quant
         said = Quantity(_number(match[1]) * unit.factor, unit)
         is_rate = unit.dimension in RATE_DIMENSIONS
         found["rate" if is_rate else _role(match, unit.dimension)].append(said)
-        if (is_rate or unit.dimension == "mass") and maxima.stand_before(match.start()):
+        if maxima.stand_before(match.start()):
             found["most" if is_rate else "largest"].append(said)
+            if not is_rate and _TOTAL.search(maxima.clause_at(match.start())):
+                found["total"].append(said)
     give_way()
     return found
 
 
 def _mixture(text: str) -> tuple[Fraction, Fraction] | None:
-    """(mg, mL) of the one mixture that a text names; None where it speaks of vials, or names two."""
-    found = {
-        (_number(mass), _number(volume or "1")) for mass, volume in (bag.groups() for bag in matches(_BAG, text))
-    }
-    if len(found) != 1 or _STOCK.search(text):
+    """(mg, mL) of the one mixture that a text names, of the whole of it; None where it speaks of vials."""
+    bags = [(_number(bag[1]), _number(bag[2] or "1")) for bag in matches(_BAG, text)]
+    if any(not ml for _, ml in bags) or len({mg / ml for mg, ml in bags}) != 1 or _STOCK.search(text):
         return None
-    mg, ml = found.pop()
-    return (mg, ml) if ml else None
+    return max(bags, key=itemgetter(1))
 
 
 class _Maxima:
@@ -176,6 +180,12 @@ class _Maxima:
     @cached_property
     def _words(self) -> list[tuple[int, int]]:
         return [word.span() for word in _MAXIMUM.finditer(self._text)]
+
+    def clause_at(self, number: int) -> str:
+        """The clause in which the number that begins at this place stands."""
+        following = bisect_right(self._clauses, number)
+        end = self._clauses[following] if following < len(self._clauses) else len(self._text)
+        return self._text[self._clauses[following - 1] : end]
 
     def stand_before(self, number: int) -> bool:
         """Whether one stands in the same clause before the number that begins at this place."""

@@ -123,6 +123,8 @@ def _spelt(text: str) -> Iterator[Found]:
 
 def _reversed(text: str) -> Iterator[Found]:
     for match in matches(_REVERSED, text):
+        if text[: match.start()].rstrip()[-1:].isdigit():
+            continue  # the `mg = 2` of `20 mg = 2 mL`
         number = Fraction(match["number"].replace(",", "."))
         yield _found(match, Unread(match[0], _quantity(number, match["unit"])))
 
