@@ -163,7 +163,7 @@ def _without_informing(base: Case, fired: Sequence[Outcome], objections: Object)
 def _in_likely_unit(case: Case) -> Case | None:
     """The same number in the unit that it fits."""
     for slip in _slips(case):
-        if slip.meant is not None and not slip.step.contradictions:
+        if slip.meant is not None and not slip.step.contradictions and not slip.step.spoken:
             amount = slip.amount
             return with_edits(case, [SetAmount(slip.step.written.index, amount, amount.written, slip.meant)])
     return None
