@@ -157,7 +157,8 @@ def read(
     times = timing.read(
         dosage.timing or Timing(), min((each for each in in_words if each is not None), default=None), zone
     )
-    route = routes.read(dosage.route, valuesets)
+    own_words = _own_words(dosage)
+    route = routes.held_against(routes.read(dosage.route, valuesets), own_words, AMOUNT)
     method = dosage.method.codes if dosage.method else ()
     said = text.read("; ".join(words), alone=not (dose or rate), counted=counted)
     open_ended = (_TITRATION,) if said.most else (_TITRATION, _ESCALATION)
@@ -173,7 +174,7 @@ def read(
         repeat=times.repeat,
         as_needed=bool(dosage.as_needed_boolean)
         or dosage.as_needed_codeable_concept is not None
-        or (dosage.as_needed_boolean is None and bool(dose) and not rate and _is_as_needed_in_words(dosage)),
+        or (dosage.as_needed_boolean is None and bool(dose) and not rate and any(map(often.is_as_needed, own_words))),
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member(valuesets.roles.push_by_method, method) is not None,
@@ -205,10 +206,10 @@ def _words(dosage: Dosage, notes: Sequence[str], reader: _Reader) -> tuple[str, 
     return ("; ".join(words)[:_MOST_CHARACTERS],)
 
 
-def _is_as_needed_in_words(dosage: Dosage) -> bool:
-    """By the words of the instruction alone; the notes of an order speak of other medicines too."""
+def _own_words(dosage: Dosage) -> list[str]:
+    """The words of the instruction alone; the notes of an order speak of other medicines too."""
     additional = [word for concept in dosage.additional_instruction for word in concept.words]
-    return any(often.is_as_needed(each) for each in (dosage.text, dosage.patient_instruction, *additional) if each)
+    return [each[:_MOST_CHARACTERS] for each in (dosage.text, dosage.patient_instruction, *additional) if each]
 
 
 def read_rate(quantity: Quantity | None, ratio: Ratio | None) -> Amount | None:

@@ -25,7 +25,7 @@ from cds_service.orders.regimen import (
     mass,
     step_of,
 )
-from cds_service.orders.text import NOTHING
+from cds_service.orders.text import NOTHING, Spoken
 from cds_service.orders.unread import Unread
 from cds_service.says import orders as says
 from cds_service.units import Quantity
@@ -109,33 +109,57 @@ def _repeats(amount: Amount, known: Sequence[Stated], reading: Reading) -> bool:
 def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[Step, list[Step]]:
     """The step at the higher of its own amounts and those in its words, and steps that only the words state.
 
-    The maximum of doses as needed is no dose beside them.
+    The maximum of doses as needed is no dose beside them, and neither is one that is none of one dose.
     """
     said = step.written.said
+    mixed = _of_mixture(said, reading)
     step = _at_shorter_time(step, said.minutes, reading)
     strange = (each.words for each in said.unread if not _is_known(each, step, known, reading))
     step = replace(step, uncompared=(*step.uncompared, *map(says.WORDS_UNREAD, dict.fromkeys(strange))))
     beside: list[Step] = []
     for quantities in (said.doses, said.rates):
         amounts = [_as_amount(quantity) for quantity in dict.fromkeys(quantities)]
-        others = [amount for amount in amounts if not _repeats(amount, known, reading)]
+        others = [amount for amount in amounts if not _repeats(amount, known, mixed)]
+        others = [each for each in others if not _is_maximum(each, said, step)]
         if step.written.as_needed and step.rate is None:
             others = [each for each in others if not any(each == _as_amount(most) for most in said.most)]
         if not others:
             continue
         own = step.rate if others[0].dimension in RATE_DIMENSIONS else step.dose
         if own is None:
+            others = [each for each in others if not _repeats_over(each, said.minutes, known, mixed)]
             # mL beside a rate are the bag, not a dose.
             others = [amount for amount in others if amount.dimension != "volume"]
             beside += [
-                _aloud(step.written, each, None, reading)
+                _aloud(step.written, each, None, mixed)
                 for each in {(a.dimension, a.value): a for a in others}.values()
             ]
             faults = tuple(says.WORDS_SAY_AS_WELL(words.amount(amount)) for amount in others)
             step = replace(step, contradictions=(*step.contradictions, *dict.fromkeys(faults)))
         else:
-            step = _raised(step, own, others, len(others) == len(amounts), reading)
+            # Millilitres that the structure orders are those of its product.
+            own_reading = reading if own.dimension.startswith("volume") else mixed
+            step = _raised(step, own, others, len(others) == len(amounts), own_reading)
     return step, beside
+
+
+def _repeats_over(amount: Amount, minutes: Fraction | None, known: Sequence[Stated], reading: Reading) -> bool:
+    """Whether a dose over the time that its words say is a rate of the structure: `168 mg over 24 hours`."""
+    if minutes is None or amount.dimension in RATE_DIMENSIONS:
+        return False
+    per_hour = [x and x * MINUTES_PER_HOUR / minutes for x in mass(amount, reading)]
+    rates = (figure for each in known if each.is_rate for figure in zip(each.figures, per_hour, strict=True))
+    return any(x is not None and y is not None and close(x, y, reading.conventions.tolerance) for x, y in rates)
+
+
+def _is_maximum(amount: Amount, said: Spoken, step: Step) -> bool:
+    """Whether words that name a maximum mean no dose by it: that of many doses, or of one that is ordered in another
+    measure, by weight or not.
+    """
+    if any(amount == _as_amount(total) for total in said.totals):
+        return True
+    is_otherwise = step.dose is not None and step.dose.dimension != amount.dimension
+    return is_otherwise and any(amount == _as_amount(largest) for largest in said.largest)
 
 
 def _is_known(unread: Unread, step: Step, known: Sequence[Stated], reading: Reading) -> bool:
@@ -186,9 +210,29 @@ def _at_shorter_time(step: Step, minutes: Fraction | None, reading: Reading) -> 
 def _spoken(written: Written, reading: Reading) -> list[Step]:
     """Steps from words alone, each judged for itself."""
     said = written.said
+    reading = _of_mixture(said, reading)
     minutes = said.minutes if not said.doses else None
-    steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in said.doses]
-    return steps + [_aloud(written, _as_amount(quantity), minutes, reading) for quantity in said.rates]
+    doses = [each for each in said.doses if each not in said.totals] or said.doses
+    steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in doses]
+    for amount in map(_as_amount, said.rates):
+        steps.append(
+            _aloud(written, amount, _until_empty(said, amount, reading) if minutes is None else minutes, reading)
+        )
+    return steps
+
+
+def _of_mixture(said: Spoken, reading: Reading) -> Reading:
+    """The millilitres of a text are those of the mixture that it names, whatever was in the vial."""
+    return reading if said.mixture is None else replace(reading, mg_per_ml=said.mixture[0] / said.mixture[1])
+
+
+def _until_empty(said: Spoken, amount: Amount, reading: Reading) -> Fraction | None:
+    """Minutes in which the mixture of a text has run in, where that is too short for an infusion that goes on."""
+    mg_per_hour = mass(amount, reading)[0]
+    if said.mixture is None or said.mixture[1] == 1 or not mg_per_hour:
+        return None
+    minutes = said.mixture[0] / mg_per_hour * MINUTES_PER_HOUR
+    return minutes if minutes < reading.conventions.continuous_minutes else None
 
 
 def _aloud(written: Written, amount: Amount, minutes: Fraction | None, reading: Reading) -> Step:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib import resources
 
 from cds_service.fhir.datatypes import CodeableConcept
 from cds_service.lazy import remembered
-from cds_service.says import Said, listed, route_named
+from cds_service.orders.dosage_words import WORDS, one_of
+from cds_service.orders.windows import matches
+from cds_service.says import Named, Said, Says, listed, route_named
 from cds_service.says import orders as says
 from cds_service.terminology.drugs import plain
 from cds_service.terminology.valuesets import ValueSets
@@ -32,11 +34,31 @@ class Route:
     named: frozenset[str] = frozenset()
     """All kinds that its codes and its words name."""
 
+    @property
+    def in_words(self) -> Says:
+        """As it was given, or else by all that it may be."""
+        return self.given or listed(map(route_named, sorted(self.named))) or Named("category-route", "route")
 
+
+_TABLE = tomllib.loads(resources.files(__package__).joinpath("routes.toml").read_text("utf-8"))
 _ROUTES = {
     name: (tuple(entry["sets"]), re.compile(r"\b(?:" + "|".join(map(re.escape, entry["words"])) + r")\b"))
-    for name, entry in tomllib.loads(resources.files(__package__).joinpath("routes.toml").read_text("utf-8")).items()
+    for name, entry in _TABLE.items()
 }
+_NAMES = tuple(_ROUTES)
+_SPOKEN = re.compile(
+    r"(?<![^\W_])(?:"
+    + "|".join(
+        rf"((?i:{one_of([*entry['words'], *entry['adverbs']])})|{one_of(entry['letters'])})"
+        for entry in _TABLE.values()
+    )
+    + r")(?![^\W_])"
+)
+"""A route in an instruction; the group that matched is its place in `_NAMES`."""
+_ENDS = one_of([*WORDS["route"]["ends"], *WORDS["often"]["watch"]])
+_BETWEEN = re.compile(rf"[\s)]*(?:(?!(?i:{_ENDS})(?![^\W_]))[^\s.,;()/]+[\s)/]+){{0,5}}")
+_REACH = 80
+"""Characters before a route in which its amount may begin."""
 
 SETS = {name: sets for name, (sets, _) in _ROUTES.items()}
 """Route -> the value sets of its codes."""
@@ -87,6 +109,33 @@ def _read(valuesets: ValueSets, concept: CodeableConcept) -> Route:
             return Route(UNSTATED, why, given=given, named=spoken)
     push = valuesets.member(valuesets.roles.push_by_route, concept.codes) is not None
     return Route(kind, push=push, given=given, named=spoken)
+
+
+def held_against(route: Route, texts: Iterable[str], amount: re.Pattern[str]) -> Route:
+    """The route, unstated where the instruction's own words give an `amount` by another: `10 mg intrathecally`."""
+    if route.kind == "other":
+        return route
+    passed = {route.kind, "intravenous"} if route.kind == UNSTATED else {route.kind}
+    spoken = frozenset(name for text in texts for name in _spoken(text, passed, amount))
+    if passed & spoken or not spoken:
+        return route
+    names = listed(map(route_named, sorted(spoken)))
+    code = route_named(route.kind)
+    why = says.ROUTE_IN_INSTRUCTIONS(names) if route.kind == UNSTATED else says.ROUTE_AND_INSTRUCTIONS(code, names)
+    return Route(UNSTATED, route.unclear or why, given=route.given, named=route.named | spoken)
+
+
+def _spoken(text: str, passed: Collection[str], amount: re.Pattern[str]) -> set[str]:
+    """The routes by which a text gives an amount; none where it names none but those that are `passed`."""
+    found = [(match.start(), _NAMES[match.lastindex - 1]) for match in matches(_SPOKEN, text) if match.lastindex]
+    if all(name in passed for _, name in found):
+        return set()
+    return {name for start, name in found if _is_of_amount(text, start, amount)}
+
+
+def _is_of_amount(text: str, start: int, amount: re.Pattern[str]) -> bool:
+    before = text[max(0, start - _REACH) : start]
+    return any(_BETWEEN.fullmatch(before, match.end()) for match in amount.finditer(before))
 
 
 def _by_words(concept: CodeableConcept, unknown_code: bool) -> Route:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from fractions import Fraction
+from operator import itemgetter
 
 import msgspec
 
@@ -43,8 +45,19 @@ _WITHIN = re.compile(
     rf"|(?:of\s+)?{one_of(_WORDS['diluents'])}\b)",
     re.IGNORECASE,
 )
+_BAG = re.compile(
+    rf"{_NUMBER}\s*(?i:{one_of(units.WRITINGS.spellings('mg'))})\s*(?i:{one_of(_WORDS['within'])})\s*(?:a\s+)?"
+    rf"(\d{{1,6}}(?:[.,]\d{{1,6}})?)?\s*(?i:{one_of(units.WRITINGS.spellings('mL'))})(?![^\W_])"
+)
+"""What is mixed: `500 mg in 50 mL`, `250 mg/50 ml`, `1 mg/mL`."""
+_STOCK = re.compile(rf"(?<![^\W_]){one_of(WORDS['spelt']['vials'])}(?![^\W_])", re.IGNORECASE)
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
+_PREPARING = re.compile(
+    rf"(?<![^\W_]){one_of(_WORDS['preparing'])}\s+(?:(?:the|ketamin|ketamine)\s+)?$", re.IGNORECASE
+)
+_LONGEST_PREPARING = 30
+_TOTAL = re.compile(rf"(?<![^\W_]){one_of(_WORDS['totals'])}(?![^\W_])", re.IGNORECASE)
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
 _DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
 
@@ -57,8 +70,14 @@ class Spoken(msgspec.Struct, frozen=True):
     minutes: Fraction | None = None
     most: tuple[Quantity, ...] = ()
     """Those of the rates that stand in a clause of a maximum: `max 10 mg per hour`."""
+    largest: tuple[Quantity, ...] = ()
+    """Those of the doses that do: `0.3 mg/kg (max 30 mg)`."""
+    totals: tuple[Quantity, ...] = ()
+    """Those of the largest that many doses come to: `max total 60 mg`."""
     unread: tuple[Unread, ...] = ()
     """What seems to be an amount, and is none with a figure and a unit."""
+    mixture: tuple[Fraction, Fraction] | None = None
+    """(mg, mL) of what runs, where the text names one mixture and no other volume."""
 
 
 NOTHING = Spoken()
@@ -83,17 +102,42 @@ def _one_blank(run: re.Match[str]) -> str:
 def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
     """Every dose and rate with a unit of the closed table. Of a range the number before the unit, its upper end.
 
-    Not `alone` but beside a structured dose, what a bag or a vial holds is no dose. `counted`: so many devices are
-    one too.
+    What a bag or a vial holds is a dose only where the text stands `alone`, without a structured dose, and nothing in
+    it runs by volume. `counted`: so many devices are one too.
     """
     if not text:
         return NOTHING
     text = _BLANKS.sub(_one_blank, text)
-    doses: list[Quantity] = []
-    rates: list[Quantity] = []
-    most: list[Quantity] = []
-    maxima = _Maxima(text)
     strange = unread.amounts(text)
+    found = _by_role(text, strange)
+    doses, rates = found["dose"], found["rate"]
+    runs = any(rate.unit.dimension.startswith("volume") for rate in rates)
+    poured = sum(each.unit.dimension == "volume" for each in (*doses, *found["prepared"]))
+    mixture = _mixture(text) if runs + poured == 1 else None
+    if mixture is not None and poured and mixture[1] != 1:
+        mixture = None
+    if alone and not runs:
+        doses += (*found["content"], *found["prepared"])
+    if counted:
+        doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
+    return Spoken(
+        doses=tuple(doses),
+        rates=tuple(rates),
+        minutes=_minutes(text),
+        most=tuple(found["most"]),
+        largest=tuple(found["largest"]),
+        totals=tuple(found["total"]),
+        unread=tuple(each.unread for each in strange),
+        mixture=mixture,
+    )
+
+
+def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quantity]]:
+    """The amounts of a text, but those in the `strange` ones: each `dose`, `rate`, `content` or `prepared`, and those
+    of a maximum also `most` (a rate), `largest` and, of many doses, `total`.
+    """
+    found: dict[str, list[Quantity]] = defaultdict(list)
+    maxima = _Maxima(text)
     ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
     strange_until = 0
     for match in matches(AMOUNT, text):
@@ -102,16 +146,25 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         if match.start(2) < strange_until:
             continue  # the `2 mg/kg` of `1/2 mg/kg`
         unit = _unit(match[2])
-        if unit is None or (not alone and _is_content(match, unit.dimension)):
+        if unit is None:
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
-        (rates if unit.dimension in RATE_DIMENSIONS else doses).append(said)
-        if unit.dimension in RATE_DIMENSIONS and maxima.stand_before(match.start()):
-            most.append(said)
+        is_rate = unit.dimension in RATE_DIMENSIONS
+        found["rate" if is_rate else _role(match, unit.dimension)].append(said)
+        if maxima.stand_before(match.start()):
+            found["most" if is_rate else "largest"].append(said)
+            if not is_rate and _TOTAL.search(maxima.clause_at(match.start())):
+                found["total"].append(said)
     give_way()
-    if counted:
-        doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
-    return Spoken(tuple(doses), tuple(rates), _minutes(text), tuple(most), tuple(each.unread for each in strange))
+    return found
+
+
+def _mixture(text: str) -> tuple[Fraction, Fraction] | None:
+    """(mg, mL) of the one mixture that a text names, of the whole of it; None where it speaks of vials."""
+    bags = [(_number(bag[1]), _number(bag[2] or "1")) for bag in matches(_BAG, text)]
+    if any(not ml for _, ml in bags) or len({mg / ml for mg, ml in bags}) != 1 or _STOCK.search(text):
+        return None
+    return max(bags, key=itemgetter(1))
 
 
 class _Maxima:
@@ -127,6 +180,12 @@ class _Maxima:
     @cached_property
     def _words(self) -> list[tuple[int, int]]:
         return [word.span() for word in _MAXIMUM.finditer(self._text)]
+
+    def clause_at(self, number: int) -> str:
+        """The clause in which the number that begins at this place stands."""
+        following = bisect_right(self._clauses, number)
+        end = self._clauses[following] if following < len(self._clauses) else len(self._text)
+        return self._text[self._clauses[following - 1] : end]
 
     def stand_before(self, number: int) -> bool:
         """Whether one stands in the same clause before the number that begins at this place."""
@@ -165,14 +224,14 @@ def _unit(spelling: str) -> units.Unit | None:
     return None
 
 
-def _is_content(match: re.Match[str], dimension: str) -> bool:
-    """`500 mg` of `500 mg in 500 mL`, and its `500 mL`."""
-    if dimension in RATE_DIMENSIONS:
-        return False
-    if _WITHIN.match(match.string, match.end()):
-        return True
-    begin = match.start()
-    return dimension == "volume" and _DILUTED.search(match.string, max(0, begin - REACH), begin) is not None
+def _role(match: re.Match[str], dimension: str) -> str:
+    """The `content` of a bag (twice in `500 mg in 500 mL`), what is `prepared` (`dilute 50 mg`), or a `dose`."""
+    text, begin = match.string, match.start()
+    if _WITHIN.match(text, match.end()):
+        return "content"
+    if dimension == "volume" and _DILUTED.search(text, max(0, begin - REACH), begin):
+        return "content"
+    return "prepared" if _PREPARING.search(text, max(0, begin - _LONGEST_PREPARING), begin) else "dose"
 
 
 def _minutes(text: str) -> Fraction | None:

@@ -89,13 +89,13 @@ class Unread(msgspec.Struct, frozen=True):
     times: int | None = None
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     start: int
     end: int
     unread: Unread
 
 
-def amounts(text: str) -> tuple[_Found, ...]:
+def amounts(text: str) -> tuple[Found, ...]:
     """Every such amount with its place in the text, in the order of the text. `text` has no two blanks in a row.
 
     Most texts have none: what an amount needs is looked for before the amount is.
@@ -115,19 +115,21 @@ def amounts(text: str) -> tuple[_Found, ...]:
     return tuple(sorted(found, key=lambda each: each.start))
 
 
-def _spelt(text: str) -> Iterator[_Found]:
+def _spelt(text: str) -> Iterator[Found]:
     for match in matches(_AMOUNT, text):
         number = _valued(match["numeral"]) if match["numeral"] else _in_figures(match["simple"])
         yield _found(match, Unread(match[0], _quantity(number, match["unit"])))
 
 
-def _reversed(text: str) -> Iterator[_Found]:
+def _reversed(text: str) -> Iterator[Found]:
     for match in matches(_REVERSED, text):
+        if text[: match.start()].rstrip()[-1:].isdigit():
+            continue  # the `mg = 2` of `20 mg = 2 mL`
         number = Fraction(match["number"].replace(",", "."))
         yield _found(match, Unread(match[0], _quantity(number, match["unit"])))
 
 
-def _containers(text: str) -> Iterator[_Found]:
+def _containers(text: str) -> Iterator[Found]:
     """So many vials, but those of a preparation: `dilute 1 vial in 500 mL`, `1 ampoule = 50 mg`."""
     for match in matches(_CONTAINERS, text):
         before = text[max(0, match.start() - _LONGEST_PREPARED) : match.start()]
@@ -135,14 +137,14 @@ def _containers(text: str) -> Iterator[_Found]:
             yield _found(match, Unread(match[0]))
 
 
-def _many_times(text: str) -> Iterator[_Found]:
+def _many_times(text: str) -> Iterator[Found]:
     for match in matches(_MANY_TIMES, text):
         times = int(match["before"] or match["after"])
         if times > 1:
             yield _found(match, Unread(match[0].strip(), times=times))
 
 
-def _bare(text: str) -> Iterator[_Found]:
+def _bare(text: str) -> Iterator[Found]:
     """A number alone: `give 200`, `run at 50/h`."""
     start = 0
     for clause in in_stretches(_CLAUSES.split(text), 50):
@@ -150,11 +152,11 @@ def _bare(text: str) -> Iterator[_Found]:
         start = at + len(clause)
         if match := _BARE.fullmatch(clause.strip()):
             number = Fraction((match["number"] or match["rate"]).replace(",", "."))
-            yield _Found(at, start, Unread(clause.strip(), number=number))
+            yield Found(at, start, Unread(clause.strip(), number=number))
 
 
-def _found(match: re.Match[str], unread: Unread) -> _Found:
-    return _Found(match.start(), match.end(), unread)
+def _found(match: re.Match[str], unread: Unread) -> Found:
+    return Found(match.start(), match.end(), unread)
 
 
 def _quantity(number: Fraction, spelling: str) -> units.Quantity | None:

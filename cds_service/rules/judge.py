@@ -257,11 +257,12 @@ def _code_of(rule: Rule) -> Callable[..., object] | None:
 
 
 def _yielding(outcome: Outcome, by_id: dict[str, Outcome]) -> Outcome:
-    """A rule that fired is silent beside one that it yields to."""
+    """A rule that fired is silent beside one that it yields to. What it leaves of the dose binds every offer."""
     for name in outcome.rule.yields_to:
         other = by_id.get(name)
         if other is not None and other.status == "fired":
-            return outcome.suppressed(IN_ITS_PLACE(other.rule.title))
+            silent = outcome.suppressed(IN_ITS_PLACE(other.rule.title))
+            return replace(silent, ceilings=tuple(replace(each, asks=False) for each in outcome.ceilings))
     return outcome
 
 

@@ -63,7 +63,8 @@ def order_offers(case: Case, outcomes: Sequence[Outcome]) -> Iterator[Proposal]:
         return
     fired = [outcome for outcome in outcomes if outcome.status == "fired"]
     is_open = any(outcome.asks_first for outcome in fired)
-    changes = [] if is_open or any(map(_forbids, fired)) else _changes(case, fired)
+    ceilings = [ceiling for outcome in outcomes for ceiling in outcome.ceilings]
+    changes = [] if is_open or any(map(_forbids, fired)) else _changes(case, fired, ceilings)
     yield from changes
     if any(outcome.removes for outcome in fired) or (objectionable(case) and not changes and not is_open):
         yield from hold(case) if case.viewing else deletion(case.order.reference, case.order.name)
@@ -85,11 +86,13 @@ def _forbids(outcome: Outcome) -> bool:
 # Doses --------------------------------------------------------------------------------------------------------
 
 
-def _changes(case: Case, fired: Sequence[Outcome]) -> list[Proposal]:
-    """The dose that ends all that fired; beside one that is far too high also the likely unit, or the usual start."""
+def _changes(case: Case, fired: Sequence[Outcome], ceilings: list[Ceiling]) -> list[Proposal]:
+    """The dose that ends all that fired; beside one that is far too high also the likely unit, or the usual start.
+
+    `ceilings` bind every offer: those of rules that yield to a graver one among them.
+    """
     if not any(map(asks, fired)):
         return []
-    ceilings = [ceiling for outcome in fired for ceiling in outcome.ceilings]
 
     def objections(to: Case) -> Sequence[Objection]:
         return _objections(to, tuple(ceilings))
@@ -160,7 +163,7 @@ def _without_informing(base: Case, fired: Sequence[Outcome], objections: Object)
 def _in_likely_unit(case: Case) -> Case | None:
     """The same number in the unit that it fits."""
     for slip in _slips(case):
-        if slip.meant is not None and not slip.step.contradictions:
+        if slip.meant is not None and not slip.step.contradictions and not slip.step.spoken:
             amount = slip.amount
             return with_edits(case, [SetAmount(slip.step.written.index, amount, amount.written, slip.meant)])
     return None
@@ -180,18 +183,26 @@ def _usual_start(case: Case, times: Fraction) -> Case | None:
     uses = [case.protocol.uses[use.name].usual for use in case.order.indication.uses]
     if len(uses) != 1 or uses[0] is None or times <= case.number(uses[0].beyond):
         return None
-    edits = [edit for step in steps_at_dosing_weight(case) for edit in _to_usual(case, step, uses[0])]
-    return with_edits(case, edits) if edits else None
+    found = [_to_usual(case, step, uses[0]) for step in steps_at_dosing_weight(case)]
+    edits = [edit for each in found for edit in each or ()]
+    if None in found or not any(isinstance(edit, SetAmount) for edit in edits):
+        return None
+    return with_edits(case, edits)
 
 
-def _to_usual(case: Case, step: Step, usual: Usual) -> list[Edit]:
-    """What brings a step to its usual start: the rate, or the dose over its usual time."""
+def _to_usual(case: Case, step: Step, usual: Usual) -> list[Edit] | None:
+    """What brings a step to its usual start: the rate, or the dose over its usual time. None where the pump cannot
+    give so little: what it can is no usual start.
+    """
     name = usual.rate if step.kind == "continuous" else usual.dose
     limit = case.limit(name)
     figure = FIGURES[limit.unit](step)
     if not figure or (limit.routes and step.route.kind not in limit.routes):
         return []
-    edits = edits_within(case, step, case.number(name) / figure) or []
+    part = case.number(name) / figure
+    edits = edits_within(case, step, part) or []
+    if part < 1 and not edits:
+        return None
     minutes = case.number(usual.minutes)
     if step.kind != "continuous" and step.rate is None and (step.minutes is None or step.minutes < minutes):
         longer = slower(case, step, minutes)

@@ -210,7 +210,9 @@ def route(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
         given = written.route
         kind = route_named(given.kind)
         if given.unclear is not None:
-            found.setdefault("cannot be read", (given.given or Named("category-route", "route"), given.unclear))
+            for worst in filter(given.named.__contains__, _NEVER):
+                found.setdefault("never by it", (route_named(worst), given.unclear))
+            found.setdefault("cannot be read", (given.in_words, given.unclear))
         elif given.kind in _NEVER:
             found.setdefault("never by it", (given.given or kind, ""))
         elif given.kind == "subcutaneous":

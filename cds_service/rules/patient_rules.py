@@ -22,6 +22,9 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, un
 from cds_service.rules.reads import asks
 from cds_service.says import findings as says
 
+_IN_YEARS = 24
+"""Months from which an age is said in years."""
+
 
 def _no_age(case: Case, rule: Rule) -> Outcome:
     unread = undelivered(case.chart, "patient")
@@ -38,7 +41,8 @@ def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if months < limits.number("infant"):
         return fired(case, rule, rule.tier_of["below infant"], age=says.MONTHS(str(months))), []
     if years < limits.number("adult"):
-        return fired(case, rule, rule.tier_of["below adult"], age=says.YEARS(str(years))), []
+        age = says.YEARS(str(years)) if months >= _IN_YEARS else says.MONTHS(str(months))
+        return fired(case, rule, rule.tier_of["below adult"], age=age), []
     return clear(rule, case.order.reference), []
 
 

@@ -80,6 +80,8 @@ STRENGTH_UNREAD = Said("strength-unread")
 TWO_ROUTES = One("route-two", "routes")
 ROUTE_CONTRADICTED = Two("route-contradicted", "code", "words")
 ROUTE_IN_WORDS = Said("route-in-words")
+ROUTE_AND_INSTRUCTIONS = Two("route-and-instructions", "code", "words")
+ROUTE_IN_INSTRUCTIONS = One("route-in-instructions", "words")
 
 # Which drug it is, and what it is for
 OR = Said("or")
