@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cds_service.patience import Asking, Unanswered
-from tests.store.faults import SOON, within
+from tests.waiting import SOON, until
 
 
 def test_after_a_question_without_an_answer_nobody_asks_for_a_while_and_then_one_does() -> None:
@@ -50,7 +50,7 @@ def test_questions_that_hang_hold_no_more_threads_than_there_are_and_their_calle
         assert threading.active_count() <= before + 2
     finally:
         gate.set()
-    assert within(SOON, lambda: asking.held == 0)
+    until(lambda: asking.held == 0)
     assert held[:2] == [1, 2]
     assert asking.ask(lambda: "well", SOON) == "well"
 

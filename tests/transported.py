@@ -108,13 +108,6 @@ def failed(url: str, seconds: float = SECONDS, ca_bundle: str | None = None) -> 
     return failure.type, time.monotonic() - began
 
 
-def until(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.01)
-    return holds()
-
-
 DRIPS = {
     "says nothing": silent,
     "drips its first line": drip(b"", b"H"),

@@ -23,7 +23,8 @@ from tests.scenarios.build import NOW as CALLED
 from tests.servers.local import unused_port
 from tests.servers.postgres import Postgres, postgres
 from tests.store.build import NOW, invocation
-from tests.store.faults import BACK_SECONDS, SLACK, SOON, away, silent, stopped, token, used_once, within
+from tests.store.faults import BACK_SECONDS, SLACK, away, silent, stopped, token, used_once
+from tests.waiting import SOON, until
 from tests.web.callers import Caller
 
 __all__ = ["postgres"]
@@ -45,7 +46,7 @@ def test_while_another_process_locks_the_file_no_order_waits_for_it(guard: SqlRe
     finally:
         other.execute("ROLLBACK")
         other.close()
-    assert within(SOON, lambda: _shares(guard, tmp_path))
+    until(lambda: _shares(guard, tmp_path))
 
 
 def _shares(guard: SqlReplayGuard, folder: Path) -> bool:
@@ -66,7 +67,7 @@ def test_what_was_used_during_an_outage_is_shared_after_it(guard: SqlReplayGuard
     assert guard.first_use("i", "during the outage", NOW)
     other.execute("ROLLBACK")
     other.close()
-    assert within(SOON, lambda: _shares(guard, tmp_path))
+    until(lambda: _shares(guard, tmp_path))
     another = SqlReplayGuard(f"sqlite:///{tmp_path / 'used.sqlite3'}", lambda: NOW)
     another.patience = SOON
     assert not another.first_use("i", "during the outage", NOW)
@@ -96,7 +97,7 @@ def test_a_file_that_is_overwritten_while_it_is_used_is_set_aside(guard: SqlRepl
     file = tmp_path / "used.sqlite3"
     for each in (file, tmp_path / "used.sqlite3-wal"):
         each.write_bytes(os.urandom(40_000))
-    assert within(SOON, lambda: _shares(guard, tmp_path))
+    until(lambda: _shares(guard, tmp_path))
     assert list(tmp_path.glob("used.sqlite3.broken-*"))
 
 
@@ -104,7 +105,7 @@ def test_a_file_that_is_deleted_while_it_is_used_is_made_anew(guard: SqlReplayGu
     used_once(guard)
     for file in tmp_path.glob("used.sqlite3*"):
         file.unlink()
-    assert within(SOON, lambda: _shares(guard, tmp_path))
+    until(lambda: _shares(guard, tmp_path))
 
 
 def test_files_of_many_damages_do_not_fill_the_disk(tmp_path: Path) -> None:
@@ -151,8 +152,8 @@ def test_a_server_that_falls_silent_holds_no_order_and_no_thread_without_end(pos
         # The server's own limit cannot end a statement now; this side hangs up.
         time.sleep(1.2)
         used_once(guard)
-        assert within(SOON, lambda: guard._asking.held == 0), "while the server is silent"
-    assert within(SOON, guard.reachable)
+        until(lambda: guard._asking.held == 0, "while the server is silent")
+    until(guard.reachable)
     guard.close()
 
 
@@ -162,14 +163,14 @@ def test_five_seconds_after_the_end_of_a_fault_all_is_as_before(fault: str, post
     guard, audit = SqlReplayGuard(postgres.database(), lambda: NOW), Audit(Store(postgres.database()))
     assert audit.writer is not None
     audit.writer.put(invocation())
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 1)
+    until(lambda: audit.writer is not None and audit.writer.written == 1)
     with stopped(postgres) if fault == "silent" else away(postgres):
         end = time.monotonic() + 8
         while time.monotonic() < end:
             used_once(guard)
             audit.writer.put(invocation())
             time.sleep(0.5)
-    assert within(BACK_SECONDS, lambda: guard.reachable() and audit.is_well() and not audit.writer.waiting)
+    until(lambda: guard.reachable() and audit.is_well() and not audit.writer.waiting, seconds=BACK_SECONDS)
     guard.close()
     audit.close()
 
@@ -179,7 +180,7 @@ def test_a_server_that_is_stopped_and_started_is_used_again(postgres: Postgres) 
     used_once(guard)
     with away(postgres):
         assert sum(used_once(guard) for _ in range(20)) < 20 * PATIENCE_SECONDS + SLACK
-    assert within(SOON, guard.reachable)
+    until(guard.reachable)
     guard.close()
 
 

@@ -23,6 +23,7 @@ from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
 from tests.servers.local import Received, Reply, local_server
 from tests.timing import least
+from tests.waiting import until
 from tests.web.test_observe import samples
 from tests.web.test_server import JSON, ORDER, PATIENCE, Running, started
 
@@ -161,19 +162,12 @@ def _in_progress(service: Running) -> float:
     return samples(text)["ketamine_cds_calls_in_progress", frozenset()]
 
 
-def _await(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_slow_bodies_are_given_up_and_meanwhile_others_hear_at_once_that_the_service_is_busy(
     service: Running,
 ) -> None:
     slow = (HEAD + "Content-Length: 100\r\n\r\n{").encode()
     with _connections(service, CALLS, slow) as held:
-        _await(lambda: _in_progress(service) == CALLS)
+        until(lambda: _in_progress(service) == CALLS)
         refused = requests.post(service.base + SIGN, encoded(hook_request(ORDER)), headers=JSON, timeout=PATIENCE)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert refused.json()["resourceType"] == "OperationOutcome"
@@ -182,7 +176,7 @@ def test_slow_bodies_are_given_up_and_meanwhile_others_hear_at_once_that_the_ser
         for each in held:  # and closed: a sender that drips on holds nothing
             while each.recv(4096):
                 pass
-    _await(lambda: _in_progress(service) == 0)
+    until(lambda: _in_progress(service) == 0)
     assert requests.post(service.base + SIGN, encoded(hook_request(ORDER)), headers=JSON, timeout=PATIENCE).ok
 
 
@@ -195,7 +189,7 @@ def test_a_body_that_drips_is_given_up_as_one_that_stops(service: Running) -> No
                 slow.sendall(b"1\r\n \r\n")
                 answered = slow.recv(4096)
     assert answered.startswith(b"HTTP/1.1 408 ")
-    _await(lambda: _in_progress(service) == 0)
+    until(lambda: _in_progress(service) == 0)
 
 
 def test_a_body_above_its_bound_is_refused_before_it_is_sent(service: Running) -> None:
@@ -235,7 +229,7 @@ def test_while_one_call_has_the_only_turn_others_are_answered_that_they_were_not
         first = pool.submit(
             requests.post, service.base + SIGN, _waiting_for_the_ehr(service), headers=JSON, timeout=PATIENCE
         )
-        _await(lambda: _in_progress(service) == 1)
+        until(lambda: _in_progress(service) == 1)
         time.sleep(0.2)
         ours = requests.post(service.base + SIGN, encoded(hook_request(ORDER)), headers=JSON, timeout=PATIENCE)
         other = requests.post(service.base + SIGN, encoded(_other_drug()), headers=JSON, timeout=PATIENCE)
@@ -252,7 +246,7 @@ def test_a_busy_service_says_so_within_half_a_second(service: Running) -> None:
             pool.submit(
                 requests.post, service.base + SIGN, _waiting_for_the_ehr(service), headers=JSON, timeout=PATIENCE
             )
-            _await(lambda: _in_progress(service) == 1)
+            until(lambda: _in_progress(service) == 1)
             time.sleep(0.2)
             answer = requests.post(service.base + SIGN, encoded(hook_request(ORDER)), headers=JSON, timeout=PATIENCE)
             assert answer.json()["cards"][0]["summary"] == BUSY
