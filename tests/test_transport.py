@@ -13,7 +13,7 @@ import pytest
 from cds_service import transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, NotInTime, Refused, TooLarge, Unreachable
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.transported import (
     DRIPS,
     GOOD,

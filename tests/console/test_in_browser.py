@@ -18,7 +18,7 @@ from cds_service.web.app import create_app
 from tests.console import browser
 from tests.console.browser import opened
 from tests.console.served import Served, listening, served
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
 CARD, OFFER = "#answer .card.critical", "#answer .card.critical .offers button"
 TENFOLD = "5 mg/kg/h"
@@ -198,9 +198,9 @@ def test_one_logs_in_by_keyboard_and_without_the_sandbox_a_hook_request_can_be_p
     secret = tmp_path / "secret"
     secret.write_text("a secret of this site, long enough for a key")
     secret.chmod(0o600)
-    port = free_port()
+    port = unused_port()
     guarded = Settings(
-        console="on", console_secret_file=str(secret), console_port=port, store="off", port=free_port()
+        console="on", console_secret_file=str(secret), console_port=port, store="off", port=unused_port()
     )
     running = (
         listening(create_app(guarded, knowledge), guarded.port),
@@ -230,7 +230,7 @@ def test_a_page_is_there_in_half_a_second_and_a_card_150_ms_after_the_last_key(
 ) -> None:
     """Beside a page that says two letters and does nothing: what that costs is the browser's and the machine's."""
     nothing, paints, cards = [], [], []
-    no_op, port = Flask("nothing"), free_port()
+    no_op, port = Flask("nothing"), unused_port()
     no_op.add_url_rule("/", view_func=lambda: '<!doctype html><link rel="icon" href="data:,"><p>ok</p>')
     with listening(no_op, port):
         for _ in range(5):

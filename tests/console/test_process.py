@@ -17,7 +17,7 @@ from cds_service.console import process
 from cds_service.console.process import Supervisor, pause_after
 from cds_service.settings import Settings
 from tests.scenarios.build import hook_request
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 from tests.waiting import until
 from tests.web.test_server import ORDER, PATIENCE, Running, started
 
@@ -70,7 +70,7 @@ def test_the_pauses_grow_and_end() -> None:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, int]]:
     """A whole service whose console finds its port taken at first."""
-    port = free_port()
+    port = unused_port()
     with (
         socket.create_server(("127.0.0.1", port)) as taken,
         started(

@@ -13,7 +13,7 @@ from tests.console import browser
 from tests.console.browser import opened
 from tests.console.smart_ehr import CLINICIAN, LOGIN, LOGIN_SECRET, PHARMACIST, Ehr, ehr
 from tests.servers import smart_server
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
 PATIENCE = 60_000
 CARD = "#answer .card.critical"
@@ -24,7 +24,7 @@ def around(knowledge: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> It
     """With a console that only the provider of identities lets people into."""
     browser.needed()
     smart_server.needed()
-    folder, provider = tmp_path_factory.mktemp("ehr"), free_port()
+    folder, provider = tmp_path_factory.mktemp("ehr"), unused_port()
     secret = folder / "secret"
     secret.write_text(LOGIN_SECRET)
     secret.chmod(0o600)

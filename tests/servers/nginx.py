@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import requests
 
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.web.test_certificates import GOOD, KEY, pem
 
 REQUIRE = "KETAMINE_TEST_REQUIRE_NGINX"

@@ -15,7 +15,7 @@ import requests
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
 from tests.servers.image import CONTEXT, Image, build
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 
 PATIENCE = 120
 JSON = {"Content-Type": "application/json"}

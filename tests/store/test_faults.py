@@ -20,7 +20,7 @@ from cds_service.web.app import create_app
 from cds_service.web.audit import open_audit
 from tests.hooks.tokens import PUBLIC_URL
 from tests.scenarios.build import NOW as CALLED
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.servers.postgres import Postgres, postgres
 from tests.store.build import NOW, invocation
 from tests.store.faults import BACK_SECONDS, SLACK, away, silent, stopped, token, used_once

@@ -25,7 +25,7 @@ from cds_service.audit import LOOK_UP_SECONDS
 from cds_service.store import engines, retention
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.servers.postgres import Postgres
 from tests.timing import least
 

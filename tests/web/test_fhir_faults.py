@@ -20,7 +20,8 @@ from cds_service.settings import Settings
 from tests.hooks.client import Service, card, client, encoded
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
-from tests.servers.local import FOREVER, LocalServer, Received, Reply, Script, local_server, unused_port
+from tests.servers.local import FOREVER, LocalServer, Received, Reply, Script, local_server
+from tests.servers.ports import unused_port
 from tests.waiting import until
 
 DEADLINE_MS = 400

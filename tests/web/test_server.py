@@ -23,18 +23,12 @@ from cds_service.hooks.discovery import BY_ID
 from tests.hooks.client import encoded, topics
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
+from tests.servers.ports import unused_port
 
 PATIENCE = 180
 """Seconds for a machine that is busy with something else; only a failure takes so long."""
 JSON = {"Content-Type": "application/json"}
 ORDER = {"order": {"rate": "1.2 mg/kg/h"}, "patient": {"weight": "80 kg"}}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Running:
@@ -66,7 +60,7 @@ class Running:
 def started(
     folder: Path, request: dict[str, Any] | None, arguments: Sequence[str] = (), **settings: str
 ) -> Iterator[Running]:
-    port = _free_port()
+    port = unused_port()
     command = [sys.executable, "-m", "cds_service.cli", "serve", *arguments]
     if request is not None:
         (folder / "request.json").write_bytes(encoded(request))
@@ -231,7 +225,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_command_names_an_address_whatever_the_settings_say(tmp_path: Path) -> None:
-    port = str(_free_port())
+    port = str(unused_port())
     elsewhere = {"KETAMINE_CDS_HOST": "192.0.2.1", "KETAMINE_CDS_PORT": "1"}
     with started(tmp_path, None, ["--host", "127.0.0.1", "--port", port], **elsewhere) as running:
         assert f"Listening on http://127.0.0.1:{port}." in running.wait_for("Listening on ")
