@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-SOON = 180.0
+SOON = 300.0
 """Seconds. Only what never comes takes so long; whoever holds something to a shorter time measures it."""
 _LOOK = 0.02
 

@@ -93,6 +93,7 @@ def test_orders_are_judged_without_it_and_it_comes_once_its_port_is_free(running
     page = f"http://127.0.0.1:{port}/"
     assert f"In the browser: {page}" in service.said
     assert f"Console: {page}" in service.said
+    assert f"simulate --service {service.base} --patient standard" in service.said
     until(lambda: _answers(page), "the console did not come")
     shown = requests.get(f"{service.base}/", headers={"Accept": "text/html"}, timeout=PATIENCE)
     assert (shown.url, shown.status_code) == (page, 200)

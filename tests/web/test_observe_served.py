@@ -6,7 +6,6 @@ import json
 import random
 import re
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from http.client import HTTPConnection
@@ -137,9 +136,7 @@ def test_connections_are_counted_whether_or_not_they_ask_anything(served: Runnin
 def test_the_log_lines_of_a_served_run_are_json_with_a_request_id(served: Running) -> None:
     sent = requests.get(f"{served.base}/cds-services", headers={"X-Request-ID": "from-a-test"}, timeout=PATIENCE)
     assert sent.headers["X-Request-ID"] == "from-a-test"
-    end = time.monotonic() + PATIENCE
-    while "from-a-test" not in served.said and time.monotonic() < end:
-        time.sleep(0.05)
+    served.wait_for("from-a-test")
     (line,) = [json.loads(line) for line in served.said.splitlines() if "from-a-test" in line]
     assert (line["service"], line["status"], line["client"]) == ("discover", 200, "anonymous")
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.hooks.client import encoded, topics
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
 from tests.servers.ports import unused_port
+from tests.waiting import until
 
 PATIENCE = 180
 """Seconds for a machine that is busy with something else; only a failure takes so long."""
@@ -44,11 +44,12 @@ class Running:
         return self.output.read_text("utf-8")
 
     def wait_for(self, words: str) -> str:
-        end = time.monotonic() + PATIENCE
-        while words not in self.said:
-            assert self.process.poll() is None, f"the service ended: {self.said}"
-            assert time.monotonic() < end, f"{words!r} was not said in {PATIENCE} s: {self.said}"
-            time.sleep(0.05)
+        def is_said() -> bool:
+            is_over = self.process.poll() is not None
+            assert words in self.said or not is_over, f"the service ended: {self.said}"
+            return words in self.said
+
+        until(is_said, f"{words!r} was not said")
         return self.said
 
     def stop(self, number: int = signal.SIGTERM) -> int:
