@@ -194,9 +194,9 @@ class Writer(Generic[R]):
         self._settle(1)
 
     def _done(self, count: int) -> None:
+        self._note_back()
         self._written += count
         self._settle(count)
-        self._note_back()
 
     def _settle(self, count: int) -> None:
         """The first so many of those that were taken are written, or lost and counted."""
