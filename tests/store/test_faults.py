@@ -37,6 +37,13 @@ def guard(tmp_path: Path) -> Iterator[SqlReplayGuard]:
     made.close()
 
 
+def _patient(file: Path) -> SqlReplayGuard:
+    """One that a busy machine does not make give up."""
+    made = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+    made.patience = SOON
+    return made
+
+
 def test_while_another_process_locks_the_file_no_order_waits_for_it(guard: SqlReplayGuard, tmp_path: Path) -> None:
     used_once(guard)
     other = sqlite3.connect(tmp_path / "used.sqlite3", isolation_level=None)
@@ -53,8 +60,7 @@ def _shares(guard: SqlReplayGuard, folder: Path) -> bool:
     """Whether another worker refuses what this one has taken."""
     jti = token()
     assert guard.first_use("i", jti, NOW)
-    other = SqlReplayGuard(f"sqlite:///{folder / 'used.sqlite3'}", lambda: NOW)
-    other.patience = SOON
+    other = _patient(folder / "used.sqlite3")
     try:
         return not other.first_use("i", jti, NOW)
     finally:
@@ -68,8 +74,7 @@ def test_what_was_used_during_an_outage_is_shared_after_it(guard: SqlReplayGuard
     other.execute("ROLLBACK")
     other.close()
     until(lambda: _shares(guard, tmp_path))
-    another = SqlReplayGuard(f"sqlite:///{tmp_path / 'used.sqlite3'}", lambda: NOW)
-    another.patience = SOON
+    another = _patient(tmp_path / "used.sqlite3")
     assert not another.first_use("i", "during the outage", NOW)
     another.close()
 
@@ -82,7 +87,7 @@ def test_a_file_that_is_damaged_at_the_start_is_set_aside_and_said(
 ) -> None:
     file = tmp_path / "used.sqlite3"
     file.write_bytes(content)
-    guard = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+    guard = _patient(file)
     assert _shares(guard, tmp_path)
     guard.close()
     (aside,) = tmp_path.glob("used.sqlite3.broken-*Z")
@@ -104,7 +109,7 @@ def test_a_file_that_is_overwritten_while_it_is_used_is_set_aside(guard: SqlRepl
 def test_a_file_that_is_deleted_while_it_is_used_is_made_anew(guard: SqlReplayGuard, tmp_path: Path) -> None:
     used_once(guard)
     for file in tmp_path.glob("used.sqlite3*"):
-        file.unlink()
+        file.unlink(missing_ok=True)
     until(lambda: _shares(guard, tmp_path))
 
 
@@ -113,9 +118,9 @@ def test_files_of_many_damages_do_not_fill_the_disk(tmp_path: Path) -> None:
     for _ in range(9):
         for each in tmp_path.glob("used.sqlite3*"):
             if "broken" not in each.name:
-                each.unlink()
+                each.unlink(missing_ok=True)
         file.write_bytes(b"no database\n" * 900)
-        guard = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+        guard = _patient(file)
         used_once(guard)
         guard.close()
     kept = [each.name for each in tmp_path.glob("used.sqlite3.broken-*")]
@@ -127,7 +132,7 @@ def test_files_that_were_open_to_others_are_made_their_owners_alone(tmp_path: Pa
     sqlite3.connect(file).close()
     file.write_bytes(b"")
     file.chmod(0o644)
-    guard = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+    guard = _patient(file)
     used_once(guard)
     assert {each.stat().st_mode & 0o777 for each in tmp_path.glob("used.sqlite3*")} == {0o600}
     guard.close()
