@@ -17,7 +17,7 @@ from tests.store.build import NOW
 
 BACK_SECONDS = 5.0
 """So soon after a fault all is as before; what shows it is a test of time, the others only show that it comes."""
-SLACK = 2.0
+SLACK = 10.0
 """For a machine that is busy with something else: what is shown is that nothing waits for the fault to end."""
 
 

@@ -62,7 +62,7 @@ def test_a_store_that_hangs_makes_nobody_wait_and_what_finds_no_room_is_counted(
     began = time.monotonic()
     for _ in range(1_000):
         writer.put(invocation())
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < SOON / 2, "the store hangs for as long as that, and longer"
     assert writer.dropped >= 1_000 - 100 - 10
     assert sum(lost) == writer.dropped
     sink.open.set()
@@ -144,7 +144,7 @@ def test_at_the_end_patience_has_an_end_and_the_rest_is_counted() -> None:
         writer.put(invocation())
     began = time.monotonic()
     writer.close()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30, "the store stays away for ever"
     assert (writer.written, writer.dropped) == (0, 5)
 
 
