@@ -15,7 +15,6 @@ from tests.console.smart_ehr import CLINICIAN, LOGIN, LOGIN_SECRET, PHARMACIST, 
 from tests.servers import smart_server
 from tests.servers.ports import unused_port
 
-PATIENCE = 60_000
 CARD = "#answer .card.critical"
 
 
@@ -39,13 +38,6 @@ def around(knowledge: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> It
     }
     with ehr(knowledge, folder, provider=provider, **login) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with browser.browser() as started:
-        yield started
 
 
 def _sign_in(page: Page, user: str) -> None:
