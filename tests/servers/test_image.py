@@ -78,7 +78,7 @@ def _await(url: str, process: object, said: Path) -> None:
     while True:
         assert process.poll() is None, said.read_text()  # type: ignore[attr-defined]
         assert time.monotonic() < end, "the image does not answer"
-        with suppress(requests.ConnectionError):
+        with suppress(requests.RequestException):
             if requests.get(url, timeout=2).ok:
                 return
         time.sleep(0.1)
