@@ -18,7 +18,7 @@ test: .venv/dev ## install and run all tests but those whose verdict is a time
 	@$(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist loadfile
 
 QUICK := tests/scenarios/test_scenarios.py tests/properties tests/protocol tests/test_units.py tests/test_quantities.py tests/orders tests/rules tests/cards
-quick: .venv/dev ## in under a minute, while you work: scenarios, properties on a few examples, units, orders, rules, protocol
+quick: .venv/dev ## in about two minutes, while you work: scenarios, properties on a few examples, units, orders, rules, protocol
 	@KETAMINE_TEST_MOST_EXAMPLES=5 $(BIN)/pytest -q -n $(WORKERS_OF_TESTS) --dist load $(QUICK) \
 		--ignore=tests/properties/test_growth.py --ignore=tests/properties/test_disguise.py
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import client
 from cds_service.settings import PREFIX
+from tests.servers.ports import unused_port
 
 _PATIENCE = 240.0
 _SETTLES = 10.0
@@ -55,7 +56,7 @@ class Server:
 @contextmanager
 def service(workers: int, **settings: str) -> Iterator[Server]:
     """`ketamine-cds serve`, with its default settings but for these (`state_dir="…"`)."""
-    port = _free_port()
+    port = unused_port()
     given = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
     # A spare worker and the console serve no order: their memory would be counted with those that do.
     given = (
@@ -70,7 +71,7 @@ def service(workers: int, **settings: str) -> Iterator[Server]:
 @contextmanager
 def noop(workers: int) -> Iterator[Server]:
     """The routes of bench.noop."""
-    port = _free_port()
+    port = unused_port()
     with _running(["bench.noop_wsgi", str(port), str(workers)], port, {}) as server:
         yield server
 
@@ -78,7 +79,7 @@ def noop(workers: int) -> Iterator[Server]:
 @contextmanager
 def healthchain(workers: int) -> Iterator[Server]:
     """The route of bench.healthchain_app in the environment of `make peers`, behind the server that ours has too."""
-    port, app = _free_port(), ["--interface", "asgi", "bench.healthchain_app:app"]
+    port, app = unused_port(), ["--interface", "asgi", "bench.healthchain_app:app"]
     command = ["granian", "--port", str(port), "--workers", str(workers), "--log-level", "error", *app]
     with _running(command, port, {}, _ROOT / ".venv-peers" / "bin" / "python") as server:
         time.sleep(_SETTLES)  # its parent listens before a worker has loaded it
@@ -88,7 +89,7 @@ def healthchain(workers: int) -> Iterator[Server]:
 @contextmanager
 def fhir(answers: Path, milliseconds: float) -> Iterator[Server]:
     """That of bench.fhir_server."""
-    port = _free_port()
+    port = unused_port()
     with _running(["bench.fhir_server", str(port), str(answers), str(milliseconds)], port, {}) as server:
         yield server
 
@@ -139,10 +140,3 @@ def _workers(pid: int) -> list[int]:
     except OSError:
         return []
     return [child for child, command in commands.items() if b"resource_tracker" not in command]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

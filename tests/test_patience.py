@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from cds_service.patience import Asking, Unanswered
-from tests.store.faults import SOON, within
+from tests.waiting import SOON, until
 
 
-def test_after_a_question_without_an_answer_nobody_asks_for_a_while_and_then_one_does() -> None:
-    asked, failures = [], []
+def test_after_a_question_without_an_answer_nobody_asks_for_a_while_and_then_one_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, failures, now = [], [], [1_000.0]
+    monkeypatch.setattr("cds_service.patience.time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def question() -> str:
         asked.append(1)
@@ -27,11 +30,11 @@ def test_after_a_question_without_an_answer_nobody_asks_for_a_while_and_then_one
             asking.ask(question)
         assert "Miller" not in str(unanswered.value)
     assert len(asked) == len(failures) == 1
-    time.sleep(0.3)
+    now[0] += 0.3
     with pytest.raises(Unanswered):
         asking.ask(question)
     assert asking.is_away
-    time.sleep(0.3)
+    now[0] += 0.3
     assert asking.ask(question) == "well"
     assert (len(asked), asking.is_away) == (3, False)
 
@@ -50,7 +53,7 @@ def test_questions_that_hang_hold_no_more_threads_than_there_are_and_their_calle
         assert threading.active_count() <= before + 2
     finally:
         gate.set()
-    assert within(SOON, lambda: asking.held == 0)
+    until(lambda: asking.held == 0)
     assert held[:2] == [1, 2]
     assert asking.ask(lambda: "well", SOON) == "well"
 

@@ -19,7 +19,8 @@ from urllib3 import HTTPHeaderDict
 from cds_service import pools, transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, Failure, NotInTime, Prepared, Unreachable
-from tests.transported import DRIPS, GOOD, HEADERS, MARGIN, SECONDS, Talk, kept, polite, talking, until
+from tests.transported import DRIPS, GOOD, HEADERS, MARGIN, SECONDS, Talk, kept, polite, talking
+from tests.waiting import until
 
 
 def answering(answer: bytes) -> Talk:
@@ -41,7 +42,7 @@ def test_a_connection_that_was_kept_is_left_at_the_deadline_whatever_it_drips(ho
             prepared.get(base + "Patient/1", Deadline.after(SECONDS), Budget(1000))
         assert failure.type in (NotInTime, Unreachable)
         assert time.monotonic() - began < SECONDS + MARGIN
-        assert until(lambda: server.open == 0), "the socket is still open"
+        until(lambda: server.open == 0, "the socket is still open")
         assert server.begun == 1
 
 

@@ -14,7 +14,8 @@ from cds_service import bounds
 from cds_service.commands import health
 from supply import audit, licences, pin
 from supply.locked import packages
-from tests.servers.local import Reply, local_server, unused_port
+from tests.servers.local import Reply, local_server
+from tests.servers.ports import unused_port
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")

@@ -13,7 +13,7 @@ import pytest
 from cds_service import sockets, transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, NotInTime, Refused, TooLarge, Unreachable
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.transported import (
     DRIPS,
     GOOD,
@@ -24,8 +24,8 @@ from tests.transported import (
     polite,
     silent,
     talking,
-    until,
 )
+from tests.waiting import until
 
 
 def deaf(connection: socket.socket, over: threading.Event) -> None:
@@ -38,7 +38,7 @@ def test_a_server_is_left_at_the_deadline_whatever_it_drips(how: str) -> None:
         how_failed, seconds = failed(f"http://127.0.0.1:{server.port}/")
         assert how_failed in (NotInTime, Unreachable)  # a compressed body of such bytes may be no gzip
         assert seconds < SECONDS + MARGIN
-        assert until(lambda: server.open == 0), "the socket is still open"
+        until(lambda: server.open == 0, "the socket is still open")
 
 
 def test_a_request_that_nobody_reads_is_left_at_the_deadline() -> None:
@@ -113,7 +113,7 @@ def test_a_kept_connection_that_the_server_closes_in_that_moment_is_no_failure()
         url = f"http://127.0.0.1:{server.port}/"
         for _ in range(2):
             assert transport.get(session, url, {}, Deadline.after(SECONDS), Budget(1000)) == b"{}"
-        assert until(lambda: server.begun == 2)
+        until(lambda: server.begun == 2)
 
 
 def test_a_server_that_never_answers_is_asked_twice_and_is_then_unreachable() -> None:
@@ -160,9 +160,10 @@ def _looking_up(monkeypatch: pytest.MonkeyPatch, look_up: Callable[[], list[tupl
     monkeypatch.setattr(socket, "getaddrinfo", asked)
 
 
-def test_a_name_server_that_says_nothing_holds_no_thread_and_is_asked_again_after_a_second(
+def test_a_name_server_that_says_nothing_holds_no_thread_and_is_asked_again_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sockets, "_PATIENCE_WITH_NAMES", 3.0)
     asked, answers = [], threading.Event()
     with talking(polite) as server:
 
@@ -181,7 +182,7 @@ def test_a_name_server_that_says_nothing_holds_no_thread_and_is_asked_again_afte
         time.sleep(sockets._PATIENCE_WITH_NAMES)
         assert get(url, seconds=10) == b"{}", "a look-up that hangs does not hold up the next"
         answers.set()
-        assert until(lambda: not sockets._lookups)
+        until(lambda: not sockets._lookups)
 
 
 def test_a_name_is_looked_up_anew_for_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ from cds_service import transport
 from cds_service.deadline import Deadline
 from cds_service.transport import Budget, NotInTime, Refused, TooLarge, Unreachable
 from tests.servers.local import Reply, local_server
-from tests.transported import DRIPS, MARGIN, SECONDS, Talk, drip, failed, kept, polite, silent, talking, until
+from tests.transported import DRIPS, MARGIN, SECONDS, Talk, drip, failed, kept, polite, silent, talking
+from tests.waiting import until
 
 # TLS ----------------------------------------------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ def test_a_server_with_tls_is_left_at_the_deadline_too(how: str, certificate: tu
     with talking(_encrypted(DRIPS[how], certificate)) as server:
         how_failed, seconds = failed(f"https://127.0.0.1:{server.port}/", ca_bundle=str(certificate[0]))
         assert (how_failed, seconds < SECONDS + MARGIN) == (NotInTime, True)
-        assert until(lambda: server.open == 0)
+        until(lambda: server.open == 0)
 
 
 @pytest.mark.parametrize("how", ["says nothing", "drips its first line", "drips a body", "drips chunks"])
@@ -85,7 +86,7 @@ def test_a_connection_with_tls_that_was_kept_is_left_at_the_deadline_too(
         with pytest.raises(NotInTime):
             prepared.get(base + "Patient/1", Deadline.after(SECONDS), Budget(1000))
         assert time.monotonic() - began < SECONDS + MARGIN
-        assert until(lambda: server.open == 0)
+        until(lambda: server.open == 0)
         assert server.begun == 1
 
 
@@ -97,7 +98,7 @@ def test_a_handshake_that_does_not_end_is_left_at_the_deadline(talk: Talk, certi
         how_failed, seconds = failed(f"https://127.0.0.1:{server.port}/", ca_bundle=str(certificate[0]))
         assert how_failed in (NotInTime, Unreachable)
         assert seconds < SECONDS + MARGIN
-        assert until(lambda: server.open == 0)
+        until(lambda: server.open == 0)
 
 
 # The session of a library -------------------------------------------------------------------------------------------

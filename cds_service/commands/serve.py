@@ -205,8 +205,11 @@ def _example(
     yield f"In the browser: {settings.console_url if console is not None else public}/"
     yield from (f"Rule and sources of this card: {card['source']['url']}" for card in cards[:1])
     if settings.has_sandbox:
-        yield 'Try another: .venv/bin/ketamine-cds simulate --patient standard --order "0.6 mg/kg/h IV for 24 h"'
-        yield "Its patients: .venv/bin/ketamine-cds simulate"
+        simulate = ".venv/bin/ketamine-cds simulate"
+        if settings.base_url != Settings().base_url:  # another terminal does not know of this one's settings
+            simulate += f" --service {public}"
+        yield f'Try another: {simulate} --patient standard --order "0.6 mg/kg/h IV for 24 h"'
+        yield f"Its patients: {simulate}"
     else:
         yield f"Try: .venv/bin/ketamine-cds example {ANOTHER} | .venv/bin/ketamine-cds check -"
     yield "\nBefore it is more than a trial:"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,6 +18,8 @@ from cds_service.protocol.parsing import convert, parse_yaml
 from cds_service.protocol.references import named_in, sets_of
 from cds_service.terminology.valuesets import ValueSets
 
+T = TypeVar("T")
+
 
 def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
     """The protocol in the folder `root`, checked. Raises ProtocolError."""
@@ -29,8 +31,11 @@ def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
     found = {
         "drugs": list(_of_kind(dict, _mapping(root / "drug.yaml").get("drugs", {}), f"{root.name}: drugs")),
         "conventions": _disjoint(_mapping(COMMON / "conventions.yaml"), own_conventions),
-        "limits": _disjoint(common_limits(), _disjoint(_with_ids(_mapping(root / "limits.yaml"), root.name), limits)),
-        "rules": dict(sorted(rules.items(), key=lambda item: _row(item[1]))),
+        "limits": _each(
+            _disjoint(common_limits(), _disjoint(_with_ids(_mapping(root / "limits.yaml"), root.name), limits)),
+            model.Limit,
+        ),
+        "rules": _each(dict(sorted(rules.items(), key=lambda item: _row(item[1]))), model.Rule),
         **{part: _part(root, part) for part in _PARTS},
         "evidence": _disjoint(_part(root, "evidence"), common_evidence()),
         "facts": shared,
@@ -43,6 +48,11 @@ def load(valuesets: ValueSets, root: Path = KETAMINE) -> model.Protocol:
         if path.stem not in _sets_read(protocol) | valuesets.drugs.own_sets:
             raise ProtocolError(f"{root.name}: nothing names the value set {path.stem}")
     return protocol
+
+
+def _each(written: Mapping[str, Any], kind: type[T]) -> dict[str, T]:
+    """Each by itself, so that what is said of one names it: of all together only the kind would be told."""
+    return {name: convert(each, kind, name) for name, each in written.items()}
 
 
 def with_carriers(protocol: model.Protocol) -> model.Protocol:

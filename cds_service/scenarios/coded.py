@@ -112,7 +112,8 @@ def coded(given: Any, known: Mapping[str, Coding], system: str = SNOMED) -> dict
         return {"text": text.removeprefix("words: ")}
     code, _, display = text.partition(" ")
     if not any(map(str.isdigit, code)):
-        raise ScenarioError(f"{text!r} is neither a code nor a word of scenarios{did_you_mean(text, known)}")
+        meant = did_you_mean(text, known)
+        raise ScenarioError(f"{text!r} is neither `CODE name` nor `words: …` nor a word of scenarios{meant}")
     return concept(system, code, display or None)
 
 

@@ -57,6 +57,7 @@ class Writer(Generic[R]):
         self._taken: list[R] = []
         self._oldest: float | None = None
         self._away_since: float | None = None
+        self._accepted = self._settled = 0
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._end_by = float("inf")
@@ -79,7 +80,7 @@ class Writer(Generic[R]):
     @property
     def waiting(self) -> int:
         """Records that are neither written nor lost yet."""
-        return self._queue.qsize() + len(self._taken)
+        return self._accepted - self._settled
 
     @property
     def age(self) -> float:
@@ -95,12 +96,15 @@ class Writer(Generic[R]):
     def put(self, record: R) -> None:
         """Hand over a record."""
         self._tell_waits()
-        if self._ending.is_set() or self._queue.qsize() >= self._capacity:
+        with self._lock:
+            is_taken = not self._ending.is_set() and self._queue.qsize() < self._capacity
+            if is_taken:
+                self._accepted += 1
+                self._queue.put((time.monotonic(), record))
+                if self._thread is None:
+                    self._start()
+        if not is_taken:
             self.drop(1)
-            return
-        self._queue.put((time.monotonic(), record))
-        if self._thread is None:
-            self._start()
 
     def drop(self, count: int) -> None:
         """Count records that are lost."""
@@ -110,10 +114,11 @@ class Writer(Generic[R]):
 
     def close(self) -> None:
         """Write what is waiting, for as long as patience lasts, and end. Runs by itself when the process ends."""
-        if self._ending.is_set():
-            return
-        self._end_by = time.monotonic() + self._patience
-        self._ending.set()
+        with self._lock:
+            if self._ending.is_set():
+                return
+            self._end_by = time.monotonic() + self._patience
+            self._ending.set()
         if self._thread is not None:
             self._thread.join(self._patience + 1)
         left = self.waiting
@@ -124,18 +129,16 @@ class Writer(Generic[R]):
             self._finalize.cancel()
 
     def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                # Runs at the end of a worker process too, where atexit does not.
-                self._finalize = Finalize(None, self.close, exitpriority=10)
-                self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
-                self._thread.start()
+        # Runs at the end of a worker process too, where atexit does not.
+        self._finalize = Finalize(None, self.close, exitpriority=10)
+        self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
             self._take()
             self._tell_waits()
-            if not self._taken and self._ending.is_set():
+            if self._ending.is_set() and not self.waiting:
                 return
             if self._taken and not self._wrote_all():
                 return
@@ -177,25 +180,30 @@ class Writer(Generic[R]):
         """Write records one by one, so that one refused record does not cost its neighbours."""
         if len(self._taken) == 1:
             log.error("the audit lost a record: %s", type(error).__name__)
-            self._taken, self._oldest = [], None
             self.drop(1)
+            self._settle(1)
             return
-        first, rest = self._taken[:1], self._taken[1:]
         try:
-            self._write(first)
+            self._write(self._taken[:1])
             self._written += 1
         except Unavailable:
             return
         except Exception as again:
             log.error("the audit lost a record: %s", type(again).__name__)
             self.drop(1)
-        self._taken = rest
+        self._settle(1)
 
     def _done(self, count: int) -> None:
-        self._written += count
-        self._taken = []
-        self._oldest = None
         self._note_back()
+        self._written += count
+        self._settle(count)
+
+    def _settle(self, count: int) -> None:
+        """The first so many of those that were taken are written, or lost and counted."""
+        self._taken = self._taken[count:]
+        if not self._taken:
+            self._oldest = None
+        self._settled += count
 
     def _note_away(self, error: Unavailable) -> None:
         if self._away_since is None:

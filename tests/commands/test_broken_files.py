@@ -183,7 +183,6 @@ def test_a_name_that_no_file_can_have_is_refused_like_a_missing_file(
 # Any bytes at all, at each reader. ----------------------------------------------------------------------------------
 
 MARKS = "[]{}:,&*-#\n \"'|>%!?=.~"
-NESTS = ((b"[", b"]"), (b'{"a":', b"}"))
 CONTENT = st.one_of(
     st.binary(max_size=80),
     st.text(st.sampled_from(MARKS + "ab01"), max_size=60).map(str.encode),

@@ -22,7 +22,8 @@ from cds_service.sandbox.server import NotServed, Server
 from cds_service.sandbox.written import Written
 from tests.hooks.tokens import Signer, jwks
 from tests.scenarios.build import NOW
-from tests.servers.local import LocalServer, Received, Reply, local_server, unused_port
+from tests.servers.local import LocalServer, Received, Reply, local_server
+from tests.servers.ports import unused_port
 
 CANARY = "c4n4ry-secret"
 

@@ -11,7 +11,8 @@ from cds_service.commands import samples
 from cds_service.fhir import lenient
 from cds_service.sandbox import charts
 from cds_service.sandbox.caller import Failed, Web
-from tests.servers.local import Received, Reply, local_server, unused_port
+from tests.servers.local import Received, Reply, local_server
+from tests.servers.ports import unused_port
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_read_is_no_pass(
     [
         ("rate:", "rat:", "an order has no 'rat'; did you mean rate?"),
         ("0.4 mg/kg/h", "fast", "'fast' is not a quantity"),
-        ("order: {", "order: {drug: ketamin, ", "neither a code nor a word of scenarios; did you mean ketamine?"),
+        ("order: {", "order: {drug: ketamin, ", "nor a word of scenarios; did you mean ketamine?"),
         ("order: {", "patient: {wieght: 70 kg}\n  order: {", "a patient has no 'wieght'; did you mean weight?"),
         ("order: {", "patient: {symptoms: [headach]}\n  order: {", "no symptom 'headach'; did you mean headache?"),
         ("order: {", "patient: {setting: wrad}\n  order: {", "no setting 'wrad'; did you mean ward?"),

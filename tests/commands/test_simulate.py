@@ -19,7 +19,8 @@ from cds_service.sandbox import PATH, charts, orders
 from cds_service.sandbox.caller import Web
 from cds_service.sandbox.records import FhirServer
 from cds_service.store import engines, retention
-from tests.servers.local import LocalServer, Received, Reply, local_server, unused_port
+from tests.servers.local import LocalServer, Received, Reply, local_server
+from tests.servers.ports import unused_port
 from tests.store import test_served
 from tests.store.test_served import served
 

@@ -13,7 +13,7 @@ import pytest
 from cds_service.cli import BAD_INPUT, main
 from cds_service.store.migrate import HEAD
 from cds_service.store.store import Store
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.servers.postgres import Postgres, postgres
 from tests.store.build import feedback, invocation
 

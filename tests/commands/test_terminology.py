@@ -13,7 +13,8 @@ from fhir.resources.R4B.valueset import ValueSet as StrictValueSet
 
 from cds_service.terminology import tx, valuesets
 from tests.servers.hapi import hapi_server, needed
-from tests.servers.local import LocalServer, Received, Reply, local_server, unused_port
+from tests.servers.local import LocalServer, Received, Reply, local_server
+from tests.servers.ports import unused_port
 
 SNOMED = "http://snomed.info/sct"
 LOINC = "http://loinc.org"

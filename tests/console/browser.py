@@ -23,6 +23,8 @@ SHOTS = Path(os.environ.get("KETAMINE_TEST_SCREENSHOTS") or _HERE / "screenshots
 """Where the tests leave a picture of each page: what CI keeps, what people look at, and what the docs show."""
 _RECIPE = Path(__file__).parent / "axe"
 _BUILD = _HERE / "axe"
+PATIENCE = 60_000
+"""Milliseconds. Only what never comes takes so long."""
 _STANDARD = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 

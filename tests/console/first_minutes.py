@@ -22,7 +22,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from tests.console import browser
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
 ROOT = Path(__file__).parents[2]
 TENFOLD = "5 mg/kg/h"
@@ -77,7 +77,7 @@ def _order(page: Page) -> Iterator[str]:
 @contextmanager
 def _running(copy: Path, folder: Path) -> Iterator[str]:
     """The address that `make run` shows for the browser, while it serves."""
-    ports = {"KETAMINE_CDS_PORT": str(free_port()), "KETAMINE_CDS_CONSOLE_PORT": str(free_port())}
+    ports = {"KETAMINE_CDS_PORT": str(unused_port()), "KETAMINE_CDS_CONSOLE_PORT": str(unused_port())}
     own = {**ports, "KETAMINE_CDS_STATE_DIR": str(folder / "state")}
     environment = {name: text for name, text in os.environ.items() if not name.startswith("KETAMINE_CDS_")} | own
     said = folder / "make-run.txt"

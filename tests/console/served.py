@@ -14,7 +14,7 @@ from cds_service.console.app import create_console
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Served:
 def served(knowledge: Knowledge, **others: str) -> Iterator[Served]:
     """Both applications with their real clock: the sandbox's charts are those of this hour."""
     given = {"store": "off", **others}
-    settings = Settings(port=free_port(), console_port=free_port(), sandbox="loopback", answer_deadline_ms=0, **given)
+    settings = Settings(
+        port=unused_port(), console_port=unused_port(), sandbox="loopback", answer_deadline_ms=0, **given
+    )
     console = create_console(settings, knowledge)
     with ExitStack() as stack:
         stack.enter_context(listening(create_app(settings, knowledge), settings.port))

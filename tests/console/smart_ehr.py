@@ -20,7 +20,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.web.app import create_app
 from tests.console.served import listening
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 from tests.servers.smart_server import SmartServer, smart_server
 
 CLIENT, APP = "the-ehr", "dose-gauge"
@@ -57,8 +57,8 @@ def ehr(
 
     `provider` is the port of the EHR's two servers, where settings name it.
     """
-    ports = {"port": free_port(), "console_port": free_port()}
-    provider = provider or free_port()
+    ports = {"port": unused_port(), "console_port": unused_port()}
+    provider = provider or unused_port()
     console = f"http://127.0.0.1:{ports['console_port']}"
     given = {"id": CLIENT, "fhir_servers": [f"http://localhost:{provider}/fhir"], "smart": {"client_id": APP}}
     file = folder / "clients.yaml"

@@ -18,12 +18,10 @@ from cds_service.web.app import create_app
 from tests.console import browser
 from tests.console.browser import opened
 from tests.console.served import Served, listening, served
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
 CARD, OFFER = "#answer .card.critical", "#answer .card.critical .offers button"
 TENFOLD = "5 mg/kg/h"
-PATIENCE = 60_000
-"""Milliseconds, on a machine that is busy with something else."""
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +29,6 @@ def beside(knowledge: Knowledge) -> Iterator[Served]:
     browser.needed()
     with served(knowledge) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with browser.browser() as started:
-        yield started
 
 
 def _bottom(page: Page, selector: str) -> float:
@@ -85,7 +76,7 @@ def test_a_german_browser_gets_a_german_page_without_barriers(
 def test_an_offer_that_is_taken_changes_the_order_and_the_card_goes(beside: Served, chromium: Browser) -> None:
     with opened(chromium, beside.console) as seen:
         seen.page.fill("#f-rate", TENFOLD)
-        seen.page.locator(OFFER).first.click(timeout=PATIENCE)
+        seen.page.locator(OFFER).first.click(timeout=browser.PATIENCE)
         expect(seen.page.locator("#answer .said")).to_contain_text("Done: Change to 0.5 mg/kg/h")
         expect(seen.page.locator("#f-rate")).to_have_value("0.5 mg/kg/h")
         expect(seen.page.locator(CARD)).to_have_count(0)
@@ -129,7 +120,7 @@ def test_a_card_is_overridden_with_a_reason(beside: Served, chromium: Browser) -
         seen.page.fill("#f-rate", "0.2 mg/kg/h")
         seen.page.get_by_role("button", name="Sign").click()
         card = seen.page.locator(CARD)
-        expect(card).to_contain_text("192/104", timeout=PATIENCE)
+        expect(card).to_contain_text("192/104", timeout=browser.PATIENCE)
         card.get_by_text("Override").first.click()
         card.get_by_role("combobox").select_option("It is an emergency")
         card.get_by_role("button", name="Override").click()
@@ -186,7 +177,7 @@ def test_the_call_is_copied_as_curl(beside: Served, chromium: Browser) -> None:
     with opened(chromium, beside.console) as seen:
         seen.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         seen.page.fill("#f-bolus", "25 mg over 10 min")
-        seen.page.get_by_role("button", name="Copy as curl").click(timeout=PATIENCE)
+        seen.page.get_by_role("button", name="Copy as curl").click(timeout=browser.PATIENCE)
         copied = seen.page.evaluate("navigator.clipboard.readText()")
         assert copied.startswith(f"curl -sS {beside.service}/cds-services/ketamine-order-select ")
         assert '"prefetch"' in copied
@@ -198,9 +189,9 @@ def test_one_logs_in_by_keyboard_and_without_the_sandbox_a_hook_request_can_be_p
     secret = tmp_path / "secret"
     secret.write_text("a secret of this site, long enough for a key")
     secret.chmod(0o600)
-    port = free_port()
+    port = unused_port()
     guarded = Settings(
-        console="on", console_secret_file=str(secret), console_port=port, store="off", port=free_port()
+        console="on", console_secret_file=str(secret), console_port=port, store="off", port=unused_port()
     )
     running = (
         listening(create_app(guarded, knowledge), guarded.port),
@@ -230,7 +221,7 @@ def test_a_page_is_there_in_half_a_second_and_a_card_150_ms_after_the_last_key(
 ) -> None:
     """Beside a page that says two letters and does nothing: what that costs is the browser's and the machine's."""
     nothing, paints, cards = [], [], []
-    no_op, port = Flask("nothing"), free_port()
+    no_op, port = Flask("nothing"), unused_port()
     no_op.add_url_rule("/", view_func=lambda: '<!doctype html><link rel="icon" href="data:,"><p>ok</p>')
     with listening(no_op, port):
         for _ in range(5):

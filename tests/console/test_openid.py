@@ -22,7 +22,7 @@ from cds_service.settings import SettingError, Settings
 from tests.console.smart_ehr import CLINICIAN, LOGIN, LOGIN_SECRET, NOBODY, PHARMACIST, Browser, Ehr, ehr, token_of
 from tests.servers import smart_server
 from tests.servers.local import LocalServer, Received, Reply, local_server
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
 SECRET = "a secret of this site, long enough for a key"
 ALLOWED = ("protocol-owners", "committee")
@@ -38,7 +38,7 @@ def secret_file(folder: Path, text: str) -> str:
 @pytest.fixture(scope="module")
 def around(knowledge: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ehr]:
     smart_server.needed()
-    folder, provider = tmp_path_factory.mktemp("openid"), free_port()
+    folder, provider = tmp_path_factory.mktemp("openid"), unused_port()
     settings: dict[str, Any] = {
         "auth": "off",
         "console": "on",

@@ -20,7 +20,7 @@ from cds_service.sandbox import charts
 from cds_service.sandbox.caller import Service
 from cds_service.settings import SettingError, Settings
 from tests.console.served import Served, served
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
 CANARY = "<img src=x onerror=alert(1)>\"'{{7*7}}"
 ISSUER = "https://console.example.org"
@@ -196,7 +196,7 @@ def test_a_card_is_overridden_with_the_reason_that_was_chosen(
 
 
 def test_a_service_that_is_away_is_said_and_the_form_stays(knowledge: Knowledge) -> None:
-    away = Settings(port=free_port(), sandbox="loopback", store="off")
+    away = Settings(port=unused_port(), sandbox="loopback", store="off")
     page = create_console(away, knowledge).test_client().get("/?rate=1 mg/h")
     assert page.status_code == 200
     assert "could not be reached" in page.text

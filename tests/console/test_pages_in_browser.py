@@ -35,8 +35,6 @@ PATHS = {
     "look-up": "/look-up",
     "call": f"/look-up/{CALL}",
 }
-PATIENCE = 60_000
-"""Milliseconds, on a machine that is busy with something else."""
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +80,6 @@ def beside(knowledge: Knowledge, store: Store, tmp_path_factory: pytest.TempPath
     write_report(reports / "spring")
     with served(knowledge, store=f"sqlite:///{store.url.database}", reports=str(reports)) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with browser.browser() as started:
-        yield started
 
 
 @pytest.mark.parametrize(

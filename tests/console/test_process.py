@@ -7,8 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,9 @@ from cds_service.console import process
 from cds_service.console.process import Supervisor, pause_after
 from cds_service.settings import Settings
 from tests.scenarios.build import hook_request
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
+from tests.waiting import until
 from tests.web.test_server import ORDER, PATIENCE, Running, started
-
-
-def _until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -36,7 +29,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     monkeypatch.setattr(process, "pause_after", lambda failures: 0.05)
     made = Supervisor(Settings())
     made.start()
-    _until(lambda: made.pid is not None, "it did not start")
+    until(lambda: made.pid is not None, "it did not start")
     yield made
     made.stop()
 
@@ -45,7 +38,7 @@ def test_a_console_that_is_killed_is_started_again(supervisor: Supervisor, caplo
     first = supervisor.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    _until(lambda: supervisor.pid not in (None, first), "no other took its place")
+    until(lambda: supervisor.pid not in (None, first), "no other took its place")
     assert [record.message for record in caplog.records] == [
         "the console ended (-9); it is started again in 0.05 s, and orders go on"
     ]
@@ -56,7 +49,7 @@ def test_a_console_that_is_to_read_its_files_anew_is_replaced_without_a_word(
 ) -> None:
     first = supervisor.pid
     supervisor.restart()
-    _until(lambda: supervisor.pid not in (None, first), "no other took its place")
+    until(lambda: supervisor.pid not in (None, first), "no other took its place")
     assert caplog.records == []
 
 
@@ -77,7 +70,7 @@ def test_the_pauses_grow_and_end() -> None:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, int]]:
     """A whole service whose console finds its port taken at first."""
-    port = free_port()
+    port = unused_port()
     with (
         socket.create_server(("127.0.0.1", port)) as taken,
         started(
@@ -100,7 +93,8 @@ def test_orders_are_judged_without_it_and_it_comes_once_its_port_is_free(running
     page = f"http://127.0.0.1:{port}/"
     assert f"In the browser: {page}" in service.said
     assert f"Console: {page}" in service.said
-    _until(lambda: _answers(page), "the console did not come")
+    assert f"simulate --service {service.base} --patient standard" in service.said
+    until(lambda: _answers(page), "the console did not come")
     shown = requests.get(f"{service.base}/", headers={"Accept": "text/html"}, timeout=PATIENCE)
     assert (shown.url, shown.status_code) == (page, 200)
     assert "Maja Lindqvist" in shown.text
@@ -109,16 +103,16 @@ def test_orders_are_judged_without_it_and_it_comes_once_its_port_is_free(running
 def test_its_death_costs_no_order_and_it_goes_with_the_service(running: tuple[Running, int]) -> None:
     service, port = running
     page = f"http://127.0.0.1:{port}/"
-    _until(lambda: _answers(page), "the console did not come")
+    until(lambda: _answers(page), "the console did not come")
     (console,) = _consoles(service.process.pid)
     os.kill(console, signal.SIGKILL)
     assert requests.get(f"{service.base}/cds-services", timeout=PATIENCE).ok
     service.wait_for("the console ended (-9); it is started again")
-    _until(lambda: bool(_consoles(service.process.pid)), "no other took its place")
+    until(lambda: bool(_consoles(service.process.pid)), "no other took its place")
     (other,) = _consoles(service.process.pid)
     service.process.kill()
     service.process.wait()
-    _until(lambda: not Path(f"/proc/{other}").exists(), "the console outlives its service")
+    until(lambda: not Path(f"/proc/{other}").exists(), "the console outlives its service")
 
 
 def _answers(page: str) -> bool:

@@ -13,9 +13,8 @@ from tests.console import browser
 from tests.console.browser import opened
 from tests.console.smart_ehr import CLINICIAN, LOGIN, LOGIN_SECRET, PHARMACIST, Ehr, ehr
 from tests.servers import smart_server
-from tests.servers.process import free_port
+from tests.servers.ports import unused_port
 
-PATIENCE = 60_000
 CARD = "#answer .card.critical"
 
 
@@ -24,7 +23,7 @@ def around(knowledge: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> It
     """With a console that only the provider of identities lets people into."""
     browser.needed()
     smart_server.needed()
-    folder, provider = tmp_path_factory.mktemp("ehr"), free_port()
+    folder, provider = tmp_path_factory.mktemp("ehr"), unused_port()
     secret = folder / "secret"
     secret.write_text(LOGIN_SECRET)
     secret.chmod(0o600)
@@ -39,13 +38,6 @@ def around(knowledge: Knowledge, tmp_path_factory: pytest.TempPathFactory) -> It
     }
     with ehr(knowledge, folder, provider=provider, **login) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with browser.browser() as started:
-        yield started
 
 
 def _sign_in(page: Page, user: str) -> None:

@@ -14,7 +14,8 @@ from cds_service.says.records import NOT_REACHED, NOT_WITHIN
 from tests.fhir.as_it_arrives import CONDITION, OUTCOME, PATIENT, bundle, encoded
 from tests.fhir.asked import PLENTY, SEARCH, TOKEN, UNREACHABLE, allowed, ask, conditions, ids
 from tests.said import told
-from tests.servers.local import FOREVER, Received, Reply, local_server, unused_port
+from tests.servers.local import FOREVER, Received, Reply, local_server
+from tests.servers.ports import unused_port
 
 DEADLINE = 0.3
 GRACE = 5.0

@@ -18,6 +18,7 @@ from cds_service.says.records import NOT_IN_TIME
 from tests.fhir.test_client import DEADLINE, GRACE, PLENTY, SEARCH, TOKEN, allowed, conditions, within
 from tests.said import told
 from tests.servers.local import FOREVER, Received, Reply, local_server
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_a_server_that_hung_does_not_keep_the_threads_from_the_next_request(repl
     with local_server(script) as server:
         servers = FhirServers([server.base], Limits(deadline=DEADLINE), threads=2, held=held)
         assert None not in {answer.gap for answer in servers.source(server.base, TOKEN).fetch(urls).values()}
-        assert held.until_none(), "threads are held beyond the deadline"
+        until(lambda: held.now == 0, "threads are held beyond the deadline")
         fails[0] = False
         servers.limits = Limits(deadline=PLENTY)
         assert told({each.gap for each in servers.source(server.base, TOKEN).fetch(urls).values()}) == {None}
@@ -58,12 +59,6 @@ class Held:
             self.now += change
             self.most = max(self.most, self.now)
 
-    def until_none(self, seconds: float = PLENTY) -> bool:
-        end = time.monotonic() + seconds
-        while self.now and time.monotonic() < end:
-            time.sleep(0.01)
-        return self.now == 0
-
 
 def test_the_threads_that_wait_are_counted() -> None:
     held, urls = Held(), {str(i): SEARCH for i in range(6)}
@@ -71,7 +66,7 @@ def test_the_threads_that_wait_are_counted() -> None:
         servers = FhirServers([server.base], Limits(deadline=PLENTY), threads=4, held=held)
         servers.source(server.base, TOKEN).fetch(urls)
         servers.close()
-    assert held.until_none()
+    until(lambda: held.now == 0)
     assert 1 <= held.most <= 4
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.invariants import VIOLATIONS
 from tests.hooks.client import Service, updates
 from tests.hooks.conformance import INVARIANTS, faults
 from tests.scenarios.build import hook_request
@@ -89,17 +90,6 @@ def test_a_broken_answer_does_not_pass(what: str, service: Service) -> None:
     assert faults(answer) == []
     breaking(answer)
     assert [fault for fault in faults(answer) if fault.startswith(f"{number}:")]
-
-
-VIOLATIONS: dict[str, Any] = {
-    "cds-resp-1": {"selectionBehavior": "at-most-one", "suggestions": [{"isRecommended": True}] * 2},
-    "cds-resp-2": {"suggestions": [{"actions": [{"type": "delete", "resource": {"resourceType": "Basic"}}]}]},
-    "cds-resp-3": {"links": [{"type": "absolute", "appContext": "x"}]},
-    "cds-resp-4": {"overrideReasons": [{"system": "s", "code": "c"}]},
-    "cds-resp-5": {"suggestions": [{"actions": [{"type": "create"}]}]},
-    "cds-resp-6": {"suggestions": [{"label": "a"}]},
-    "cds-resp-7": {"suggestions": [{"actionSelectionBehavior": "some"}]},
-}
 
 
 @pytest.mark.parametrize("invariant", INVARIANTS)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from cds_service.retrospect.plan import Plan
 from cds_service.retrospect.policies import Codes, named
 from cds_service.scenarios.request import hook_request
 from tests.retrospect.conftest import write_export
+from tests.waiting import until
 
 PATIENTS_A_PART = 4
 COMMAND = (
@@ -189,10 +189,3 @@ def children(pid: int) -> list[int]:
         if parent == pid:
             found.append(int(each.parent.name))
     return found
-
-
-def until(holds: Any, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.02)

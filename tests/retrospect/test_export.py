@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cds_service.retrospect import bulk, exports
 from tests.retrospect.bulk_server import BulkServer, outcome
 from tests.retrospect.exported import COUNTS, FILES, TYPES, fetch, held, running
 from tests.servers.local import Received, Reply, local_server
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -263,9 +263,9 @@ def test_a_command_that_was_killed_goes_on_with_the_files_that_are_not_there(tmp
         arguments: list[Any] = ["export", server.base, "--into", str(tmp_path / "export"), *TYPES]
         with subprocess.Popen([sys.executable, "-m", "cds_service.cli", *arguments]) as command:
             assert stuck.wait(60)
-            time.sleep(0.5)
+            until(lambda: {"Patient-0001.ndjson", exports.UNFINISHED_EXPORT} <= _files(tmp_path / "export"))
             command.send_signal(signal.SIGKILL)
-        assert {"Patient-0001.ndjson", exports.UNFINISHED_EXPORT} <= {e.name for e in (tmp_path / "export").iterdir()}
+        assert {"Patient-0001.ndjson", exports.UNFINISHED_EXPORT} <= _files(tmp_path / "export")
         assert not (tmp_path / "export" / "Observation-0001.ndjson").exists()
         assert cli.main(arguments) == 0
     assert held(tmp_path / "export") == WHOLE
@@ -273,3 +273,7 @@ def test_a_command_that_was_killed_goes_on_with_the_files_that_are_not_there(tmp
     assert sum("$export" in path for path in paths) == 1
     assert sum(path.endswith("Patient-1") for path in paths) == 1
     assert server.deleted == ["1"]
+
+
+def _files(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers.node import NodeServer
-from tests.servers.process import fhir_server, free_port
+from tests.servers.ports import unused_port
+from tests.servers.process import fhir_server
 
 _BUILD = Path(__file__).parents[2] / "build" / "fhir-router"
 _SERVER = NodeServer("Medplum's FHIR router", Path(__file__).with_suffix(""), _BUILD, least=(18, 0))
@@ -20,6 +21,6 @@ def fhir_router() -> Iterator[str]:
 
     Raises FhirServerError when it cannot run here (see `why_not`) or does not come up.
     """
-    port = free_port()
+    port = unused_port()
     with fhir_server("the FHIR router", _SERVER.command(str(port)), _BUILD, port) as url:
         yield url

@@ -15,7 +15,8 @@ import pytest
 import requests
 
 from tests import charts
-from tests.servers.process import FhirServerError, fhir_server, free_port, locked
+from tests.servers.ports import unused_port
+from tests.servers.process import FhirServerError, fhir_server, locked
 
 _RECIPE = Path(__file__).with_suffix("")
 _BUILD = Path(__file__).parents[2] / "build" / "hapi"
@@ -52,7 +53,7 @@ def hapi_server(
     """
     if reason := why_not():
         raise FhirServerError(reason)
-    port = free_port()
+    port = unused_port()
     arguments = [port, page_size, page_size if max_page_size is None else max_page_size]
     arguments += [expands_hierarchies, exports]
     launcher = [str(_java()), *_JVM_OPTIONS, "-cp", _classpath(), str(_RECIPE / "HapiServer.java")]

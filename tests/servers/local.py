@@ -141,11 +141,3 @@ def local_server(script: Script | Reply, port: int = 0) -> Iterator[LocalServer]
             for connection in seen.connections:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-
-
-def unused_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

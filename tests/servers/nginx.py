@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 
 import requests
 
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.web.test_certificates import GOOD, KEY, pem
 
 REQUIRE = "KETAMINE_TEST_REQUIRE_NGINX"
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx" / "ketamine-cds.conf"
-_PATIENCE = 30
+_PATIENCE = 120
 # What nginx.conf of Debian says around it, with files of the test's own. Its processes are those of one user.
 _AROUND = """
 daemon off;
@@ -108,7 +108,7 @@ def _await(process: subprocess.Popen[bytes], base: str, certificate: str, folder
     while True:
         assert process.poll() is None, (folder / "error.log").read_text()
         assert time.monotonic() < end, "nginx does not answer"
-        with suppress(requests.ConnectionError):
+        with suppress(requests.RequestException):
             requests.get(base, verify=certificate, timeout=2)
             return
         time.sleep(0.05)

@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 
 REQUIRE = "KETAMINE_TEST_REQUIRE_POSTGRES"
 USER = "cds"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,14 +19,6 @@ _STOP_SECONDS = 15
 
 class FhirServerError(Exception):
     """A FHIR server could not be started here, or refused what a test sent to it."""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typing import Any
 import requests
 
 from tests.servers.node import NodeServer
-from tests.servers.process import fhir_server, free_port
+from tests.servers.ports import unused_port
+from tests.servers.process import fhir_server
 
 _BUILD = Path(__file__).parents[2] / "build" / "smart-server"
 _SERVER = NodeServer("the authorization server", Path(__file__).with_suffix(""), _BUILD, least=(18, 19))
@@ -50,7 +51,7 @@ def smart_server(
 
     Raises FhirServerError when it cannot run here or does not come up.
     """
-    port = port or free_port()
+    port = port or unused_port()
     told = json.dumps({"port": port, "fhir": fhir, "clients": clients, "users": users})
     with fhir_server("the authorization server", _SERVER.command(told), _BUILD, port):
         yield SmartServer(f"http://localhost:{port}")

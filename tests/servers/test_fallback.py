@@ -22,7 +22,8 @@ from tests.scenarios.build import NOW, medication_request
 
 from .hapi import Bundle, hapi_server, load_sandbox_patient, load_transaction, needed
 from .ketamine_patients import in_good_health, infusion_bag, on_an_infusion
-from .local import FOREVER, LocalServer, Received, Reply, Script, local_server, unused_port
+from .local import FOREVER, LocalServer, Received, Reply, Script, local_server
+from .ports import unused_port
 
 PAGE_SIZE = 5
 TOKEN = "a-token-of-the-ehr"

@@ -15,7 +15,7 @@ import requests
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
 from tests.servers.image import CONTEXT, Image, build
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 
 PATIENCE = 120
 JSON = {"Content-Type": "application/json"}
@@ -78,7 +78,7 @@ def _await(url: str, process: object, said: Path) -> None:
     while True:
         assert process.poll() is None, said.read_text()  # type: ignore[attr-defined]
         assert time.monotonic() < end, "the image does not answer"
-        with suppress(requests.ConnectionError):
+        with suppress(requests.RequestException):
             if requests.get(url, timeout=2).ok:
                 return
         time.sleep(0.1)

@@ -31,6 +31,7 @@ from tests.hooks.tokens import ISSUER, Signer, jwks
 from tests.servers import nginx
 from tests.servers.postgres import Postgres, postgres
 from tests.store.test_served import killed, served, wait_for_records
+from tests.waiting import until
 from tests.web.recording import CODED
 
 __all__ = ["postgres"]
@@ -42,8 +43,6 @@ OUTSIDE = "https://cds.example.org"
 RATE = "rate-exceeds-protocol-max"
 PATIENCE = 60
 CLIENTS = 4
-SECONDS = 3.0
-"""Load before and after an instance is killed."""
 HANGS = 1.5
 """Seconds for which it hangs before it is killed."""
 SETTLED = 0.25
@@ -208,16 +207,16 @@ def test_under_load_only_what_a_dying_instance_has_in_its_hands_is_lost_and_it_i
                 begun = time.monotonic()
                 made.append((begun, _status(mine, mine.token())))
 
-    threads = [threading.Thread(target=load) for _ in range(CLIENTS)]
+    threads = [threading.Thread(target=load, daemon=True) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    time.sleep(SECONDS)
+    until(lambda: len(made) > CLIENTS, "orders are answered", PATIENCE)
     process, _ = cluster.instances[0]
     os.killpg(process.pid, signal.SIGSTOP)
     time.sleep(HANGS)
     killed(process)
     at = time.monotonic()
-    time.sleep(SECONDS)
+    until(lambda: sum(begun > at + SETTLED for begun, _ in list(made)) > CLIENTS, "later ones are", PATIENCE)
     stop.set()
     for thread in threads:
         thread.join(PATIENCE)

@@ -20,10 +20,11 @@ from cds_service.web.app import create_app
 from cds_service.web.audit import open_audit
 from tests.hooks.tokens import PUBLIC_URL
 from tests.scenarios.build import NOW as CALLED
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.servers.postgres import Postgres, postgres
 from tests.store.build import NOW, invocation
-from tests.store.faults import BACK_SECONDS, SLACK, SOON, away, silent, stopped, token, used_once, within
+from tests.store.faults import BACK_SECONDS, SLACK, away, silent, stopped, token, used_once
+from tests.waiting import SOON, until
 from tests.web.callers import Caller
 
 __all__ = ["postgres"]
@@ -36,6 +37,13 @@ def guard(tmp_path: Path) -> Iterator[SqlReplayGuard]:
     made.close()
 
 
+def _patient(file: Path) -> SqlReplayGuard:
+    """One that a busy machine does not make give up."""
+    made = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+    made.patience = SOON
+    return made
+
+
 def test_while_another_process_locks_the_file_no_order_waits_for_it(guard: SqlReplayGuard, tmp_path: Path) -> None:
     used_once(guard)
     other = sqlite3.connect(tmp_path / "used.sqlite3", isolation_level=None)
@@ -45,15 +53,14 @@ def test_while_another_process_locks_the_file_no_order_waits_for_it(guard: SqlRe
     finally:
         other.execute("ROLLBACK")
         other.close()
-    assert within(SOON, lambda: _shares(guard, tmp_path))
+    until(lambda: _shares(guard, tmp_path))
 
 
 def _shares(guard: SqlReplayGuard, folder: Path) -> bool:
     """Whether another worker refuses what this one has taken."""
     jti = token()
     assert guard.first_use("i", jti, NOW)
-    other = SqlReplayGuard(f"sqlite:///{folder / 'used.sqlite3'}", lambda: NOW)
-    other.patience = SOON
+    other = _patient(folder / "used.sqlite3")
     try:
         return not other.first_use("i", jti, NOW)
     finally:
@@ -66,9 +73,8 @@ def test_what_was_used_during_an_outage_is_shared_after_it(guard: SqlReplayGuard
     assert guard.first_use("i", "during the outage", NOW)
     other.execute("ROLLBACK")
     other.close()
-    assert within(SOON, lambda: _shares(guard, tmp_path))
-    another = SqlReplayGuard(f"sqlite:///{tmp_path / 'used.sqlite3'}", lambda: NOW)
-    another.patience = SOON
+    until(lambda: _shares(guard, tmp_path))
+    another = _patient(tmp_path / "used.sqlite3")
     assert not another.first_use("i", "during the outage", NOW)
     another.close()
 
@@ -81,7 +87,7 @@ def test_a_file_that_is_damaged_at_the_start_is_set_aside_and_said(
 ) -> None:
     file = tmp_path / "used.sqlite3"
     file.write_bytes(content)
-    guard = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+    guard = _patient(file)
     assert _shares(guard, tmp_path)
     guard.close()
     (aside,) = tmp_path.glob("used.sqlite3.broken-*Z")
@@ -96,15 +102,15 @@ def test_a_file_that_is_overwritten_while_it_is_used_is_set_aside(guard: SqlRepl
     file = tmp_path / "used.sqlite3"
     for each in (file, tmp_path / "used.sqlite3-wal"):
         each.write_bytes(os.urandom(40_000))
-    assert within(SOON, lambda: _shares(guard, tmp_path))
+    until(lambda: _shares(guard, tmp_path))
     assert list(tmp_path.glob("used.sqlite3.broken-*"))
 
 
 def test_a_file_that_is_deleted_while_it_is_used_is_made_anew(guard: SqlReplayGuard, tmp_path: Path) -> None:
     used_once(guard)
     for file in tmp_path.glob("used.sqlite3*"):
-        file.unlink()
-    assert within(SOON, lambda: _shares(guard, tmp_path))
+        file.unlink(missing_ok=True)
+    until(lambda: _shares(guard, tmp_path))
 
 
 def test_files_of_many_damages_do_not_fill_the_disk(tmp_path: Path) -> None:
@@ -112,9 +118,9 @@ def test_files_of_many_damages_do_not_fill_the_disk(tmp_path: Path) -> None:
     for _ in range(9):
         for each in tmp_path.glob("used.sqlite3*"):
             if "broken" not in each.name:
-                each.unlink()
+                each.unlink(missing_ok=True)
         file.write_bytes(b"no database\n" * 900)
-        guard = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+        guard = _patient(file)
         used_once(guard)
         guard.close()
     kept = [each.name for each in tmp_path.glob("used.sqlite3.broken-*")]
@@ -126,7 +132,7 @@ def test_files_that_were_open_to_others_are_made_their_owners_alone(tmp_path: Pa
     sqlite3.connect(file).close()
     file.write_bytes(b"")
     file.chmod(0o644)
-    guard = SqlReplayGuard(f"sqlite:///{file}", lambda: NOW)
+    guard = _patient(file)
     used_once(guard)
     assert {each.stat().st_mode & 0o777 for each in tmp_path.glob("used.sqlite3*")} == {0o600}
     guard.close()
@@ -151,8 +157,8 @@ def test_a_server_that_falls_silent_holds_no_order_and_no_thread_without_end(pos
         # The server's own limit cannot end a statement now; this side hangs up.
         time.sleep(1.2)
         used_once(guard)
-        assert within(SOON, lambda: guard._asking.held == 0), "while the server is silent"
-    assert within(SOON, guard.reachable)
+        until(lambda: guard._asking.held == 0, "while the server is silent")
+    until(guard.reachable)
     guard.close()
 
 
@@ -162,14 +168,14 @@ def test_five_seconds_after_the_end_of_a_fault_all_is_as_before(fault: str, post
     guard, audit = SqlReplayGuard(postgres.database(), lambda: NOW), Audit(Store(postgres.database()))
     assert audit.writer is not None
     audit.writer.put(invocation())
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 1)
+    until(lambda: audit.writer is not None and audit.writer.written == 1)
     with stopped(postgres) if fault == "silent" else away(postgres):
         end = time.monotonic() + 8
         while time.monotonic() < end:
             used_once(guard)
             audit.writer.put(invocation())
             time.sleep(0.5)
-    assert within(BACK_SECONDS, lambda: guard.reachable() and audit.is_well() and not audit.writer.waiting)
+    until(lambda: guard.reachable() and audit.is_well() and not audit.writer.waiting, seconds=BACK_SECONDS)
     guard.close()
     audit.close()
 
@@ -179,7 +185,7 @@ def test_a_server_that_is_stopped_and_started_is_used_again(postgres: Postgres) 
     used_once(guard)
     with away(postgres):
         assert sum(used_once(guard) for _ in range(20)) < 20 * PATIENCE_SECONDS + SLACK
-    assert within(SOON, guard.reachable)
+    until(guard.reachable)
     guard.close()
 
 

@@ -25,9 +25,10 @@ from cds_service.audit import LOOK_UP_SECONDS
 from cds_service.store import engines, retention
 from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.servers.postgres import Postgres
 from tests.timing import least
+from tests.waiting import until
 
 PATIENCE = 180
 SIGN = "/cds-services/ketamine-order-sign"
@@ -265,10 +266,7 @@ def locked(file: Path) -> Iterator[None]:
 
 
 def wait_for_records(url: str, count: int) -> None:
-    end = time.monotonic() + PATIENCE
-    while len(_exported(url, "invocation")) < count:
-        assert time.monotonic() < end, f"not {count} records within {PATIENCE} s"
-        time.sleep(0.1)
+    until(lambda: len(_exported(url, "invocation")) >= count, f"not {count} records")
 
 
 # How long an order waits --------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from cds_service.store.migrate import HEAD, migrate, version
 from cds_service.store.records import Invocation, UsedFact
 from cds_service.store.store import Store
 from cds_service.store.tables import metadata, used_facts
-from tests.servers.local import unused_port
+from tests.servers.ports import unused_port
 from tests.servers.postgres import Postgres
 from tests.store.build import NOW, ORDER, comparison, difference, feedback, finding, invocation
 

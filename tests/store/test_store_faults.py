@@ -24,7 +24,8 @@ from cds_service.store.migrate import HEAD
 from cds_service.store.store import Store
 from tests.servers.postgres import Postgres, postgres
 from tests.store.build import NOW, ORDER, feedback, invocation
-from tests.store.faults import SLACK, SOON, stopped, token, used_once, within
+from tests.store.faults import SLACK, stopped, token, used_once
+from tests.waiting import until
 
 __all__ = ["postgres"]
 
@@ -91,7 +92,7 @@ def test_a_file_that_another_took_the_place_of_is_left_for_the_new_one(
 def test_a_write_ahead_log_that_is_deleted_is_noticed(store: Store, file: Path) -> None:
     file.with_name("store.sqlite-wal").unlink()
     card = token()
-    assert within(SOON, lambda: _added(store, card))
+    until(lambda: _added(store, card))
     store.close()
     assert card in [each["card_uuid"] for each in _recorded(f"sqlite:///{file}", "feedback")]
 
@@ -111,11 +112,11 @@ def test_a_store_that_is_overwritten_while_it_is_used_is_set_aside_and_records_g
     audit = Audit(store)
     assert audit.writer is not None
     audit.writer.put(invocation())
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 1)
+    until(lambda: audit.writer is not None and audit.writer.written == 1)
     for each in (file, file.with_name("store.sqlite-wal")):
         each.write_bytes(os.urandom(40_000))
     audit.writer.put(invocation())
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 2)
+    until(lambda: audit.writer is not None and audit.writer.written == 2)
     audit.close()
     assert audit.writer.dropped == 0
     assert len(_recorded(f"sqlite:///{file}")) == 1
@@ -131,12 +132,12 @@ def test_a_store_of_a_newer_version_is_left_alone_and_records_wait(store: Store,
     older = Audit(Store(f"sqlite:///{file}"))
     assert older.writer is not None
     older.writer.put(invocation())
-    assert within(SOON, lambda: older.writer is not None and older.writer.is_away)
+    until(lambda: older.writer is not None and older.writer.is_away)
     assert (older.writer.waiting, older.writer.dropped, older.is_well()) == (1, 0, False)
     assert not list(file.parent.glob("*.broken-*"))
     with closing(sqlite3.connect(file)) as other, other:
         other.execute("UPDATE alembic_version SET version_num = ?", (HEAD,))
-    assert within(SOON, lambda: older.writer is not None and older.writer.written == 1)
+    until(lambda: older.writer is not None and older.writer.written == 1)
     older.close()
 
 
@@ -150,7 +151,7 @@ def test_a_store_without_its_tables_gets_them_again(tmp_path: Path, postgres: Po
     with psycopg.connect(url, autocommit=True) as other:
         other.execute("DROP SCHEMA public CASCADE")
         other.execute("CREATE SCHEMA public")
-    assert within(SOON, lambda: _added(store, token()))
+    until(lambda: _added(store, token()))
     store.close()
 
 
@@ -162,7 +163,7 @@ def test_a_server_that_falls_silent_ends_every_wait_and_the_records_arrive_once(
     assert audit.writer is not None
     assert audit.looking is not None
     audit.writer.put(invocation())
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 1)
+    until(lambda: audit.writer is not None and audit.writer.written == 1)
     audit.looking.overrides([ORDER], "anonymous", NOW)
     with stopped(postgres):
         audit.writer.put(invocation())
@@ -170,9 +171,9 @@ def test_a_server_that_falls_silent_ends_every_wait_and_the_records_arrive_once(
         for _ in range(20):
             assert audit.looking.overrides([ORDER], "anonymous", NOW) == []
         assert time.monotonic() - began < 20 * audit.looking.patience + SLACK
-        assert within(SOON, lambda: audit.writer is not None and audit.writer.is_away)
+        until(lambda: audit.writer is not None and audit.writer.is_away)
         assert not audit.is_well()
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 2)
+    until(lambda: audit.writer is not None and audit.writer.written == 2)
     assert audit.is_well()
     audit.close()
     assert audit.writer.dropped == 0
@@ -192,10 +193,10 @@ def test_an_outage_of_the_writer_is_one_warning_with_the_place_and_the_reason(
     for _ in range(3):
         audit.writer.put(invocation())
         time.sleep(0.5)
-    assert within(SOON, lambda: bool(told) and told[-1][0] == 3 and told[-1][1] > 0.5)
+    until(lambda: bool(told) and told[-1][0] == 3 and told[-1][1] > 0.5)
     folder.unlink()
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 3)
-    assert within(SOON, lambda: told[-1] == (0, 0.0))
+    until(lambda: audit.writer is not None and audit.writer.written == 3)
+    until(lambda: told[-1] == (0, 0.0))
     audit.close()
     said = [(each.levelname, each.getMessage()) for each in caplog.records]
     assert [level for level, _ in said] == ["WARNING", "INFO"]
@@ -225,17 +226,17 @@ def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_p
         audit, guard = Audit(store), SqlReplayGuard(f"sqlite:///{disk / 'used.sqlite3'}", lambda: NOW)
         assert audit.writer is not None
         audit.writer.put(invocation())
-        assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 1)
+        until(lambda: audit.writer is not None and audit.writer.written == 1)
         _fill(disk)
         for _ in range(50):
             audit.writer.put(invocation())
         assert sum(used_once(guard) for _ in range(20)) < 20 * PATIENCE_SECONDS + SLACK
-        assert within(SOON, lambda: audit.writer is not None and audit.writer.is_away)
+        until(lambda: audit.writer is not None and audit.writer.is_away)
         assert not audit.is_well()
         with pytest.raises(StoreError, match=r"full|disk I/O error"):
             store.add_feedback([feedback(token()) for _ in range(500)])
         (disk / "full").unlink()
-        assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 51)
+        until(lambda: audit.writer is not None and audit.writer.written == 51)
         assert audit.is_well()
         audit.close()
         guard.close()
@@ -273,7 +274,7 @@ def test_a_record_that_no_database_could_take_is_lost_alone_and_not_tried_for_ev
     for change in wrong:
         audit.writer.put(invocation())
         audit.writer.put(invocation(**change))
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.waiting == 0)
+    until(lambda: audit.writer is not None and audit.writer.waiting == 0)
     audit.close()
     assert (audit.writer.written, audit.writer.dropped) == (4, 4)
     assert len(_recorded(url)) == 4
@@ -287,12 +288,12 @@ def test_a_table_that_is_away_is_an_outage(postgres: Postgres) -> None:
     audit = Audit(Store(url))
     assert audit.writer is not None
     audit.writer.put(invocation())
-    assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 1)
+    until(lambda: audit.writer is not None and audit.writer.written == 1)
     with psycopg.connect(url, autocommit=True) as other:
         other.execute("ALTER TABLE invocation RENAME TO elsewhere")
         audit.writer.put(invocation())
-        assert within(SOON, lambda: audit.writer is not None and audit.writer.is_away)
+        until(lambda: audit.writer is not None and audit.writer.is_away)
         assert (audit.writer.waiting, audit.writer.dropped) == (1, 0)
         other.execute("ALTER TABLE elsewhere RENAME TO invocation")
-        assert within(SOON, lambda: audit.writer is not None and audit.writer.written == 2)
+        until(lambda: audit.writer is not None and audit.writer.written == 2)
     audit.close()

@@ -28,7 +28,6 @@ from tests.terminology.sets import (
 )
 
 CDC_RACE = "urn:oid:2.16.840.1.113883.6.238"
-V3_ROUTE = "http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration"
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from cds_service.web.audit import open_audit
 from tests.hooks.client import encoded
 from tests.hooks.conformance import decoded
 from tests.scenarios.build import NOW, hook_request
+from tests.waiting import until
 
 SECRET = "a key that is long enough to be one"
 CODED = {
@@ -31,8 +31,7 @@ CODED = {
     }
 }
 """One of those that stand on each card."""
-_PATIENCE = 10.0
-_SEEN_EMPTY = 6
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -79,12 +78,7 @@ class Recording:
     def recorded(self) -> list[dict[str, Any]]:
         """What the store holds by the service's clock, once the writer has written all."""
         assert self.audit.writer is not None
-        end = time.monotonic() + _PATIENCE
-        seen = 0
-        while seen < _SEEN_EMPTY:  # between its queue and its hands the writer holds a record that nobody counts
-            assert time.monotonic() < end
-            time.sleep(0.01)
-            seen = 0 if self.audit.writer.waiting else seen + 1
+        until(lambda: self.audit.writer.waiting == 0, "the writer did not write all")
         return list(retention.export(engines.url_of(self.settings.store_url or ""), now=self.now))
 
 

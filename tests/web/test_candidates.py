@@ -27,8 +27,8 @@ from tests.hooks.conformance import decoded
 from tests.hooks.tokens import PUBLIC_URL
 from tests.scenarios.build import NOW, hook_request
 from tests.servers.local import Reply, local_server
-from tests.store.faults import within
 from tests.test_candidate import BELOW, OWNED, RATE, overlay
+from tests.waiting import until
 from tests.web.callers import Caller
 from tests.web.recording import Recording, recording
 from tests.web.test_server import JSON, started
@@ -69,7 +69,7 @@ def _end(service: Recording) -> None:
 def _compared(service: Recording) -> list[dict[str, Any]]:
     """What the store holds of candidates, once all calls are judged."""
     shadow: Shadow = service.http.application.extensions[SHADOW]
-    assert within(10, lambda: not shadow.waiting)
+    until(lambda: not shadow.waiting)
     _end(service)
     return [each for each in service.recorded() if each["record"] == "comparison"]
 
@@ -181,7 +181,7 @@ def test_the_store_learns_differences_by_client(knowledge: Knowledge, tmp_path: 
         answer = caller.sign(http, hook_request(BELOW))
         assert RATE not in topics(decoded(answer.data))
     shadow: Shadow = http.application.extensions[SHADOW]
-    assert within(10, lambda: not shadow.waiting)
+    until(lambda: not shadow.waiting)
     shadow.close()
     audit.close()
     found = [each for each in retention.export(url_of(settings.store_url or "")) if each["record"] == "comparison"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import ssl
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from cds_service.settings import SettingError, Settings
 from cds_service.web.certificates import check
+from tests.waiting import until
 from tests.web.test_server import PATIENCE, started
 
 
@@ -158,10 +158,7 @@ def test_a_new_certificate_is_served_after_sighup_and_a_faulty_one_never(tmp_pat
         assert _served(port) == GOOD.decode()
         (tmp_path / "key.pem").write_bytes(pem(OTHER))
         running.process.send_signal(signal.SIGHUP)
-        end = time.monotonic() + PATIENCE
-        while _served(port) != renewed.decode():
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until(lambda: _served(port) == renewed.decode(), "the new certificate")
 
 
 def _variables(folder: Path) -> dict[str, str]:

@@ -20,7 +20,9 @@ from cds_service.settings import Settings
 from tests.hooks.client import Service, card, client, encoded
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
-from tests.servers.local import FOREVER, LocalServer, Received, Reply, Script, local_server, unused_port
+from tests.servers.local import FOREVER, LocalServer, Received, Reply, Script, local_server
+from tests.servers.ports import unused_port
+from tests.waiting import until
 
 DEADLINE_MS = 400
 PLENTY_MS = 30_000
@@ -29,7 +31,7 @@ ANSWER_MS = 440
 """Other than the default, under which no test runs (conftest.py)."""
 MARGIN = 0.05
 """Seconds that an answer may take beyond its deadline."""
-HEALED = 5.0
+HEALED = 15.0
 """Seconds after the end of a fault by which all is as before."""
 TRIES = 5
 TOKEN = "a-secret-token-of-the-ehr"
@@ -266,13 +268,6 @@ def _held(http: FlaskClient) -> float:
     return float(found[1])
 
 
-def _soon(holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + HEALED
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.05)
-    return holds()
-
-
 @pytest.mark.parametrize("state", STATES)
 def test_after_a_fault_all_is_as_before(state: str, knowledge: Knowledge) -> None:
     """More orders meet the fault than there are threads; the first after its end is answered in full."""
@@ -289,9 +284,9 @@ def test_after_a_fault_all_is_as_before(state: str, knowledge: Knowledge) -> Non
             order.start()
         for order in orders:
             order.join()
-        assert _soon(lambda: _held(http) == before), "threads are held beyond the answer"
+        until(lambda: _held(http) == before, "threads are held beyond the answer", HEALED)
         fails[0] = False
-        assert _soon(lambda: "FHIR server" not in _could_not_check(_asked(http, request)[0]))
+        until(lambda: "FHIR server" not in _could_not_check(_asked(http, request)[0]), seconds=HEALED)
 
 
 def test_a_server_that_was_not_there_is_asked_again_as_soon_as_it_is(knowledge: Knowledge) -> None:

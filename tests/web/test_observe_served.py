@@ -6,7 +6,6 @@ import json
 import random
 import re
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from http.client import HTTPConnection
@@ -18,6 +17,7 @@ import requests
 
 from tests.fuzz.mutate import bases, case
 from tests.hooks.client import encoded
+from tests.waiting import until
 from tests.web.test_observe import JSON, SIGN, samples
 from tests.web.test_server import PATIENCE, Running, started
 
@@ -58,6 +58,10 @@ def _figures(served: Running) -> dict[Any, float]:
     return samples(requests.get(f"{served.base}/metrics", timeout=PATIENCE).text)
 
 
+def _lines(served: Running) -> list[str]:
+    return [line for line in served.said.splitlines() if line.startswith("{")]
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with started(tmp_path_factory.mktemp("observed"), None, KETAMINE_CDS_WORKERS="2") as running:
@@ -87,8 +91,8 @@ def test_nothing_of_a_patient_stands_in_the_logs_or_figures_of_a_served_run(serv
         assert post("/Miller?patient=Miller", TOKEN.encode()) == 404
         assert post(SIGN, b'{"hook":"Miller"}') == 400
         figures = session.get(f"{served.base}/metrics", timeout=PATIENCE).text
-    lines = [line for line in served.said.splitlines() if line.startswith("{")]
-    assert len(lines) >= len(stock) + FUZZED + 3
+    until(lambda: len(_lines(served)) >= len(stock) + FUZZED + 3, "a line for each request")  # written aside
+    lines = _lines(served)
     assert "Traceback" not in served.said
     # The ids that the service makes are random digits: a short identifier stands in one of them now and then.
     written = re.sub(r'"request":"[0-9a-f]{32}"', "", "\n".join(lines))
@@ -137,9 +141,7 @@ def test_connections_are_counted_whether_or_not_they_ask_anything(served: Runnin
 def test_the_log_lines_of_a_served_run_are_json_with_a_request_id(served: Running) -> None:
     sent = requests.get(f"{served.base}/cds-services", headers={"X-Request-ID": "from-a-test"}, timeout=PATIENCE)
     assert sent.headers["X-Request-ID"] == "from-a-test"
-    end = time.monotonic() + PATIENCE
-    while "from-a-test" not in served.said and time.monotonic() < end:
-        time.sleep(0.05)
+    served.wait_for("from-a-test")
     (line,) = [json.loads(line) for line in served.said.splitlines() if "from-a-test" in line]
     assert (line["service"], line["status"], line["client"]) == ("discover", 200, "anonymous")
 

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,18 +22,13 @@ from cds_service.hooks.discovery import BY_ID
 from tests.hooks.client import encoded, topics
 from tests.hooks.conformance import decoded, faults
 from tests.scenarios.build import hook_request
+from tests.servers.ports import unused_port
+from tests.waiting import until
 
 PATIENCE = 180
 """Seconds for a machine that is busy with something else; only a failure takes so long."""
 JSON = {"Content-Type": "application/json"}
 ORDER = {"order": {"rate": "1.2 mg/kg/h"}, "patient": {"weight": "80 kg"}}
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Running:
@@ -50,11 +44,12 @@ class Running:
         return self.output.read_text("utf-8")
 
     def wait_for(self, words: str) -> str:
-        end = time.monotonic() + PATIENCE
-        while words not in self.said:
-            assert self.process.poll() is None, f"the service ended: {self.said}"
-            assert time.monotonic() < end, f"{words!r} was not said in {PATIENCE} s: {self.said}"
-            time.sleep(0.05)
+        def is_said() -> bool:
+            is_over = self.process.poll() is not None
+            assert words in self.said or not is_over, f"the service ended: {self.said}"
+            return words in self.said
+
+        until(is_said, f"{words!r} was not said")
         return self.said
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -66,7 +61,7 @@ class Running:
 def started(
     folder: Path, request: dict[str, Any] | None, arguments: Sequence[str] = (), **settings: str
 ) -> Iterator[Running]:
-    port = _free_port()
+    port = unused_port()
     command = [sys.executable, "-m", "cds_service.cli", "serve", *arguments]
     if request is not None:
         (folder / "request.json").write_bytes(encoded(request))
@@ -231,7 +226,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def test_the_command_names_an_address_whatever_the_settings_say(tmp_path: Path) -> None:
-    port = str(_free_port())
+    port = str(unused_port())
     elsewhere = {"KETAMINE_CDS_HOST": "192.0.2.1", "KETAMINE_CDS_PORT": "1"}
     with started(tmp_path, None, ["--host", "127.0.0.1", "--port", port], **elsewhere) as running:
         assert f"Listening on http://127.0.0.1:{port}." in running.wait_for("Listening on ")

@@ -25,6 +25,7 @@ from tests.hooks.client import encoded
 from tests.scenarios.build import hook_request
 from tests.servers.local import Received, Reply, local_server
 from tests.timing import least
+from tests.waiting import until
 from tests.web.test_observe import samples
 from tests.web.test_server import JSON, ORDER, PATIENCE, Running, started
 
@@ -37,15 +38,6 @@ HUNG_SECONDS = 5
 def workers(service: Running) -> set[int]:
     """The processes that the parent has started to serve, a spare one among them."""
     return set(Server(0, service.process.pid).workers())
-
-
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> float:
-    """The seconds it took."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
-        time.sleep(LOOK)
-    return time.monotonic() - began
 
 
 def errors(service: Running) -> list[str]:
@@ -95,7 +87,7 @@ class Load:
             (self.answered if is_judged else self.lost).append(time.monotonic())
 
     def __enter__(self) -> Load:
-        wait_until(lambda: len(self.answered) > 5, "the load is answered")
+        until(lambda: len(self.answered) > 5, "the load is answered")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,7 +109,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def _complete(service: Running, places: int = 2, spares: int = 1) -> set[int]:
     """The workers, once all places are taken by such as answer: one that is still loading cannot stand in."""
     count = places + spares
-    wait_until(lambda: len(workers(service)) == count and serving(service) == places, f"{count} workers")
+    until(lambda: len(workers(service)) == count and serving(service) == places, f"{count} workers")
     return workers(service)
 
 
@@ -127,7 +119,7 @@ def test_a_worker_that_is_killed_is_replaced_said_once_and_counted(service: Runn
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
     assert judged(service)
-    wait_until(lambda: len(errors(service)) > said, "the line in the log")
+    until(lambda: len(errors(service)) > said, "the line in the log")
     after = _complete(service)
     assert victim not in after
     assert service.process.poll() is None
@@ -141,9 +133,9 @@ def test_a_worker_that_is_stopped_is_replaced_and_nobody_waits_for_it(service: R
     victim = min(before)
     os.kill(victim, signal.SIGSTOP)
     assert all(judged(service, timeout=HUNG_SECONDS) for _ in range(5))
-    wait_until(lambda: len(errors(service)) > said, "the line in the log")
+    until(lambda: len(errors(service)) > said, "the line in the log")
     assert errors(service)[said:] == [f"worker {victim} was lost (hung) and is replaced"]
-    wait_until(lambda: victim not in workers(service), "the end of the process")
+    until(lambda: victim not in workers(service), "the end of the process")
     _complete(service)
 
 
@@ -165,7 +157,7 @@ def test_workers_that_are_killed_under_load_cost_the_calls_that_they_had_in_hand
         victims = sorted(_complete(service))[:2]
         os.kill(victims[0], signal.SIGKILL)
         at = time.monotonic()
-        wait_until(lambda: any(when > at for when in load.answered), "an answer after the kill")
+        until(lambda: any(when > at for when in load.answered), "an answer after the kill")
     assert len(load.lost) <= 3, "each client loses at most the call that it waits for"
 
 
@@ -178,7 +170,7 @@ def test_calls_are_answered_within_two_seconds_of_the_death_of_the_only_worker(t
             before = _complete(only, places=1)
             time.sleep(5)  # until the spare one is loaded
             os.kill(min(before), signal.SIGKILL)
-            return wait_until(lambda: judged(only, timeout=2), "an answer")
+            return until(lambda: judged(only, timeout=2), "an answer")
 
         assert least(recovering, 2) < 2
 
@@ -187,7 +179,7 @@ def test_a_reload_takes_the_workers_places_and_loses_no_call(service: Running) -
     before = _complete(service)
     with Load(service) as load:
         service.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: not (workers(service) & before), "workers that have read the files anew")
+        until(lambda: not (workers(service) & before), "workers that have read the files anew")
     assert load.lost == []
 
 
@@ -210,7 +202,7 @@ def _asked(connection: http.client.HTTPConnection) -> bool:
 def _reloaded(service: Running, kept: http.client.HTTPConnection) -> None:
     """Reload, until the worker that `kept` leads to has told it to go elsewhere."""
     service.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: _asked(kept), "the last answer on a connection that is kept")
+    until(lambda: _asked(kept), "the last answer on a connection that is kept")
 
 
 def test_a_worker_that_is_replaced_answers_whoever_is_connected_and_says_that_it_closes(tmp_path: Path) -> None:
@@ -228,7 +220,7 @@ def test_a_worker_that_is_replaced_answers_whoever_is_connected_and_says_that_it
             assert workers(only) > before
             assert _asked(silent), "nothing was asked before"
             assert _asked(idle), "one answer went before"
-            wait_until(lambda: not (workers(only) & before), "the end of a worker without connections")
+            until(lambda: not (workers(only) & before), "the end of a worker without connections")
 
 
 def test_of_workers_that_are_replaced_no_more_wait_for_idle_connections_than_serve(tmp_path: Path) -> None:
@@ -242,7 +234,7 @@ def test_of_workers_that_are_replaced_no_more_wait_for_idle_connections_than_ser
             with closing(_connected(only)) as awaited, closing(_connected(only)) as kept:
                 assert not _asked(awaited)
                 _reloaded(only, kept)
-                wait_until(lambda: not (workers(only) & first), "the end of the worker that waited longest")
+                until(lambda: not (workers(only) & first), "the end of the worker that waited longest")
                 assert workers(only) > second
                 assert _asked(awaited)
 
@@ -272,7 +264,7 @@ def test_after_a_reload_with_a_faulty_file_the_service_goes_on_as_it_was(tmp_pat
         before = _complete(running, spares=0)
         overlay.write_text("site: North\nlimits: [{limit: no-such-limit}]", "utf-8")
         running.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: bool(errors(running)), "the refusal")
+        until(lambda: bool(errors(running)), "the refusal")
         (refusal,) = errors(running)
         assert refusal.startswith("nothing was reloaded, the service goes on as it was: site.yaml: ")
         assert workers(running) == before
@@ -281,7 +273,7 @@ def test_after_a_reload_with_a_faulty_file_the_service_goes_on_as_it_was(tmp_pat
         assert any(says.startswith("a worker cannot start: site.yaml: ") for says in errors(running))
         assert judged(running)
         overlay.write_text("site: North\n", "utf-8")
-        wait_until(lambda: len(workers(running) - before) == 1 and "not-loaded" in restarts(running), "a new worker")
+        until(lambda: len(workers(running) - before) == 1 and "not-loaded" in restarts(running), "a new worker")
         assert judged(running)
 
 
@@ -308,7 +300,7 @@ def test_a_parent_that_is_killed_takes_its_workers_along_and_leaves_nothing(tmp_
                 return True
             return False
 
-        wait_until(is_free, "a free port", 5)
+        until(is_free, "a free port", 5)
     (left,) = temporary.glob("ketamine-cds-*")
     assert left.stat().st_mode & 0o777 == 0o700
     with started(tmp_path, None, TMPDIR=str(temporary)) as running:
