@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
+LONGEST = 8_192
+"""Characters of an address: servers take no longer one."""
+
 
 def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
     parts = urlsplit(url)
@@ -12,7 +15,12 @@ def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
 
 
 def is_below(url: str, base: str) -> bool:
-    """Whether `url` is `base` or lies below it: same scheme, host and port, no credentials, no way up."""
+    """Whether `url` is `base` or lies below it: same scheme, host and port, no credentials, no way up.
+
+    One that no server takes is not: `urlsplit` keeps the latest that it was asked for, however long they are.
+    """
+    if len(url) > LONGEST:
+        return False
     try:
         parts = urlsplit(url)
         # urlsplit passes over tabs and line ends; what sends the request does not.

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 from cds_service import transport
 from cds_service.deadline import Deadline, Late
 from cds_service.fhir import bundles
-from cds_service.fhir.addresses import is_below
+from cds_service.fhir.addresses import LONGEST, is_below
 from cds_service.fhir.source import Answer, Limits, Source
 from cds_service.says import Said, Says
 from cds_service.says import records as says
@@ -83,10 +83,7 @@ class _FhirServer:
         seen: set[str] = set()
         link: str | None = url
         while link:
-            try:
-                absolute = urljoin(self._base, link)
-            except ValueError:
-                absolute = link
+            absolute = self._absolute(link)
             if not is_below(absolute, self._base):
                 answer.gap = says.NEXT_PAGE_ELSEWHERE
                 return
@@ -108,6 +105,13 @@ class _FhirServer:
                 return
             link = page.next
         answer.gap = next((page.error for page in answer.pages if page.error), None)
+
+    def _absolute(self, link: str) -> str:
+        """A link as an address; what is too long for one, or is none, as it stands."""
+        try:
+            return urljoin(self._base, link) if len(link) <= LONGEST else link
+        except ValueError:
+            return link
 
     def _read(self, url: str) -> bytes:
         """The body. One that is complete after the deadline is too late to be parsed."""
