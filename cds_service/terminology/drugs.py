@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.terminology.phrases import tokens
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 from cds_service.terminology.vocabulary import Vocabulary, shipped_cues
-from cds_service.terminology.written import ACCENTS, MEANT
+from cds_service.terminology.written import ACCENTS, MEANT, normalized
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:
@@ -34,7 +33,7 @@ def plain(text: str) -> str:
     """
     if text.isascii():
         return " ".join((text if text.isprintable() else text.translate(MEANT)).lower().split())
-    composed = unicodedata.normalize("NFC", text.translate(_REWRITTEN))
+    composed = normalized("NFC", text.translate(_REWRITTEN))
     return " ".join(composed.lower().translate(ACCENTS).split())
 
 

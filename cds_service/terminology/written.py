@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from typing import Literal
 
 _UNSEEN = (
     *(code for code in (*range(0x20), *range(0x7F, 0xA0)) if not chr(code).isspace()),
@@ -29,3 +31,13 @@ MEANT: dict[int, str | None] = dict.fromkeys(_UNSEEN) | {
 """For `str.translate`."""
 ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
 """For `str.translate`, of a text that is composed: what is left stands on no letter that has it."""
+_MANY_MARKS = re.compile(r"([^\w\x00-\x7f]{30})[^\w\x00-\x7f]+")
+"""More accents than any language puts on a letter; among them they are brought into their order one by one."""
+
+
+def normalized(form: Literal["NFC", "NFKD"], text: str) -> str:
+    """A text in a normal form of Unicode, without the accents beyond 30 on one letter (UAX 15, stream-safe text).
+
+    The library takes the square of their number: 6 s for 80,000, during which no other call goes on.
+    """
+    return unicodedata.normalize(form, _MANY_MARKS.sub(r"\1", text))
