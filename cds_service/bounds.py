@@ -34,6 +34,7 @@ WORDS = 60
 DETAIL = 400
 MEDICATIONS = 64
 REFERENCES = 25
+HEADER = 32_768
 FEEDBACK = 1_000
 FEEDBACK_VALUES = 100_000
 LAUNCHES = 1_000
@@ -187,6 +188,12 @@ TABLE = (
         "other resources that are fetched one by one because drafts or infusions name them, at one step of a call",
         "an order names one medication",
         "what they are is not known, and a card says so",
+    ),
+    Bound(
+        "HEADER",
+        "characters of a request's address and header together",
+        "a token has at most 8,192; proxies let pass as much",
+        "431, before anything of it is read",
     ),
     Bound(
         "FEEDBACK",

@@ -91,7 +91,7 @@ def test_a_text_with_many_rates_is_gone_through_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "rest", [" ", "\n", "\N{NO-BREAK SPACE}", " of", " and", " one", " x", "1", " 1 mg", "-", " ½"]
+    "rest", [" ", "\n", "\N{NO-BREAK SPACE}", " of", " and", " one", " x", "1", " 1 mg", "-", " ½", "\u0301\u0316"]
 )
 @pytest.mark.parametrize("first", ["½", "1/2", "one", "mg", "2 x", "give", "every 1"])
 def test_no_text_takes_longer_than_its_length(first: str, rest: str) -> None:

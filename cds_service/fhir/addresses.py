@@ -6,6 +6,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from cds_service.transport import PLAIN
 
+LONGEST = 8_192
+"""Characters of an address: servers take no longer one."""
+
 
 def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
     parts = urlsplit(url)
@@ -14,7 +17,12 @@ def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
 
 
 def is_below(url: str, base: str) -> bool:
-    """Whether `url` is `base` or lies below it: same scheme, host and port, no credentials, no way up."""
+    """Whether `url` is `base` or lies below it: same scheme, host and port, no credentials, no way up.
+
+    One that no server takes is not: `urlsplit` keeps the latest that it was asked for, however long they are.
+    """
+    if len(url) > LONGEST:
+        return False
     try:
         parts = urlsplit(url)
         # urlsplit passes over tabs and line ends; what sends the request does not.
@@ -36,7 +44,10 @@ class Base:
 
     def below(self, link: str) -> str | None:
         """The absolute address of a link; None where it does not lie below."""
-        if self._takes_more and PLAIN.fullmatch(link):  # as nearly all do
+        if len(link) > LONGEST:
+            return None
+        is_short = len(self.address) + len(link) <= LONGEST
+        if self._takes_more and is_short and PLAIN.fullmatch(link):  # as nearly all do
             return self.address + link
         try:
             absolute = urljoin(self.address, link)

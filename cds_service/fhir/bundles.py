@@ -12,6 +12,7 @@ import msgspec
 from cds_service import bounds
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
+from cds_service.fhir.addresses import LONGEST
 from cds_service.fhir.resources import AnyResource, OperationOutcome, OutcomeIssue, Resource
 from cds_service.says import Said
 from cds_service.says import records as says
@@ -269,16 +270,17 @@ def _page(
         items = (*items, *(Item(empty, b"null") for _ in range(missing)))
     by_relation = {_relation(relation): url for relation, url in links if url}
     following, asked = by_relation.get("next"), by_relation.get("self")
+    following_url = following if isinstance(following, str) and len(following) <= LONGEST else None
     return Page(
         items=items,
-        next=following if isinstance(following, str) else None,
-        self=asked if isinstance(asked, str) else None,
+        next=following_url,
+        self=asked[:LONGEST] if isinstance(asked, str) else None,
         error=_outcome_error(items, is_bundle),
         is_bundle=is_bundle,
         cut=cut,
         is_clean=is_clean and not missing,
         total=total,
-        loses_next=following is not None and not isinstance(following, str),
+        loses_next=following is not None and following_url is None,
     )
 
 

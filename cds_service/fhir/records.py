@@ -266,7 +266,7 @@ def _may_be_all(key: str, page: Page, query: Query, queries: Sequence[Query]) ->
         return True
     if page.self is not None and "code=" in page.self:
         return _asks_for(page, query)
-    name = _LETTERS.sub("", key.lower())
+    name = _letters(key)
     others = (word for other in queries if other.codes and other is not query for word in other.words)
     return not any(word in name for word in others if word != query.type.lower())
 
@@ -275,7 +275,7 @@ def _is_named(key: str, page: Page, query: Query) -> bool:
     """Whether the key's words or the page's self link say that this is the query's whole answer; a read is."""
     if not query.is_search:
         return True
-    name = _LETTERS.sub("", key.lower())
+    name = _letters(key)
     return any(word in name for word in query.words) or query.type in (page.self or "")
 
 
@@ -285,15 +285,20 @@ def _recognise(key: str, page: Page | None, queries: Sequence[Query]) -> list[Qu
         kinds = {item.read.type for item in page.items} - {None, "OperationOutcome"}
         if kinds:
             return [query for query in queries if query.type in kinds]
-        path = (page.self or "").partition("?")[0].split("/")
-        asked = next((part for part in reversed(path) if any(part == query.type for query in queries)), None)
+        path, types = (page.self or "").partition("?")[0].split("/"), {query.type for query in queries}
+        asked = next((part for part in reversed(path) if part in types), None)
         by_link = [query for query in queries if query.type == asked]
         if by_link:
             return by_link
-    name = _LETTERS.sub("", key.lower())
+    name = _letters(key)
     # Searches first: "patient" in "patientAllergies" says whose they are, not what they are.
     reads_last = sorted(queries, key=lambda query: not query.is_search)
     return next(([q] for q in reads_last if any(word in name for word in q.words)), [])
+
+
+def _letters(key: str) -> str:
+    """What a key is called, as far as a name goes: nobody asked for a key as long as a page."""
+    return _LETTERS.sub("", key[: bounds.CHARACTERS].lower())
 
 
 def _holds(page: Page, query: Query) -> bool:

@@ -52,7 +52,7 @@ def code_of(kind: Kind, *said: str | CodeableConcept | None) -> str | None:
     Of several the one that stands highest in statuses.toml counts: an entry in error is one wherever it says so.
     """
     if len(said) == 1 and isinstance(said[0], str):
-        return _code_of_word(kind, said[0])
+        return _code_of_word(kind, said[0]) if len(said[0]) <= _LONGEST else None
     return _code_of_several((kind, said))
 
 
@@ -67,7 +67,7 @@ def _code_of_several(asked: tuple[Kind, tuple[str | CodeableConcept | None, ...]
 @lru_cache(maxsize=2048)
 def _code_of_word(kind: Kind, word: str) -> str | None:
     """Most statuses are one word of a few."""
-    found = _TABLE[kind].get(_fold(word)) if word and len(word) <= _LONGEST else None
+    found = _TABLE[kind].get(_fold(word)) if word else None
     return found[1] if found else None
 
 

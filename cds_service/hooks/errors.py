@@ -71,6 +71,13 @@ class TooLarge(HookError):
     code = "too-long"
 
 
+class HeaderTooLarge(HookError):
+    """431: address and header are larger than the service reads."""
+
+    status = 431
+    code = "too-long"
+
+
 class NotJson(HookError):
     """415: the body is declared as something else than JSON."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.terminology.phrases import tokens
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 from cds_service.terminology.vocabulary import Vocabulary, shipped_cues
+from cds_service.terminology.written import ACCENTS, MEANT, normalized
 
 
 def whole_words(words: Iterable[str]) -> re.Pattern[str]:
@@ -22,18 +22,19 @@ def whole_words(words: Iterable[str]) -> re.Pattern[str]:
 
 
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
-_UNSEEN = dict.fromkeys(map(ord, "®™\u00ad\u200b\u200c\u200d\u2060\ufeff"))
-_REWRITTEN = _DASHES | _UNSEEN
+_REWRITTEN = MEANT | _DASHES | dict.fromkeys(map(ord, "®™"))
 
 
 def plain(text: str) -> str:
     """The form in which names are compared.
 
-    Lower case, composed, any dash as a hyphen, runs of blanks as one, without ®, ™ and what cannot be seen.
+    Lower case, composed, any dash as a hyphen, runs of blanks as one, plain letters for those of another width or
+    font, without ®, ™ and what cannot be seen.
     """
     if text.isascii():
-        return " ".join(text.lower().split())
-    return " ".join(unicodedata.normalize("NFC", text).lower().translate(_REWRITTEN).split())
+        return " ".join((text if text.isprintable() else text.translate(MEANT)).lower().split())
+    composed = normalized("NFC", text.translate(_REWRITTEN))
+    return " ".join(composed.lower().translate(ACCENTS).split())
 
 
 _TOKENS = re.compile(r"[^\W_]+")

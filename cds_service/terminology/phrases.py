@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+from cds_service.terminology.written import normalized
+
 _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa"})
 TOKENS = re.compile(r"[^\W_]+|[.,;:()\n/]")
@@ -36,7 +38,7 @@ def _fold_run(run: re.Match[str]) -> str:
 
 
 def _fold_letters(letters: str) -> str:
-    plain = unicodedata.normalize("NFKD", letters.translate(_LETTERS))
+    plain = normalized("NFKD", letters.translate(_LETTERS))
     return "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Cf"))
 
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+from cds_service.terminology.written import MEANT
+
 _TABLE: dict[str, Any] = tomllib.loads(resources.files(__package__).joinpath("systems.toml").read_text("utf-8"))
 _KNOWN: dict[str, dict[str, Any]] = _TABLE["system"]
 LONGEST_CODE, LONGEST_SYSTEM = 128, 512
@@ -18,7 +20,6 @@ BRANCHED = frozenset(uri for uri, said in _KNOWN.items() if said.get("branched")
 """Systems in which the codes of a branch begin with the branch's own code."""
 
 _BLANK = " \t\r\n\u00a0"
-_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 _SCHEME = re.compile(r"https?:/*(?:www\.)?|www\.", re.IGNORECASE)
 _OID = re.compile(r"(?:urn:)?(?:oid:)?([0-9]+(?:\.[0-9]+)+)", re.IGNORECASE)
 _NOT_LETTERS = re.compile(r"[\W_]+")
@@ -62,7 +63,7 @@ def is_registered(system: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _canonical(text: str) -> str:
-    plain = text.translate(_UNSEEN).partition("|")[0].strip(_BLANK).replace("\\", "/")
+    plain = text.translate(MEANT).partition("|")[0].strip(_BLANK).replace("\\", "/")
     if oid := _OID.fullmatch(plain):
         return _BY_OID.get(oid[1], f"urn:oid:{oid[1]}")
     bare = _bare(plain)
@@ -84,7 +85,7 @@ def _canonical(text: str) -> str:
 
 def spell(system: str, code: str) -> str:
     """A code of a canonical system in the spelling in which its codes are compared."""
-    code = code.translate(_UNSEEN).strip(_BLANK)
+    code = code.translate(MEANT).strip(_BLANK)
     match _SPELLING.get(system):
         case "undotted":
             return code.replace(".", "").upper()

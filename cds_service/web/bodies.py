@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import zlib
 from collections.abc import Callable
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 
 from cds_service.hooks.errors import Malformed, NotJson, TooLarge
 from cds_service.hooks.request import is_utf8
@@ -23,7 +25,15 @@ _GZIP = b"\x1f\x8b"
 """No JSON begins so."""
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", b"{\0": "utf-16-le", b"\0{": "utf-16-be"}
 """How JSON in UTF-16 begins."""
-_CHARSETS = frozenset({"utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-15", "cp1252"})
+_CHARSETS = {
+    "utf_16": "utf-16",
+    "utf_16_le": "utf-16-le",
+    "utf_16_be": "utf-16-be",
+    "latin_1": "iso8859-1",
+    "iso8859_15": "iso8859-15",
+    "cp1252": "cp1252",
+}
+"""The charsets that are read, by the names of Python's modules."""
 
 
 def is_json(media_type: str) -> bool:
@@ -83,13 +93,12 @@ def _in_utf8(body: bytes, charset: str, grow: Grow) -> bytes:
     wide = _WIDE.get(body[:2])
     if wide is None and (not charset or charset.lower() in ("utf-8", "utf8", "us-ascii", "ascii")):
         return body
-    try:
-        name = wide or codecs.lookup(charset).name
-    except (LookupError, ValueError):
-        name = "unknown"
+    # Not `codecs.lookup`: it keeps each name that it was ever asked for.
+    given = normalize_encoding(charset).lower()
+    name = wide or _CHARSETS.get(aliases.get(given, given), "unknown")
     if wide is None and not name.startswith("utf-16") and is_utf8(body):
         return body
-    if name not in _CHARSETS:
+    if name == "unknown":
         raise NotJson("the body must be in UTF-8")
     try:
         grow(len(body))  # in another form

@@ -18,9 +18,11 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
+import msgspec
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
-from cds_service.hooks.errors import Malformed, TooSlow
+from cds_service import bounds
+from cds_service.hooks.errors import HeaderTooLarge, Malformed, TooSlow, operation_outcome
 from cds_service.web import metrics
 from cds_service.web.connections import Callers
 
@@ -176,6 +178,10 @@ class Door:
             finally:
                 if hasattr(answered, "close"):
                     answered.close()
+        except HeaderTooLarge as error:  # of no request yet that the application could know
+            metrics.shed("header")
+            status, body = error.status, msgspec.json.encode(operation_outcome(error.code, str(error)))
+            headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
         finally:
             last = [("connection", "close")] if self.closes else []
             protocol.response_bytes(status, [*headers, *last], body)
@@ -187,7 +193,10 @@ _NO_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def _environ(scope: Any, body: Body) -> dict[str, Any]:
-    """PEP 3333. The service believes no header about who calls or by which name it is called."""
+    """PEP 3333. The service believes no header about who calls or by which name it is called.
+
+    Raises HeaderTooLarge: what reads a header (a library, mostly) may take far longer for one that is twice as long.
+    """
     host, _, port = scope.server.rpartition(":")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": scope.method,
@@ -207,11 +216,15 @@ def _environ(scope: Any, body: Body) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
+    size = len(scope.path) + len(scope.query_string)
     for name, value in scope.headers.items():
+        size += len(name) + len(value)
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH") or "_" in name:
             key = f"HTTP_{key}"
         environ[key] = f"{environ[key]},{value}" if key in environ else value
+    if size > bounds.HEADER:
+        raise HeaderTooLarge(f"address and header have more than {bounds.HEADER} characters")
     if "HTTP_HOST" not in environ:
         environ["HTTP_HOST"] = scope.authority or ""
     return environ

@@ -184,7 +184,7 @@ def failed() -> None:
 
 
 def shed(why: str) -> None:
-    """A call that was not judged: too many calls, too many bytes in flight, or no turn in time."""
+    """A call that was not judged: too many calls, too many bytes in flight, too large a header, no turn in time."""
     of = _instruments()
     of.counted(of.SHED, why).inc()
 

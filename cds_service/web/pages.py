@@ -25,7 +25,7 @@ def register(app: Flask, deployment: Deployment) -> None:
         Its links are relative, so that a path before them is kept.
         """
         knowledge, settings = deployment.knowledge, deployment.settings
-        if settings.has_console and "text/html" in request.accept_mimetypes.values():
+        if settings.has_console and "text/html" in request.headers.get("Accept", "").lower():
             return redirect(f"{settings.console_url}/")
         rules = [rule for part in knowledge.parts for rule in part.protocol.rules.values()]
         return render_template("index.html", services=discovery.SERVICES, rules=rules, protocol=knowledge.protocol)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cds_service import bounds
 from cds_service.deadline import NEVER
 from cds_service.fhir import bundles, lenient
+from cds_service.fhir.addresses import LONGEST
 from cds_service.fhir.bundles import Page, left_out
 from cds_service.fhir.resources import TYPES, Condition, Observation, Patient
 from cds_service.says import records as says
@@ -231,6 +232,18 @@ def test_of_a_next_page_whose_link_cannot_be_read_the_list_is_not_taken_for_whol
     found = page(bundle(WEIGHT, link=[{"relation": "next", "url": url}]))
     assert found.next is None
     assert left_out([found]) == says.NEXT_UNREAD
+
+
+@pytest.mark.parametrize("relation", ["next", "self"])
+def test_a_link_that_no_server_takes_is_not_followed_and_the_list_is_not_taken_for_whole(relation: str) -> None:
+    longest = "https://ehr.example/".ljust(LONGEST, "a")
+    kept, cut = (
+        page(bundle(WEIGHT, link=[{"relation": relation, "url": each}])) for each in (longest, longest + "a")
+    )
+    if relation == "next":
+        assert (kept.next, cut.next, left_out([cut])) == (longest, None, says.NEXT_UNREAD)
+    else:
+        assert (kept.self, cut.self) == (longest, longest)
 
 
 @pytest.mark.parametrize("total", [50, "50", 50.0, [50], " 50"], ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -196,6 +197,39 @@ def test_half_a_character_in_a_comment_costs_nothing() -> None:
     for half in (b"\\ud83d", b"\xf0\x9f"):
         entries, _ = parse(json.dumps({"feedback": [good]}).encode().replace(b"X", half), CODED)
         assert entries[0].commented
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 40_000, f"-{'9' * 5_000}", f"1.{'9' * 40_000}", "1E+400", "-0", "1e999999999"]
+)
+@pytest.mark.parametrize("place", ["beside the entries", "in an entry", "as a comment", "as a code"])
+def test_no_number_costs_an_entry(place: str, number: str) -> None:
+    more = {
+        "beside the entries": {},
+        "in an entry": {"rank": 7},
+        "as a comment": {"overrideReason": {"userComment": 7}},
+        "as a code": {"overrideReason": {"reason": {"code": 7}}},
+    }[place]
+    sent = {"rank": 7 if place == "beside the entries" else None} | {
+        "feedback": [{"card": CARD, "outcome": "overridden"} | more]
+    }
+    (entry,), refusals = parse(json.dumps(sent).replace(": 7", f": {number}").encode(), CODED)
+    assert refusals == []
+    assert entry == Entry(CARD, "overridden", (), (), False, None)
+
+
+@pytest.mark.timing
+def test_numbers_of_many_digits_take_no_longer_than_their_length() -> None:
+    """12 MB of them held the interpreter for 0.4 s, and one of more digits was no JSON."""
+    entry = f'"feedback": [{{"card": "{CARD}", "outcome": "overridden"}}]'
+    body = f'{{"x": [{",".join(["9" * 4_200] * 3_000)}], {entry}}}'.encode()
+
+    def taken() -> float:
+        begun = time.thread_time()
+        assert parse(body, CODED)[1] == []
+        return time.thread_time() - begun
+
+    assert min(taken() for _ in range(3)) < 0.2
 
 
 def test_no_entries_are_none() -> None:

@@ -1,5 +1,6 @@
 """Which drug a medication is: by its codes, by its name, and what must never be taken for ketamine."""
 
+import time
 import unicodedata
 from decimal import Decimal
 from pathlib import Path
@@ -81,6 +82,16 @@ KETAMINE_TEXTS = [
     "ketamine\u00a050\u00a0mg",
     "keta\u00admine",
     "ketamine\u200b",
+    "\uff4b\uff45\uff54\uff41\uff4d\uff49\uff4e\uff45\u3000\uff15\uff10\uff4d\uff47",
+    "\U0001d424\U0001d41e\U0001d42d\U0001d41a\U0001d426\U0001d422\U0001d427\U0001d41e",
+    "ket\u200eamine",
+    "\u202dket\u202camine",
+    "ket\u2066ami\u2069ne",
+    "ket\u0301amine",
+    f"ket{chr(0x301) * 1000}amine",
+    "ke\ufe0ftamine",
+    "ket\u0000amine",
+    "ket\u001bamine",
     "Patient's ketamine",
     "vial(s) ketamine",
     "Ringer's ketamine infusion",
@@ -215,6 +226,19 @@ def test_an_animal_product_is_said_to_be_one_also_when_only_its_code_tells(sets:
     assert identity is not None
     assert identity.veterinary
     assert identity.strengths == (Decimal(100),)
+
+
+@pytest.mark.parametrize("piece", ["\u0301\u0316", "e\u0316\u0301", "\u0f73\u0f71", "\uff21", "\u200d", "x-"])
+def test_a_name_costs_in_proportion_to_its_length(piece: str) -> None:
+    """Accents of two kinds in turn took the square of their number: 0.4 s for 20,000, as a note may have."""
+
+    def cost(length: int) -> float:
+        text, begun = piece * (length // len(piece)), time.thread_time()
+        drugs.plain(text)
+        return time.thread_time() - begun
+
+    few, many = (min(cost(length) for _ in range(3)) for length in (2_000, 20_000))
+    assert many < max(30 * few, 0.01)
 
 
 @given(st.text(max_size=40))

@@ -156,3 +156,4 @@ def test_codes_are_compared_in_the_spelling_of_their_system() -> None:
     assert canonical("ICD-9-CM", "410.01") == (ICD_9_CM, "41001")
     assert canonical("NDC", "42023-113-10") == (NDC, "42023011310")
     assert canonical("SCT", " 77386006\u200b") == (SNOMED, "77386006")
+    assert canonical("S\u200eCT", "\uff17\uff17386006\u0000") == (SNOMED, "77386006")

@@ -152,7 +152,18 @@ def test_a_denied_list_never_asks_for_what_its_text_does_not_name(sets: ValueSet
 
 
 @pytest.mark.parametrize(
-    "piece", ["no ", "MI or ", "no MI, ", "family history of ", "schizo", "no no MI, or ", "(", "a" * 50 + " "]
+    "piece",
+    [
+        "no ",
+        "MI or ",
+        "no MI, ",
+        "family history of ",
+        "schizo",
+        "no no MI, or ",
+        "(",
+        "a" * 50 + " ",
+        "\u0301\u0316",
+    ],
 )
 def test_a_long_text_costs_in_proportion_to_its_length(piece: str) -> None:
     vocabulary = Vocabulary(WORDS)

@@ -184,6 +184,22 @@ def test_a_charset_that_cannot_be_read_is_refused(body: bytes, charset: str, sta
     assert answer.status_code == status
 
 
+def test_no_charset_that_was_asked_for_is_remembered(http: FlaskClient) -> None:
+    """Python keeps each name that `codecs.lookup` does not know, however long it is and however many there are."""
+
+    def ask(number: int) -> None:
+        media_type = f"application/json; charset=x{number}{'y' * 8_000}"
+        assert http.post(SIGN, data=b"\xff{}", content_type=media_type).status_code == 415
+
+    ask(0)
+    tracemalloc.start()
+    for number in range(1, 101):
+        ask(number)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 400_000, "100 names of 8,000 characters"
+
+
 @given(
     st.binary(max_size=200),
     st.sampled_from(["", "gzip", "deflate", "br", "gzip,deflate", ",", "identity"]),
