@@ -53,8 +53,9 @@ def test_a_commit_that_failed_on_a_request_differs_from_one_that_answered() -> N
 class Answers:
     """In the place of History: each commit answers as its file `answer` says."""
 
-    def answers(self, commit: str) -> dict[str, Any]:
-        return {"a": answer(checkouts.git("show", f"{commit}:answer"))}
+    def answers(self, commit: str) -> dict[str, Any] | None:
+        said = checkouts.git("show", f"{commit}:answer")
+        return {"a": answer(said)} if said != "does not run" else None
 
 
 @pytest.fixture
@@ -103,6 +104,19 @@ def test_a_difference_is_followed_into_what_was_merged(repository: Path) -> None
     commit(repository, "beside", other="")
     checkouts.git("merge", "--quiet", "--no-ff", "-m", "merge", "side")
     assert decided(earlier, commit(repository, "last")) == decider
+
+
+def test_commits_that_do_not_run_are_passed_over(repository: Path) -> None:
+    earlier = commit(repository, "first", answer="clear")
+    checkouts.git("checkout", "--quiet", "-b", "side")
+    decider = commit(repository, "decides", answer="fired")
+    checkouts.git("checkout", "--quiet", "main")
+    commit(repository, "breaks", answer="does not run")
+    checkouts.git("merge", "--quiet", "--strategy=ours", "-m", "merge", "side")
+    commit(repository, "still broken", other="")
+    mends = commit(repository, "mends", answer="fired")
+    assert decided(earlier, commit(repository, "last")) == decider
+    assert decided(decider + "~1", mends) == decider
 
 
 def test_the_commit_that_wrote_a_scenario_is_found_by_its_name(repository: Path) -> None:

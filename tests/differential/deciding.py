@@ -14,22 +14,27 @@ from tests.differential.compare import Difference, is_as_now
 def decided_by(difference: Difference, earlier: str, commit: str, history: History) -> str:
     """The first commit after `earlier` that answers as `commit`, which answers as now; `earlier` does not.
 
-    A merge only where none of what it merges answers so. Where an answer came, went and came again, one of these.
+    A merge only where none of what it merges answers so; the first that runs again where those before it do not.
+    Where an answer came, went and came again, one of these.
     """
-    low, high = earlier, commit
-    chain = _chain(low, high)
-    while len(chain) > 1:
-        middle = (len(chain) - 1) // 2
+    low, chain = earlier, _chain(earlier, commit)
+    while (middle := _middle(chain, history)) is not None:
         if _is_as_now(chain[middle], difference, history):
             chain = chain[: middle + 1]
         else:
             low, chain = chain[middle], chain[middle + 1 :]
-    found = chain[0]
-    for merged in git("rev-list", "--parents", "-n1", found).split()[2:]:
-        base = git("merge-base", merged, low)
-        if _is_as_now(merged, difference, history) and not _is_as_now(base, difference, history):
-            return decided_by(difference, base, merged, history)
-    return found
+    for each in chain:  # one, or such as do not run before the last
+        for merged in git("rev-list", "--parents", "-n1", each).split()[2:]:
+            base = git("merge-base", merged, low)
+            if _is_as_now(merged, difference, history) and not _is_as_now(base, difference, history):
+                return decided_by(difference, base, merged, history)
+    return chain[-1]
+
+
+def _middle(chain: Sequence[str], history: History) -> int | None:
+    """The place of the commit nearest to the middle that runs, the last one apart."""
+    places = sorted(range(len(chain) - 1), key=lambda place: abs(2 * place - len(chain) + 2))
+    return next((place for place in places if history.answers(chain[place]) is not None), None)
 
 
 def scenarios_written_since(commit: str) -> Mapping[str, str]:
