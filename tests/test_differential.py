@@ -55,7 +55,9 @@ class Answers:
 
     def answers(self, commit: str) -> dict[str, Any] | None:
         said = checkouts.git("show", f"{commit}:answer")
-        return {"a": answer(said)} if said != "does not run" else None
+        if said == "does not run":
+            return None
+        return {"a": {"failed": "NameError"} if said == "fails" else answer(said)}
 
 
 @pytest.fixture
@@ -106,12 +108,13 @@ def test_a_difference_is_followed_into_what_was_merged(repository: Path) -> None
     assert decided(earlier, commit(repository, "last")) == decider
 
 
-def test_commits_that_do_not_run_are_passed_over(repository: Path) -> None:
+@pytest.mark.parametrize("broken", ["does not run", "fails"])
+def test_commits_that_do_not_run_are_passed_over(broken: str, repository: Path) -> None:
     earlier = commit(repository, "first", answer="clear")
     checkouts.git("checkout", "--quiet", "-b", "side")
     decider = commit(repository, "decides", answer="fired")
     checkouts.git("checkout", "--quiet", "main")
-    commit(repository, "breaks", answer="does not run")
+    commit(repository, "breaks", answer=broken)
     checkouts.git("merge", "--quiet", "--strategy=ours", "-m", "merge", "side")
     commit(repository, "still broken", other="")
     mends = commit(repository, "mends", answer="fired")

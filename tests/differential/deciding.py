@@ -18,7 +18,7 @@ def decided_by(difference: Difference, earlier: str, commit: str, history: Histo
     Where an answer came, went and came again, one of these.
     """
     low, chain = earlier, _chain(earlier, commit)
-    while (middle := _middle(chain, history)) is not None:
+    while (middle := _middle(chain, difference, history)) is not None:
         if _is_as_now(chain[middle], difference, history):
             chain = chain[: middle + 1]
         else:
@@ -31,10 +31,10 @@ def decided_by(difference: Difference, earlier: str, commit: str, history: Histo
     return chain[-1]
 
 
-def _middle(chain: Sequence[str], history: History) -> int | None:
-    """The place of the commit nearest to the middle that runs, the last one apart."""
+def _middle(chain: Sequence[str], difference: Difference, history: History) -> int | None:
+    """The place of the commit nearest to the middle that runs on this request, the last one apart."""
     places = sorted(range(len(chain) - 1), key=lambda place: abs(2 * place - len(chain) + 2))
-    return next((place for place in places if history.answers(chain[place]) is not None), None)
+    return next((place for place in places if _runs(chain[place], difference, history)), None)
 
 
 def scenarios_written_since(commit: str) -> Mapping[str, str]:
@@ -60,6 +60,12 @@ def _unquoted(name: str) -> str:
 def _chain(earlier: str, commit: str) -> Sequence[str]:
     """From the first that `earlier` does not hold to `commit`, each the first parent of the next."""
     return git("rev-list", "--first-parent", "--reverse", f"{earlier}..{commit}").split()
+
+
+def _runs(commit: str, difference: Difference, history: History) -> bool:
+    """Whether it answers; that it failed is an answer only where that is the difference."""
+    said = history.answers(commit)
+    return said is not None and (difference.kind == "answer" or "failed" not in said[difference.name])
 
 
 def _is_as_now(commit: str, difference: Difference, history: History) -> bool:
