@@ -303,7 +303,7 @@ class _Rule:
 
     def _without(self, part: str, panel: str) -> str:
         """The panels that lack this part: a reading of it that is not understood."""
-        parts = [f"P in {self._scope.value_set(each)}" for each in self._panels[panel]]
+        parts = [f"P in {self._scope.value_set(each)}" for each in sorted(self._panels[panel])]
         return (
             f'{CHART}."Panels" R\n      where R.code in {self._scope.value_set(panel)}\n'
             f"        and not exists (R.parts P where P in {self._scope.value_set(part)})\n"
