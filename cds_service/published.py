@@ -12,7 +12,7 @@ from cds_service.chart import kinds
 from cds_service.knowledge import TOPIC_SYSTEM, Knowledge
 from cds_service.orders import dosage, often, route, unread
 from cds_service.protocol import activities, publish
-from cds_service.protocol.cql import Reading, Written, libraries, offers_library, translated
+from cds_service.protocol.cql import Reading, Written, libraries, offers_library, translated, untold_library
 from cds_service.protocol.model import Protocol
 from cds_service.protocol.words import Words
 
@@ -40,7 +40,8 @@ def with_cql(knowledge: Knowledge, protocol: Protocol, day: date) -> tuple[publi
     libraries = {each.rule: each.name for each in written.libraries if each.rule is not None}
     named = published(knowledge, protocol, day)
     offers, said = offers_library(protocol), activities.said(protocol)
-    return replace(named, libraries=libraries, offers=offers, activities=said), written
+    untold = untold_library(protocol) if libraries else ""
+    return replace(named, libraries=libraries, offers=offers, untold=untold, activities=said), written
 
 
 def folder_of(knowledge: Knowledge, protocol: Protocol, folder: Path) -> Path:

@@ -25,7 +25,8 @@ ketamine-cds protocol publish --cql build/cql
 The folder then holds
 
 - `KetamineChart.cql`, which says how a chart is read, and `KetamineDosage.cql`, which says how an order is
-- one library for each rule, and `KetamineOffers.cql` with the numbers that offers set
+- one library for each rule, `KetamineOffers.cql` with the numbers that offers set, and `KetamineUntold.cql`, which
+  says of each rule whether it cannot be told
 - `fhir/`: the PlanDefinition, a Library for each of these, and an ActivityDefinition for each offer that FHIR can say
 - `valuesets/`: the value sets that they name
 - `not-said.md`: the rules that CQL does not say, each with the reason
@@ -139,17 +140,20 @@ _APPLIED = """\
 `make oracle` also has `org.opencds.cqf.fhir:cqf-fhir-cr` (Java) apply the published plan
 (PlanDefinition/$apply), with its Libraries and ActivityDefinitions in a repository in memory, to the sandbox
 patients and to some scenarios of each rule. An action must apply where the rule fires, its first sub-action be
-the tier, and no other may apply; false and null are one there, so that whoever applies the plan alone must ask
-the libraries what could not be told. Rules that CQL does not say have conditions in words, which it passes
-over."""
+the tier, and no other may apply. A condition that is null is as false there, so that an action of its own follows
+each rule: it applies where the rule cannot be told (`KetamineUntold` defines it), and is held against the service
+as well. Rules that CQL does not say have conditions in words, which it passes over."""
 
 
 def _applied(made: table.Applied | None) -> Iterator[str]:
     yield _APPLIED
     if made is not None:
         both = f"{made.cases} cases, {made.verdicts:,} verdicts, of which {made.fired} fired on both sides"
+        untold = "" if made.untold is None else f" and {made.untold} could not be told on either"
         others = f"{made.explained} differences of the kinds above, {made.unexplained} others"
-        yield f"\nThe last time: {both};\n{others}; {made.refused} charts refused by its parser."
+        yield f"\nThe last time: {both}{untold};\n{others}; {made.refused} charts refused by its parser."
+        if made.untold is None:
+            yield "What could not be told was not yet held against the service then."
 
 
 def _took(run: table.Run) -> str:

@@ -57,22 +57,28 @@ class Published:
     """Rule -> the CQL library that says it."""
     offers: str = ""
     """The CQL library that the values of offers are defined in."""
+    untold: str = ""
+    """The CQL library that says of each rule whether it cannot be told."""
     activities: frozenset[str] = frozenset()
     """The offers that have an ActivityDefinition."""
 
 
 def plan_definition(published: Published) -> dict[str, Any]:
-    """One action for each rule that is on, with its tiers as sub-actions of which the first that holds counts."""
+    """One action for each rule that is on, with its tiers as sub-actions of which the first that holds counts.
+
+    Another one follows each rule that CQL says: it applies where the rule cannot be told.
+    """
     protocol = published.protocol
+    libraries = (protocol.id, *published.libraries.values(), published.untold)
     return {
         "resourceType": "PlanDefinition",
         **head("PlanDefinition", protocol),
         "name": f"{_name(protocol)}OrderSafety",
         "title": protocol.title,
         "type": _concept(f"{_TERMINOLOGY}/plan-definition-type", "eca-rule"),
-        "library": [library_url(name, protocol) for name in (protocol.id, *published.libraries.values())],
+        "library": [library_url(name, protocol) for name in filter(None, libraries)],
         "relatedArtifact": list(_citations(protocol, protocol.evidence)),
-        "action": [_action(rule, published) for rule in protocol.rules.values() if not rule.off],
+        "action": [each for rule in protocol.rules.values() if not rule.off for each in _actions(rule, published)],
     }
 
 
@@ -147,8 +153,31 @@ def narrative(says: str) -> dict[str, str]:
 # Rules --------------------------------------------------------------------------------------------------------
 
 
+def _actions(rule: Rule, published: Published) -> Iterator[dict[str, Any]]:
+    yield _action(rule, published)
+    if condition := _cql(f"{rule.title}: it cannot be told", rule.id, rule, published.untold, published):
+        yield {
+            "id": untold_action(rule.id),
+            "title": f"{rule.title}: could not be told",
+            "textEquivalent": "It could not be told if this applies: what it rests on is missing, or not read.",
+            "priority": "routine",
+            "trigger": _triggers(rule),
+            "condition": [condition],
+        }
+
+
+def untold_action(rule: str) -> str:
+    """The id of the action that applies where a rule cannot be told."""
+    return f"{rule}.could-not-tell"
+
+
+def _triggers(rule: Rule) -> list[dict[str, Any]]:
+    return [{"type": "named-event", "name": hook} for hook in rule.hooks]
+
+
 def _action(rule: Rule, published: Published) -> dict[str, Any]:
     protocol, trigger = published.protocol, published.words.trigger(rule)
+    own = published.libraries.get(rule.id, "")
     made = {
         "id": rule.id,
         "prefix": str(rule.row),
@@ -158,8 +187,8 @@ def _action(rule: Rule, published: Published) -> dict[str, Any]:
         "priority": _PRIORITY[rule.tiers[0].severity],
         "code": [_concept(published.topic_system, rule.id, rule.title)],
         "documentation": list(_documentation(rule, protocol)),
-        "trigger": [{"type": "named-event", "name": hook} for hook in rule.hooks],
-        "condition": [_cql(trigger, FIRES, rule, published) or _condition(trigger, trigger, "text/plain")],
+        "trigger": _triggers(rule),
+        "condition": [_cql(trigger, FIRES, rule, own, published) or _condition(trigger, trigger, "text/plain")],
         "groupingBehavior": "logical-group",
         "selectionBehavior": "at-most-one",
         "action": [_tier(rule, tier, published) for tier in rule.tiers],
@@ -180,7 +209,7 @@ def _tier(rule: Rule, tier: Tier, published: Published) -> dict[str, Any]:
     if tier.when is not None:
         said = published.words.tier(tier)
         clause = msgspec.json.encode(_without_defaults(msgspec.to_builtins(tier.when))).decode()
-        in_cql = _cql(said, tier_name(tier.name), rule, published)
+        in_cql = _cql(said, tier_name(tier.name), rule, published.libraries.get(rule.id, ""), published)
         if in_cql is not None:
             in_cql["expression"]["extension"] = [{"url": _CLAUSE, "valueString": clause}]
         made["condition"] = [in_cql or _condition(said, clause, "application/json")]
@@ -203,11 +232,11 @@ def _condition(says: str, expression: str, media_type: str) -> dict[str, Any]:
     }
 
 
-def _cql(says: str, name: str, rule: Rule, published: Published) -> dict[str, Any] | None:
-    """A condition that an engine can evaluate: a definition of the rule's library; None where CQL does not say it."""
+def _cql(says: str, name: str, rule: Rule, library: str, published: Published) -> dict[str, Any] | None:
+    """A condition that an engine can evaluate: a definition of a library; None where CQL does not say the rule."""
     if rule.id not in published.libraries:
         return None
-    reference = library_url(published.libraries[rule.id], published.protocol)
+    reference = library_url(library, published.protocol)
     expression = {"description": says, "language": "text/cql-identifier", "expression": name, "reference": reference}
     return {"kind": "applicability", "expression": expression}
 

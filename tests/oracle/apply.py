@@ -1,6 +1,7 @@
 """PlanDefinition/$apply by a program that nobody here wrote: which actions of the published plan apply to a case.
 
-An action applies where its condition is true; whether another was false or null is not told.
+An action applies where its condition is true. Whether another's was false or null is told by the action beside it,
+which applies where the rule cannot be told.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Applied:
     verdicts: int = 0
     fired: int = 0
     """Verdicts that both sides have as fired, by the same tier."""
+    untold: int = 0
+    """Verdicts that neither side could tell."""
     refused: int = 0
     """Cases whose chart is no FHIR R4."""
     explained: int = 0
@@ -92,26 +95,26 @@ def _hold(
     said = differing(rule, ours, actions)
     if said is None:
         found.fired += ours.status == "fired"
+        found.untold += ours.status == "could-not-tell"
         return
     # The engine behind it is that of engine-fhir, and says otherwise for the same reasons.
-    same = [
-        Difference("engine-fhir", case, asking.library_of[rule], said[0], theirs, asking.systems)
-        for theirs in said[1]
-    ]
-    if any(explanation(known, each) for each in same):
+    same = Difference("engine-fhir", case, asking.library_of[rule], *said, asking.systems)
+    if explanation(known, same):
         found.explained += 1
     else:
-        found.unexplained.append(str(same[0]))
+        found.unexplained.append(str(same))
 
 
-def differing(rule: str, ours: Verdict, actions: Mapping[str, list[str]]) -> tuple[str, tuple[str, ...]] | None:
-    """(ours, what theirs may have been); None where both are the same. Of the tiers the first that applies counts."""
-    if rule not in actions:
-        return ("fired", ("could-not-tell", "clear")) if ours.status == "fired" else None
-    if ours.status != "fired":
-        return ours.status, ("fired",)
+def differing(rule: str, ours: Verdict, actions: Mapping[str, list[str]]) -> tuple[str, str] | None:
+    """(ours, theirs); None where both are the same. Of the tiers the first that applies counts."""
+    is_untold = publish.untold_action(rule) in actions
+    theirs = "fired" if rule in actions else "could-not-tell" if is_untold else "clear"
+    if ours.status != theirs or (rule in actions and is_untold):
+        return ours.status, "both" if rule in actions and is_untold else theirs
+    if theirs != "fired":
+        return None
     tier = next(iter(actions[rule]), "").removeprefix(f"{rule}.")
-    return None if tier == ours.tier else (f"tier {ours.tier}", (f"tier {tier}",))
+    return None if tier == ours.tier else (f"tier {ours.tier}", f"tier {tier}")
 
 
 def _published(knowledge: Knowledge) -> Path:

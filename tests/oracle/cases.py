@@ -116,13 +116,17 @@ def _missing(prefetch: Mapping[str, Any], queries: Sequence[Query]) -> Iterator[
 
 
 def _is_whole(answer: Any, query: Query) -> bool:
-    """An answer that is an error, or holds one or what is no resource, is not, nor one with a next page; null is."""
+    """An answer that is an error, or holds one, what is no resource or other types alone, is not, nor one with a next
+    page; null is."""
     if not isinstance(answer, dict) or answer.get("resourceType") not in ("Bundle", query.type):
         return answer is None
     if any(isinstance(each, dict) and each.get("relation") == "next" for each in answer.get("link") or ()):
         return False
     entries = answer.get("entry") or () if answer.get("resourceType") == "Bundle" else ()
     if not all(isinstance(each, dict) and isinstance(each.get("resource"), dict) for each in entries):
+        return False
+    kinds = {str(each["resource"].get("resourceType")).lower() for each in entries} - {"operationoutcome", "bundle"}
+    if kinds and query.type.lower() not in kinds:
         return False
     outcomes = (each for each in _resources(answer) if each["resourceType"] == "OperationOutcome")
     issues = (issue for each in outcomes for issue in each.get("issue") or ())

@@ -38,6 +38,8 @@ class Applied(msgspec.Struct, frozen=True):
     refused: int
     explained: int
     unexplained: int
+    untold: int | None = None
+    """On both sides; None of a run that could not tell it from what is clear."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -68,7 +70,13 @@ def run_of(
 
 def _applied(made: apply.Applied) -> Applied:
     return Applied(
-        made.cases, made.verdicts, made.fired, made.refused, made.explained, unexplained=len(made.unexplained)
+        made.cases,
+        made.verdicts,
+        made.fired,
+        made.refused,
+        made.explained,
+        unexplained=len(made.unexplained),
+        untold=made.untold,
     )
 
 

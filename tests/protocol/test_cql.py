@@ -62,6 +62,14 @@ def test_a_library_carries_the_numbers_and_sources_of_its_limits(written: Writte
     assert "Hypertension out of control forbids ketamine absolutely" in library.text
 
 
+def test_the_parts_of_a_panel_stand_in_one_order_in_every_process(written: Written) -> None:
+    # Another text would be served without its ELM, and asked of the oracle's engines again.
+    library = next(each for each in written.libraries if each.rule == "bp-uncontrolled")
+    named = re.findall(r'not exists \(R.parts P where P in "(\w+) codes" or P in "(\w+) codes"', library.text)
+    assert named
+    assert set(named) == {("obs_dbp", "obs_sbp")}
+
+
 def test_a_limit_that_each_drug_has_of_its_own_is_chosen_by_the_drug_that_is_ordered(written: Written) -> None:
     library = next(each for each in written.libraries if each.rule == "rate-exceeds-protocol-max")
     assert "when 'ketamine' then 0.5 'mg/kg/h' // verified; K-03, K-04, K-31, R1" in library.text

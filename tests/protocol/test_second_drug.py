@@ -132,7 +132,8 @@ def test_each_protocol_is_published_and_has_its_pages(both: Knowledge) -> None:
     http = create_app(Settings(), both, clock=lambda: NOW).test_client()
     for name, rules in (("ketamine", 84), ("lidocaine", 19)):
         plan = http.get(f"/fhir/PlanDefinition/{name}").get_json()
-        assert (plan["name"], len(plan["action"])) == (f"{name.capitalize()}OrderSafety", rules)
+        assert plan["name"] == f"{name.capitalize()}OrderSafety"
+        assert sum("code" in action for action in plan["action"]) == rules
         assert http.get(f"/fhir/Library/{name}").get_json()["name"] == f"{name.capitalize()}Limits"
     assert http.get("/fhir/ValueSet/dx-heart-block").get_json()["name"] == "dx_heart_block"
     for rule in both.by_rule:

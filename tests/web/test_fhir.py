@@ -27,7 +27,8 @@ FHIR_JSON = "application/fhir+json"
 PLAN = "PlanDefinition/ketamine"
 LIBRARY = "Library/ketamine"
 RESOURCES = (
-    "metadata", PLAN, LIBRARY, "Library/KetamineBpUncontrolled", "ValueSet", "ValueSet/obs-sbp", "ValueSet/dx-stroke",
+    "metadata", PLAN, LIBRARY, "Library/KetamineBpUncontrolled", "Library/KetamineUntold", "ValueSet",
+    "ValueSet/obs-sbp", "ValueSet/dx-stroke",
     "ValueSet/enc-class", "ValueSet/loc-type.icu", "ActivityDefinition/ketamine-lower-to-rate-warn",
     "ActivityDefinition/ketamine-slow-to-depression-minutes", "ActivityDefinition/ketamine-urinalysis",
     "ActivityDefinition/ketamine-ketamine-10-mg-ml",
@@ -122,7 +123,7 @@ def test_every_rule_is_an_action_with_its_condition_citations_and_the_words_of_i
     http: FlaskClient, knowledge: Knowledge
 ) -> None:
     plan = read(http, PLAN)
-    actions = {action["id"]: action for action in plan["action"]}
+    actions = {action["id"]: action for action in plan["action"] if "code" in action}
     assert list(actions) == list(knowledge.protocol.rules)
     for rule in knowledge.protocol.rules.values():
         action = actions[rule.id]
@@ -139,6 +140,26 @@ def test_every_rule_is_an_action_with_its_condition_citations_and_the_words_of_i
         assert [tier["code"][0]["coding"][0]["code"] for tier in action["action"]] == [t.severity for t in rule.tiers]
         for tier in action["action"]:
             assert tier["textEquivalent"]
+
+
+def test_an_action_follows_each_rule_that_cql_says_and_applies_where_the_rule_cannot_be_told(
+    http: FlaskClient,
+) -> None:
+    actions = read(http, PLAN)["action"]
+    (content,) = read(http, "Library/KetamineUntold")["content"]
+    cql = base64.b64decode(content["data"]).decode()
+    said = 0
+    for rule, following in zip(actions, [*actions[1:], {"id": ""}], strict=True):
+        is_said = rule["condition"][0]["expression"].get("expression") == "Fires"
+        assert (following["id"] == f"{rule['id']}.could-not-tell") == is_said
+        if is_said:
+            library = rule["condition"][0]["expression"]["reference"].partition("|")[0].rpartition("/")[2]
+            (condition,) = following["condition"]
+            assert condition["expression"]["expression"] == rule["id"]
+            assert f'define "{rule["id"]}":\n  {library}."Fires" is null\n' in cql
+            assert following["trigger"] == rule["trigger"]
+            said += 1
+    assert said >= 56
 
 
 def test_the_words_of_a_card_and_a_rules_clauses_are_published(http: FlaskClient) -> None:
@@ -168,7 +189,7 @@ def test_a_condition_of_a_rule_that_cql_says_names_a_definition_of_its_library(h
     plan = read(http, PLAN)
     named = 0
     for rule in plan["action"]:
-        for condition in (each for step in (rule, *rule["action"]) for each in step.get("condition", ())):
+        for condition in (c for step in (rule, *rule.get("action", ())) for c in step.get("condition", ())):
             expression = condition["expression"]
             if expression.get("language") == "text/cql-identifier":
                 library = expression["reference"].partition("|")[0].rpartition("/")[2]
@@ -182,7 +203,7 @@ def test_a_condition_of_a_rule_that_cql_says_names_a_definition_of_its_library(h
 
 def test_an_offer_that_fhir_can_say_is_an_activity_whose_number_is_the_limit_itself(http: FlaskClient) -> None:
     plan = read(http, PLAN)
-    offers = [o for rule in plan["action"] for tier in rule["action"] for o in tier.get("action", ())]
+    offers = [o for rule in plan["action"] for tier in rule.get("action", ()) for o in tier.get("action", ())]
     offers += [inner for each in offers for inner in each.get("action", ())]
     named = {each["definitionCanonical"] for each in offers if "definitionCanonical" in each}
     assert len(named) > 30

@@ -4,8 +4,11 @@
 """
 
 from cds_service.protocol.cql.dosage import Reading
-from cds_service.protocol.cql.libraries import Library, Written, libraries, offers_library
+from cds_service.protocol.cql.libraries import Library, Written, libraries, offers_library, untold_library
 from cds_service.protocol.cql.scope import SetPart, Unsaid
 from cds_service.protocol.cql.translated import translated
 
-__all__ = ["Library", "Reading", "SetPart", "Unsaid", "Written", "libraries", "offers_library", "translated"]
+__all__ = [
+    "Library", "Reading", "SetPart", "Unsaid", "Written", "libraries", "offers_library", "translated",
+    "untold_library",
+]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from importlib import resources
@@ -56,7 +56,7 @@ class Written:
     """All that a protocol comes to in CQL."""
 
     libraries: tuple[Library, ...]
-    """Those of the chart, of the order and of the offers first."""
+    """Those of the chart, of the order and of the offers first, that of what cannot be told last."""
     unsaid: Mapping[str, str]
     """Rule -> why CQL does not say it."""
     sets: tuple[SetPart, ...]
@@ -91,6 +91,8 @@ def libraries(
         except Unsaid as why:
             unsaid[rule.id] = str(why)
             scopes.pop()
+    if rules := [each for each in made if each.rule is not None]:
+        made.append(_untold(protocol, rules))
     sets = reduce(lambda found, each: found | each.sets, scopes, dict[str, SetPart]())
     return Written(tuple(made), unsaid, tuple(sets[title] for title in sorted(sets)))
 
@@ -192,6 +194,25 @@ def _offers(published: Published, scope: Scope) -> Library:
     return Library(name, "\n\n".join(parts) + "\n", tuple(_depends_on(scope, *named)))
 
 
+def untold_library(protocol: Protocol) -> str:
+    return f"{_camel(protocol.id)}Untold"
+
+
+def _untold(protocol: Protocol, rules: Sequence[Library]) -> Library:
+    """Whether each rule cannot be told, for who applies the plan alone: there, null is as false."""
+    name, version = untold_library(protocol), protocol.version
+    parts = [
+        "/*\nOf each rule, by its id, whether it cannot be told if it fires; true or false, and never null.\n*/\n"
+        f"library {name} version '{version}'",
+        "using FHIR version '4.0.1'",
+        "\n".join(f"include {each.name} version '{version}' called {each.name}" for each in rules),
+        "context Patient",
+        *(f"define {quoted(str(each.rule))}:\n  {each.name}.{quoted(FIRES)} is null" for each in rules),
+    ]
+    depends_on = (f"{CANONICAL}/Library/{each.name}|{version}" for each in rules)
+    return Library(name, "\n\n".join(parts) + "\n", tuple(depends_on))
+
+
 def _limits_since(published: Published) -> str:
     """Not the day itself: until a limit changes, a library is the same text, and its translation holds."""
     return f"// Limits, as they hold since {in_force_since(published.protocol, published.day)}"
@@ -282,7 +303,7 @@ class _Rule:
 
     def _without(self, part: str, panel: str) -> str:
         """The panels that lack this part: a reading of it that is not understood."""
-        parts = [f"P in {self._scope.value_set(each)}" for each in self._panels[panel]]
+        parts = [f"P in {self._scope.value_set(each)}" for each in sorted(self._panels[panel])]
         return (
             f'{CHART}."Panels" R\n      where R.code in {self._scope.value_set(panel)}\n'
             f"        and not exists (R.parts P where P in {self._scope.value_set(part)})\n"
