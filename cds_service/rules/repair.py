@@ -321,7 +321,8 @@ def _capped(case: Case, amount: Measured, limit: str) -> list[Edit] | None:
     written, _ = mass(cap.amount, read) if cap is not None else (None, None)
     if mg <= 0 or (cap is not None and (written is None or mg >= written)):
         return None
-    if cap is not None and written is not None and mg * cap.minutes <= written * MINUTES_PER_HOUR:
+    hours = 0 if cap is None else math.ceil(cap.minutes / MINUTES_PER_HOUR)
+    if hours > 1 and written is not None and mg * hours <= written:
         return [SetCap(step.written.index, mg)]  # hour after hour it never passes the longer maximum
     return [SetCap(step.written.index, mg, keeps_period=cap is not None)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from math import ceil
 from typing import Any
 
 from cds_service.advise import Advice
@@ -108,7 +109,12 @@ def _raised(before: Judged, after: Judged) -> Iterator[str]:
 
 
 def _is_kept(old: Cap, new: Cap | None) -> bool:
-    """Whether a maximum is still there and allows no more; one in mL or mg/kg may have become one in mg."""
-    if new is None or new.minutes < old.minutes:
+    """Whether a maximum is still there and allows no more; one in mL or mg/kg may have become one in mg.
+
+    One for a shorter time allows as much as its periods that the longer time touches.
+    """
+    if new is None:
         return False
-    return new.amount.dimension != old.amount.dimension or new.amount.value <= old.amount.value
+    if new.amount.dimension != old.amount.dimension:
+        return new.minutes >= old.minutes
+    return new.amount.value * ceil(old.minutes / new.minutes) <= old.amount.value
