@@ -11,7 +11,7 @@ import msgspec
 
 from cds_service.commands.refused import Refused
 from cds_service.knowledge import Knowledge, load
-from cds_service.protocol import publish
+from cds_service.protocol import publish, published_sets
 from cds_service.protocol.activities import activity_definitions
 from cds_service.protocol.cql import Library, Written
 from cds_service.protocol.cql.valuesets import parts
@@ -48,7 +48,7 @@ def _write(knowledge: Knowledge, protocol: Protocol, folder: Path, day: date, tr
         _put(folder / f"{each.name}.cql", each.text.encode())
     for name, translated in elm.items():
         _put(folder / "elm" / f"{name}.json", translated)
-    whole = publish.value_sets([protocol])
+    whole = published_sets.value_sets([protocol])
     sets = whole | parts(written.sets, whole)
     for part in written.sets:
         _put(folder / "valuesets" / f"{part.id}.json", _shown(sets[part.id]))

@@ -154,11 +154,11 @@ def _repeats_over(amount: Amount, minutes: Fraction | None, known: Sequence[Stat
 
 def _is_maximum(amount: Amount, said: Spoken, step: Step) -> bool:
     """Whether words that name a maximum mean no dose by it: that of many doses, or of one that is ordered in another
-    measure, by weight or not.
+    measure, by weight or not, of which never more is given than is ordered. Where it is titrated, one goes up to it.
     """
     if any(amount == _as_amount(total) for total in said.totals):
         return True
-    is_otherwise = step.dose is not None and step.dose.dimension != amount.dimension
+    is_otherwise = step.dose is not None and step.dose.dimension != amount.dimension and not step.written.titrate
     return is_otherwise and any(amount == _as_amount(largest) for largest in said.largest)
 
 

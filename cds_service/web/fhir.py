@@ -16,7 +16,7 @@ from flask import Flask, Response, request
 
 from cds_service.hooks.errors import operation_outcome
 from cds_service.knowledge import Knowledge
-from cds_service.protocol import publish
+from cds_service.protocol import publish, published_sets
 from cds_service.protocol.activities import activity_definitions
 from cds_service.protocol.cql.valuesets import parts
 from cds_service.published import elm_of, with_cql
@@ -69,7 +69,7 @@ class _Written:
     """All resources as of one day, each built and encoded when it is first asked for."""
 
     def __init__(self, knowledge: Knowledge, base: str, day: date, elm_folder: str | None) -> None:
-        whole = publish.value_sets(part.protocol for part in knowledge.parts)
+        whole = published_sets.value_sets(part.protocol for part in knowledge.parts)
         written = [(part, *with_cql(knowledge, part.protocol, day)) for part in knowledge.parts]
         named = {each.id: each for _, _, cql in written for each in cql.sets}
         self.value_sets = whole | parts(named.values(), whole)

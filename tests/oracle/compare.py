@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cds_service.knowledge import Knowledge
-from cds_service.protocol import publish
+from cds_service.protocol import published_sets
 from cds_service.protocol.cql.valuesets import parts
 from cds_service.published import as_cql
 from tests.oracle import engines
@@ -89,7 +89,7 @@ class Asking:
         written = as_cql(knowledge, knowledge.protocol, NOW.date())
         self.library_of = {each.rule: each for each in written.libraries if each.rule is not None}
         self._texts = Texts(written.libraries)
-        whole = publish.value_sets([knowledge.protocol])
+        whole = published_sets.value_sets([knowledge.protocol])
         published = whole | parts(written.sets, whole)
         self._terminology = Terminology(published[part.id] for part in written.sets)
         self.systems = self._terminology.systems

@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from cds_service import units
-from cds_service.orders import dosage, often
+from cds_service.orders import dosage, often, unread
 from tests.oracle.cases import Case
 
 _DOSES, _RATES = ("mass", "mass_per_bodymass"), ("mass_per_time", "mass_per_bodymass_time")
 _ASKED = "indication-missing"
 _TIMES = ("s", "min", "h", "d", "wk")
+_AMOUNT = re.compile("[0-9]|" + "|".join(re.escape(mark.lower()) for mark in unread.MARKS))
+"""As the library looks for one: anywhere, so that "unwell" has a French one in it."""
 
 
 _UNEVEN = ("frequencyMax", "periodMax", "countMax", "dayOfWeek", "timeOfDay", "when")
@@ -27,7 +29,7 @@ def is_not_plain(case: Case) -> bool:
     if any(entry["resource"]["resourceType"] == "RequestGroup" for entry in case.bundle["entry"]):
         return True
     instructions = order.get("dosageInstruction") or []
-    if len(instructions) != 1 or any(re.search(r"\d", text) for text in _words(order)):
+    if len(instructions) != 1 or any(_AMOUNT.search(text.lower()) for text in _words(order)):
         return True
     entries = instructions[0].get("doseAndRate") or []
     repeat = (instructions[0].get("timing") or {}).get("repeat") or {}

@@ -11,7 +11,7 @@ import pytest
 
 from cds_service import cli, units
 from cds_service.knowledge import Knowledge
-from cds_service.protocol import publish
+from cds_service.protocol import published_sets
 from cds_service.protocol.cql import SetPart, Written
 from cds_service.protocol.cql.valuesets import parts
 from cds_service.published import as_cql
@@ -87,7 +87,7 @@ def test_an_order_is_read_in_the_units_of_the_closed_table_alone(written: Writte
 
 
 def test_a_group_of_a_value_set_is_published_with_its_own_codes_alone(written: Written, knowledge: Knowledge) -> None:
-    whole = publish.value_sets([knowledge.protocol])
+    whole = published_sets.value_sets([knowledge.protocol])
     made = parts(written.sets, whole)
     intensive = made[SetPart("loc_type", "icu").id]
     codes = {concept["code"] for each in intensive["compose"]["include"] for concept in each.get("concept", ())}
@@ -99,7 +99,7 @@ def test_a_group_of_a_value_set_is_published_with_its_own_codes_alone(written: W
 def test_codes_that_say_that_a_problem_is_past_are_apart_from_the_others(
     written: Written, knowledge: Knowledge
 ) -> None:
-    made = parts(written.sets, publish.value_sets([knowledge.protocol]))
+    made = parts(written.sets, published_sets.value_sets([knowledge.protocol]))
     past = {name for name in made if name.endswith(".history")}
     assert past
     for name in past:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cds_service.knowledge import Knowledge
-from cds_service.protocol import publish
+from cds_service.protocol import published_sets
 from cds_service.protocol.cql import SetPart
 from cds_service.protocol.cql.valuesets import parts
 from cds_service.published import as_cql
@@ -24,7 +24,7 @@ SetsOf = Mapping[tuple[str, str], Sequence[str]]
 
 @pytest.fixture(scope="module")
 def published(knowledge: Knowledge) -> Mapping[str, Any]:
-    whole = publish.value_sets([knowledge.protocol])
+    whole = published_sets.value_sets([knowledge.protocol])
     return whole | parts(as_cql(knowledge, knowledge.protocol, NOW.date()).sets, whole)
 
 
