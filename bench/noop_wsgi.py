@@ -5,17 +5,15 @@ python -m bench.noop_wsgi PORT WORKERS
 
 from __future__ import annotations
 
-import gc
 import sys
 
 from bench.noop import create_app
+from cds_service import collector
 
 app = create_app()
 app.test_client().post("/get-json/2", json={})
 # As in the service's workers; without it the slowest answers would be the collector's.
-gc.collect()
-gc.freeze()
-gc.set_threshold(50_000, 20, 20)
+collector.settle()
 
 
 if __name__ == "__main__":
