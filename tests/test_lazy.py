@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -147,3 +149,10 @@ def test_brief_arguments_are_remembered_and_long_ones_are_not() -> None:
     brief, long = ("pain",), ("p" * 2000,)
     assert [length(words) for words in (brief, brief, long, long)] == [1, 1, 1, 1]
     assert asked == [brief, long, long]
+
+
+def test_who_judges_without_a_fhir_server_does_not_load_the_http_client() -> None:
+    """It takes 9 MB of each worker."""
+    program = "import sys; from cds_service.knowledge import load; load(); print('requests' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import unquote, urljoin, urlsplit
 
+from cds_service import bounds
 from cds_service.transport import PLAIN
-
-LONGEST = 8_192
-"""Characters of an address: servers take no longer one."""
 
 
 def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
@@ -21,7 +19,7 @@ def is_below(url: str, base: str) -> bool:
 
     One that no server takes is not: `urlsplit` keeps the latest that it was asked for, however long they are.
     """
-    if len(url) > LONGEST:
+    if len(url) > bounds.ADDRESS:
         return False
     try:
         parts = urlsplit(url)
@@ -44,9 +42,9 @@ class Base:
 
     def below(self, link: str) -> str | None:
         """The absolute address of a link; None where it does not lie below."""
-        if len(link) > LONGEST:
+        if len(link) > bounds.ADDRESS:
             return None
-        is_short = len(self.address) + len(link) <= LONGEST
+        is_short = len(self.address) + len(link) <= bounds.ADDRESS
         if self._takes_more and is_short and PLAIN.fullmatch(link):  # as nearly all do
             return self.address + link
         try:

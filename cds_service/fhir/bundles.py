@@ -12,7 +12,6 @@ import msgspec
 from cds_service import bounds
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
-from cds_service.fhir.addresses import LONGEST
 from cds_service.fhir.resources import AnyResource, OperationOutcome, OutcomeIssue, Resource
 from cds_service.says import Said
 from cds_service.says import records as says
@@ -270,11 +269,11 @@ def _page(
         items = (*items, *(Item(empty, b"null") for _ in range(missing)))
     by_relation = {_relation(relation): url for relation, url in links if url}
     following, asked = by_relation.get("next"), by_relation.get("self")
-    following_url = following if isinstance(following, str) and len(following) <= LONGEST else None
+    following_url = following if isinstance(following, str) and len(following) <= bounds.ADDRESS else None
     return Page(
         items=items,
         next=following_url,
-        self=asked[:LONGEST] if isinstance(asked, str) else None,
+        self=asked[: bounds.ADDRESS] if isinstance(asked, str) else None,
         error=_outcome_error(items, is_bundle),
         is_bundle=is_bundle,
         cut=cut,

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from cds_service import bounds
 from cds_service.deadline import NEVER
 from cds_service.fhir import bundles, lenient
-from cds_service.fhir.addresses import LONGEST
 from cds_service.fhir.bundles import Page, left_out
 from cds_service.fhir.resources import TYPES, Condition, Observation, Patient
 from cds_service.says import records as says
@@ -236,7 +235,7 @@ def test_of_a_next_page_whose_link_cannot_be_read_the_list_is_not_taken_for_whol
 
 @pytest.mark.parametrize("relation", ["next", "self"])
 def test_a_link_that_no_server_takes_is_not_followed_and_the_list_is_not_taken_for_whole(relation: str) -> None:
-    longest = "https://ehr.example/".ljust(LONGEST, "a")
+    longest = "https://ehr.example/".ljust(bounds.ADDRESS, "a")
     kept, cut = (
         page(bundle(WEIGHT, link=[{"relation": relation, "url": each}])) for each in (longest, longest + "a")
     )

@@ -9,7 +9,8 @@ import requests
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cds_service.fhir.addresses import LONGEST, Base, is_below
+from cds_service import bounds
+from cds_service.fhir.addresses import Base, is_below
 from tests.servers.local import Reply, local_server
 
 # Below the base, or not
@@ -102,12 +103,12 @@ def test_an_address_that_only_looks_like_it_is_not_below_the_base(url: str) -> N
 
 def test_an_address_that_no_server_takes_is_not_below_the_base_and_is_not_remembered() -> None:
     """The library that takes addresses apart keeps the latest 128 of them, of up to 16 MB each."""
-    assert is_below(f"{BASE}/".ljust(LONGEST, "a"), BASE)
+    assert is_below(f"{BASE}/".ljust(bounds.ADDRESS, "a"), BASE)
     base = Base(f"{BASE}/")
-    assert base.below("a" * LONGEST) is None, "too long with the base before it"
+    assert base.below("a" * bounds.ADDRESS) is None, "too long with the base before it"
     urlsplit.cache_clear()
-    assert not is_below(f"{BASE}/".ljust(LONGEST + 1, "a"), BASE)
-    assert base.below(f"{BASE}/?".ljust(LONGEST + 1, "a")) is None
+    assert not is_below(f"{BASE}/".ljust(bounds.ADDRESS + 1, "a"), BASE)
+    assert base.below(f"{BASE}/?".ljust(bounds.ADDRESS + 1, "a")) is None
     assert urlsplit.cache_info().currsize == 0
 
 
