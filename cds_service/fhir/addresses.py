@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cds_service import bounds
-from cds_service.transport import PLAIN
 
 
 def _origin_and_path(url: str) -> tuple[str, str, int | None, str]:
@@ -31,27 +30,6 @@ def is_below(url: str, base: str) -> bool:
     except ValueError:
         return False
     return origin == base_origin and path.startswith(base_path)
-
-
-class Base:
-    """An address with a slash at its end, and where the links lead that are found there."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._takes_more = is_below(address, address) and urljoin(address, "x") == address + "x"
-
-    def below(self, link: str) -> str | None:
-        """The absolute address of a link; None where it does not lie below."""
-        if len(link) > bounds.ADDRESS:
-            return None
-        is_short = len(self.address) + len(link) <= bounds.ADDRESS
-        if self._takes_more and is_short and PLAIN.fullmatch(link):  # as nearly all do
-            return self.address + link
-        try:
-            absolute = urljoin(self.address, link)
-        except ValueError:
-            absolute = link
-        return absolute if is_below(absolute, self.address) else None
 
 
 def _stays_below(path: str) -> bool:

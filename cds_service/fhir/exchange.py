@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
-from cds_service import transport
+from cds_service import bounds, transport
 from cds_service.deadline import Deadline, Late
 from cds_service.fhir import bundles
-from cds_service.fhir.addresses import Base
+from cds_service.fhir.addresses import is_below
 from cds_service.fhir.source import Answer, Limits, Source
 from cds_service.says import Said, Says
 from cds_service.says import records as says
-from cds_service.transport import Budget
+from cds_service.transport import PLAIN, Budget
 
 KEPT_FOR_JUDGING = 0.05
 """Seconds before an answer's deadline at which searches end: a slow server must not cost the dose its check."""
@@ -31,6 +31,27 @@ class Exchange:
     ) -> Source:
         """The server below `base`, asked in the threads of `pool`."""
         return _FhirServer(self, base, pool, token, limits, deadline)
+
+
+class Base:
+    """An address with a slash at its end, and where the links lead that are found there."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._takes_more = is_below(address, address) and urljoin(address, "x") == address + "x"
+
+    def below(self, link: str) -> str | None:
+        """The absolute address of a link; None where it does not lie below."""
+        if len(link) > bounds.ADDRESS:
+            return None
+        is_short = len(self.address) + len(link) <= bounds.ADDRESS
+        if self._takes_more and is_short and PLAIN.fullmatch(link):  # as nearly all do
+            return self.address + link
+        try:
+            absolute = urljoin(self.address, link)
+        except ValueError:
+            absolute = link
+        return absolute if is_below(absolute, self.address) else None
 
 
 class _FhirServer:

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cds_service import bounds
-from cds_service.fhir.addresses import Base, is_below
+from cds_service.fhir.addresses import is_below
+from cds_service.fhir.exchange import Base
 from tests.servers.local import Reply, local_server
 
 # Below the base, or not
