@@ -197,6 +197,12 @@ TABLE = (
         "431, before anything of it is read",
     ),
     Bound(
+        "ADDRESS",
+        "characters of a link, or of an address at an EHR's server",
+        "servers take no longer one",
+        "not followed; the list counts as not whole",
+    ),
+    Bound(
         "FEEDBACK",
         "entries of one request with feedback",
         "one shift's cards of a ward",

@@ -116,6 +116,8 @@ TESTS_OF_BOUNDS = {
     "MEDICATIONS": "tests/test_bounds.py::test_so_many_medicines_of_a_chart_are_fetched_and_the_rest_are_not_known",
     "REFERENCES": "tests/fhir/test_costs.py::test_of_many_references_the_first_are_read_each_once",
     "HEADER": "tests/web/test_headers.py::test_a_header_of_the_bound_is_read_and_one_character_more_is_431",
+    "ADDRESS": "tests/fhir/test_client_addresses.py::"
+    "test_an_address_that_no_server_takes_is_not_below_the_base_and_is_not_remembered",
     "FEEDBACK": "tests/hooks/test_feedback.py::test_one_entry_more_than_the_bound_is_too_large",
     "FEEDBACK_VALUES": "tests/hooks/test_feedback.py::test_feedback_of_more_values_than_the_bound_is_too_large",
     "LAUNCHES": "tests/console/test_bedside.py::"

@@ -54,7 +54,7 @@ _STOCK = re.compile(rf"(?<![^\W_]){one_of(WORDS['spelt']['vials'])}(?![^\W_])", 
 _CLAUSES = re.compile(r"[;\n]|,(?!\d)|\.(?=\s+[A-ZÄÖÜÉ]|\s*$)")
 _MAXIMUM = re.compile(rf"(?<![^\W_]){one_of(_WORDS['most'])}(?![^\W_])", re.IGNORECASE)
 _PREPARING = re.compile(
-    rf"(?<![^\W_]){one_of(_WORDS['preparing'])}\s+(?:(?:the|ketamin|ketamine)\s+)?$", re.IGNORECASE
+    rf"(?<![^\W_]){one_of(_WORDS['preparing'])}\s+(?:{one_of(_WORDS['prepared'])}\s+)?$", re.IGNORECASE
 )
 _LONGEST_PREPARING = 30
 _TOTAL = re.compile(rf"(?<![^\W_]){one_of(_WORDS['totals'])}(?![^\W_])", re.IGNORECASE)
