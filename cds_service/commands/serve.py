@@ -153,8 +153,13 @@ def run(
         ssl_cert=tls[0] if tls else None,
         ssl_key=tls[1] if tls else None,
         ssl_protocol_min=SSLProtocols.tls12,
-        # More threads than admitted calls, so that refusals and health checks find one.
-        bounds=Bounds(settings.calls_at_once + _THREADS_BESIDE, settings.body_seconds, settings.header_seconds),
+        bounds=Bounds(
+            # More than admitted calls, so that refusals and health checks find one.
+            threads=settings.calls_at_once + _THREADS_BESIDE,
+            body_seconds=settings.body_seconds,
+            idle_seconds=settings.header_seconds,
+            workers=settings.workers,
+        ),
         care=Care(settings.hung_seconds, settings.spare_workers),
         check=check,
     ).serve()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -40,6 +41,8 @@ class Bounds:
     """For a body to arrive as a whole."""
     idle_seconds: float = 10.0
     """After which the server closes a connection on which nothing is asked."""
+    workers: int = 1
+    """That take connections of the same port, this one among them."""
 
 
 class Body:
@@ -140,6 +143,9 @@ class Door:
         self._callers = Callers()
         self.closes = False
         """Whether each answer is the last of its connection, and says so."""
+        self._in_hand = 0
+        """Requests; only the loop's thread counts them."""
+        self._none_moves_before = 0.0
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -158,7 +164,11 @@ class Door:
             metrics.connection_used()
         has_length = scope.headers.get("content-length") is not None
         body = Body(protocol, self._loop, self._bounds.body_seconds, has_length)
-        await self._loop.run_in_executor(self._threads, self._answer, scope, protocol, body)
+        self._in_hand += 1
+        try:
+            await self._loop.run_in_executor(self._threads, self._answer, scope, protocol, body)
+        finally:
+            self._in_hand -= 1
         if scope.method not in _NO_BODY and body.comes_on:
             await body.pass_over(_LINGER)
 
@@ -183,10 +193,25 @@ class Door:
             status, body = error.status, msgspec.json.encode(operation_outcome(error.code, str(error)))
             headers = [("content-type", "application/json"), ("content-length", str(len(body)))]
         finally:
-            last = [("connection", "close")] if self.closes else []
+            last = [("connection", "close")] if self.closes or self._moves(scope.scheme) else []
             protocol.response_bytes(status, [*headers, *last], body)
 
+    def _moves(self, scheme: str) -> bool:
+        """Whether the caller shall connect anew, perhaps with another worker, since two calls met in this one.
 
+        The kernel gives a connection to any worker, however busy, and it stays there. Over TLS, which is then the
+        caller's own and not a proxy's beside, to open it anew costs more than to wait for the other call.
+        """
+        now = time.monotonic()
+        if scheme == "https" or self._in_hand < 2 or self._bounds.workers < 2 or now < self._none_moves_before:
+            return False
+        self._none_moves_before = now + _BETWEEN_MOVES
+        metrics.connection_moved()
+        return True
+
+
+_BETWEEN_MOVES = 0.1
+"""Seconds: where all workers have two calls each, it helps none to move."""
 _LINGER = 1.0
 """Seconds for which the rest of a body is taken that was refused unread."""
 _NO_BODY = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -89,6 +89,7 @@ CONNECTIONS_WAITING = Gauge(
     multiprocess_mode="mostrecent",
 )
 CONNECTIONS_USED = Counter("ketamine_cds_connections_used", "Connections on which a first request came.")
+CONNECTIONS_MOVED = Counter("ketamine_cds_connections_moved", "Connections closed for another worker to take.")
 CONNECTION_OVERFLOWS = Gauge(
     "ketamine_cds_connections_overflows",
     "Connections that found no place to wait, on any port of this machine or container.",

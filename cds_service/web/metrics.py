@@ -207,6 +207,11 @@ def connection_used() -> None:
     _instruments().CONNECTIONS_USED.inc()
 
 
+def connection_moved() -> None:
+    """A caller was told to connect anew, since its call met another in its worker."""
+    _instruments().CONNECTIONS_MOVED.inc()
+
+
 def connected(seen: Connections | None) -> None:
     """The connections of the port, of all workers; None where the kernel does not say."""
     if seen is None:

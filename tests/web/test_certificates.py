@@ -168,5 +168,11 @@ def _variables(folder: Path) -> dict[str, str]:
     }
 
 
+def own_certificate(folder: Path) -> tuple[dict[str, str], ssl.SSLContext]:
+    """Settings of a service that is called localhost, and what a caller of it trusts."""
+    _settings(folder, GOOD, pem(KEY))
+    return _variables(folder), ssl.create_default_context(cafile=folder / "cert.pem")
+
+
 def _served(port: int) -> str:
     return ssl.get_server_certificate(("127.0.0.1", port), timeout=PATIENCE)
