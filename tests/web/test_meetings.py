@@ -25,7 +25,7 @@ def _serving(folder: Path, **settings: str) -> Iterator[Running]:
 
 
 def _last_answers(service: Running, tls: ssl.SSLContext | None = None) -> list[bool]:
-    """Of calls that are all in progress before the first is answered: whether each answer is its connection's last."""
+    """Of calls that are all in progress before the first is answered: whether each closes its connection."""
     host = f"localhost:{service.base.rpartition(':')[2]}"
     with ExitStack() as ends:
         calls = [
