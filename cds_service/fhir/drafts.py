@@ -121,6 +121,8 @@ def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Itera
     if kind in ("Bundle", "Parameters") or (kind is None and ("entry" in value or "parameter" in value)):
         for name in ("entry", "parameter"):
             yield from _entries(_listed(value.get(name)), None, depth + 1)
+    elif kind is None and _is_only_named(value):
+        yield dict(_UNOPENED)
     elif kind is None and ("resource" in value or "part" in value):
         url = value.get("fullUrl")
         yield from _entries(value.get("resource"), url if isinstance(url, str) else None, depth + 1)
@@ -134,6 +136,15 @@ def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Itera
         yield {"resource": order} | ({"fullUrl": full_url} if full_url else {})
         if _kind(order) in _HOLDS:
             yield from _contained(order)
+
+
+def _is_only_named(entry: dict[str, Any]) -> bool:
+    """Whether an entry says where an order is, or may be, and not what it says."""
+    url = entry.get("fullUrl")
+    if not isinstance(url, str) or entry.get("resource") is not None:
+        return False
+    of = url.partition("/_history/")[0].rpartition("/")[0]
+    return not of or _known(of) in ("MedicationRequest", *_EARLIER, *_WRAPS)
 
 
 def _contained(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:
