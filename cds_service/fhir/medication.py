@@ -105,7 +105,7 @@ def describe(
     contained: Sequence[msgspec.Raw],
     resolve: Resolve,
 ) -> Description:
-    """By codeable concept, and by `#contained`, a resource that `resolve` knows (bundle sibling, prefetch), or display.
+    """By codeable concept, and by `#contained`, a resource that `resolve` knows (a sibling, prefetch), or display.
 
     R5 may give a concept and a reference, which together say what it is.
     """

@@ -75,7 +75,8 @@ def test_an_ingredient_is_read_as_r4_and_as_r5_write_it(item: Json, strength: st
     found = _read([_made_of(item | {strength: STRENGTH}), SUBSTANCE], medicationReference={"reference": "#bag"})
     (ingredient,) = found.ingredients
     assert (RXNORM, "6130") in ingredient.codings
-    assert ingredient.strength is not None and ingredient.strength.numerator is not None
+    assert ingredient.strength is not None
+    assert ingredient.strength.numerator is not None
     assert ingredient.strength.numerator.value == 50
 
 
