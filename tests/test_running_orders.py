@@ -106,6 +106,43 @@ def test_an_order_that_is_broken_is_judged_as_it_can_be_read(knowledge: Knowledg
     assert "ae-headache-dizziness" in _topics(_answer(body, knowledge))
 
 
+def _rate(value: int) -> dict[str, Any]:
+    return {"rateQuantity": {"value": value, "unit": "mg/h"}}
+
+
+WITHOUT_ITS_RATE: dict[str, list[Any]] = {
+    "nothing": [{"sequence": 1}],
+    "words": [{"text": "by the protocol of the ward"}],
+    "a bag": [{"doseAndRate": [{"doseQuantity": {"value": 500, "unit": "mg"}}]}],
+    "a unit that nobody knows": [{"doseAndRate": [{"rateQuantity": {"value": 7, "unit": "drops"}}]}],
+    "two other rates": [{"sequence": n, "doseAndRate": [_rate(7 * n)]} for n in (1, 2)],
+}
+
+
+def _behind(dosage: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A chart in which 140 mg/h run at 70 kg, and the order behind that, with this dosage."""
+    body = _body({"running": "2 mg/kg/h"})
+    _administration(body)["dosage"] |= _rate(140)
+    order: dict[str, Any] = body["prefetch"]["medications"]["entry"][0]["resource"]
+    order["dosageInstruction"] = dosage
+    return body, order
+
+
+@pytest.mark.parametrize("ordered", WITHOUT_ITS_RATE)
+def test_what_runs_is_judged_where_its_order_does_not_say_that_rate(ordered: str, knowledge: Knowledge) -> None:
+    """The order may be put on hold, as it was written; another rate can be put nowhere."""
+    body, order = _behind(WITHOUT_ITS_RATE[ordered])
+    card = _answer(body, knowledge).cards[0]
+    assert card.summary.startswith("Rate 2 mg/kg/h is above the ceiling 1")
+    assert _update(card) == order | {"status": "on-hold"}
+
+
+def test_one_of_several_ordered_rates_runs_as_it_was_ordered(knowledge: Knowledge) -> None:
+    body, _ = _behind([{"sequence": n, "doseAndRate": [_rate(70 * n)]} for n in (1, 2)])
+    offered = [s.label for card in _answer(body, knowledge).cards for s in card.suggestions or ()]
+    assert any(label.startswith("Change to") for label in offered)
+
+
 def _in_ml(request: dict[str, Any] | None = None) -> dict[str, Any]:
     """A chart with an infusion of 20 mL/h whose administration says no strength, on an order with `request` in it."""
     body = _body({"running": "0.4 mg/kg/h"})
