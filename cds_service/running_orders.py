@@ -34,6 +34,7 @@ from cds_service.orders import concentration, dosage, text
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import Draft
 from cds_service.orders.proposal import SetRate, make_edits
+from cds_service.orders.regimen import says_how_fast
 from cds_service.rules.judged import Note
 from cds_service.says import Said, Says
 from cds_service.says import records as says
@@ -249,7 +250,7 @@ def _not_judged(running: _Running, order: Draft, valuesets: ValueSets, deadline:
         return (
             None if _strength(order.description, running, valuesets) else says.RATE_WITHOUT_STRENGTH(*running.named)
         )
-    if not running.says_rate and not any(each.has_amount or each.words for each in written):
+    if not running.says_rate and not any(map(says_how_fast, written)):
         return says.NO_RATE_CHARTED(*running.named)
     return None
 

@@ -14,7 +14,7 @@ from cds_service.fhir.source import Answer, NoSource, Source
 from cds_service.hooks.errors import Malformed, PreconditionFailed
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge
-from tests.scenarios.build import NOW, hook_request
+from tests.scenarios.build import NOW, SNOMED, hook_request
 from tests.test_advise import KETAMINE, MORPHINE, Ehr
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -182,6 +182,34 @@ def test_an_infusion_without_a_rate_is_said(knowledge: Knowledge) -> None:
     (card,) = _answer(body, knowledge).cards
     assert card.indicator == "warning"
     assert "no rate is charted" in (card.detail or "")
+
+
+BAG = {"dose": {"value": 500, "unit": "mg"}}
+INTO_A_VEIN = {"route": {"coding": [{"system": SNOMED, "code": "47625008"}]}}
+BY_THE_NOSE = {"route": {"coding": [{"system": SNOMED, "code": "46713006"}]}}
+
+
+@pytest.mark.parametrize(
+    ("charted", "ordered", "is_said"),
+    [
+        ({}, [INTO_A_VEIN | {"text": "by the protocol of the ward"}], True),
+        ({}, [INTO_A_VEIN | {"doseAndRate": [{"doseQuantity": BAG["dose"]}]}], True),
+        (INTO_A_VEIN | BAG, [INTO_A_VEIN], True),
+        (INTO_A_VEIN | {"rateRatio": {"numerator": BAG["dose"], "denominator": {"value": 0, "unit": "h"}}}, [], True),
+        ({}, [INTO_A_VEIN | {"text": "ketamine 14 mg/h"}], False),
+        ({}, [INTO_A_VEIN | {"text": "0.5 mg/kg over 40 min"}], False),
+        ({}, [INTO_A_VEIN | {"doseAndRate": [_rate(14)]}], False),
+        ({}, [BY_THE_NOSE | {"doseAndRate": [{"doseQuantity": {"value": 84, "unit": "mg"}}]}], False),
+    ],
+    ids=str,
+)
+def test_what_runs_at_a_rate_that_nobody_says_is_said(
+    charted: dict[str, Any], ordered: list[Any], is_said: bool, knowledge: Knowledge
+) -> None:
+    body, _ = _behind(ordered)
+    _administration(body)["dosage"] = charted
+    said = [c.indicator for c in _answer(body, knowledge).cards if c.source.topic.code == "could-not-check"]
+    assert said == (["warning"] if is_said else [])
 
 
 def test_two_infusions_are_two_orders_that_share_a_card(knowledge: Knowledge) -> None:
