@@ -100,10 +100,12 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
 
 
 def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
-    """The changed order to send back; None where it is no valid R4.
+    """The changed order to send back; None where it is no valid R4, or was ordered otherwise than it is given.
 
     A dosage whose text went with its old figures gets the new ones in words.
     """
+    if case.order.draft.is_charted:
+        return None
     resource: dict[str, Any] = lenient.untyped(after.order.draft.item.raw)
     given = resource.get("dosageInstruction")
     instructions = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, dict)]
