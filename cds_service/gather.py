@@ -213,6 +213,8 @@ def unjudged(found: Sequence[Draft], request: HookRequest, records: Records, kno
             told.append(says.DRAFT_NO_REQUEST(kind, drug_named(drug)))
         elif kind and not is_ordered and (more := hidden_elsewhere(item, knowledge.valuesets)) is not None:
             told.append(says.DRAFT_HOLDS_MORE(more, unknown))
+    if request.drafts_say_twice and is_ordered:
+        told.append(says.DRAFTS_TWICE)
     sent = request.unread_drafts
     if sent and not is_ordered and not told and may_concern(sent, knowledge.valuesets):
         told.append(says.DRAFT_UNREAD(unknown))

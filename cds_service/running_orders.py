@@ -34,6 +34,7 @@ from cds_service.orders import concentration, dosage, text
 from cds_service.orders.dosage import Amount
 from cds_service.orders.draft import Draft
 from cds_service.orders.proposal import SetRate, make_edits
+from cds_service.orders.regimen import says_how_fast
 from cds_service.rules.judged import Note
 from cds_service.says import Said, Says
 from cds_service.says import records as says
@@ -249,7 +250,7 @@ def _not_judged(running: _Running, order: Draft, valuesets: ValueSets, deadline:
         return (
             None if _strength(order.description, running, valuesets) else says.RATE_WITHOUT_STRENGTH(*running.named)
         )
-    if not running.says_rate and not any(each.has_amount or each.words for each in written):
+    if not running.says_rate and not any(map(says_how_fast, written)):
         return says.NO_RATE_CHARTED(*running.named)
     return None
 
@@ -287,10 +288,11 @@ def _draft(running: _Running, records: Records, valuesets: ValueSets, deadline: 
         known = _identity(described(order, records.resolve), valuesets)
         if known is None or known.drug == running.identity.drug:
             whole = lenient.untyped(raw) if raw is not None else _as_json(order)
-            item = _at_running_rate(whole, order, running, records, valuesets, deadline)
+            item, is_charted = _at_running_rate(whole, order, running, records, valuesets, deadline)
             if isinstance(item.read.resource, MedicationRequest):
                 description = _with_strength(running, described(order, records.resolve), known, valuesets)
-                return Draft(item.read.resource, item, True, description, running.identity)
+                request = item.read.resource
+                return Draft(request, item, True, description, running.identity, is_charted=is_charted)
     item = _item(_made_from(running.administration))
     assert isinstance(item.read.resource, MedicationRequest)
     stands_for = running.administration.reference
@@ -322,15 +324,22 @@ def _at_running_rate(
     records: Records,
     valuesets: ValueSets,
     deadline: Deadline,
-) -> Item:
-    """The order with its one rate replaced; one of several rates, or none, is left as it was ordered."""
+) -> tuple[Item, bool]:
+    """The order with its one rate replaced; one of several rates, of which one runs, is left as it was ordered.
+
+    Where what runs is none of those that it says, or it says none, it is judged as was charted, with True beside it.
+    """
     rate = running.rate
+    if rate is None:
+        return _item(whole), False
     written = [
         dosage.read(d, i, valuesets, UTC) for i, d in enumerate(deadline.each(order.dosage_instruction, "drafts"))
     ]
-    rates = [(each.index, each.rate[0]) for each in written if each.rate]
-    if rate is None or len(rates) != 1:
-        return _item(whole)
+    rates = [(each.index, amount) for each in written for amount in each.rate[:1]]
+    if len(rates) != 1:
+        if (rate.dimension, rate.value) in [(each.dimension, each.value) for _, each in rates]:
+            return _item(whole), False
+        return _item({**whole, "dosageInstruction": _instructions(running.administration)}), True
     index, ordered = rates[0]
     strengths = [
         _strength(each, running, valuesets) for each in (described(order, records.resolve), running.description)
@@ -339,7 +348,7 @@ def _at_running_rate(
     # An order whose JSON is too broken to be edited is judged as it stands.
     with contextlib.suppress(KeyError, IndexError, TypeError, ValueError, AttributeError):
         make_edits(whole, [SetRate(index, ordered, value, unit)])
-    return _item(whole)
+    return _item(whole), False
 
 
 def _strength(description: Description, running: _Running, valuesets: ValueSets) -> Fraction | None:
@@ -369,16 +378,21 @@ def _as_ordered(
 def _made_from(administration: MedicationAdministration) -> dict[str, Any]:
     """An order that says what an administration says. It has no id: nothing can be changed by it."""
     sent = _as_json(administration)
-    given = sent.get("dosage") or {}
-    amounts = {"doseQuantity": "dose", "rateQuantity": "rateQuantity", "rateRatio": "rateRatio"}
-    entry = {name: given[key] for name, key in amounts.items() if given.get(key)}
-    instruction = {"doseAndRate": [entry]} if entry else {}
-    instruction |= {key: given[key] for key in ("text", "route", "method") if given.get(key)}
     same = ("medicationCodeableConcept", "medicationReference", "medication", "contained", "subject", "reasonCode")
     return {
         "resourceType": "MedicationRequest",
         "status": "active",
         "intent": "order",
-        "dosageInstruction": [instruction] if instruction else [],
+        "dosageInstruction": _instructions(administration),
         **{key: sent[key] for key in same if sent.get(key)},
     }
+
+
+def _instructions(administration: MedicationAdministration) -> list[dict[str, Any]]:
+    """What is given, as the one instruction of an order."""
+    given = _as_json(administration).get("dosage") or {}
+    amounts = {"doseQuantity": "dose", "rateQuantity": "rateQuantity", "rateRatio": "rateRatio"}
+    entry = {name: given[key] for name, key in amounts.items() if given.get(key)}
+    instruction = {"doseAndRate": [entry]} if entry else {}
+    instruction |= {key: given[key] for key in ("text", "route", "method") if given.get(key)}
+    return [instruction] if instruction else []

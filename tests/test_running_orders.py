@@ -14,7 +14,7 @@ from cds_service.fhir.source import Answer, NoSource, Source
 from cds_service.hooks.errors import Malformed, PreconditionFailed
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.knowledge import Knowledge
-from tests.scenarios.build import NOW, hook_request
+from tests.scenarios.build import NOW, SNOMED, hook_request
 from tests.test_advise import KETAMINE, MORPHINE, Ehr
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -106,6 +106,43 @@ def test_an_order_that_is_broken_is_judged_as_it_can_be_read(knowledge: Knowledg
     assert "ae-headache-dizziness" in _topics(_answer(body, knowledge))
 
 
+def _rate(value: int) -> dict[str, Any]:
+    return {"rateQuantity": {"value": value, "unit": "mg/h"}}
+
+
+WITHOUT_ITS_RATE: dict[str, list[Any]] = {
+    "nothing": [{"sequence": 1}],
+    "words": [{"text": "by the protocol of the ward"}],
+    "a bag": [{"doseAndRate": [{"doseQuantity": {"value": 500, "unit": "mg"}}]}],
+    "a unit that nobody knows": [{"doseAndRate": [{"rateQuantity": {"value": 7, "unit": "drops"}}]}],
+    "two other rates": [{"sequence": n, "doseAndRate": [_rate(7 * n)]} for n in (1, 2)],
+}
+
+
+def _behind(dosage: list[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A chart in which 140 mg/h run at 70 kg, and the order behind that, with this dosage."""
+    body = _body({"running": "2 mg/kg/h"})
+    _administration(body)["dosage"] |= _rate(140)
+    order: dict[str, Any] = body["prefetch"]["medications"]["entry"][0]["resource"]
+    order["dosageInstruction"] = dosage
+    return body, order
+
+
+@pytest.mark.parametrize("ordered", WITHOUT_ITS_RATE)
+def test_what_runs_is_judged_where_its_order_does_not_say_that_rate(ordered: str, knowledge: Knowledge) -> None:
+    """The order may be put on hold, as it was written; another rate can be put nowhere."""
+    body, order = _behind(WITHOUT_ITS_RATE[ordered])
+    card = _answer(body, knowledge).cards[0]
+    assert card.summary.startswith("Rate 2 mg/kg/h is above the ceiling 1")
+    assert _update(card) == order | {"status": "on-hold"}
+
+
+def test_one_of_several_ordered_rates_runs_as_it_was_ordered(knowledge: Knowledge) -> None:
+    body, _ = _behind([{"sequence": n, "doseAndRate": [_rate(70 * n)]} for n in (1, 2)])
+    offered = [s.label for card in _answer(body, knowledge).cards for s in card.suggestions or ()]
+    assert any(label.startswith("Change to") for label in offered)
+
+
 def _in_ml(request: dict[str, Any] | None = None) -> dict[str, Any]:
     """A chart with an infusion of 20 mL/h whose administration says no strength, on an order with `request` in it."""
     body = _body({"running": "0.4 mg/kg/h"})
@@ -145,6 +182,34 @@ def test_an_infusion_without_a_rate_is_said(knowledge: Knowledge) -> None:
     (card,) = _answer(body, knowledge).cards
     assert card.indicator == "warning"
     assert "no rate is charted" in (card.detail or "")
+
+
+BAG = {"dose": {"value": 500, "unit": "mg"}}
+INTO_A_VEIN = {"route": {"coding": [{"system": SNOMED, "code": "47625008"}]}}
+BY_THE_NOSE = {"route": {"coding": [{"system": SNOMED, "code": "46713006"}]}}
+
+
+@pytest.mark.parametrize(
+    ("charted", "ordered", "is_said"),
+    [
+        ({}, [INTO_A_VEIN | {"text": "by the protocol of the ward"}], True),
+        ({}, [INTO_A_VEIN | {"doseAndRate": [{"doseQuantity": BAG["dose"]}]}], True),
+        (INTO_A_VEIN | BAG, [INTO_A_VEIN], True),
+        (INTO_A_VEIN | {"rateRatio": {"numerator": BAG["dose"], "denominator": {"value": 0, "unit": "h"}}}, [], True),
+        ({}, [INTO_A_VEIN | {"text": "ketamine 14 mg/h"}], False),
+        ({}, [INTO_A_VEIN | {"text": "0.5 mg/kg over 40 min"}], False),
+        ({}, [INTO_A_VEIN | {"doseAndRate": [_rate(14)]}], False),
+        ({}, [BY_THE_NOSE | {"doseAndRate": [{"doseQuantity": {"value": 84, "unit": "mg"}}]}], False),
+    ],
+    ids=str,
+)
+def test_what_runs_at_a_rate_that_nobody_says_is_said(
+    charted: dict[str, Any], ordered: list[Any], is_said: bool, knowledge: Knowledge
+) -> None:
+    body, _ = _behind(ordered)
+    _administration(body)["dosage"] = charted
+    said = [c.indicator for c in _answer(body, knowledge).cards if c.source.topic.code == "could-not-check"]
+    assert said == (["warning"] if is_said else [])
 
 
 def test_two_infusions_are_two_orders_that_share_a_card(knowledge: Knowledge) -> None:

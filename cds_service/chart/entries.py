@@ -17,6 +17,7 @@ from cds_service.says import entries as says
 from cds_service.terminology.valuesets import Placement
 
 _PAST = frozenset({"remission", "resolved", "inactive"})
+_GOES_ON = frozenset({"active", "recurrence", "relapse"})
 _NOT_PERFORMED = frozenset({"entered-in-error", "preparation", "not-done", "on-hold", "stopped"})
 _SUBJECTS: Mapping[str, Subject] = {
     "Condition": "problem",
@@ -40,12 +41,7 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
     if status in NEVER_COUNTS or chart.is_unknown(placed):
         chart.account.irrelevant["Condition"] += 1
         return None
-    ended = bool(
-        condition.abatement_date_time
-        or condition.abatement_period
-        or condition.abatement_string
-        or condition.abatement_boolean
-    )
+    ended = _has_ended(condition, chart)
     onset = condition.onset_date_time or (condition.onset_period.start if condition.onset_period else None)
     when = chart.when(onset) or chart.when(condition.recorded_date)
     name = name_of(condition.code, placed.members, says.NAMELESS_PROBLEM)
@@ -63,6 +59,20 @@ def read_problem(condition: resources.Condition, chart: Reading) -> Problem | No
         when=when,
         reference=condition.reference,
     )
+
+
+def _has_ended(condition: resources.Condition, chart: Reading) -> bool:
+    """Whether it says that it is over: an end that lies ahead, as the date of a delivery, or that is no date is none.
+
+    Words say so whatever they are, unless they are those of a status that says that it goes on.
+    """
+    period = condition.abatement_period
+    ends = (condition.abatement_date_time, (period.end or period.start) if period else None)
+    if any((end := chart.when(each)) is not None and not chart.is_future(end) for each in ends):
+        return True
+    words = condition.abatement_string
+    is_said = bool(words) and statuses.code_of("condition", words) not in _GOES_ON
+    return is_said or bool(condition.abatement_boolean)
 
 
 def _in_notes(condition: resources.Condition, placed: Placement, chart: Reading) -> tuple[str, Placement] | None:

@@ -43,6 +43,8 @@ class Found:
     as_asked: bool = True
     more: bool = False
     """More drafts were sent than are read."""
+    says_twice: bool = False
+    """An element of them stands twice, and only the last was read."""
 
     @property
     def may_hide_an_order(self) -> bool:
@@ -51,8 +53,8 @@ class Found:
 
     @property
     def holds_unread(self) -> bool:
-        """Whether something among them, or all of it, is no resource."""
-        return not self.items or any(item.read.type is None for item in self.items)
+        """Whether something among them, or all of it, is no resource, or was passed over."""
+        return self.says_twice or not self.items or any(item.read.type is None for item in self.items)
 
 
 NONE = Found()
@@ -63,8 +65,9 @@ def read(raw: msgspec.Raw | bytes, more: bool = False) -> Found:
     given = bundles.first_entries(raw, bounds.DRAFTS) if more else raw
     page = bundles.page(given, bounds.DRAFTS)
     as_asked = page.is_bundle and page.error is None
+    is_twice = lenient.says_twice(given)
     if as_asked and not _is_unusual(given, page.items):
-        return Found(page.items, as_asked, more or page.cut is not None)
+        return Found(page.items, as_asked, more or page.cut is not None, is_twice)
     try:
         found = list(islice(_entries(lenient.untyped(given), None, 0), bounds.DRAFTS + 1))
         beside = [entry.pop(_BESIDE, None) for entry in found]
@@ -72,7 +75,7 @@ def read(raw: msgspec.Raw | bytes, more: bool = False) -> Found:
         items = tuple(map(_with, made.items, beside))
     except (*lenient.UNREADABLE, TypeError):
         made, items = page, tuple(page.items)
-    return Found(items, as_asked, more or made.cut is not None)
+    return Found(items, as_asked, more or made.cut is not None, is_twice)
 
 
 def _with(item: Item, beside: Sequence[msgspec.Raw] | None) -> Item:
@@ -121,6 +124,8 @@ def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Itera
     if kind in ("Bundle", "Parameters") or (kind is None and ("entry" in value or "parameter" in value)):
         for name in ("entry", "parameter"):
             yield from _entries(_listed(value.get(name)), None, depth + 1)
+    elif kind is None and _is_only_named(value):
+        yield dict(_UNOPENED)
     elif kind is None and ("resource" in value or "part" in value):
         url = value.get("fullUrl")
         yield from _entries(value.get("resource"), url if isinstance(url, str) else None, depth + 1)
@@ -134,6 +139,15 @@ def _of_object(value: dict[str, Any], full_url: str | None, depth: int) -> Itera
         yield {"resource": order} | ({"fullUrl": full_url} if full_url else {})
         if _kind(order) in _HOLDS:
             yield from _contained(order)
+
+
+def _is_only_named(entry: dict[str, Any]) -> bool:
+    """Whether an entry says where an order is, or may be, and not what it says."""
+    url = entry.get("fullUrl")
+    if not isinstance(url, str) or entry.get("resource") is not None:
+        return False
+    of = url.partition("/_history/")[0].rpartition("/")[0]
+    return not of or _known(of) in ("MedicationRequest", *_EARLIER, *_WRAPS)
 
 
 def _contained(holder: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -61,6 +61,8 @@ _NAMES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PARTS = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _NOTHING = object()
+_AFTER_NAME = b'":'
+"""In a text it stands as often in either writing."""
 _DIGITS_ALIKE = bytes(ord("0") if ord("0") <= each <= ord("9") else ord(" ") for each in range(256))
 _LONG = b"0" * (bounds.DIGITS + 1)
 _MANY_BYTES = 50_000
@@ -185,6 +187,20 @@ def _with_long_numbers(raw: msgspec.Raw | bytes) -> Any:
     text = str(memoryview(raw), "utf-8")
     value = json.loads(text, parse_float=_number, parse_int=_whole_number, parse_constant=_no_number)
     return _ANY.decode(encode(value))
+
+
+def says_twice(raw: msgspec.Raw | bytes) -> bool:
+    """Whether an object in JSON has a name twice, of which only the last is read.
+
+    It is decoded and written anew for that, so of what is longer than orders are nothing is said.
+    """
+    if len(memoryview(raw)) > _MANY_BYTES:
+        return False
+    try:
+        written, kept = msgspec.json.format(bytes(raw), indent=-1), encode(_ANY.decode(raw))
+    except UNREADABLE:
+        return False
+    return written.count(_AFTER_NAME) > kept.count(_AFTER_NAME)
 
 
 def names(raw: msgspec.Raw | bytes) -> frozenset[str]:

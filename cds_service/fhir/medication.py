@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import msgspec
 
 from cds_service import bounds
 from cds_service.fhir import lenient
-from cds_service.fhir.datatypes import CodeableConcept, Ratio, Reference
+from cds_service.fhir.datatypes import CodeableConcept, CodeableReference, Ratio, Reference
 from cds_service.fhir.meaning import changed_meaning
 from cds_service.fhir.resources import (
     Medication,
@@ -21,11 +22,14 @@ from cds_service.fhir.resources import (
     Resource,
     Substance,
 )
+from cds_service.terminology.drugs import says_nothing
 
 Resolve = Callable[[Reference | None], Resource | None]
 
 _ID = r"(?!\.+(?:/|$))[A-Za-z0-9\-.]{1,64}"
 _READ = re.compile(rf"([A-Za-z]+)/{_ID}(?:/_history/{_ID})?")
+_DEEPEST = 2
+"""An infusion holds products, and those their substances; what an ingredient of an ingredient is made of is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +105,32 @@ def describe(
     contained: Sequence[msgspec.Raw],
     resolve: Resolve,
 ) -> Description:
-    """By codeable concept, `#contained`, a resource that `resolve` knows (bundle sibling, prefetch), or display."""
-    if concept is not None and (concept.codes or concept.words):
-        return Description(tuple(concept.codes), tuple(concept.words))
+    """By codeable concept, and by `#contained`, a resource that `resolve` knows (a sibling, prefetch), or display.
+
+    R5 may give a concept and a reference, which together say what it is.
+    """
+    own = concept or CodeableConcept()
     if reference is None:
-        return Description()
+        return Description(tuple(own.codes), tuple(own.words))
 
     inside = Contained(contained)
 
     def find(ref: Reference | None) -> Resource | None:
         return inside.find(ref) or resolve(ref)
 
-    words = (reference.display,) if reference.display else ()
+    words = (*own.words, reference.display) if reference.display else tuple(own.words)
     medication = find(reference)
     if not isinstance(medication, Medication) or changed_meaning(medication) is not None:
-        return Description(texts=words, to_fetch=None if words else _elsewhere(reference))
+        is_named = not says_nothing(own.codes, words)
+        return Description(tuple(own.codes), words, to_fetch=None if is_named else _elsewhere(reference))
     code = medication.code or CodeableConcept()
+    ingredients = list(islice(_ingredients(medication, find), bounds.MEMBERS + 1))
     return Description(
-        codings=tuple(code.codes),
+        codings=(*own.codes, *code.codes),
         texts=(*code.words, *words),
-        ingredients=tuple(
-            _ingredient(i.item_codeable_concept, i.item_reference, i.strength, find) for i in medication.ingredient
-        ),
+        ingredients=tuple(ingredients[: bounds.MEMBERS]),
         amount=medication.amount,
-        is_cut=_is_full(medication),
+        is_cut=_is_full(medication) or len(ingredients) > bounds.MEMBERS,
     )
 
 
@@ -156,14 +162,29 @@ def _elsewhere(reference: Reference) -> str | None:
     return reference.reference if reference.reference and not reference.reference.startswith("#") else None
 
 
+def _ingredients(medication: Medication, find: Resolve, depth: int = 0) -> Iterator[Ingredient]:
+    """Its ingredients, each followed by what that is made of: how strong the whole is, those do not say."""
+    for each in medication.ingredient:
+        newer = each.item or CodeableReference()
+        reference = each.item_reference or newer.reference
+        item = find(reference)
+        strength = each.strength or each.strength_ratio
+        yield _ingredient((each.item_codeable_concept, newer.concept), reference, item, strength)
+        if isinstance(item, Medication) and depth < _DEEPEST:
+            for inner in _ingredients(item, find, depth + 1):
+                yield replace(inner, strength=None)
+
+
 def _ingredient(
-    concept: CodeableConcept | None, reference: Reference | None, strength: Ratio | None, find: Resolve
+    concepts: Sequence[CodeableConcept | None],
+    reference: Reference | None,
+    item: Resource | None,
+    strength: Ratio | None,
 ) -> Ingredient:
     codings: list[tuple[str, str]] = []
     texts: list[str] = []
-    item = find(reference)
     coded = item.code if isinstance(item, (Medication, Substance)) else None
-    for known in (concept, coded):
+    for known in (*concepts, coded):
         if known is not None:
             codings += known.codes
             texts += known.words

@@ -29,6 +29,8 @@ _ROUNDS = 4
 _LARGEST_INTEGER = 2**31 - 1
 """R4's integer has 32 bits."""
 _STU3_AMOUNTS = ("doseQuantity", "doseRange", "rateQuantity", "rateRange", "rateRatio")
+_OF_R5 = frozenset({"item", "strengthRatio"})
+"""What R5 says of an ingredient is read, so that leaving it out would change what is ordered."""
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """R4's string has no place for the first; overrides of direction make 05 look like 50."""
 _LOCAL_TIME = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2})(:\d{2}(?:\.\d+)?)?$")
@@ -164,6 +166,8 @@ def _repair(order: dict[str, Any], error: ValidationError, patient_id: str, now:
         match fault["type"]:
             case "list_type":
                 parent[name] = [parent[name]]
+            case "extra_forbidden" if name in _OF_R5 and "ingredient" in path:
+                return False
             case "extra_forbidden":
                 _move_or_drop(parent, str(name), path)
             # The second is what the library says of required codes.

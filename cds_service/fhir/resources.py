@@ -146,8 +146,12 @@ class AllergyIntolerance(Resource, frozen=True, kw_only=True):
 class MedicationIngredient(Backbone, frozen=True):
     item_codeable_concept: CodeableConcept | None = None
     item_reference: Reference | None = None
+    item: CodeableReference | None = None
+    """R5's place for both."""
     is_active: bool | None = None
     strength: Ratio | None = None
+    strength_ratio: Ratio | None = None
+    """R5's name for it."""
 
 
 class Medication(Resource, frozen=True, kw_only=True):

@@ -93,8 +93,10 @@ class HookRequest:
     """patient-view: there are no drafts; what is running is judged."""
     drafts_cut: bool = False
     """More drafts were sent than are read: whether an order of ketamine is among the rest is not known."""
+    drafts_say_twice: bool = False
+    """An element of the drafts stands twice in one place."""
     unread_drafts: bytes = field(default=b"", repr=False)
-    """The drafts as they were sent, where something among them is no resource."""
+    """The drafts as they were sent, where something among them is no resource, or was passed over."""
 
     @property
     def context(self) -> dict[str, str]:
@@ -146,6 +148,7 @@ def parse(body: bytes, hook: str, told: bool = False) -> HookRequest:
         notes=tuple(notes),
         viewing=viewing,
         drafts_cut=found.may_hide_an_order,
+        drafts_say_twice=found.says_twice,
         unread_drafts=bytes(context.draft_orders) if found.holds_unread and not viewing else b"",
     )
 

@@ -355,7 +355,7 @@ def _ratio(given: Ratio, where: str, path: Path, reader: _Reader) -> list[Amount
     denominators = reader.quantities(given.denominator, f"{where}.denominator", ("time",))
     if not numerators and not denominators:
         return []
-    if not numerators or not denominators:
+    if not numerators or not denominators or any(each.value == 0 for each in denominators):
         reader.refuse(where, says.NO_AMOUNT_IN_TIME)
     return [
         Amount(

@@ -46,6 +46,8 @@ class Draft:
     identity: Identity | None
     stands_for: str | None = None
     """The administration that this was made from if it has no order. Such an order is never changed."""
+    is_charted: bool = False
+    """Its dosage is what is given and not what was ordered: no other dose can be put into the order that was sent."""
 
     @property
     def reference(self) -> str:

@@ -284,3 +284,15 @@ def comparable(a: Amount, b: Amount, reading: Reading) -> tuple[Fraction, Fracti
         if x is not None and y is not None:
             return x, y
     return None
+
+
+_RUNS_IN = frozenset({"intravenous", "subcutaneous"})
+
+
+def says_how_fast(written: Written) -> bool:
+    """Whether an instruction says a rate, or a dose that is no bag: in a time, at once, or not by a line."""
+    said = written.said
+    if written.rate or said.rates:
+        return True
+    is_no_bag = bool(written.minutes or said.minutes or written.push) or written.route.kind not in _RUNS_IN
+    return is_no_bag and bool(written.dose or said.doses)

@@ -240,7 +240,7 @@ def _step_down(limits: RuleLimits, infusions: Sequence[Step], per_kg: Fraction) 
             edits.append(SetAmount(step.written.index, amount, value))
         edits.append(SetEnd(step.written.index, hours, case.now))
     sent = case.chart.order_json(case.order.reference)
-    if sent is None or not edits:
+    if sent is None or not edits or case.order.draft.is_charted:
         return []
     resource = lenient.untyped(sent)
     try:

@@ -71,12 +71,12 @@ def repaired(case: Case, objections: Object) -> Case | None:
 def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
     """The case with its order changed, read again from JSON as it would come back.
 
-    None where that fails, where the order is too long to be sent back, and where the changed one would contradict
-    itself: by floored figures that no longer fit each other, or by what it said before. Raises Late: every offer that
-    has to be tried passes here.
+    None where that fails, where the order is too long to be sent back or says another dosage than is given, and where
+    the changed one would contradict itself: by floored figures that no longer fit each other, or by what it said
+    before. Raises Late: every offer that has to be tried passes here.
     """
     case.deadline.check("offer")
-    if len(memoryview(case.order.draft.item.raw)) > bounds.COPY:
+    if case.order.draft.is_charted or len(memoryview(case.order.draft.item.raw)) > bounds.COPY:
         return None
     try:
         resource = lenient.untyped(case.order.draft.item.raw)
@@ -100,10 +100,12 @@ def with_edits(case: Case, edits: Sequence[Edit]) -> Case | None:
 
 
 def changed_order(case: Case, after: Case) -> dict[str, Any] | None:
-    """The changed order to send back; None where it is no valid R4.
+    """The changed order to send back; None where it is no valid R4, or was ordered otherwise than it is given.
 
     A dosage whose text went with its old figures gets the new ones in words.
     """
+    if case.order.draft.is_charted:
+        return None
     resource: dict[str, Any] = lenient.untyped(after.order.draft.item.raw)
     given = resource.get("dosageInstruction")
     instructions = [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, dict)]

@@ -9,7 +9,7 @@ from cds_service.fhir.source import NoSource
 from cds_service.knowledge import Knowledge
 from cds_service.rules.outcome import Outcome
 from tests.said import said
-from tests.scenarios.build import NOW, sent
+from tests.scenarios.build import NOW, SNOMED, sent
 
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 ATC = "http://www.whocc.no/atc"
@@ -141,3 +141,20 @@ def test_ketamine_that_is_recorded_as_taken_is_one_more_unless_it_stands_for_thi
     assert said(found.facts[0].says) == "ketamine (recorded as taken, no date)"
     own = statement(medication, basedOn=[{"reference": "MedicationRequest/o1"}])
     assert taken(knowledge, rule, own).status == "clear"
+
+
+def test_a_dose_whose_rate_is_in_no_time_stops_no_check(knowledge: Knowledge) -> None:
+    """How much was given is not known, and all else of the order is judged."""
+    ratio = {"numerator": {"value": 140, "unit": "mg"}, "denominator": {"value": 0, "unit": "h"}}
+    dose = {
+        "resourceType": "MedicationAdministration",
+        "id": "a1",
+        "status": "completed",
+        "subject": {"reference": "Patient/" + _patient()},
+        "medicationCodeableConcept": concept((RXNORM, "6130")),
+        "effectivePeriod": {"start": "2026-11-22T07:00:00Z", "end": "2026-11-22T08:00:00Z"},
+        "dosage": {"rateRatio": ratio, "route": {"coding": [{"system": SNOMED, "code": "47625008"}]}},
+    }
+    found = outcome(knowledge, "dose-given-so-far", raw={"administrations": bundle(dose)})
+    assert found.status == "could-not-tell"
+    assert ["how much was given is not known" in said(reason.says) for reason in found.reasons] == [True]

@@ -179,6 +179,50 @@ def test_a_draft_that_names_another_drug_gets_no_card(concept: Json) -> None:
     assert _topics(_asked(_changed(medicationCodeableConcept=concept))) == []
 
 
+@pytest.mark.parametrize(
+    "medication",
+    [
+        {"medicationCodeableConcept": {"text": "Infusion"}, "medicationReference": {"reference": "#m"}},
+        {"medication": {"concept": {"text": "Infusion"}, "reference": {"reference": "#m"}}},
+    ],
+)
+def test_a_vague_concept_hides_no_ketamine_that_is_referenced_beside_it(medication: Json) -> None:
+    asked = _asked(_changed(**{"medicationCodeableConcept": None, **medication}, contained=[MEDICATION]))
+    assert ("rate-exceeds-ceiling", "critical") in _topics(asked)
+    other = {**MEDICATION, "code": {"text": "paracetamol"}}
+    asked = _asked(_changed(**{"medicationCodeableConcept": None, **medication}, contained=[other]))
+    assert _topics(asked) == []
+
+
+def test_an_infusion_of_which_r5_says_what_it_is_made_of_is_judged_and_not_changed() -> None:
+    """R4 has no place for that, and without it the order would be another one."""
+    made_of = [{"item": {"concept": MEDICATION["code"]}}, {"item": {"concept": {"text": "NaCl 0.9 %"}}}]
+    bag = {"resourceType": "Medication", "id": "m", "code": {"text": "Infusion"}, "ingredient": made_of}
+    drafts = _changed(medicationCodeableConcept=None, medicationReference={"reference": "#m"}, contained=[bag])
+    cards = answered(_asked(drafts))
+    assert "rate-exceeds-ceiling" in [card["source"]["topic"]["code"] for card in cards]
+    offered = [a["type"] for card in cards for s in card.get("suggestions", ()) for a in s["actions"]]
+    assert offered == ["delete"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_said"),
+    [
+        ("MedicationRequest/o1", True),
+        ("https://ehr.example/fhir/MedicationRequest/o1/_history/2", True),
+        ("urn:uuid:00000000-0000-4000-8000-000000000001", True),
+        ("https://ehr.example/fhir/ServiceRequest/o1", False),
+        ("Medication/m", False),
+    ],
+)
+@pytest.mark.parametrize("empty", [{}, {"resource": None}, {"search": {"mode": "match"}}])
+def test_an_order_of_which_only_the_address_was_sent_is_said(empty: Json, url: str, is_said: bool) -> None:
+    paracetamol = {**ORDER, "id": "o2", "medicationCodeableConcept": {"text": "paracetamol"}}
+    entries = [{"resource": paracetamol}, {"fullUrl": url, **empty}]
+    said = [("could-not-check", "warning")] if is_said else []
+    assert _topics(_asked({**BUNDLE, "entry": entries})) == said
+
+
 @pytest.mark.parametrize("kind", ["MedicationDispense", "MedicationAdministration"])
 def test_ketamine_in_what_is_no_order_is_said(kind: str) -> None:
     given_out = {

@@ -126,3 +126,13 @@ def test_the_rate_of_an_administration_may_be_zero() -> None:
     assert found is not None
     assert found.value == 0
     assert dosage.read_rate(None, Ratio()) is None
+
+
+@pytest.mark.parametrize("numerator", [Decimal(0), Decimal(140)])
+def test_the_time_of_a_charted_rate_may_not_be_zero(numerator: Decimal) -> None:
+    amount, none = Quantity(value=numerator, unit="mg"), Quantity(value=Decimal(0), unit="h")
+    assert dosage.read_rate(None, Ratio(numerator=amount, denominator=none)) is None
+    hour = Quantity(value=Decimal(1), unit="h")
+    found = dosage.read_rate(None, Ratio(numerator=amount, denominator=hour))
+    assert found is not None
+    assert found.value == numerator
