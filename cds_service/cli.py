@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -10,17 +11,44 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cds_service.commands.completion import SHELLS, completion
-from cds_service.commands.refused import Refused
 from cds_service.errors import CdsError
 
 BAD_INPUT = 3
+INTERRUPTED = 130
+"""What a shell has for a command that Ctrl-C ended."""
+
+
+def _filled(text: str) -> str:
+    """A value of the command line. An empty one is most often a shell's variable that is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """As argparse has it, but 3: its 2 says that a critical card was found."""
-        self.print_usage(sys.stderr)
-        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+        """One line, and 3: argparse's own 2 says that a critical card was found."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def add_argument(self, *names: Any, **about: Any) -> argparse.Action:
+        """As argparse has it, but an empty text is no value."""
+        if about.get("action", "append") == "append":
+            about.setdefault("type", _filled)
+        return super().add_argument(*names, **about)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What a command does not know is said by that command, not by the one above it."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"{' '.join(unknown)} not understood{_nearest(unknown[0], self)}")
+        return found, unknown
+
+
+def _nearest(written: str, to: argparse.ArgumentParser) -> str:
+    """The option that may be meant, as the end of a sentence."""
+    options = [name for action in to._actions for name in action.option_strings]
+    near = difflib.get_close_matches(written.partition("=")[0], options, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class _Version(argparse.Action):
@@ -262,6 +290,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CdsError as error:
         print(f"ketamine-cds: {' '.join(str(error).split())}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print("ketamine-cds: stopped", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read the output has gone; nothing may be written when Python ends, either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BAD_INPUT
@@ -326,19 +357,9 @@ def _run(given: argparse.Namespace) -> int:
         return example(given.file)
     from cds_service.commands import check
 
-    text = _read(given.file)
     if given.command == "check":
-        return check.check(text, given.hook, given.now, given.json, given.language)
-    return check.explain(text, given.hook, given.now, given.json, given.client)
-
-
-def _read(name: str) -> bytes:
-    if name == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise Refused(f"{name}: {error.strerror}") from error
+        return check.check(given.file, given.hook, given.now, given.json, given.language)
+    return check.explain(given.file, given.hook, given.now, given.json, given.client)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ rule out of what is published.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -53,10 +55,23 @@ class ConfigurationError(CdsError):
     """Something that the operator or the protocol's owner wrote cannot be used. The message names the place."""
 
 
-def read_text(path: Path, error: type[ConfigurationError], called: str = "") -> str:
-    """The text of a file that a site has written, in UTF-8. Raises `error`; `called` says what the file is."""
-    try:
+def read_text(path: Path, error: type[CdsError], called: str = "") -> str:
+    """The text of a file that somebody has written, in UTF-8. Raises `error`; `called` says what the file is."""
+    with _reading(path, error, called):
         return path.read_text("utf-8")
+
+
+def read_bytes(path: Path, error: type[CdsError], called: str = "") -> bytes:
+    """As read_text, of a file of whatever kind."""
+    with _reading(path, error, called):
+        return path.read_bytes()
+
+
+@contextmanager
+def _reading(path: Path, error: type[CdsError], called: str) -> Iterator[None]:
+    """The one sentence in which all say that a file cannot be read, and why."""
+    try:
+        yield
     except UnicodeDecodeError as fault:
         raise error(f"{called}{path}: cannot be read: not in UTF-8") from fault
     except OSError as fault:

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
+from cds_service.errors import read_text
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import model, parsing, references
+from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.model import OFFERS, SEVERITIES, TO_A_LIMIT, Clause, Limit, Protocol, Rule
 from cds_service.protocol.references import named_in
 from cds_service.protocol.words import limit as with_unit
@@ -99,7 +101,7 @@ def released(protocol: Protocol) -> Released | None:
 
 def _beside(protocol: Protocol, name: str) -> Any:
     path = Path(protocol.folders[0]).parent / name
-    return parsing.parse_yaml(path.read_text("utf-8"), name) if path.is_file() else None
+    return parsing.parse_yaml(read_text(path, ProtocolError), name) if path.is_file() else None
 
 
 def release(protocol: Protocol, version: str, day: date) -> str:

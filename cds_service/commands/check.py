@@ -16,6 +16,8 @@ from cds_service.cards.acknowledged import NOTHING, Acknowledged
 from cds_service.cards.model import Card, Response
 from cds_service.cards.texts import Words, visible
 from cds_service.commands import record
+from cds_service.commands.given import contents
+from cds_service.commands.given import moment as moment_of
 from cds_service.commands.refused import Refused
 from cds_service.deadline import NEVER
 from cds_service.fhir import lenient
@@ -23,6 +25,7 @@ from cds_service.fhir.resources import MedicationRequest
 from cds_service.fhir.source import NoSource, Source
 from cds_service.gather import read_drafts
 from cds_service.hooks import discovery
+from cds_service.hooks.errors import HookError
 from cds_service.hooks.request import HookRequest, parse
 from cds_service.hooks.response import encode
 from cds_service.knowledge import Knowledge, listed_or, load
@@ -35,15 +38,15 @@ from cds_service.terminology.valuesets import ValueSets
 
 _MARKS = {"critical": "CRITICAL", "warning": "WARNING", "info": "info"}
 _STATUS = {"fired": "FIRED", "clear": "clear", "could-not-tell": "could not tell", "suppressed": "suppressed"}
-_YEARS = range(1900, 2300)  # outside them the calendar ends before a look-back window does
 WIDTH = 100
 
 
-def check(text: bytes, hook: str | None, now: str | None, as_json: bool, language: str | None = None) -> int:
+def check(file: str, hook: str | None, now: str | None, as_json: bool, language: str | None = None) -> int:
     """Print the cards, or what was judged if there are none. Returns 0: no cards, 1: cards, 2: a critical one."""
-    settings, knowledge, request, signing, moment = _prepare(text, hook, now)
+    settings, knowledge, request, signing, moment = _prepare(file, hook, now)
     source = _source(settings, request)
-    made = advice(request, signing, knowledge, source, moment, languages=[language] if language else [])
+    with _named(file):
+        made = advice(request, signing, knowledge, source, moment, languages=[language] if language else [])
     answer = made.response
     print(encode(answer).decode() if as_json else table(answer, listed_or(knowledge.families)))
     if not answer.cards and not as_json:
@@ -79,11 +82,11 @@ def _judged(judged: Sequence[Judged], request: HookRequest, knowledge: Knowledge
         yield "no order was read from the drafts"
 
 
-def explain(text: bytes, hook: str | None, now: str | None, as_json: bool, client: str | None = None) -> int:
+def explain(file: str, hook: str | None, now: str | None, as_json: bool, client: str | None = None) -> int:
     """Print how every rule ended, and why; with what the clinicians of `client` overrode, where one is named."""
-    settings, knowledge, request, signing, moment = _prepare(text, hook, now)
+    settings, knowledge, request, signing, moment = _prepare(file, hook, now)
     source = _source(settings, request)
-    with _overridden(settings, client) as acknowledged:
+    with _named(file), _overridden(settings, client) as acknowledged:
         judged, notes = explained(request, signing, knowledge, source, moment, acknowledged)
     if as_json:
         rows = [
@@ -116,14 +119,23 @@ def _overridden(settings: Settings, client: str | None) -> Iterator[Acknowledged
         audit.close()
 
 
-def _prepare(
-    text: bytes, hook: str | None, now: str | None
-) -> tuple[Settings, Knowledge, HookRequest, bool, datetime]:
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    """What is wrong with a request is said with the name of its file."""
+    try:
+        yield
+    except (HookError, Refused) as error:
+        raise Refused(f"{'standard input' if file == '-' else file}: {error}") from error
+
+
+def _prepare(file: str, hook: str | None, now: str | None) -> tuple[Settings, Knowledge, HookRequest, bool, datetime]:
+    text = contents(file)
     settings = load_settings()
     site = (settings.overlay, settings.valuesets, settings.protocols)
     knowledge = load(settings.base_url, *site, texts_on_demand=True)
-    service = service_of(hook or parse(text, "").hook)
-    request = parse(text, service.hook, told=hook is not None)
+    with _named(file):
+        service = service_of(hook or parse(text, "").hook)
+        request = parse(text, service.hook, told=hook is not None)
     return settings, knowledge, request, service.signing, moment_of(record.moment(text) if now is None else now)
 
 
@@ -133,19 +145,6 @@ def service_of(hook: object) -> discovery.Service:
     if service is None:
         raise Refused(f"the request's hook is {hook!r}; known are {', '.join(s.hook for s in discovery.SERVICES)}")
     return service
-
-
-def moment_of(now: str | None) -> datetime:
-    if now is None:
-        return datetime.now().astimezone()
-    try:
-        moment = datetime.fromisoformat(now)
-        moment = moment if moment.tzinfo else moment.astimezone()
-    except (ValueError, OverflowError) as error:
-        raise Refused(f"--now {now}: not a date and time in ISO 8601") from error
-    if moment.year not in _YEARS:
-        raise Refused(f"--now {now}: the year must lie between {_YEARS.start} and {_YEARS.stop - 1}")
-    return moment
 
 
 def _source(settings: Settings, request: HookRequest) -> Source:

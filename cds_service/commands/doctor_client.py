@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +15,9 @@ import msgspec
 import requests
 
 from cds_service import sandbox
+from cds_service.commands import given
 from cds_service.commands.looked_at import Finding
+from cds_service.commands.refused import Refused
 from cds_service.console import smart
 from cds_service.console.oauth import NotSignedIn
 from cds_service.fhir.bundles import left_out
@@ -48,11 +49,9 @@ def findings(
             f"fhir_servers of the entry, or {PREFIX}FHIR_SERVERS without entries",
         )  # fmt: skip
     try:
-        token = Path(token_file).read_text("ascii").strip() if token_file else None
-    except (OSError, UnicodeDecodeError):
-        yield Finding(
-            "wrong", "access token", f"{token_file} cannot be read", "--fhir-token-file names a file with one"
-        )
+        token = given.token(token_file) if token_file else None
+    except Refused as error:
+        yield Finding("wrong", "access token", str(error), "--fhir-token-file names a file with one")
         return
     for base in (*entry.fhir_servers, *sandbox.servers(settings)):
         yield from _Server(base, settings, knowledge, patient, token).findings()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cds_service.commands.given import contents
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
 
@@ -29,9 +29,9 @@ def example(name: str) -> int:
 def read(name: str) -> dict[str, Any]:
     """The hook request in a file, numbers as exact decimals. Raises Refused."""
     try:
-        body = lenient.untyped(Path(name).read_bytes())
-    except (OSError, RecursionError, ValueError, msgspec.DecodeError) as error:
-        raise Refused(f"{name}: {error}") from error
+        body = lenient.untyped(contents(name))
+    except lenient.UNREADABLE as error:
+        raise Refused(f"{name}: not readable as JSON: {error}") from error
     if not isinstance(body, dict):
         raise Refused(f"{name}: not a hook request")
     return body

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
-from cds_service.commands.check import moment_of
+from cds_service.commands.given import moment, token, url
 from cds_service.commands.refused import Refused
 from cds_service.fhir import queries
 from cds_service.fhir.resources import TYPES
@@ -15,15 +16,14 @@ from cds_service.retrospect.backend import Failed, Fixed, Server, Tokens, Web, t
 from cds_service.retrospect.bulk import Asked, Bounds
 from cds_service.sandbox.caller import Signer
 from cds_service.settings import load as load_settings
-from cds_service.settings import web_url
 from cds_service.terminology import valuesets
 
 
 def run(given: argparse.Namespace) -> int:
     """Fetch an export, or go on with one. Returns 1 where something is not as it was asked for, else 0."""
-    if given.hours <= 0 or given.gigabytes <= 0:
-        raise Refused("--hours and --gigabytes: more than nothing is needed")
-    asked = Asked(_url(given.url, "URL"), _of(given), _types(given.types), _since(given.since))
+    if not all(0 < each < math.inf for each in (given.hours, given.gigabytes)):
+        raise Refused("--hours and --gigabytes: more than nothing is needed, and an end")
+    asked = Asked(url(given.url, "URL"), _of(given), _types(given.types), _since(given.since))
     bounds = Bounds(given.hours * 3600, int(given.gigabytes * 1e9))
     web = Web(load_settings().fhir_ca_bundle)
     try:
@@ -46,13 +46,6 @@ def default_types() -> list[str]:
     return [*sorted(asked), *(kind for kind in bulk.OF_NOBODY if kind not in asked)]
 
 
-def _url(text: str, option: str) -> str:
-    try:
-        return web_url(text)
-    except ValueError as error:
-        raise Refused(f"{option} is {text!r}; expected is {error}") from error
-
-
 def _of(given: argparse.Namespace) -> str:
     if given.group is not None:
         if not given.group.replace("-", "").replace(".", "").isalnum() or not given.group.isascii():
@@ -69,22 +62,21 @@ def _types(text: str | None) -> list[str]:
 
 
 def _since(text: str | None) -> str | None:
-    return None if text is None else moment_of(text).isoformat(timespec="seconds")
+    return None if text is None else moment(text, "--since").isoformat(timespec="seconds")
 
 
 def _tokens(given: argparse.Namespace, asked: Asked, web: Web) -> Tokens | Fixed | None:
     """How the server is told who asks: by a signature, by a token, or not at all."""
     if (given.key is None) != (given.client is None):
         raise Refused("--key and --client go together: who asks, and by which key it signs")
+    if given.key is not None and given.token_file is not None:
+        raise Refused("--key and --token-file go one at a time: a token is signed for, or it is there")
     if given.key is not None:
         signer = Signer.load(given.key, given.client)
-        url, is_second = (given.token_url, True) if given.token_url else token_endpoint(asked.base, web)
+        server, is_second = (given.token_url, True) if given.token_url else token_endpoint(asked.base, web)
         right = "rs" if is_second else "read"
         scope = given.scope or " ".join(f"system/{kind}.{right}" for kind in asked.types)
-        return Tokens(signer, _url(url, "the token endpoint"), scope)
-    if given.token_file is None:
-        return None
-    try:
-        return Fixed(Path(given.token_file).read_text("ascii").strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{given.token_file}: cannot be read as an access token") from error
+        return Tokens(signer, url(server, "the token endpoint"), scope)
+    if given.token_url or given.scope:
+        raise Refused("--token-url and --scope go with --key: they are for a server that gives tokens")
+    return Fixed(token(given.token_file)) if given.token_file else None

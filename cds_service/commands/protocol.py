@@ -17,6 +17,7 @@ from cds_service.commands.refused import Refused
 from cds_service.knowledge import load
 from cds_service.protocol import evidence
 from cds_service.protocol.by_the_site import WIDTH, by_the_site, conditions, filters, owned, wrapped
+from cds_service.protocol.errors import did_you_mean
 from cds_service.protocol.limits import as_written
 from cds_service.protocol.model import Limit, Protocol, Rule
 from cds_service.protocol.overlay import load_with_overlay
@@ -101,7 +102,8 @@ def _one(protocol: Protocol, name: str, today: date, words: Words) -> str:
         return "\n".join(_limit(protocol.limits[name], today))
     if name in protocol.rules:
         return "\n".join(_rule(protocol.rules[name], protocol, words))
-    raise Refused(f"there is no rule and no limit {name}")
+    known = (*protocol.limits, *protocol.rules)
+    raise Refused(f"there is no rule and no limit {name}{did_you_mean(name, known)}")
 
 
 def _limit(limit: Limit, today: date) -> Iterator[str]:

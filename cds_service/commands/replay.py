@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from cds_service.commands.check import moment_of
+from cds_service.commands.given import moment
 from cds_service.commands.refused import Refused
 from cds_service.retrospect import gate, spark
 from cds_service.retrospect.engines import package
@@ -19,6 +19,9 @@ from cds_service.retrospect.policies import Codes, load_all, named
 from cds_service.retrospect.runs import finish, run
 from cds_service.retrospect.tables import BY
 from cds_service.settings import load as load_settings
+
+_TAGGED_WITHIN = 1000
+"""Bytes of a resource."""
 
 
 def replay(given: argparse.Namespace) -> int:
@@ -66,11 +69,21 @@ def synthetic(given: argparse.Namespace) -> int:
     if given.orders < 1:
         raise Refused(f"--orders {given.orders}: at least one order is needed")
     try:
+        for file in sorted(Path(given.folder).glob("*.ndjson*")):
+            if not _is_made_up(file):
+                raise Refused(f"{file} holds what is not made up; choose another folder")
         counts = write(Path(given.folder), given.orders, given.seed)
     except OSError as error:
         raise Refused(f"{given.folder}: {error.strerror}") from error
     print(", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
     return 0
+
+
+def _is_made_up(file: Path) -> bool:
+    """Whether its first resource is tagged as test data, as ours are, or there is none."""
+    with file.open("rb") as opened:
+        first = opened.readline(_TAGGED_WITHIN)
+    return not first or b'"HTEST"' in first
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -84,7 +97,7 @@ def _plan(given: argparse.Namespace) -> Plan:
         policies=named(given.against or settings.overlay, given.overlay or []),
         codes=Codes(settings.base_url, settings.valuesets, protocols),
         as_of=given.as_of,
-        now=datetime.now(UTC) if given.now is None else moment_of(given.now),
+        now=datetime.now(UTC) if given.now is None else moment(given.now),
         workers=given.workers,
         engine=given.engine,
         master=given.master,

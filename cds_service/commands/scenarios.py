@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cds_service.commands.check import moment_of
+from cds_service.commands.given import moment as moment_of
 from cds_service.folders import KETAMINE
 from cds_service.hooks.errors import HookError
 from cds_service.knowledge import Knowledge, load

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +12,7 @@ import msgspec
 
 from cds_service.commands import record
 from cds_service.commands.check import table_of
+from cds_service.commands.given import contents, token, url
 from cds_service.commands.refused import Refused
 from cds_service.fhir import lenient
 from cds_service.hooks.request import VIEWING
@@ -20,7 +20,6 @@ from cds_service.sandbox import PATH, charts, orders
 from cds_service.sandbox.caller import Failed, Service, Signer, UnreadableKey, Web, dicts
 from cds_service.sandbox.records import FhirServer
 from cds_service.sandbox.visit import USER, Visit, after, drafts_in
-from cds_service.settings import SettingError, web_url
 from cds_service.settings import load as load_settings
 
 
@@ -30,6 +29,8 @@ def run(given: argparse.Namespace) -> int:
         raise Refused("--accept and --override go one at a time: a card is followed, or it is not")
     if given.put and given.accept is None:
         raise Refused("--put writes what --accept changes")
+    if given.reason is not None and given.override is None:
+        raise Refused("--reason says why a card is overridden: it goes with --override")
     if given.patient is None and not given.order and given.file is None:
         print(f"The patients of the sandbox EHR:\n{_patients()}")
         return 0
@@ -60,9 +61,9 @@ def _visit(given: argparse.Namespace) -> Visit:
     service, fhir = _servers(given)
     asked = _service(service.services(), given.hook, given.id)
     if given.patient is None:
-        raise Refused(f"--patient names whose chart it is; the sandbox has\n{_patients()}")
+        raise Refused(f"--patient names whose chart it is; the sandbox has {_ids()}")
     if not fhir.patient(given.patient):
-        raise Refused(f"{fhir.base} has no patient {given.patient}; the sandbox has\n{_patients()}")
+        raise Refused(f"{fhir.base} has no patient {given.patient}; the sandbox has {_ids()}")
     context: dict[str, Any] = {"userId": USER, "patientId": given.patient}
     if encounter := given.encounter or fhir.encounter(given.patient):
         context["encounterId"] = encounter
@@ -81,26 +82,17 @@ def _visit(given: argparse.Namespace) -> Visit:
 
 
 def _servers(given: argparse.Namespace) -> tuple[Service, FhirServer]:
-    try:
-        settings = load_settings()
-        base = web_url(given.service or settings.base_url)
-        fhir = web_url(given.fhir or base + PATH)
-    except (SettingError, ValueError) as error:
-        raise Refused(str(error)) from error
+    settings = load_settings()
+    base = url(given.service or settings.base_url, "--service")
+    fhir = url(given.fhir or base + PATH, "--fhir")
     if (given.key is None) != (given.issuer is None):
         raise Refused("--key and --issuer go together: a token says who signed it")
+    if given.key is None and (given.jku or given.tenant):
+        raise Refused("--jku and --tenant go with --key: they stand in a token")
+    secret = token(given.fhir_token_file) if given.fhir_token_file else None
     signer = Signer.load(given.key, given.issuer, given.jku, given.tenant) if given.key else None
     web = Web(settings.fhir_ca_bundle)
-    return Service(base, web, signer), FhirServer(fhir, web, _secret(given.fhir_token_file))
-
-
-def _secret(file: str | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        return Path(file).read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{file}: cannot be read as an access token") from error
+    return Service(base, web, signer), FhirServer(fhir, web, secret)
 
 
 def _service(listed: Sequence[Mapping[str, Any]], hook: str, name: str | None) -> Mapping[str, Any]:
@@ -109,6 +101,10 @@ def _service(listed: Sequence[Mapping[str, Any]], hook: str, name: str | None) -
         said = ", ".join(f"{each.get('id')} ({each.get('hook')})" for each in listed) or "none"
         raise Refused(f"{'no' if not fitting else 'more than one'} service for {hook}; --id names one of: {said}")
     return fitting[0]
+
+
+def _ids() -> str:
+    return ", ".join(each.id for each in charts.patients()) + "; simulate alone says why each is there"
 
 
 def _patients() -> str:
@@ -129,9 +125,9 @@ def _drafts(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def _in_file(name: str) -> list[dict[str, Any]]:
     try:
-        content = lenient.untyped(Path(name).read_bytes())
-    except (OSError, *lenient.UNREADABLE) as error:
-        raise Refused(f"{name}: not readable as JSON") from error
+        content = lenient.untyped(contents(name))
+    except lenient.UNREADABLE as error:
+        raise Refused(f"{name}: not readable as JSON: {error}") from error
     drafts = drafts_in(content)
     if not drafts:
         raise Refused(f"{name}: holds no order")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cds_service.commands.given import url
 from cds_service.commands.refused import Refused
-from cds_service.settings import web_url
+from cds_service.protocol.errors import did_you_mean
 from cds_service.terminology import expansion, valuesets
 from cds_service.terminology.tx import Coded, Concept, Json, TxRefusal, TxServer
 from cds_service.terminology.valueset import ValueSet
@@ -29,14 +30,12 @@ _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 
 def run(given: argparse.Namespace) -> int:
     """Exit status 0, or 1 where something is left to look at. Raises Refused where the server cannot be used."""
-    try:
-        server = TxServer(web_url(given.tx))
-    except ValueError as error:
-        raise Refused(f"--tx is {given.tx!r}; expected is {error}") from error
+    server = TxServer(url(given.tx, "--tx"))
     shipped = valuesets.load()
     names = given.set or shipped.names()
     if unknown := [name for name in names if name not in shipped or "/" in name]:
-        raise Refused(f"there is no value set {', '.join(unknown)}")
+        nearest = did_you_mean(unknown[0], shipped.names())
+        raise Refused(f"there is no value set {', '.join(unknown)}{nearest}")
     server.greet()
     if given.action == "expand":
         return _expand(server, shipped, names, Path(given.into))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from cds_service.errors import read_text
 from cds_service.folders import COMMON, KETAMINE
 from cds_service.protocol import model
 from cds_service.protocol.checks import check
@@ -203,7 +204,7 @@ def _mapping(path: Path) -> dict[str, Any]:
         if path.name in ("rule.yaml", "protocol.yaml", "drug.yaml"):
             raise ProtocolError(f"{where} is missing")
         return {}
-    found = parse_yaml(path.read_text("utf-8"), where)
+    found = parse_yaml(read_text(path, ProtocolError), where)
     if not isinstance(found, dict):
         raise ProtocolError(f"{where} is not a mapping")
     return found

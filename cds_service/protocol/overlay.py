@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
+from cds_service.errors import read_text
 from cds_service.protocol import loader
 from cds_service.protocol.checks import check
 from cds_service.protocol.errors import ProtocolError
@@ -87,11 +88,10 @@ class Overlay(Entry, frozen=True, kw_only=True):
 
 def read(path: Path, shared: Mapping[str, Any]) -> Overlay:
     """The overlay file, its shape checked. Its lines name its own facts and `shared` ones. Raises ProtocolError."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"{path}: cannot be read: {error}") from error
-    overlay = convert(_with_clauses(parse_yaml(text, path.name), shared, path.name), Overlay, path.name)
+    written = parse_yaml(read_text(path, ProtocolError), path.name)
+    if not isinstance(written, dict):
+        raise ProtocolError(f"{path.name}: it is not a mapping; an overlay begins with site: and its name")
+    overlay = convert(_with_clauses(written, shared, path.name), Overlay, path.name)
     changes: list[Owned] = [
         *overlay.limits,
         *overlay.rules,
@@ -107,10 +107,8 @@ def read(path: Path, shared: Mapping[str, Any]) -> Overlay:
     return overlay
 
 
-def _with_clauses(written: Any, shared: Mapping[str, Any], where: str) -> Any:
+def _with_clauses(written: dict[str, Any], shared: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The overlay as it is written, the `when` of each filter and condition as a clause."""
-    if not isinstance(written, dict):
-        return written
     facts = Facts(written.pop("facts", None) or {}, shared, where)
     for part in ("filters", "conditions"):
         entries = written.get(part)

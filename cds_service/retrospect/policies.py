@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cds_service.errors import read_bytes
 from cds_service.knowledge import load
+from cds_service.protocol.errors import ProtocolError
 from cds_service.retrospect.judging import Policy
 
 OLD, NEW = "old-policy", "new-policy"
@@ -29,14 +31,17 @@ class Named:
 
 
 def digest_of(overlay: str | None) -> str:
-    """SHA-256 of an overlay's file and of what stands beside it, by name: its own rules and words."""
+    """SHA-256 of an overlay's file and of what stands beside it, by name: its own rules and words.
+
+    Raises ProtocolError where one cannot be read.
+    """
     if overlay is None:
         return ""
     file = Path(overlay)
     folders = [file.parent / name for name in ("rules", "texts")]
-    made = hashlib.sha256(file.read_bytes())
+    made = hashlib.sha256(read_bytes(file, ProtocolError))
     for each in (each for folder in folders for each in sorted(folder.rglob("[!.]*")) if each.is_file()):
-        content = each.read_bytes()
+        content = read_bytes(each, ProtocolError)
         made.update(f" {each.relative_to(file.parent).as_posix()} {len(content)} ".encode() + content)
     return made.hexdigest()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from cds_service.protocol.model import (
     REPEAT_TO,
     STOP_AFTER,
     Added,
+    AmountIs,
     Clause,
     Orderable,
     OrderIs,
@@ -99,10 +100,17 @@ def check(protocol: Protocol) -> None:
         _check_names(rule)
         clauses = [tier.when for tier in rule.tiers if tier.when] + [change.when for change in rule.changes]
         for clause in each_clause(clauses):
-            for what, known in (("route", KINDS), ("route_other_than", KINDS), ("drug", protocol.drugs)):
-                for name in getattr(clause, what) if isinstance(clause, OrderIs) else ():
-                    if name not in known:
-                        raise ProtocolError(f"{rule.id}: there is no {what} {name}{did_you_mean(name, known)}")
+            if isinstance(clause, OrderIs | AmountIs):
+                for what, known in (("route", KINDS), ("route_other_than", KINDS), ("drug", protocol.drugs)):
+                    _check_known(rule.id, what, getattr(clause, what, ()), known)
+    for limit in protocol.limits.values():
+        _check_known(limit.id, "route", limit.routes, KINDS)
+
+
+def _check_known(where: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ProtocolError(f"{where}: there is no {what} {name}{did_you_mean(name, known)}")
 
 
 def _check_names(rule: Rule) -> None:

@@ -47,9 +47,10 @@ class Signer:
     def load(file: str, issuer: str, jku: str | None = None, tenant: str | None = None) -> Signer:
         """The private JWK in a file, as `keys new` writes it. Raises UnreadableKey."""
         try:
+            content = Path(file).read_bytes()  # first, for a folder is never to be closed by chmod 600
             if Path(file).stat().st_mode & _OTHERS:
                 raise UnreadableKey(f"{file}: others than its owner can read it; chmod 600 {file}")
-            written = msgspec.json.decode(Path(file).read_bytes())
+            written = msgspec.json.decode(content)
             made = jwt.PyJWK(written)
             kid, algorithm = written["kid"], written["alg"]
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from cds_service.errors import UNREADABLE
+from cds_service.errors import UNREADABLE, read_text
 from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.model import Hook, Severity
 from cds_service.protocol.parsing import parse_yaml
@@ -80,6 +80,8 @@ def of_folder(folder: Path) -> list[Filed]:
 
     Raises ScenarioError, also where there is none.
     """
+    if not folder.is_dir():
+        raise ScenarioError(f"{folder}: there is no such folder")
     files = [file for places in _PLACES for file in sorted(folder.glob(places))]
     found = [Filed(str(file.relative_to(folder)), each) for file in files for each in read(file)]
     if not found:
@@ -95,7 +97,7 @@ def read(file: Path) -> list[dict[str, Any]]:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ScenarioError(f"{where}: it has more than {MOST_BYTES} bytes")
-        written = parse_yaml(file.read_text("utf-8"), where)
+        written = parse_yaml(read_text(file, ScenarioError), where)
     except ProtocolError as error:
         raise ScenarioError(str(error)) from error
     except UNREADABLE as error:

@@ -75,9 +75,10 @@ def _content(path: str) -> bytes:
     """What stands in a file that nobody else can read, without white space around it. Raises UnusableKey."""
     file = Path(path)
     try:
+        content = file.read_bytes().strip()  # first, for a folder is never to be closed by chmod 600
         if is_open(file.stat(), os.geteuid(), {os.getegid(), *os.getgroups()}):
             raise UnusableKey(f"{path}: others than its owner can read it; chmod 600 {path}")
-        return file.read_bytes().strip()
+        return content
     except OSError as error:
         raise UnusableKey(f"{path}: {error.strerror}") from error
 

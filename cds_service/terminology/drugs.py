@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.errors import UNREADABLE, ConfigurationError, read_text
 from cds_service.terminology.phrases import tokens
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 from cds_service.terminology.vocabulary import Vocabulary, shipped_cues
@@ -143,7 +143,7 @@ def read(folder: Path) -> Family:
     """The drugs of the protocol in a folder. Raises DrugError."""
     where = f"{folder.name}/drug.yaml"
     try:
-        family = msgspec.yaml.decode((folder / "drug.yaml").read_bytes(), type=Family)
+        family = msgspec.yaml.decode(read_text(folder / "drug.yaml", DrugError), type=Family)
     except (msgspec.MsgspecError, OSError, *UNREADABLE) as error:
         raise DrugError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
     if not family.drugs or not all(entry.sets and entry.names for entry in family.drugs.values()):

@@ -205,7 +205,6 @@ def test_a_table_of_the_report_that_was_changed_is_no_evidence(
     [
         (("--replay", "report"), "--owner"),
         (("--date", "2026-11-20"), "--owner"),
-        (("--owner", "  ", "--date", "2026-11-20"), "--owner"),
         (("--owner", "A", "--date", "yesterday"), "not a date"),
         (("--owner", "A", "--date", str(date.today() + timedelta(days=2))), "nobody can have signed then yet"),
         (("--owner", "A", "--replay", "nowhere"), "holds no report"),

@@ -206,6 +206,9 @@ def _shipped_rule(folder: Path) -> None:
     shutil.move(folder / "rules" / "lidocaine-seizure", folder / "rules" / "seizure-disorder")
 
 
+HOURLY = "rules/lidocaine-above-hourly-maximum/rule.yaml"
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -231,6 +234,14 @@ def _shipped_rule(folder: Path) -> None:
         (_written("limits.yaml", "a: 1\n"), "the limit a: expected is a mapping"),
         (_written("drug.yaml", ": : [\n"), "lidocaine/drug.yaml cannot be read"),
         (_written("rules/lidocaine-seizure/rule.yaml", "a: 1\n"), "unknown field `a`"),
+        (
+            _replaced(HOURLY, "routes: [intravenous,", "routes: [intravenus,"),
+            "route intravenus; did you mean intravenous?",
+        ),
+        (
+            _replaced(HOURLY, "of: continuous", "of: continuous\n    route: [intraosseus]"),
+            "did you mean intraosseous?",
+        ),
         (_stray, "nothing reads limit.yaml; did you mean limits.yaml?"),
         (_shipped_rule, "seizure-disorder is a name of ketamine already"),
     ],

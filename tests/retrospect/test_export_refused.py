@@ -97,8 +97,12 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, capsys
         (["--types", "Patient,Claim"], "replay reads no Claim"),
         (["--group", "../x"], "not the id of a Group"),
         (["--hours", "0"], "more than nothing"),
-        (["--since", "spring"], "spring"),
-        (["--token-file", "/nowhere"], "cannot be read as an access token"),
+        (["--hours", "nan"], "more than nothing"),
+        (["--gigabytes", "inf"], "and an end"),
+        (["--since", "spring"], "--since spring: not a date and time"),
+        (["--scope", "system/*.read"], "go with --key"),
+        (["--key", "k", "--client", "c", "--token-file", "t"], "one at a time"),
+        (["--token-file", "/nowhere"], "/nowhere: cannot be read: No such file or directory"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said_in_one_line(
