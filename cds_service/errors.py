@@ -39,8 +39,6 @@ rule out of what is published.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What Python raises for a file that is missing, is no text, has an unexpected shape or is nested too deep."""
 
@@ -51,15 +49,3 @@ class CdsError(Exception):
 
 class ConfigurationError(CdsError):
     """Something that the operator or the protocol's owner wrote cannot be used. The message names the place."""
-
-
-def read_text(path: Path, error: type[ConfigurationError], called: str = "") -> str:
-    """The text of a file that a site has written, in UTF-8. Raises `error`; `called` says what the file is."""
-    try:
-        return path.read_text("utf-8")
-    except UnicodeDecodeError as fault:
-        raise error(f"{called}{path}: cannot be read: not in UTF-8") from fault
-    except OSError as fault:
-        raise error(f"{called}{path}: cannot be read: {fault.strerror}") from fault
-    except ValueError as fault:  # a name that no file can have
-        raise error(f"{called}{path}: cannot be read: {fault}") from fault

@@ -17,6 +17,7 @@ from cds_service.deadline import NEVER, Deadline
 from cds_service.errors import CdsError
 from cds_service.hooks import outbound
 from cds_service.hooks.clients import Network
+from cds_service.site_file import read_bytes
 from cds_service.transport import Budget
 
 log = logging.getLogger("ketamine_cds")
@@ -182,7 +183,7 @@ def _public(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK:
 def from_file(path: str) -> KeySet:
     def read() -> bytes:
         try:
-            return Path(path).read_bytes()
+            return read_bytes(Path(path))
         except OSError as error:
             raise KeysUnavailable(f"the file of a JWK Set cannot be read: {error.strerror}") from error
 

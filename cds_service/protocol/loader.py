@@ -16,6 +16,7 @@ from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.facts import Facts
 from cds_service.protocol.parsing import convert, parse_yaml
 from cds_service.protocol.references import named_in, sets_of
+from cds_service.site_file import read_text
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
@@ -203,7 +204,7 @@ def _mapping(path: Path) -> dict[str, Any]:
         if path.name in ("rule.yaml", "protocol.yaml", "drug.yaml"):
             raise ProtocolError(f"{where} is missing")
         return {}
-    found = parse_yaml(path.read_text("utf-8"), where)
+    found = parse_yaml(read_text(path, ProtocolError), where)
     if not isinstance(found, dict):
         raise ProtocolError(f"{where} is not a mapping")
     return found

@@ -27,6 +27,7 @@ from cds_service.protocol.model import (
 from cds_service.protocol.owned import Owned, look_up
 from cds_service.protocol.parsing import convert, parse_yaml
 from cds_service.protocol.references import indications_read
+from cds_service.site_file import read_text
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")
@@ -87,11 +88,8 @@ class Overlay(Entry, frozen=True, kw_only=True):
 
 def read(path: Path, shared: Mapping[str, Any]) -> Overlay:
     """The overlay file, its shape checked. Its lines name its own facts and `shared` ones. Raises ProtocolError."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"{path}: cannot be read: {error}") from error
-    overlay = convert(_with_clauses(parse_yaml(text, path.name), shared, path.name), Overlay, path.name)
+    written = parse_yaml(read_text(path, ProtocolError), path.name)
+    overlay = convert(_with_clauses(written, shared, path.name), Overlay, path.name)
     changes: list[Owned] = [
         *overlay.limits,
         *overlay.rules,

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cds_service.errors import ConfigurationError
+from cds_service.site_file import read_bytes
 
 SHORTEST = 32
 _HEX_DIGITS = 32
@@ -77,7 +78,7 @@ def _content(path: str) -> bytes:
     try:
         if is_open(file.stat(), os.geteuid(), {os.getegid(), *os.getgroups()}):
             raise UnusableKey(f"{path}: others than its owner can read it; chmod 600 {path}")
-        return file.read_bytes().strip()
+        return read_bytes(file).strip()
     except OSError as error:
         raise UnusableKey(f"{path}: {error.strerror}") from error
 
