@@ -1,4 +1,4 @@
-"""What one request may hold, and the console keep: each bound, what it is of, why it is so wide, what is beyond it.
+"""What a request or a file may hold, and the console keep: what each bound is of, why so wide, what is beyond it.
 
 The bounds are technical; none is clinical. What is over one is left out and said on a card: it is no error, and it is
 never silent. docs/bounds.md is written from `TABLE`.
@@ -41,6 +41,8 @@ FEEDBACK_VALUES = 100_000
 LAUNCHES = 1_000
 VISITS = 500
 CHARTS = 32
+FILE = 10_000_000
+LEVELS = 100
 _PIECE = 250_000
 _NO_VALUE = bytes(set(range(256)).difference(b",{["))
 """All bytes of JSON but those that begin a value, or come before one."""
@@ -231,6 +233,18 @@ TABLE = (
         "charts that the SMART app remembers, each for a minute",
         "so many clinicians type an order in the same minute",
         "the oldest is read anew at the next key",
+    ),
+    Bound(
+        "FILE",
+        "bytes of a file that a site has written: clients, profile, overlay, text, keys, certificates",
+        "the authorities that all browsers trust take 250,000",
+        "refused in one sentence, as a pipe or a device is: no start, and a reload changes nothing",
+    ),
+    Bound(
+        "LEVELS",
+        "levels of a YAML file",
+        "the shipped ones have some 15",
+        "refused in one sentence, and so are aliases that stand for more values than a request may have",
     ),
 )
 

@@ -55,21 +55,12 @@ class ConfigurationError(CdsError):
     """Something that the operator or the protocol's owner wrote cannot be used. The message names the place."""
 
 
-def read_text(path: Path, error: type[CdsError], called: str = "") -> str:
-    """The text of a file that somebody has written, in UTF-8. Raises `error`; `called` says what the file is."""
-    with _reading(path, error, called):
-        return path.read_text("utf-8")
-
-
-def read_bytes(path: Path, error: type[CdsError], called: str = "") -> bytes:
-    """As read_text, of a file of whatever kind."""
-    with _reading(path, error, called):
-        return path.read_bytes()
-
-
 @contextmanager
-def _reading(path: Path, error: type[CdsError], called: str) -> Iterator[None]:
-    """The one sentence in which all say that a file cannot be read, and why."""
+def reading(path: Path, error: type[CdsError], called: str = "") -> Iterator[None]:
+    """Whoever reads a file here says in one sentence, as `error`, that and why it cannot be read.
+
+    `called` says what the file is.
+    """
     try:
         yield
     except UnicodeDecodeError as fault:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from cds_service.errors import read_text
+from cds_service.site_file import read_text
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import model, parsing, references
 from cds_service.protocol.errors import ProtocolError

@@ -125,6 +125,8 @@ TESTS_OF_BOUNDS = {
     "VISITS": "tests/console/test_bedside.py::test_so_many_patients_are_open_and_with_one_more_the_oldest_is_closed",
     "CHARTS": "tests/console/test_bedside.py::"
     "test_so_many_charts_are_remembered_and_with_one_more_the_oldest_is_read_anew",
+    "FILE": "tests/test_site_file.py::test_a_file_is_read_up_to_so_many_bytes",
+    "LEVELS": "tests/test_site_file.py::test_yaml_is_read_up_to_so_many_levels",
 }
 
 
@@ -135,13 +137,13 @@ def bounds_page() -> str:
         for each in bounds.TABLE
     )
     return (
-        "# Bounds\n\nWhat one request may hold, and the console keep, from `cds_service/bounds.py`; the test of "
-        "each row holds it at the bound and one above it.\n\n"
-        "A body of more bytes than `KETAMINE_CDS_MAX_BODY_BYTES` is refused before it is read. All else that is over "
-        "a bound is left out and said on a card. An order is then judged as far as it is read, and no suggestion "
-        "changes it. A list of the chart that was cut is not complete: nothing is absent from it for certain. Within "
-        "the bounds the work grows no faster than the request (`tests/properties/test_growth.py`). How many orders "
-        "and steps are added up is a limit of the protocol (`orders-at-once`, `steps-at-once`).\n\n"
+        "# Bounds\n\nWhat one request or file may hold, and the console keep, from `cds_service/bounds.py`; the test "
+        "of each row holds it at the bound and one above it.\n\n"
+        "A body of more bytes than `KETAMINE_CDS_MAX_BODY_BYTES` is refused before it is read. What else of a "
+        "request is over a bound is left out and said on a card. An order is then judged as far as it is read, and "
+        "no suggestion changes it. A list of the chart that was cut is not complete: nothing is absent from it for "
+        "certain. Within the bounds the work grows no faster than the request (`tests/properties/test_growth.py`). "
+        "How many orders and steps are added up is a limit of the protocol (`orders-at-once`, `steps-at-once`).\n\n"
         f"| bound | of what | why so wide | what is over it | test |\n|---|---|---|---|---|\n{rows}\n"
     )
 

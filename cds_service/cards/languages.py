@@ -19,6 +19,7 @@ from cds_service.cards.texts import Phrase, Wording, Words, escaped, plain
 from cds_service.lazy import cached_property
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.parsing import parse_yaml
+from cds_service.site_file import read_bytes
 
 _VALUE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _NUMBERS = frozenset({"counted", "one-hour"})
@@ -43,7 +44,7 @@ class File:
 
     def read(self) -> str:
         try:
-            return self.path.read_text("utf-8")
+            return read_bytes(self.path).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise TextError(f"{self.shown}: cannot be read as UTF-8") from error
 

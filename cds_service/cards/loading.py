@@ -19,8 +19,10 @@ from typing import Any
 
 import frontmatter
 import yaml
+from frontmatter.default_handlers import YAMLHandler
 from jinja2 import TemplateError, UndefinedError
 
+from cds_service import site_file
 from cds_service.cards.languages import File, Language, Word, check_keys, refused
 from cds_service.cards.sentences import KEYS, OPEN, folder_of, names_of
 from cds_service.cards.shown import TextError
@@ -354,13 +356,20 @@ def _named(text: Text) -> set[str]:
     return {name for wording in (text.heading, text.body, *text.summaries.values()) for name in wording.names}
 
 
+class _Head(YAMLHandler):
+    """The front matter of a text, within the bounds of YAML."""
+
+    def load(self, fm: str, **kwargs: Any) -> Any:
+        return super().load(fm, Loader=site_file.Loader)
+
+
 def _read(rule: str, file: File, reader: Language, base: Text | None = None) -> Text:
     """A text file: front matter with title and summary, and the body; what it leaves out, `base` says.
 
     Raises TextError.
     """
     try:
-        post = frontmatter.loads(file.read())
+        post = frontmatter.loads(file.read(), handler=_Head())
         head: Mapping[str, Any] = post.metadata
         summary = head["summary"] if base is None else head.get("summary", {})
         summaries = summary if isinstance(summary, dict) else {"": summary}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cds_service import sign_off
 from cds_service.commands.refused import Refused
-from cds_service.errors import read_text
+from cds_service.errors import reading
 from cds_service.knowledge import Knowledge, load
 from cds_service.protocol.by_the_site import by_the_site
 from cds_service.retrospect import results
@@ -48,7 +48,8 @@ def check(settings: Settings, given: argparse.Namespace) -> int:
     """Print why a signed page does not stand for these files, and return 1; or that it does, and return 0."""
     loaded = load(settings.base_url, given.overlay, settings.valuesets, settings.protocols)
     present = Signature(overlay=digest_of(given.overlay), replay=_replayed(loaded, given))
-    signed = read_text(Path(given.check), Refused)[:_MOST_CHARACTERS]
+    with reading(Path(given.check), Refused):
+        signed = Path(given.check).read_text("utf-8")[:_MOST_CHARACTERS]
     found = faults(signed, digests(loaded), present, date.today())
     print("\n".join(found) or f"the page stands for {', '.join(_named(loaded))}")
     return 1 if found else 0

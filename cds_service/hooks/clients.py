@@ -13,11 +13,12 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from cds_service.errors import UNREADABLE, ConfigurationError, read_text
+from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.fhir import queries
 from cds_service.protocol.errors import ProtocolError
 from cds_service.protocol.parsing import parse_yaml
 from cds_service.settings import is_loopback, is_origin, web_url
+from cds_service.site_file import read_text
 
 Algorithm = Literal["ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]
 """Signatures that a client may be allowed: neither `none` nor a symmetric one has a name (requirements 201, 203)."""

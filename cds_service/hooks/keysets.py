@@ -17,6 +17,7 @@ from cds_service.deadline import NEVER, Deadline
 from cds_service.errors import CdsError
 from cds_service.hooks import outbound
 from cds_service.hooks.clients import Network
+from cds_service.site_file import read_bytes
 from cds_service.transport import Budget
 
 log = logging.getLogger("ketamine_cds")
@@ -38,6 +39,8 @@ _FAMILY: Mapping[str, tuple[str, str | None]] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
 }
 """The key type and curve of each algorithm (RFC 7518, RFC 8037)."""
+_PUBLIC = ("kty", "crv", "x", "y", "n", "e")
+"""The members of a key that verify. Of its private ones, which a client may publish by mistake, nothing is made."""
 
 
 class KeysUnavailable(CdsError):
@@ -99,7 +102,7 @@ class KeySet:
             if len(fitting) != 1:
                 return None
             try:
-                made[kid, algorithm] = jwt.PyJWK(fitting[0], algorithm)
+                made[kid, algorithm] = _public(fitting[0], algorithm)
             except jwt.PyJWTError:
                 return None
         return made[kid, algorithm]
@@ -163,10 +166,15 @@ def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
 
 def _is_key(key: Mapping[str, Any], algorithm: str) -> bool:
     try:
-        jwt.PyJWK(dict(key), algorithm)
+        _public(key, algorithm)
     except jwt.PyJWTError:
         return False
     return True
+
+
+def _public(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK:
+    """Raises PyJWTError."""
+    return jwt.PyJWK({name: key[name] for name in _PUBLIC if name in key}, algorithm)
 
 
 # Where they come from -------------------------------------------------------------------------------------------
@@ -175,7 +183,7 @@ def _is_key(key: Mapping[str, Any], algorithm: str) -> bool:
 def from_file(path: str) -> KeySet:
     def read() -> bytes:
         try:
-            return Path(path).read_bytes()
+            return read_bytes(Path(path))
         except OSError as error:
             raise KeysUnavailable(f"the file of a JWK Set cannot be read: {error.strerror}") from error
 

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 
 from cds_service.cards.model import EXTENSION, Action, Card, Response, Suggestion
 from cds_service.cards.texts import as_markdown
-from cds_service.errors import UNREADABLE, ConfigurationError, read_text
+from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.site_file import read_text
 
 STANDARD = "standard"
 _LONGEST_SUMMARY = 139

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from cds_service.errors import read_text
 from cds_service.folders import COMMON, KETAMINE
 from cds_service.protocol import model
 from cds_service.protocol.checks import check
@@ -17,6 +16,7 @@ from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.facts import Facts
 from cds_service.protocol.parsing import convert, parse_yaml
 from cds_service.protocol.references import named_in, sets_of
+from cds_service.site_file import read_text
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
-from cds_service.errors import read_text
 from cds_service.protocol import loader
 from cds_service.protocol.checks import check
 from cds_service.protocol.errors import ProtocolError
@@ -28,6 +27,7 @@ from cds_service.protocol.model import (
 from cds_service.protocol.owned import Owned, look_up
 from cds_service.protocol.parsing import convert, parse_yaml
 from cds_service.protocol.references import indications_read
+from cds_service.site_file import read_text
 from cds_service.terminology.valuesets import ValueSets
 
 T = TypeVar("T")

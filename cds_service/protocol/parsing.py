@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
+from cds_service import bounds, site_file
 from cds_service.errors import UNREADABLE
 from cds_service.protocol.errors import ProtocolError
 
 T = TypeVar("T")
 
 
-class _Loader(yaml.CSafeLoader):
+class _Loader(site_file.Loader):
     """YAML of plain scalars: exact decimals, whole numbers without octal or sixty-based ones, no key twice."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
@@ -48,9 +49,12 @@ for _tag, _pattern, _first in (
 def parse_yaml(text: str, where: str) -> Any:
     """The YAML in `text`, numbers as exact decimals. Raises ProtocolError."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        read = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, *UNREADABLE) as error:
         raise ProtocolError(f"{where}: not readable as YAML: {error}") from error
+    if site_file.holds_too_much(read):
+        raise ProtocolError(f"{where}: holds more than {bounds.VALUES} values, aliases followed")
+    return read
 
 
 _LOGIC = ("any", "all", "not", "unless")

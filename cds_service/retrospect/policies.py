@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cds_service.errors import read_bytes
+from cds_service.errors import reading
 from cds_service.knowledge import load
 from cds_service.protocol.errors import ProtocolError
 from cds_service.retrospect.judging import Policy
+from cds_service.site_file import read_bytes
 
 OLD, NEW = "old-policy", "new-policy"
 SHIPPED = "the shipped protocol"
@@ -39,9 +40,11 @@ def digest_of(overlay: str | None) -> str:
         return ""
     file = Path(overlay)
     folders = [file.parent / name for name in ("rules", "texts")]
-    made = hashlib.sha256(read_bytes(file, ProtocolError))
+    with reading(file, ProtocolError):
+        made = hashlib.sha256(read_bytes(file))
     for each in (each for folder in folders for each in sorted(folder.rglob("[!.]*")) if each.is_file()):
-        content = read_bytes(each, ProtocolError)
+        with reading(each, ProtocolError):
+            content = read_bytes(each)
         made.update(f" {each.relative_to(file.parent).as_posix()} {len(content)} ".encode() + content)
     return made.hexdigest()
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cds_service.errors import ConfigurationError
+from cds_service.site_file import read_bytes
 
 SHORTEST = 32
 _HEX_DIGITS = 32
@@ -75,7 +76,7 @@ def _content(path: str) -> bytes:
     """What stands in a file that nobody else can read, without white space around it. Raises UnusableKey."""
     file = Path(path)
     try:
-        content = file.read_bytes().strip()  # first, for a folder is never to be closed by chmod 600
+        content = read_bytes(file).strip()  # first, for a folder is never to be closed by chmod 600
         if is_open(file.stat(), os.geteuid(), {os.getegid(), *os.getgroups()}):
             raise UnusableKey(f"{path}: others than its owner can read it; chmod 600 {path}")
         return content

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.errors import UNREADABLE, ConfigurationError, read_text
+from cds_service.errors import UNREADABLE, ConfigurationError
+from cds_service.site_file import read_text
 from cds_service.terminology.phrases import tokens
 from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 from cds_service.terminology.vocabulary import Vocabulary, shipped_cues

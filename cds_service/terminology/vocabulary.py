@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from cds_service import site_file
 from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.lazy import KEPT
 from cds_service.terminology.phrases import (
@@ -253,7 +254,7 @@ def read(directory: Traversable, ending: str = ".yaml") -> dict[str, dict[str, l
 
 def _yaml(file: Traversable) -> Any:
     try:
-        return yaml.load(file.read_text("utf-8"), Loader=yaml.CSafeLoader)
+        return yaml.load(file.read_text("utf-8"), Loader=site_file.Loader)
     except (yaml.YAMLError, *UNREADABLE) as error:
         raise VocabularyError(f"{file.name} cannot be read: {error}") from error
 

@@ -6,6 +6,7 @@ import ssl
 from pathlib import Path
 
 from cds_service.settings import PREFIX, SettingError, Settings
+from cds_service.site_file import read_bytes
 
 
 def check(settings: Settings) -> tuple[Path, Path] | None:
@@ -61,6 +62,6 @@ def _check_authorities(bundle: Path) -> None:
 
 def _read(setting: str, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise SettingError(f"{PREFIX}{setting}: {path} cannot be read: {error.strerror}") from error

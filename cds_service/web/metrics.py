@@ -13,7 +13,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -242,8 +242,11 @@ def worker_ended(pid: int) -> None:
 
 def exposed() -> tuple[bytes, str]:
     """(all figures in Prometheus' text format, its media type)."""
-    of = _instruments()
-    return of.exposed(FOLDER in os.environ), of.MEDIA_TYPE
+    of, folder = _instruments(), os.environ.get(FOLDER)
+    if folder is not None and not any(Path(folder).glob(f"*_{os.getpid()}.db")):
+        log.error("%s was cleared away, and the figures with it; SIGHUP to the service makes new ones", folder)
+        return b"", of.MEDIA_TYPE
+    return of.exposed(folder is not None), of.MEDIA_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +276,34 @@ class Counted:
 @lru_cache(maxsize=1)
 def _instruments() -> ModuleType:
     """Not before they are needed: see there."""
+    _prepare_files()
     from cds_service.web import instruments
 
     return instruments
+
+
+_KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemax", "gauge_max", "gauge_mostrecent")
+_ROOM = 131_072
+"""Bytes of each kind's file: some four times what all figures of a worker take."""
+
+
+def _prepare_files() -> None:
+    """This process's files, with their room on the disk: one that is full ends whoever writes into its memory.
+
+    The folder is made once more where somebody has cleared it away. A process that gets none counts for itself.
+    """
+    folder = os.environ.get(FOLDER)
+    if folder is None:
+        return
+    files = [Path(folder, f"{kind}_{os.getpid()}.db") for kind in _KINDS]
+    try:
+        Path(folder).mkdir(mode=0o700, exist_ok=True)
+        for each in files:
+            with each.open("ab") as file:
+                os.posix_fallocate(file.fileno(), 0, _ROOM)
+    except OSError as error:
+        with suppress(OSError):
+            for each in files:
+                each.unlink(missing_ok=True)  # an empty one could not be read by the others
+        log.error("this process counts for itself: %s cannot be used: %s", folder, error.strerror)
+        del os.environ[FOLDER]

@@ -20,7 +20,7 @@ from cds_service.hooks.clients import Client, Network
 from cds_service.hooks.keysets import KeySet, KeysUnavailable
 from cds_service.hooks.replay import MemoryReplayGuard
 from tests.hooks.test_authentication import JKU, NOW, accepted, authenticator, refused
-from tests.hooks.tokens import ISSUER, PUBLIC_URL, Signer, jwks
+from tests.hooks.tokens import ISSUER, PUBLIC_URL, Signer, jwks, private_members
 from tests.servers.local import FOREVER, Received, Reply, local_server
 from tests.waiting import until
 
@@ -144,6 +144,26 @@ def test_members_that_cannot_be_used_are_passed_over(signer: Signer) -> None:
 def test_a_key_is_used_for_what_it_is_meant(changes: dict[str, Any], is_taken: bool, signer: Signer) -> None:
     body = json.dumps({"keys": [signer.jwk(**changes)]}).encode()
     assert (KeySet(lambda: body).key(signer.kid, "ES384") is not None) is is_taken
+
+
+@pytest.mark.parametrize("algorithm", ["ES384", "RS384", "EdDSA"])
+def test_a_key_that_is_published_with_its_private_part_verifies_as_its_public_one(algorithm: str) -> None:
+    signer = Signer(algorithm)
+    keys = KeySet(lambda: json.dumps({"keys": [signer.jwk(**private_members(signer))]}).encode())
+    assert accepted(signer.token(NOW), _of(keys, algorithm)) == "ehr"
+
+
+def test_private_members_of_any_size_are_not_computed_with() -> None:
+    """Of an exponent of 100,000 characters the library would look for the primes for 15 s of a processor."""
+    signer = Signer("RS384")
+    keys = KeySet(lambda: json.dumps({"keys": [signer.jwk(d="_" * 100_000)]}).encode())
+    assert accepted(signer.token(NOW), _of(keys, "RS384")) == "ehr"
+    assert keys.usable(["RS384"]) == ["RS384"]
+
+
+def _of(keys: KeySet, algorithm: str) -> Authenticator:
+    client = Client(id="ehr", issuers=[ISSUER], jku=[JKU], algorithms=[algorithm])
+    return Authenticator([(client, Keys(None, {JKU: keys}))], PUBLIC_URL, MemoryReplayGuard(lambda: NOW))
 
 
 def test_two_keys_of_one_id_are_told_apart_by_their_algorithm_or_not_used() -> None:

@@ -85,6 +85,12 @@ def jwks(*signers: Signer) -> bytes:
     return json.dumps({"keys": [signer.jwk() for signer in signers]}).encode()
 
 
+def private_members(signer: Signer) -> dict[str, Any]:
+    """What a JWK of its private key has beside that of its public one."""
+    whole: dict[str, Any] = type(jwt.PyJWS().get_algorithm_by_name(signer.algorithm)).to_jwk(signer.key, as_dict=True)
+    return {name: value for name, value in whole.items() if name not in signer.jwk() and name != "key_ops"}
+
+
 def segment(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
