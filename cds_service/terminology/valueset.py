@@ -13,6 +13,11 @@ from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.says import Named
 from cds_service.terminology.systems import BRANCHED, canonical_system
 
+CANONICAL = "https://ketamine-cds.github.io/fhir"
+"""What this project publishes has its address below it."""
+EVIDENCE = f"{CANONICAL}/StructureDefinition/code-evidence"
+"""The extension that says where a code comes from. A site's may have another base; its last part is read."""
+
 
 class ValueSetError(ConfigurationError):
     """A value set that cannot be used; the service does not start with it."""
