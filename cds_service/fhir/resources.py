@@ -145,6 +145,7 @@ class AllergyIntolerance(Resource, frozen=True, kw_only=True):
 class MedicationIngredient(Backbone, frozen=True):
     item_codeable_concept: CodeableConcept | None = None
     item_reference: Reference | None = None
+    is_active: bool | None = None
     strength: Ratio | None = None
 
 
