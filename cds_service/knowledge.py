@@ -24,11 +24,11 @@ from cds_service.protocol.references import measured_in
 from cds_service.rules import judge
 from cds_service.rules.clauses.verdict import share
 from cds_service.terminology import valuesets as terminology
-from cds_service.terminology.valueset import ValueSet
+from cds_service.terminology.valueset import CANONICAL, ValueSet
 from cds_service.terminology.valuesets import ValueSets
 from cds_service.terminology.vocabulary import Vocabulary
 
-TOPIC_SYSTEM = "https://ketamine-cds.github.io/fhir/CodeSystem/rules"
+TOPIC_SYSTEM = f"{CANONICAL}/CodeSystem/rules"
 
 
 @dataclass(frozen=True)

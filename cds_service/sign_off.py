@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from cds_service.site_file import read_text
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import model, parsing, references
 from cds_service.protocol.errors import ProtocolError
@@ -20,6 +19,7 @@ from cds_service.protocol.model import OFFERS, SEVERITIES, TO_A_LIMIT, Clause, L
 from cds_service.protocol.references import named_in
 from cds_service.protocol.words import limit as with_unit
 from cds_service.signature import UNSIGNED, Signature, digest_of
+from cds_service.site_file import read_text
 from cds_service.terminology.valuesets import ValueSets
 
 _OF_THE_RELEASE = """\

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from cds_service.knowledge import Knowledge
@@ -18,6 +16,7 @@ from tests import sandbox_charts
 from tests.said import said
 from tests.sandbox_charts import SandboxPatient
 from tests.scenarios.build import NOW, RXNORM, SNOMED, concept
+from tests.scenarios.coverage import parts_of
 from tests.servers.ketamine_patients import in_good_health
 
 NO_LONGER = {"resolved", "inactive", "remission", "stopped", "completed", "cancelled", "entered-in-error"}
@@ -120,19 +119,9 @@ def _status(resource: dict[str, Any]) -> str:
 def _may_be_past(outcome: Outcome) -> bool:
     """Whether the tier reads problems whatever their status, by their date, or past ones."""
     conditions = [
-        each for each in _clauses(sandbox_charts.tier_of(outcome).when) if isinstance(each, model.ConditionIs)
+        each for each in parts_of(sandbox_charts.tier_of(outcome).when) if isinstance(each, model.ConditionIs)
     ]
     return any(each.status != "active" for each in conditions)
-
-
-def _clauses(value: object) -> Iterator[object]:
-    yield value
-    if isinstance(value, msgspec.Struct):
-        for field in value.__struct_fields__:
-            yield from _clauses(getattr(value, field))
-    elif isinstance(value, list):
-        for each in value:
-            yield from _clauses(each)
 
 
 # The healthy one: no folder is needed for it ----------------------------------------------------------------------

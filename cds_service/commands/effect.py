@@ -18,11 +18,9 @@ from cds_service.protocol.by_the_site import by_the_site
 from cds_service.retrospect import results
 from cds_service.retrospect.results import Result
 from cds_service.scenarios import files
+from cds_service.scenarios.coded import on_the_day_of
 from cds_service.scenarios.request import SIGNING, encoded, hook_request
 from cds_service.settings import Settings
-
-_HOUR = 10
-"""At which scenarios take place: “six hours ago” is then the same day."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _replayed(result: Result, policies: Pair, report: str) -> Effect:
 
 def _scenarios(policies: Pair) -> Effect:
     """Every scenario of both protocols' rules, under both policies."""
-    now = datetime.now(UTC).replace(hour=_HOUR, minute=0, second=0, microsecond=0)
+    now = on_the_day_of(datetime.now(UTC))
     counts, changes = Counter[str](), Counter[tuple[str, str, str]]()
     for scenario in _written(policies):
         hook = str(scenario.get("hook", SIGNING))

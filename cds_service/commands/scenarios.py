@@ -12,7 +12,7 @@ from cds_service.folders import KETAMINE
 from cds_service.hooks.errors import HookError
 from cds_service.knowledge import Knowledge, load
 from cds_service.scenarios import files
-from cds_service.scenarios.coded import ScenarioError
+from cds_service.scenarios.coded import ScenarioError, on_the_day_of
 from cds_service.scenarios.expected import faults, judge
 from cds_service.settings import Settings
 from cds_service.settings import load as load_settings
@@ -27,7 +27,7 @@ def run(folder: Path, overlay: str | None, now: str | None) -> int:
     filed = files.of_folder(folder)
     knowledge = _loaded(load_settings(), folder, overlay)
     files.refuse_unknown(filed, knowledge.by_rule)
-    moment = moment_of(now) if now is not None else _today()
+    moment = moment_of(now) if now is not None else on_the_day_of(datetime.now(UTC))
     failed = 0
     for each in filed:
         wrong = list(_wrong(each.scenario, knowledge, moment))
@@ -38,11 +38,6 @@ def run(folder: Path, overlay: str | None, now: str | None) -> int:
                 print("       " + sentence.replace("\n", "\n       "))
     print(f"{len(filed)} scenario{'' if len(filed) == 1 else 's'}: {failed or 'none'} not as expected")
     return 1 if failed else 0
-
-
-def _today() -> datetime:
-    """At an hour at which "6 hours ago" is the same day."""
-    return datetime.now(UTC).replace(hour=10, minute=0, second=0, microsecond=0)
 
 
 def _loaded(settings: Settings, folder: Path, overlay: str | None) -> Knowledge:

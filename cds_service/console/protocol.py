@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,10 @@ from cds_service.protocol.by_the_site import by_the_site
 from cds_service.protocol.model import SEVERITIES, Protocol
 from cds_service.protocol.overlay import load_with_overlay
 from cds_service.scenarios import files
-from cds_service.scenarios.coded import ScenarioError
+from cds_service.scenarios.coded import ScenarioError, on_the_day_of
 from cds_service.scenarios.expected import Ended, endings, faults, judge
 
 PATH = "/protocol"
-_HOUR = 10
-"""At which scenarios take place: “six hours ago” is then the same day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +196,8 @@ def _read(file: Path, changed: int) -> Sequence[dict[str, Any]]:
 
 
 def _run(number: int, scenario: dict[str, Any], console: Console, rule: str) -> Ran:
-    now: datetime = console.clock().astimezone(UTC).replace(hour=_HOUR, minute=0, second=0, microsecond=0)
     try:
-        made = judge(scenario, console.knowledge, now=now)
+        made = judge(scenario, console.knowledge, now=on_the_day_of(console.clock()))
     except (ScenarioError, HookError) as error:
         return Ran(number, scenario["name"], [str(error)], (), ())
     ended = [each for each in endings(made) if each.rule == rule]

@@ -82,7 +82,6 @@ class Observation(Resource, frozen=True, kw_only=True):
     value_date_time: Text | None = None
     data_absent_reason: CodeableConcept | None = None
     interpretation: Many[CodeableConcept] = ()
-    body_site: CodeableConcept | None = None
     reference_range: Many[Range] = ()
     component: Many[ObservationComponent] = ()
     has_member: Many[Reference] = ()
@@ -262,7 +261,6 @@ class MedicationDispense(Resource, frozen=True, kw_only=True):
     subject: Reference | None = None
     patient: Reference | None = None
     """DSTU2's subject."""
-    authorizing_prescription: Many[Reference] = ()
     when_handed_over: Text | None = None
     when_prepared: Text | None = None
     days_supply: Quantity | None = None

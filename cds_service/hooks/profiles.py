@@ -17,12 +17,12 @@ import msgspec
 from msgspec.structs import replace
 
 from cds_service.cards.model import EXTENSION, Action, Card, Response, Suggestion
-from cds_service.cards.texts import as_markdown
+from cds_service.cards.texts import SUMMARY_LIMIT, as_markdown
 from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.site_file import read_text
 
 STANDARD = "standard"
-_LONGEST_SUMMARY = 139
+_LONGEST_SUMMARY = SUMMARY_LIMIT - 1
 _OF_THE_OLD_ORDER = ("id", "meta", "identifier")
 """Elements that a created order must not share with the one that it replaces."""
 

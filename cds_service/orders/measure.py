@@ -9,13 +9,13 @@ from cds_service.fhir.datatypes import Quantity
 from cds_service.orders.dosage_words import WORDS
 from cds_service.says import Said
 from cds_service.says import orders as says
+from cds_service.terminology.systems import UCUM, canonical_system
 from cds_service.units import Unit
 
 DOSE_DIMENSIONS = ("mass", "mass_per_bodymass", "volume")
 COUNT_DIMENSIONS = tuple(dimension for dimension in units.DIMENSIONS if dimension.startswith("count"))
 """Of a product of which the protocol says how much is in one."""
 RATE_DIMENSIONS = ("mass_per_time", "mass_per_bodymass_time", "volume_per_time", "volume_per_bodymass_time")
-_UCUM = ("http://unitsofmeasure.org", "https://unitsofmeasure.org", "urn:oid:2.16.840.1.113883.6.8")
 _CONTAINERS = frozenset(WORDS["containers"]["units"])
 
 
@@ -61,7 +61,7 @@ def _units(given: Quantity, dimensions: Sequence[str]) -> tuple[list[Unit], Said
         return [code, *larger], against
     if unit is not None:
         meant = _find((given.code or "").lower(), units.DIMENSIONS)
-        opaque = meant is None and given.system not in (None, *_UCUM)
+        opaque = meant is None and given.system is not None and canonical_system(given.system) != UCUM
         return [unit], None if not given.code or opaque or (meant and _same(unit, meant)) else against
     return [units.find(given.unit_text or "", *dimensions)], None
 

@@ -15,6 +15,7 @@ from cds_service.orders import often
 from cds_service.orders.dosage import Amount, Path
 from cds_service.orders.text import maxima, states_an_amount
 from cds_service.says import Says
+from cds_service.terminology.systems import UCUM
 
 ActionType = Literal["create", "update", "delete"]
 _RELATIVE = re.compile(r"[A-Za-z]+/[^\s/?#]+")
@@ -233,7 +234,7 @@ def _concept(codings: Sequence[tuple[str, str, str]], text: str) -> dict[str, An
 
 
 def _quantity(value: Decimal, unit: str) -> dict[str, Any]:
-    return {"value": value, "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
+    return {"value": value, "unit": unit, "system": UCUM, "code": unit}
 
 
 def _dosage(order: dict[str, Any], index: int) -> dict[str, Any]:

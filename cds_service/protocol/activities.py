@@ -13,6 +13,7 @@ import msgspec
 from cds_service.protocol import model, publish
 from cds_service.protocol.model import Limit, Orderable, Protocol
 from cds_service.protocol.publish import Published
+from cds_service.terminology.valueset import CANONICAL
 
 _TO_A_LIMIT: Mapping[str, Mapping[str, str]] = {
     model.LOWER_TO: {
@@ -89,7 +90,7 @@ def _head(name: str, published: Published) -> dict[str, Any]:
         "resourceType": "ActivityDefinition",
         **made,
         "id": identifier,
-        "url": f"{publish.CANONICAL}/ActivityDefinition/{identifier}",
+        "url": f"{CANONICAL}/ActivityDefinition/{identifier}",
         "name": identifier.replace("-", "_").capitalize(),
         "title": label,
         "text": publish.narrative(f"{label}: {protocol.title} {protocol.version}."),

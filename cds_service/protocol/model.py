@@ -270,7 +270,6 @@ class Orderable(Entry, frozen=True, kw_only=True):
     kind: Literal["service", "product", "reason"] = "service"
     bundle: list[str] = []
     """Other entries that are created together with it, as one suggestion; it is then no order of its own."""
-    strength_mg_per_ml: Decimal | None = None
     priority: Literal["routine", "urgent", "asap", "stat"] = "routine"
 
 

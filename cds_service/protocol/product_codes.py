@@ -10,9 +10,8 @@ from cds_service.folders import KETAMINE
 from cds_service.terminology import products, valuesets
 from cds_service.terminology.identity import identify
 from cds_service.terminology.medicines import Medicines
+from cds_service.terminology.valueset import EVIDENCE
 from cds_service.terminology.valuesets import ValueSets
-
-_EVIDENCE = "https://ketamine-cds.github.io/fhir/StructureDefinition/code-evidence"
 
 ValueSet = dict[str, Any]
 
@@ -56,7 +55,7 @@ def _include(system: str, concepts: list[ValueSet], group: str | None) -> ValueS
     ]
     if group is not None:
         parts.append({"url": "group", "valueCode": group})
-    return {"extension": [{"url": _EVIDENCE, "extension": parts}], "system": system, "concept": concepts}
+    return {"extension": [{"url": EVIDENCE, "extension": parts}], "system": system, "concept": concepts}
 
 
 def _including(value_set: ValueSet, include: ValueSet) -> ValueSet:

@@ -15,8 +15,9 @@ from cds_service.protocol import evidence, model
 from cds_service.protocol.limits import numbers_as_written
 from cds_service.protocol.model import Limit, Protocol, Rule, Severity, Tier
 from cds_service.protocol.words import Words
+from cds_service.terminology.systems import UCUM
+from cds_service.terminology.valueset import CANONICAL
 
-CANONICAL = "https://ketamine-cds.github.io/fhir"
 PUBLISHER = "Ketamine CDS"
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 _ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
@@ -362,7 +363,7 @@ def _limit(limit: Limit, day: date) -> dict[str, Any]:
 
 
 def _quantity(number: str, unit: str) -> dict[str, Any]:
-    return {"value": msgspec.Raw(number.encode()), "unit": unit, "system": "http://unitsofmeasure.org", "code": unit}
+    return {"value": msgspec.Raw(number.encode()), "unit": unit, "system": UCUM, "code": unit}
 
 
 def _attachment(content_type: str, title: str, content: Any) -> dict[str, Any]:

@@ -50,7 +50,6 @@ def of_overlay() -> dict[str, Any]:
         shapes[changed]["properties"]["when"] = when
     shapes["LimitChange"]["properties"]["value"] = _one_or_more({"type": "number"})
     shapes["ProductChange"]["properties"]["mg_per_ml"] = {"type": "number"}
-    shapes["Orderable"]["properties"]["strength_mg_per_ml"] = {"type": ["number", "null"]}
     overlay = shapes.pop("Overlay")
     overlay["properties"]["facts"] = {"type": "object", "additionalProperties": when}
     parts = ("LimitChange", "RuleChange", "OrderSetChange", "ProductChange", "Addition", "Condition", "Filter")

@@ -21,8 +21,6 @@ CHANGED = "was changed later, and its former value is not in the export"
 ENDED = "has ended, and no date says when"
 UNDATED = "has no date of its own"
 UNREAD = "could not be read"
-DOUBTS = (IN_ERROR, CHANGED, ENDED, UNDATED, UNREAD)
-"""Why it cannot be told how a record stood."""
 
 
 class Known(NamedTuple):

@@ -19,9 +19,10 @@ from typing import IO, Any
 
 from cds_service.fhir import lenient
 from cds_service.protocol.parsing import parse_yaml
-from cds_service.scenarios.coded import HL7, LOINC, PATIENT, UCUM, concept
+from cds_service.scenarios.coded import HL7, LOINC, PATIENT, concept
 from cds_service.scenarios.patient import Chart
 from cds_service.scenarios.request import hook_request
+from cds_service.terminology.systems import UCUM
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 """When the export is made. Orders were signed in the year before it."""

@@ -22,9 +22,6 @@ from cds_service.rules.outcome import Outcome, Reason, clear, could_not_tell, un
 from cds_service.rules.reads import asks
 from cds_service.says import findings as says
 
-_IN_YEARS = 24
-"""Months from which an age is said in years."""
-
 
 def _no_age(case: Case, rule: Rule) -> Outcome:
     unread = undelivered(case.chart, "patient")
@@ -32,7 +29,7 @@ def _no_age(case: Case, rule: Rule) -> Outcome:
     return could_not_tell(rule, case.order.reference, *(unread or (missing,)))
 
 
-@asks("patient", limits=("infant", "adult"), tiers=("below infant", "below adult"))
+@asks("patient", limits=("infant", "adult", "in years"), tiers=("below infant", "below adult"))
 def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     months, years = case.chart.age_months, case.chart.age_years
     if months is None or years is None:
@@ -41,7 +38,7 @@ def child(case: Case, rule: Rule) -> tuple[Outcome, list[Proposal]]:
     if months < limits.number("infant"):
         return fired(case, rule, rule.tier_of["below infant"], age=says.MONTHS(str(months))), []
     if years < limits.number("adult"):
-        age = says.YEARS(str(years)) if months >= _IN_YEARS else says.MONTHS(str(months))
+        age = says.YEARS(str(years)) if months >= limits.number("in years") else says.MONTHS(str(months))
         return fired(case, rule, rule.tier_of["below adult"], age=age), []
     return clear(rule, case.order.reference), []
 

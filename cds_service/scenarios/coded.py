@@ -13,16 +13,21 @@ import msgspec
 
 from cds_service.errors import CdsError
 from cds_service.protocol.errors import did_you_mean
+from cds_service.terminology.systems import UCUM
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
-"""When the shipped scenarios take place."""
+"""When the shipped scenarios take place: at an hour at which “six hours ago” is the same day."""
 PATIENT = "p1"
-UCUM = "http://unitsofmeasure.org"
 HL7 = "http://terminology.hl7.org/CodeSystem/"
 ACT_CODE = f"{HL7}v3-ActCode"
 
 Coding = tuple[str, str, str]
 """(system, code, display)"""
+
+
+def on_the_day_of(now: datetime) -> datetime:
+    """When scenarios take place that are judged today: at their usual hour, in UTC."""
+    return datetime.combine(now.astimezone(UTC), NOW.timetz())
 
 
 class ScenarioError(CdsError):

@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from cds_service.errors import UNREADABLE
-from cds_service.site_file import read_text
 from cds_service.protocol.errors import ProtocolError, did_you_mean
 from cds_service.protocol.model import Hook, Severity
 from cds_service.protocol.parsing import parse_yaml
 from cds_service.scenarios.coded import ScenarioError
+from cds_service.site_file import read_text
 
 MOST_BYTES = 1_000_000
 """Of one file."""

@@ -10,11 +10,8 @@ from uuid import uuid4
 
 from cds_service.terminology.systems import BRANCHED, canonical_system
 from cds_service.terminology.tx import Coded, Json
-from cds_service.terminology.valueset import Member, ValueSet
+from cds_service.terminology.valueset import CANONICAL, EVIDENCE, Member, ValueSet
 from cds_service.terminology.valuesets import ValueSets
-
-_BASE = "https://ketamine-cds.github.io/fhir"
-_EVIDENCE = f"{_BASE}/StructureDefinition/code-evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +83,7 @@ def kept(question: Question, codes: Iterable[Coded], shipped: ValueSet, all_sets
         if coded.display:
             entry["display"] = coded.display
         if mark != Mark():
-            entry["extension"] = [{"url": _EVIDENCE, "extension": list(_said(mark))}]
+            entry["extension"] = [{"url": EVIDENCE, "extension": list(_said(mark))}]
         entries.append(entry)
     return entries
 
@@ -111,7 +108,7 @@ def resource(shipped: ValueSet, asked: Sequence[Question], contains: list[Json],
     return {
         "resourceType": "ValueSet",
         "id": f"site-{name}",
-        "url": f"{_BASE}/ValueSet/site-{name}",
+        "url": f"{CANONICAL}/ValueSet/site-{name}",
         "version": now.strftime("%Y.%m.%d"),
         "name": shipped.name,
         "title": shipped.title,

@@ -14,6 +14,7 @@ _TABLE: dict[str, Any] = tomllib.loads(resources.files(__package__).joinpath("sy
 _KNOWN: dict[str, dict[str, Any]] = _TABLE["system"]
 LONGEST_CODE, LONGEST_SYSTEM = 128, 512
 """Longer texts are in no set, and are not worth remembering."""
+UCUM = "http://unitsofmeasure.org"
 DRUG_SYSTEMS = frozenset(uri for uri, said in _KNOWN.items() if said.get("names_drugs"))
 """Systems whose codes name a drug."""
 BRANCHED = frozenset(uri for uri, said in _KNOWN.items() if said.get("branched"))

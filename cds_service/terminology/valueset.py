@@ -13,6 +13,12 @@ from cds_service.errors import UNREADABLE, ConfigurationError
 from cds_service.says import Named
 from cds_service.terminology.systems import BRANCHED, canonical_system
 
+CANONICAL = "https://ketamine-cds.github.io/fhir"
+"""What this project publishes has its address below it."""
+_EVIDENCE = "code-evidence"
+EVIDENCE = f"{CANONICAL}/StructureDefinition/{_EVIDENCE}"
+"""The extension that says where a code comes from. A site's may have another base; its last part is read."""
+
 
 class ValueSetError(ConfigurationError):
     """A value set that cannot be used; the service does not start with it."""
@@ -95,6 +101,26 @@ def _expanded(contains: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from _expanded(concept.get("contains", ()))
 
 
+def _listed(name: str, system: str, concepts: Iterable[dict[str, Any]]) -> Iterator[tuple[str, Member]]:
+    """The concepts that a set lists, with their system."""
+    for concept in concepts:
+        evidence = _extension(concept.get("extension"), _EVIDENCE)
+        if member := _member(name, concept["code"], concept.get("display", ""), evidence):
+            yield system, member
+
+
+def _below(name: str, system: str, include: dict[str, Any], where: str) -> Iterator[tuple[str, Member]]:
+    """The branches that a set takes in by is-a filters, with their system. Raises ValueSetError for other filters."""
+    for part in include.get("filter", ()):
+        if (part["property"], part["op"]) != ("concept", "is-a"):
+            raise ValueSetError(f"{where}: the filter {part} is not an is-a filter on concept")
+        if system not in BRANCHED:
+            raise ValueSetError(f"{where}: codes below {part['value']} of {system} must be listed")
+        evidence = _extension(include.get("extension"), _EVIDENCE)
+        if member := _member(name, part["value"], "", evidence):
+            yield system, member
+
+
 def read(text: bytes, where: str) -> ValueSet:
     """A FHIR R4 ValueSet as this service uses them: enumerated concepts, is-a filters as branches, excludes.
 
@@ -115,26 +141,15 @@ def read(text: bytes, where: str) -> ValueSet:
             if expansion is not None and "system" not in include:
                 continue
             system = canonical_system(include["system"])
-            for concept in include.get("concept", ()):
-                evidence = _extension(concept.get("extension"), "code-evidence")
-                if member := _member(name, concept["code"], concept.get("display", ""), evidence):
-                    members.append((system, member))
-            for part in () if expansion is not None else include.get("filter", ()):
-                if (part["property"], part["op"]) != ("concept", "is-a"):
-                    raise ValueSetError(f"{where}: the filter {part} is not an is-a filter on concept")
-                if system not in BRANCHED:
-                    raise ValueSetError(f"{where}: codes below {part['value']} of {system} must be listed")
-                evidence = _extension(include.get("extension"), "code-evidence")
-                if member := _member(name, part["value"], "", evidence):
-                    branches.append((system, member))
+            members += _listed(name, system, include.get("concept", ()))
+            if expansion is None:
+                branches += _below(name, system, include, where)
         for exclude in () if expansion is not None else compose.get("exclude", ()):
             system = canonical_system(exclude["system"])
             excluded += [(system, concept["code"]) for concept in exclude.get("concept", ())]
             excluded += [(system, part["value"]) for part in exclude.get("filter", ())]
         for concept in _expanded((expansion or {}).get("contains", ())):
-            evidence = _extension(concept.get("extension"), "code-evidence")
-            if member := _member(name, concept["code"], concept.get("display", ""), evidence):
-                members.append((canonical_system(concept["system"]), member))
+            members += _listed(name, canonical_system(concept["system"]), [concept])
         no_codes = bool(_extension(resource.get("extension"), "no-codes"))
         below = _extension(resource.get("extension"), "descendants")
         title = resource.get("title", name)

@@ -20,7 +20,6 @@ from tests.retrospect.written import write_report
 from tests.store.build import comparison, difference, feedback, finding, invocation
 
 RULE = "rate-exceeds-protocol-max"
-_SYSTOLIC = [["obs_sbp", "8480-6"]]
 CALL = str(uuid4())
 """Whose facts are kept."""
 PATHS = {

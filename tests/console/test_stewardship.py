@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -20,8 +20,6 @@ from cds_service.store.store import Store
 from tests.console.pages import NOW, Pages, pages, text_of
 from tests.stewardship.build import RULE, answered
 from tests.store.build import comparison, difference, feedback, finding, invocation
-
-Filled = Callable[[], Pages]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from cds_service.fhir.datatypes import Quantity, Ratio
 from cds_service.orders import dosage
+from cds_service.terminology.systems import UCUM
 from tests.orders.build import amounts, quantity, written
 from tests.said import said
 
@@ -88,12 +89,27 @@ def test_a_rate_that_cannot_be_read_beside_a_dose_is_remembered() -> None:
 
 
 def test_where_unit_and_code_disagree_both_amounts_are_kept_and_it_is_said() -> None:
-    found = written(
-        doseAndRate=amounts({"value": 5, "unit": "g", "code": "mg", "system": "http://unitsofmeasure.org"})
-    )
+    found = written(doseAndRate=amounts({"value": 5, "unit": "g", "code": "mg", "system": UCUM}))
     assert {amount.value for amount in found.dose} == {5, 5000}
     (against,) = found.contradictions
     assert "its unit says “g”, its code “mg”" in said(against)
+
+
+@pytest.mark.parametrize(
+    "system",
+    [None, UCUM, f"{UCUM}/", "HTTPS://UnitsOfMeasure.org|2.1", "urn:oid:2.16.840.1.113883.6.8", "UCUM"],
+)
+def test_a_code_of_ucum_that_is_no_amount_is_said_however_the_system_is_written(system: str | None) -> None:
+    found = written(doseAndRate=amounts({"value": 5, "unit": "mg", "code": "furlong", "system": system}))
+    assert [amount.value for amount in found.dose] == [5]
+    (against,) = found.contradictions
+    assert "its unit says “mg”, its code “furlong”" in said(against)
+
+
+def test_a_code_of_a_system_of_the_sender_says_nothing_against_the_unit() -> None:
+    found = written(doseAndRate=amounts({"value": 5, "unit": "mg", "code": "4711", "system": "urn:x-sender:units"}))
+    assert [amount.value for amount in found.dose] == [5]
+    assert found.contradictions == ()
 
 
 def test_a_bag_is_a_container_and_no_dose() -> None:
@@ -121,7 +137,7 @@ def test_to_titrate_is_read_from_the_words() -> None:
 
 
 def test_the_rate_of_an_administration_may_be_zero() -> None:
-    zero = Quantity(value=Decimal(0), code="mg/h", system="http://unitsofmeasure.org")
+    zero = Quantity(value=Decimal(0), code="mg/h", system=UCUM)
     found = dosage.read_rate(zero, None)
     assert found is not None
     assert found.value == 0

@@ -147,6 +147,7 @@ WEIGHT: dict[str, tuple[Numbers, str]] = {
 PATIENT: dict[str, tuple[Numbers, str]] = {
     "adult-age": ("18", "a"),
     "infant-age": ("3", "mo"),
+    "age-in-years": ("24", "mo"),
     "older-age": ("65", "a"),
     "bp-critical-systolic": ("180", "mm[Hg]"),
     "bp-critical-diastolic": ("100", "mm[Hg]"),

@@ -177,7 +177,7 @@ def test_a_tier_of_amounts_that_may_hold_without_one_stops_the_load(tmp_path: Pa
 
 
 def test_a_judgement_without_its_limits_stops_the_load(tmp_path: Path) -> None:
-    with pytest.raises(ProtocolError, match="asks for these limits: adult, infant"):
+    with pytest.raises(ProtocolError, match="asks for these limits: adult, in years, infant"):
         house(tmp_path, PER_HOUR, "child")
 
 

@@ -18,7 +18,6 @@ from cds_service.scenarios.coded import (
     ROUTES,
     RXNORM,
     SNOMED,
-    UCUM,
     concept,
     quantity,
 )
@@ -26,6 +25,7 @@ from cds_service.scenarios.files import of_folder, read
 from cds_service.scenarios.orders import medication_request
 from cds_service.scenarios.patient import observation
 from cds_service.scenarios.request import hook_request, parsed, sent
+from cds_service.terminology.systems import UCUM
 
 __all__ = [
     "ACT_CODE", "DRUGS", "LOINC", "MONITORING", "NOW", "PARACETAMOL", "PATIENT", "REASONS", "ROUTES", "RXNORM",

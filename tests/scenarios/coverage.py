@@ -122,21 +122,21 @@ def _what_else(rule: Rule, covered: Covered) -> str:
 
 def rests_on_no_codes(rule: Rule, knowledge: Knowledge) -> bool:
     clauses = [tier.when for tier in rule.tiers]
-    names = {part for part in _parts(clauses) if isinstance(part, str) and part in knowledge.valuesets}
+    names = {part for part in parts_of(clauses) if isinstance(part, str) and part in knowledge.valuesets}
     return any(knowledge.valuesets[name].no_codes for name in names)
 
 
 def needs_an_order_set(clause: object, knowledge: Knowledge) -> bool:
-    contexts = [name for part in _parts(clause) if isinstance(part, OrderIs) for name in part.context]
+    contexts = [name for part in parts_of(clause) if isinstance(part, OrderIs) for name in part.context]
     return any(not knowledge.protocol.indications[name].order_sets for name in contexts)
 
 
-def _parts(value: object) -> Iterator[object]:
+def parts_of(value: object) -> Iterator[object]:
     """A clause and all that it is made of."""
     yield value
     if isinstance(value, msgspec.Struct):
         for field in value.__struct_fields__:
-            yield from _parts(getattr(value, field))
+            yield from parts_of(getattr(value, field))
     elif isinstance(value, list):
         for item in value:
-            yield from _parts(item)
+            yield from parts_of(item)

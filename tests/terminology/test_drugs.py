@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service import folders
-from cds_service.terminology import drugs, valuesets
+from cds_service.terminology import drugs
 from cds_service.terminology.drugs import Drugs
 from cds_service.terminology.identity import Identity, identify
 from cds_service.terminology.valuesets import ValueSets
@@ -29,11 +29,6 @@ KETAMINE_50 = (RXNORM, "238084")
 ESKETAMINE = (RXNORM, "2119365")
 PROPOFOL = (RXNORM, "8782")
 VETAKET = (NDC, "59399-114-10")
-
-
-@pytest.fixture(scope="module")
-def sets() -> ValueSets:
-    return valuesets.load()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from cds_service.terminology import valuesets
 from cds_service.terminology.valuesets import ValueSets
 
 SNOMED = "http://snomed.info/sct"
@@ -13,11 +12,6 @@ ICD_10 = "http://hl7.org/fhir/sid/icd-10"
 ICD_10_GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
 ICD_9_CM = "http://hl7.org/fhir/sid/icd-9-cm"
 LOCAL = ("urn:oid:1.2.3.4", "P-17")
-
-
-@pytest.fixture(scope="module")
-def sets() -> ValueSets:
-    return valuesets.load()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from cds_service import units
-from cds_service.terminology import valuesets
 from cds_service.terminology.valuesets import ValueSets
 from tests import charts
 
@@ -74,11 +73,6 @@ def text() -> str:
 @pytest.fixture(scope="module")
 def rows(text: str) -> list[Row]:
     return list(csv.DictReader(text.splitlines()))
-
-
-@pytest.fixture(scope="module")
-def sets() -> ValueSets:
-    return valuesets.load()
 
 
 @pytest.fixture(scope="module")

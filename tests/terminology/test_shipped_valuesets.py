@@ -16,7 +16,6 @@ from cds_service import readers
 from cds_service.folders import COMMON
 from cds_service.knowledge import Knowledge
 from cds_service.protocol.loader import load as load_protocol
-from cds_service.terminology import valuesets
 from cds_service.terminology.systems import canonical_system
 from cds_service.terminology.valueset import ValueSetError
 from cds_service.terminology.valuesets import ValueSets
@@ -42,11 +41,6 @@ SHIPPED = sorted(
     (COMMON / "valuesets").iterdir(),
     key=lambda file: file.name,
 )
-
-
-@pytest.fixture(scope="module")
-def sets() -> ValueSets:
-    return valuesets.load()
 
 
 # The shipped sets

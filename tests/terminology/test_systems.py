@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.terminology import products, systems, valuesets
+from cds_service.terminology import products, systems
 from cds_service.terminology.identity import identify
 from cds_service.terminology.systems import canonical, canonical_system
 from cds_service.terminology.valuesets import ValueSets
@@ -57,11 +57,6 @@ SPELLINGS = {
 }
 WRITTEN = [(uri, spelling.strip()) for uri, all_of in SPELLINGS.items() for spelling in all_of.split(";")]
 ANY_KNOWN = st.sampled_from(sorted(systems.DRUG_SYSTEMS | systems.BRANCHED | set(SPELLINGS) - {HL7 + "v2-0078"}))
-
-
-@pytest.fixture(scope="module")
-def sets() -> ValueSets:
-    return valuesets.load()
 
 
 @pytest.mark.parametrize(("uri", "written"), WRITTEN)

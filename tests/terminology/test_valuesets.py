@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.terminology import valueset, valuesets
+from cds_service.terminology import valueset
 from cds_service.terminology.valuesets import ValueSets
 from tests.terminology.sets import (
     ATC,
@@ -28,11 +28,6 @@ from tests.terminology.sets import (
 )
 
 CDC_RACE = "urn:oid:2.16.840.1.113883.6.238"
-
-
-@pytest.fixture(scope="module")
-def sets() -> ValueSets:
-    return valuesets.load()
 
 
 # Systems: see test_systems.py

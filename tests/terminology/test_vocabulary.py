@@ -35,11 +35,6 @@ def texts(*kinds: str) -> list[Any]:
     ]
 
 
-@pytest.fixture(scope="module")
-def sets() -> ValueSets:
-    return valuesets.load()
-
-
 @pytest.mark.parametrize(("name", "text"), texts("asks"))
 def test_a_text_that_may_mean_it_asks(sets: ValueSets, name: str, text: str) -> None:
     assert name in sets.asking(text)

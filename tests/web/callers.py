@@ -21,8 +21,8 @@ JSON = "application/json"
 ORDER = {"order": {"rate": "1.2 mg/kg/h"}, "patient": {"weight": "80 kg"}}
 
 
-def service(knowledge: Knowledge, folder: Path, *entries: dict[str, Any], **settings: Any) -> FlaskClient:
-    """A service with these clients, each signing with the keys of its own file."""
+def settings_of(folder: Path, *entries: dict[str, Any], **settings: Any) -> Settings:
+    """The settings of a service with these clients, each signing with the keys of its own file."""
     (folder / "clients.yaml").write_text(json.dumps({"clients": list(entries)}), "utf-8")
     made = {
         "auth": "required",
@@ -31,7 +31,12 @@ def service(knowledge: Knowledge, folder: Path, *entries: dict[str, Any], **sett
         "state_dir": str(folder / "state"),
         **settings,
     }
-    return create_app(Settings(**made), knowledge, clock=lambda: NOW).test_client()
+    return Settings(**made)
+
+
+def service(knowledge: Knowledge, folder: Path, *entries: dict[str, Any], **settings: Any) -> FlaskClient:
+    """A service with these clients."""
+    return create_app(settings_of(folder, *entries, **settings), knowledge, clock=lambda: NOW).test_client()
 
 
 class Caller:

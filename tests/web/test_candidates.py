@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +23,11 @@ from cds_service.web.audit import open_audit
 from cds_service.web.candidates import SHADOW
 from tests.hooks.client import encoded, topics
 from tests.hooks.conformance import decoded
-from tests.hooks.tokens import PUBLIC_URL
 from tests.scenarios.build import NOW, hook_request
 from tests.servers.local import Reply, local_server
 from tests.test_candidate import BELOW, OWNED, RATE, overlay
 from tests.waiting import until
-from tests.web.callers import Caller
+from tests.web.callers import Caller, settings_of
 from tests.web.recording import Recording, recording
 from tests.web.test_server import JSON, started
 
@@ -133,18 +131,6 @@ def test_comparisons_are_pruned_with_all_else(knowledge: Knowledge, tmp_path: Pa
 # Clients ----------------------------------------------------------------------------------------------------------
 
 
-def _clients(knowledge: Knowledge, folder: Path, *entries: dict[str, Any], **settings: Any) -> Any:
-    (folder / "clients.yaml").write_text(json.dumps({"clients": list(entries)}), "utf-8")
-    given = {
-        "auth": "required",
-        "clients": str(folder / "clients.yaml"),
-        "public_url": PUBLIC_URL,
-        "state_dir": str(folder / "state"),
-        **settings,
-    }
-    return Settings(**given)
-
-
 def test_each_client_has_its_own_candidate_and_one_with_another_overlay_has_none_of_the_settings(
     knowledge: Knowledge, tmp_path: Path
 ) -> None:
@@ -156,9 +142,7 @@ def test_each_client_has_its_own_candidate_and_one_with_another_overlay_has_none
         Caller(tmp_path, "c", overlay="own.yaml", candidate="candidate.yaml"),
         Caller(tmp_path, "d", candidate="own.yaml"),
     ]
-    settings = _clients(
-        knowledge, tmp_path, *(each.entry for each in callers), candidate=str(tmp_path / "candidate.yaml")
-    )
+    settings = settings_of(tmp_path, *(each.entry for each in callers), candidate=str(tmp_path / "candidate.yaml"))
     loaded = tenants.load(settings, knowledge, lambda: NOW)
     pairs = {name: tenant.policies for name, tenant in loaded.by_id.items()}
     sites = {
@@ -174,7 +158,7 @@ def test_each_client_has_its_own_candidate_and_one_with_another_overlay_has_none
 def test_the_store_learns_differences_by_client(knowledge: Knowledge, tmp_path: Path) -> None:
     overlay(tmp_path, STRICT)
     a, b = Caller(tmp_path, "a", candidate="candidate.yaml"), Caller(tmp_path, "b")
-    settings = _clients(knowledge, tmp_path, a.entry, b.entry)
+    settings = settings_of(tmp_path, a.entry, b.entry)
     audit = open_audit(settings)
     http = create_app(settings, knowledge, lambda: NOW, audit).test_client()
     for caller in (a, b):
@@ -197,7 +181,7 @@ def test_a_candidate_without_a_store_stops_the_start(knowledge: Knowledge, tmp_p
 def test_a_candidate_that_cannot_be_loaded_stops_the_start(knowledge: Knowledge, tmp_path: Path) -> None:
     a = Caller(tmp_path, "a", candidate="missing.yaml")
     with pytest.raises(CdsError, match=r"missing\.yaml"):
-        tenants.load(_clients(knowledge, tmp_path, a.entry), knowledge, lambda: NOW)
+        tenants.load(settings_of(tmp_path, a.entry), knowledge, lambda: NOW)
 
 
 def test_a_call_that_needs_the_fhir_server_is_judged_on_what_was_fetched_for_its_answer(

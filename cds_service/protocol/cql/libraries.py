@@ -23,10 +23,11 @@ from cds_service.protocol.facts import Facts
 from cds_service.protocol.limits import in_force_since
 from cds_service.protocol.model import Protocol, Rule
 from cds_service.protocol.parsing import parse_yaml
-from cds_service.protocol.publish import CANONICAL, FIRES, Published, tier_name
+from cds_service.protocol.publish import FIRES, Published, tier_name
 from cds_service.protocol.published_sets import published_sets
 from cds_service.terminology.products import INGREDIENT_SYSTEM, TABLE
 from cds_service.terminology.systems import BRANCHED
+from cds_service.terminology.valueset import CANONICAL
 from cds_service.terminology.valuesets import ValueSets
 
 FHIR_HELPERS = "http://hl7.org/fhir/Library/FHIRHelpers|4.0.1"

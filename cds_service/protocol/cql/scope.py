@@ -11,7 +11,7 @@ from fractions import Fraction
 from cds_service import units
 from cds_service.protocol.limits import numbers_as_written
 from cds_service.protocol.model import Limit, Protocol
-from cds_service.protocol.publish import CANONICAL
+from cds_service.terminology.valueset import CANONICAL
 from cds_service.terminology.valuesets import ValueSets
 
 SPANS: Mapping[str, str] = {
