@@ -25,7 +25,7 @@ from cds_service.orders.regimen import (
     mass,
     step_of,
 )
-from cds_service.orders.text import NOTHING, Spoken
+from cds_service.orders.text import NOTHING, Restated, Spoken
 from cds_service.orders.unread import Unread
 from cds_service.says import orders as says
 from cds_service.units import Quantity
@@ -212,13 +212,49 @@ def _spoken(written: Written, reading: Reading) -> list[Step]:
     said = written.said
     reading = _of_mixture(said, reading)
     minutes = said.minutes if not said.doses else None
-    doses = [each for each in said.doses if each not in said.totals] or said.doses
+    doses, rates = _once(said.doses, said, reading), _once(said.rates, said, reading)
+    doses = [each for each in doses if not _is_only_maximum(each, doses, said, written)] or doses
     steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in doses]
-    for amount in map(_as_amount, said.rates):
+    for amount in map(_as_amount, rates):
         steps.append(
             _aloud(written, amount, _until_empty(said, amount, reading) if minutes is None else minutes, reading)
         )
     return steps
+
+
+def _once(amounts: Sequence[Quantity], said: Spoken, reading: Reading) -> list[Quantity]:
+    """Those of doses or of rates that are no other one again: of two measures of one amount the one that is more."""
+    left = list(amounts)
+    kept: dict[Quantity, Quantity] = {}
+    for each in said.restated:
+        before = kept.get(each.before, each.before)
+        if before in left and each.again in left and (most := _more(before, each, reading)) is not None:
+            left.remove(each.again if most is before else before)
+            kept[each.again] = most
+    return left
+
+
+def _more(before: Quantity, said: Restated, reading: Reading) -> Quantity | None:
+    """The greater of an amount and what says it again; None where they cannot be compared, or are two of one kind."""
+    pairs = zip(mass(_as_amount(before), reading), mass(_as_amount(said.again), reading), strict=True)
+    first, again = next(((x, y * said.times) for x, y in pairs if x is not None and y is not None), (None, None))
+    if first is None or again is None:
+        return None
+    if close(first, again, reading.conventions.tolerance):
+        return before
+    if before.dimension == said.again.dimension:
+        return None
+    return before if first > again else said.again
+
+
+def _is_only_maximum(amount: Quantity, doses: Sequence[Quantity], said: Spoken, written: Written) -> bool:
+    """Whether words alone mean no dose by an amount: the maximum of many doses, or of one that they state in another
+    measure. Where it is titrated, one goes up to it.
+    """
+    if amount in said.totals:
+        return True
+    stated = [each for each in doses if each not in said.largest and each.dimension != amount.dimension]
+    return amount in said.largest and bool(stated) and not written.titrate
 
 
 def _of_mixture(said: Spoken, reading: Reading) -> Reading:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from operator import itemgetter
 
 import msgspec
@@ -59,7 +60,24 @@ _PREPARING = re.compile(
 _LONGEST_PREPARING = 30
 _TOTAL = re.compile(rf"(?<![^\W_]){one_of(_WORDS['totals'])}(?![^\W_])", re.IGNORECASE)
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
+_RESTATES = re.compile(
+    rf"(?:[=≈~(\[]|(?<![^\W_]){one_of(_WORDS['restates'])}(?![^\W_]))\s*"
+    rf"(?:{one_of(_WORDS['restated'])}[:\s]\s*)?(?:(\d{{1,2}})\s*[x×]\s*)?$",
+    re.IGNORECASE,
+)
+"""Right before an amount that says the one before it again: `0.3 mg/kg (21 mg)`, `84 mg (3 x 28 mg)`."""
+_LONGEST_RESTATING = 40
+_OF_ONE = re.compile(rf"\s*(?:{one_of(_WORDS['of'])}\s+)?{one_of(_WORDS['of_one'])}(?![^\W_])", re.IGNORECASE)
+"""What one device holds: `2 devices, 28 mg each`."""
 _DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
+
+
+class Restated(msgspec.Struct, frozen=True):
+    """An amount that says the one `before` it again, so many `times`."""
+
+    before: Quantity
+    again: Quantity
+    times: int = 1
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -76,6 +94,8 @@ class Spoken(msgspec.Struct, frozen=True):
     """Those of the largest that many doses come to: `max total 60 mg`."""
     unread: tuple[Unread, ...] = ()
     """What seems to be an amount, and is none with a figure and a unit."""
+    restated: tuple[Restated, ...] = ()
+    """Doses and rates that say another again."""
     mixture: tuple[Fraction, Fraction] | None = None
     """(mg, mL) of what runs, where the text names one mixture and no other volume."""
 
@@ -109,7 +129,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         return NOTHING
     text = _BLANKS.sub(_one_blank, text)
     strange = unread.amounts(text)
-    found = _by_role(text, strange)
+    found, restated = _by_role(text, strange, counted)
     doses, rates = found["dose"], found["rate"]
     runs = any(rate.unit.dimension.startswith("volume") for rate in rates)
     poured = sum(each.unit.dimension == "volume" for each in (*doses, *found["prepared"]))
@@ -118,8 +138,8 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         mixture = None
     if alone and not runs:
         doses += (*found["content"], *found["prepared"])
-    if counted:
-        doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
+    if not doses:
+        doses += found["of_one"]
     return Spoken(
         doses=tuple(doses),
         rates=tuple(rates),
@@ -127,16 +147,20 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         most=tuple(found["most"]),
         largest=tuple(found["largest"]),
         totals=tuple(found["total"]),
+        restated=tuple(restated),
         unread=tuple(each.unread for each in strange),
         mixture=mixture,
     )
 
 
-def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quantity]]:
-    """The amounts of a text, but those in the `strange` ones: each `dose`, `rate`, `content` or `prepared`, and those
-    of a maximum also `most` (a rate), `largest` and, of many doses, `total`.
+def _by_role(
+    text: str, strange: Sequence[unread.Found], counted: bool
+) -> tuple[dict[str, list[Quantity]], list[Restated]]:
+    """The amounts of a text, but those in the `strange` ones: each `dose`, `rate`, `content`, `of_one` or `prepared`,
+    and those of a maximum also `most` (a rate), `largest` and, of many doses, `total`. With what says another again.
     """
     found: dict[str, list[Quantity]] = defaultdict(list)
+    placed: list[tuple[int, bool, Quantity]] = []
     maxima = _Maxima(text)
     ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
     strange_until = 0
@@ -150,13 +174,28 @@ def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quant
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
         is_rate = unit.dimension in RATE_DIMENSIONS
-        found["rate" if is_rate else _role(match, unit.dimension)].append(said)
+        role = "rate" if is_rate else _role(match, unit.dimension)
+        if counted and role == "dose" and _OF_ONE.match(text, match.end()):
+            role = "of_one"
+        found[role].append(said)
+        if role in ("rate", "dose"):
+            placed.append((match.start(), is_rate, said))
         if maxima.stand_before(match.start()):
             found["most" if is_rate else "largest"].append(said)
             if not is_rate and _TOTAL.search(maxima.clause_at(match.start())):
                 found["total"].append(said)
+    for match in _COUNTED.finditer(text) if counted else ():
+        placed.append((match.start(), False, units.quantity(match[1], match[2], *COUNT_DIMENSIONS)))
+        found["dose"].append(placed[-1][2])
     give_way()
-    return found
+    return found, list(_restated(text, placed))
+
+
+def _restated(text: str, placed: Sequence[tuple[int, bool, Quantity]]) -> Iterator[Restated]:
+    """Those of the doses and rates of a text, each with its place, that say again the one before them."""
+    for (_, was_rate, before), (start, is_rate, again) in pairwise(sorted(placed, key=itemgetter(0))):
+        if was_rate == is_rate and (mark := _RESTATES.search(text, max(0, start - _LONGEST_RESTATING), start)):
+            yield Restated(before, again, int(mark[1] or 1))
 
 
 def _mixture(text: str) -> tuple[Fraction, Fraction] | None:
