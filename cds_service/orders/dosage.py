@@ -172,7 +172,7 @@ def read(
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member(valuesets.roles.push_by_method, method) is not None,
-        titrate=not said.most and any(map(is_open_ended, words)),
+        titrate=not (said.most or (said.ends and not (dose or rate))) and any(map(is_open_ended, words)),
         text=dosage.text,
         said=said,
         at_most=_at_most(dosage.max_dose_per_administration, reader),

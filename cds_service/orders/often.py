@@ -88,9 +88,14 @@ def _of_dose(clause: str) -> str:
     return clause[: watch.end()] if watch else clause
 
 
-def is_again(clause: str) -> bool:
+def is_again(text: str) -> bool:
     """Whether a text says that a dose may be given again."""
-    return any(found["not"] is None for found in _AGAIN.finditer(clause))
+    return again_at(text) is not None
+
+
+def again_at(text: str) -> int | None:
+    """Where the first words end that say so."""
+    return next((found.end() for found in _AGAIN.finditer(text) if found["not"] is None), None)
 
 
 def _known(unit: str) -> str:
