@@ -229,6 +229,8 @@ def _may_be(draft: Draft, unknown: Said, knowledge: Knowledge) -> Said | None:
         return says.DRAFT_HOLDS_MORE(draft.faults[0], unknown)
     if draft.is_unknown:
         return says.DRAFT_WITHOUT_MEDICATION(unknown)
+    if (named := draft.names_elsewhere(knowledge.valuesets)) is not None:
+        return says.DRAFT_NAMES_ELSEWHERE(drug_named(named), unknown)
     drug = draft.misspelt(knowledge.valuesets)
     return None if drug is None else says.DRAFT_MISSPELT(drug_named(drug), unknown)
 

@@ -24,7 +24,8 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     """An entry with the value sets of its codes, of its product's ingredients and of the names in its words.
 
     It is about what an order of the same code or the same words would be. A drug that is denied ("no ketamine
-    allergy") is not named. Where its words or remarks say otherwise than its code, it only asks.
+    allergy") is not named. Where its words or remarks say otherwise than its code, or name it with a slip of typing,
+    it only asks.
     """
     concepts = _concepts(entry)
     codings = [coding for concept in concepts for coding in concept.codes]
@@ -39,12 +40,15 @@ def read(entry: AllergyIntolerance, chart: Reading) -> Allergy:
     if drug is not None:
         in_set = known.set_of(drug.drug)
         members.setdefault(in_set, Member(in_set, "", drug.drug))
+    may_mean = frozenset() if substances or drug is not None else placed.may_mean
+    if not members and (slip := known.misspelt(said)) is not None:
+        may_mean = frozenset({known.set_of(slip), *(may_mean or ())})
     allergy = Allergy(
         name=next(iter(words), None) or name_of(next(iter(concepts), None), members, says.NAMELESS_ALLERGY),
         members=members,
         intolerance=(entry.type or "").strip().lower() == "intolerance",
         reference=entry.reference,
-        may_mean=frozenset() if substances or drug is not None else placed.may_mean,
+        may_mean=may_mean,
     )
     if drug is not None and drug.by == "name" and chart.valuesets.roles.no_allergy in members:
         doubted += said[:1]

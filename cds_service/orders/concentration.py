@@ -12,6 +12,7 @@ from typing import Literal
 from cds_service import units
 from cds_service.fhir.datatypes import Quantity, Ratio
 from cds_service.fhir.medication import Description
+from cds_service.orders.text import is_of_another
 from cds_service.says import Said
 from cds_service.says import orders as says
 from cds_service.terminology import drugs
@@ -124,11 +125,13 @@ def _quantity(quantity: Quantity | None, dimension: str) -> Fraction | None:
 
 
 def _from_names(description: Description) -> Fraction | None:
-    """The largest strength that a name states: it may only raise."""
+    """The largest strength that a name states of the drug: it may only raise."""
+    texts = list(map(drugs.plain, description.all_texts))
+    strengths = [(match, is_of_another(text, match)) for text in texts for match in _IN_NAME.finditer(text)]
+    own = [match for match, is_others in strengths if not is_others] or [match for match, _ in strengths]
     found = [
         units.exact(Decimal(mass.replace(",", "."))) / units.exact(Decimal((volume or "1").replace(",", ".")))
-        for text in description.all_texts
-        for mass, volume in _IN_NAME.findall(drugs.plain(text))
+        for mass, volume in (match.groups() for match in own)
         if Decimal((volume or "1").replace(",", "."))
     ]
     return max(found, default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
@@ -18,7 +17,7 @@ from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_D
 from cds_service.orders.route import Route
 from cds_service.orders.text import AMOUNT, NOTHING, Spoken
 from cds_service.orders.timing import Problem, Repeat
-from cds_service.orders.windows import matches
+from cds_service.orders.titration import is_open_ended
 from cds_service.says import Said, Says
 from cds_service.says import orders as says
 from cds_service.terminology.valuesets import ValueSets
@@ -29,10 +28,6 @@ _PER_TIME = {
     "volume": "volume_per_time",
 }
 TYPES: dict[str, str] = {word: kind for kind, words in WORDS["type"].items() for word in words}
-_TITRATION, _ESCALATION = (
-    re.compile(r"\b(?:" + "|".join(WORDS[part]["words"]) + r")\b", re.IGNORECASE)
-    for part in ("titration", "escalation")
-)
 
 Path = tuple[str | int, ...]
 
@@ -161,7 +156,6 @@ def read(
     route = routes.held_against(routes.read(dosage.route, valuesets), own_words, AMOUNT)
     method = dosage.method.codes if dosage.method else ()
     said = text.read("; ".join(words), alone=not (dose or rate), counted=counted)
-    open_ended = (_TITRATION,) if said.most else (_TITRATION, _ESCALATION)
     return Written(
         index=index,
         sequence=dosage.sequence,
@@ -178,7 +172,7 @@ def read(
         cap=_cap(dosage.max_dose_per_period, reader),
         route=route,
         push=route.push or valuesets.member(valuesets.roles.push_by_method, method) is not None,
-        titrate=any(any(matches(pattern, each)) for pattern in open_ended for each in words),
+        titrate=not (said.most or (said.ends and not (dose or rate))) and any(map(is_open_ended, words)),
         text=dosage.text,
         said=said,
         at_most=_at_most(dosage.max_dose_per_administration, reader),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from fractions import Fraction
@@ -28,6 +28,8 @@ from cds_service.says import Says
 from cds_service.says import orders as says
 from cds_service.terminology import drugs
 from cds_service.terminology.identity import Identity, identify, is_known
+from cds_service.terminology.medicines import is_nameless
+from cds_service.terminology.systems import DRUG_SYSTEMS, canonical_system
 from cds_service.terminology.valuesets import ValueSets
 
 _NASAL = frozenset({"nasal"})
@@ -86,6 +88,25 @@ class Draft:
         if self.identity is not None or any(is_known(*coding, valuesets) for coding in description.all_codings):
             return None
         return valuesets.drugs.misspelt(description.all_texts)
+
+    def names_elsewhere(self, valuesets: ValueSets) -> str | None:
+        """The drug that its instructions, notes or reasons name, where its medication does not say which it is."""
+        description, known = self.description, valuesets.drugs
+        codes_tell = any(canonical_system(system) in DRUG_SYSTEMS for system, _ in description.all_codings)
+        if self.identity is not None or codes_tell or not is_nameless(description.all_texts):
+            return None
+        named, _ = known.named(known.affirmed(_words_beside(self.request)))
+        return min(named, default=None)
+
+
+def _words_beside(request: MedicationRequest) -> Iterator[str]:
+    """What an order says in words beside the name of its medication."""
+    concepts = [*request.reason_code]
+    for each in request.dosage_instruction[:MOST_STEPS]:
+        yield from filter(None, (each.text, each.patient_instruction))
+        concepts += each.additional_instruction
+    yield from (word for concept in concepts for word in concept.words)
+    yield from (note.text for note in request.note if note.text)
 
 
 @dataclass(frozen=True)

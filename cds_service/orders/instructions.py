@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from cds_service.deadline import give_way
 from cds_service.orders import words
 from cds_service.orders.dosage import Amount, Written
+from cds_service.orders.indication import MOST_STEPS
 from cds_service.orders.measure import RATE_DIMENSIONS
 from cds_service.orders.regimen import (
     MINUTES_PER_HOUR,
@@ -25,7 +27,7 @@ from cds_service.orders.regimen import (
     mass,
     step_of,
 )
-from cds_service.orders.text import NOTHING, Spoken
+from cds_service.orders.text import NOTHING, Restated, Spoken
 from cds_service.orders.unread import Unread
 from cds_service.says import orders as says
 from cds_service.units import Quantity
@@ -123,6 +125,7 @@ def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[
         others = [each for each in others if not _is_maximum(each, said, step)]
         if step.written.as_needed and step.rate is None:
             others = [each for each in others if not any(each == _as_amount(most) for most in said.most)]
+        step = _unequal(step, quantities, said, known, mixed)
         if not others:
             continue
         own = step.rate if others[0].dimension in RATE_DIMENSIONS else step.dose
@@ -141,6 +144,25 @@ def _with_words(step: Step, known: Sequence[Stated], reading: Reading) -> tuple[
             own_reading = reading if own.dimension.startswith("volume") else mixed
             step = _raised(step, own, others, len(others) == len(amounts), own_reading)
     return step, beside
+
+
+def _unequal(
+    step: Step, quantities: Sequence[Quantity], said: Spoken, known: Sequence[Stated], reading: Reading
+) -> Step:
+    """The step with what its words equate and is not equal: `0.2 mg/kg/h = 14 mg/h` at another weight or strength."""
+    own = step.rate if quantities is said.rates else step.dose
+    alike = set(quantities)
+    for each in dict.fromkeys(said.restated):
+        if own is None or each.times != 1 or each.again not in alike:
+            continue
+        before, again = _as_amount(each.before), _as_amount(each.again)
+        figures = zip(mass(before, reading), mass(again, reading), strict=True)
+        if before.dimension == again.dimension or not any(None not in pair for pair in figures):
+            continue
+        if (repeats := _repeats(before, known, reading)) != _repeats(again, known, reading):
+            fault = says.WORDS_AND_STRUCTURE(words.amount(again if repeats else before), words.amount(own))
+            step = replace(step, contradictions=tuple(dict.fromkeys((*step.contradictions, fault))))
+    return step
 
 
 def _repeats_over(amount: Amount, minutes: Fraction | None, known: Sequence[Stated], reading: Reading) -> bool:
@@ -185,7 +207,8 @@ def _raised(step: Step, own: Amount, others: Sequence[Amount], none_repeats: boo
         most = max(higher, key=lambda each: each[0])[1]
         fault = says.WORDS_AND_STRUCTURE(words.amount(most), words.amount(own))
         changed = replace(step, rate=most) if own is step.rate else replace(step, dose=most)
-        step = computed(replace(changed, contradictions=(*step.contradictions, fault)), reading)
+        faults_so_far = tuple(dict.fromkeys((*step.contradictions, fault)))
+        step = computed(replace(changed, contradictions=faults_so_far), reading)
     elif lower and none_repeats:
         fault = says.WORDS_AND_STRUCTURE(words.amount(lower[0]), words.amount(own))
         step = replace(step, contradictions=(*step.contradictions, fault))
@@ -212,13 +235,61 @@ def _spoken(written: Written, reading: Reading) -> list[Step]:
     said = written.said
     reading = _of_mixture(said, reading)
     minutes = said.minutes if not said.doses else None
-    doses = [each for each in said.doses if each not in said.totals] or said.doses
+    doses = _highest(_given(_once(said.doses, said, reading), said, written))
+    rates = _highest(_once(said.rates, said, reading))
     steps = [_aloud(written, _as_amount(quantity), said.minutes, reading) for quantity in doses]
-    for amount in map(_as_amount, said.rates):
+    for amount in map(_as_amount, rates):
         steps.append(
             _aloud(written, amount, _until_empty(said, amount, reading) if minutes is None else minutes, reading)
         )
     return steps
+
+
+def _highest(amounts: Sequence[Quantity]) -> list[Quantity]:
+    """As many of each measure as an order has instructions, the highest: each is judged against all others."""
+    found: list[Quantity] = []
+    for dimension in dict.fromkeys(each.dimension for each in amounts):
+        alike = [each for each in amounts if each.dimension == dimension]
+        found += alike if len(alike) <= MOST_STEPS else sorted(alike, key=lambda each: each.value)[-MOST_STEPS:]
+    return found if len(found) < len(amounts) else list(amounts)
+
+
+def _once(amounts: Sequence[Quantity], said: Spoken, reading: Reading) -> list[Quantity]:
+    """Those of doses or of rates that are no other one again: of two measures of one amount the one that is more."""
+    left = Counter(amounts)
+    kept: dict[Quantity, Quantity] = {}
+    for each in said.restated:
+        before = kept.get(each.before, each.before)
+        if left[before] and left[each.again] and (most := _more(before, each, reading)) is not None:
+            left[each.again if most is before else before] -= 1
+            kept[each.again] = most
+    return list(left.elements())
+
+
+def _more(before: Quantity, said: Restated, reading: Reading) -> Quantity | None:
+    """The greater of an amount and what says it again; None where they cannot be compared, or are two of one kind."""
+    pairs = zip(mass(_as_amount(before), reading), mass(_as_amount(said.again), reading), strict=True)
+    first, again = next(((x, y * said.times) for x, y in pairs if x is not None and y is not None), (None, None))
+    if first is None or again is None:
+        return None
+    if close(first, again, reading.conventions.tolerance):
+        return before
+    if before.dimension == said.again.dimension:
+        return None
+    return before if first > again else said.again
+
+
+def _given(doses: Sequence[Quantity], said: Spoken, written: Written) -> Sequence[Quantity]:
+    """Those of the doses of words alone that are more than a maximum: of many doses, or of one that they state in
+    another measure. Where it is titrated, one goes up to it.
+    """
+    totals, largest = set(said.totals), set(said.largest)
+    stated = {each.dimension for each in doses if each not in largest}
+
+    def is_only_maximum(dose: Quantity) -> bool:
+        return dose in totals or (dose in largest and not written.titrate and bool(stated - {dose.dimension}))
+
+    return [dose for dose in doses if not is_only_maximum(dose)] or doses
 
 
 def _of_mixture(said: Spoken, reading: Reading) -> Reading:

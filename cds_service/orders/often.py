@@ -79,7 +79,7 @@ def is_as_needed(text: str) -> bool:
     `check the pressure as needed` says it of no dose.
     """
     clauses = map(_of_dose, _CLAUSE_END.split(text))
-    return any(_AS_NEEDED.search(clause) or _is_again(clause) for clause in clauses)
+    return any(_AS_NEEDED.search(clause) or (is_again(clause) and interval(clause) is None) for clause in clauses)
 
 
 def _of_dose(clause: str) -> str:
@@ -88,9 +88,14 @@ def _of_dose(clause: str) -> str:
     return clause[: watch.end()] if watch else clause
 
 
-def _is_again(clause: str) -> bool:
-    said = [found["not"] is None for found in _AGAIN.finditer(clause)]
-    return any(said) and interval(clause) is None
+def is_again(text: str) -> bool:
+    """Whether a text says that a dose may be given again."""
+    return again_at(text) is not None
+
+
+def again_at(text: str) -> int | None:
+    """Where the first words end that say so."""
+    return next((found.end() for found in _AGAIN.finditer(text) if found["not"] is None), None)
 
 
 def _known(unit: str) -> str:

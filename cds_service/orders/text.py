@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from operator import itemgetter
+from typing import NamedTuple
 
 import msgspec
 
 from cds_service import units
 from cds_service.deadline import give_way
 from cds_service.lazy import cached_property
-from cds_service.orders import unread
+from cds_service.orders import often, unread
 from cds_service.orders.dosage_words import WORDS, one_of
 from cds_service.orders.measure import COUNT_DIMENSIONS, DOSE_DIMENSIONS, RATE_DIMENSIONS
 from cds_service.orders.unread import Unread
@@ -59,7 +61,36 @@ _PREPARING = re.compile(
 _LONGEST_PREPARING = 30
 _TOTAL = re.compile(rf"(?<![^\W_]){one_of(_WORDS['totals'])}(?![^\W_])", re.IGNORECASE)
 _LONGEST_MAXIMUM = max(map(len, _WORDS["most"]))
+_RESTATES = re.compile(
+    rf"(?:[=≈~(\[]|(?<![^\W_]){one_of(_WORDS['restates'])}(?![^\W_]))\s*"
+    rf"(?:{one_of(_WORDS['restated'])}[:\s]\s*)?(?:(\d{{1,2}})\s*[x×]\s*)?$",
+    re.IGNORECASE,
+)
+"""Right before an amount that says the one before it again: `0.3 mg/kg (21 mg)`, `84 mg (3 x 28 mg)`."""
+_OF_ANOTHER = re.compile(
+    rf"(?<![^\W_]){one_of(_WORDS['others'])}(?![^\W_])[\s:]*(?:{one_of(_WORDS['forms'])}\s+)?$", re.IGNORECASE
+)
+"""Right before an amount that is another medicine's: `with midazolam 2 mg`."""
+_LONGEST_OTHER = 40
+_OWN_BEHIND = re.compile(rf"[\s,]*(?:{one_of(WORDS['spelt']['of'])}\s+)?{one_of(_WORDS['own'])}", re.IGNORECASE)
+_OWN_BEFORE = re.compile(
+    rf"{one_of(_WORDS['own'])}[^\W\d_]*[\s/+,-]*(?:{one_of(WORDS['spelt']['and'])}\s+)?$", re.IGNORECASE
+)
+_RANGE = re.compile(r"\d\s*(?:-|–|to|bis|à|a)\s*$", re.IGNORECASE)
+_LONGEST_RANGE = 12
+_PER = re.compile(rf"\s*{one_of(_WORDS['of'])}\b", re.IGNORECASE)
+_LONGEST_RESTATING = 40
+_OF_ONE = re.compile(rf"\s*(?:{one_of(_WORDS['of'])}\s+)?{one_of(_WORDS['of_one'])}(?![^\W_])", re.IGNORECASE)
+"""What one device holds: `2 devices, 28 mg each`."""
 _DILUTED = re.compile(rf"(?:{one_of(_WORDS['within'])}|{one_of(_WORDS['diluents'])})\s*(?:a\s+)?$", re.IGNORECASE)
+
+
+class Restated(msgspec.Struct, frozen=True):
+    """An amount that says the one `before` it again, so many `times`."""
+
+    before: Quantity
+    again: Quantity
+    times: int = 1
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -76,6 +107,10 @@ class Spoken(msgspec.Struct, frozen=True):
     """Those of the largest that many doses come to: `max total 60 mg`."""
     unread: tuple[Unread, ...] = ()
     """What seems to be an amount, and is none with a figure and a unit."""
+    ends: bool = False
+    """Whether one of the rates is a maximum, or the upper end of a range."""
+    restated: tuple[Restated, ...] = ()
+    """Doses and rates that say another again."""
     mixture: tuple[Fraction, Fraction] | None = None
     """(mg, mL) of what runs, where the text names one mixture and no other volume."""
 
@@ -109,7 +144,7 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         return NOTHING
     text = _BLANKS.sub(_one_blank, text)
     strange = unread.amounts(text)
-    found = _by_role(text, strange)
+    found, restated = _by_role(text, strange, counted)
     doses, rates = found["dose"], found["rate"]
     runs = any(rate.unit.dimension.startswith("volume") for rate in rates)
     poured = sum(each.unit.dimension == "volume" for each in (*doses, *found["prepared"]))
@@ -118,8 +153,8 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         mixture = None
     if alone and not runs:
         doses += (*found["content"], *found["prepared"])
-    if counted:
-        doses += [units.quantity(number, unit, *COUNT_DIMENSIONS) for number, unit in _COUNTED.findall(text)]
+    if not doses:
+        doses += found["of_one"]
     return Spoken(
         doses=tuple(doses),
         rates=tuple(rates),
@@ -127,16 +162,21 @@ def read(text: str | None, alone: bool = True, counted: bool = False) -> Spoken:
         most=tuple(found["most"]),
         largest=tuple(found["largest"]),
         totals=tuple(found["total"]),
+        ends=bool(found["most"] or found["ranged"]),
+        restated=tuple(restated),
         unread=tuple(each.unread for each in strange),
         mixture=mixture,
     )
 
 
-def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quantity]]:
-    """The amounts of a text, but those in the `strange` ones: each `dose`, `rate`, `content` or `prepared`, and those
-    of a maximum also `most` (a rate), `largest` and, of many doses, `total`.
+def _by_role(
+    text: str, strange: Sequence[unread.Found], counted: bool
+) -> tuple[dict[str, list[Quantity]], list[Restated]]:
+    """The amounts of a text, but those in the `strange` ones: each `dose`, `rate`, `content`, `of_one` or `prepared`,
+    and those of a maximum also `most` (a rate), `largest` and, of many doses, `total`. With what says another again.
     """
     found: dict[str, list[Quantity]] = defaultdict(list)
+    placed: list[tuple[int, bool, Quantity]] = []
     maxima = _Maxima(text)
     ahead = deque((each.start, each.end) for each in strange if each.unread.times is None)
     strange_until = 0
@@ -146,17 +186,34 @@ def _by_role(text: str, strange: Sequence[unread.Found]) -> dict[str, list[Quant
         if match.start(2) < strange_until:
             continue  # the `2 mg/kg` of `1/2 mg/kg`
         unit = _unit(match[2])
-        if unit is None:
+        if unit is None or is_of_another(text, match):
             continue
         said = Quantity(_number(match[1]) * unit.factor, unit)
         is_rate = unit.dimension in RATE_DIMENSIONS
-        found["rate" if is_rate else _role(match, unit.dimension)].append(said)
+        role = "rate" if is_rate else _role(match, unit.dimension)
+        if counted and role == "dose" and _OF_ONE.match(text, match.end()):
+            role = "of_one"
+        found[role].append(said)
+        if role in ("rate", "dose"):
+            placed.append((match.start(), is_rate, said))
         if maxima.stand_before(match.start()):
             found["most" if is_rate else "largest"].append(said)
-            if not is_rate and _TOTAL.search(maxima.clause_at(match.start())):
+            if not is_rate and maxima.are_of_many(match):
                 found["total"].append(said)
+        elif is_rate and _RANGE.search(text, max(0, match.start() - _LONGEST_RANGE), match.start()):
+            found["ranged"].append(said)
+    for match in _COUNTED.finditer(text) if counted else ():
+        placed.append((match.start(), False, units.quantity(match[1], match[2], *COUNT_DIMENSIONS)))
+        found["dose"].append(placed[-1][2])
     give_way()
-    return found
+    return found, list(_restated(text, placed))
+
+
+def _restated(text: str, placed: Sequence[tuple[int, bool, Quantity]]) -> Iterator[Restated]:
+    """Those of the doses and rates of a text, each with its place, that say again the one before them."""
+    for (_, was_rate, before), (start, is_rate, again) in pairwise(sorted(placed, key=itemgetter(0))):
+        if was_rate == is_rate and (mark := _RESTATES.search(text, max(0, start - _LONGEST_RESTATING), start)):
+            yield Restated(before, again, int(mark[1] or 1))
 
 
 def _mixture(text: str) -> tuple[Fraction, Fraction] | None:
@@ -167,11 +224,19 @@ def _mixture(text: str) -> tuple[Fraction, Fraction] | None:
     return max(bags, key=itemgetter(1))
 
 
+class _Clause(NamedTuple):
+    has_total: bool
+    """It speaks of what many doses come to."""
+    repeated_from: int | None
+    """The place from which it has said that an amount is repeated."""
+
+
 class _Maxima:
     """The words of a maximum in a text, and where its clauses begin: found once, however many amounts it states."""
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._read: dict[int, _Clause] = {}
 
     @cached_property
     def _clauses(self) -> list[int]:
@@ -181,15 +246,32 @@ class _Maxima:
     def _words(self) -> list[tuple[int, int]]:
         return [word.span() for word in _MAXIMUM.finditer(self._text)]
 
-    def clause_at(self, number: int) -> str:
-        """The clause in which the number that begins at this place stands."""
-        following = bisect_right(self._clauses, number)
-        end = self._clauses[following] if following < len(self._clauses) else len(self._text)
-        return self._text[self._clauses[following - 1] : end]
+    def _begin_of_clause(self, number: int) -> int:
+        return self._clauses[bisect_right(self._clauses, number) - 1]
+
+    def _clause(self, begin: int) -> _Clause:
+        if begin not in self._read:
+            following = bisect_right(self._clauses, begin)
+            end = self._clauses[following] if following < len(self._clauses) else len(self._text)
+            clause = self._text[begin:end]
+            again, first = often.again_at(clause), AMOUNT.search(clause)
+            self._read[begin] = _Clause(
+                _TOTAL.search(clause) is not None,
+                None if again is None or first is None else begin + max(again, first.end()),
+            )
+        return self._read[begin]
+
+    def are_of_many(self, amount: re.Match[str]) -> bool:
+        """Whether the maximum at this place is that of many doses: `repeat 10 mg to max 30 mg`, `max total 60 mg`."""
+        clause = self._clause(self._begin_of_clause(amount.start()))
+        if clause.has_total:
+            return True
+        is_repeated = clause.repeated_from is not None and clause.repeated_from <= amount.start()
+        return is_repeated and _PER.match(self._text, amount.end()) is None
 
     def stand_before(self, number: int) -> bool:
         """Whether one stands in the same clause before the number that begins at this place."""
-        text, begin = self._text, self._clauses[bisect_right(self._clauses, number) - 1]
+        text, begin = self._text, self._begin_of_clause(number)
         end = number
         while end > begin and text[end - 1].isspace():
             end -= 1
@@ -200,6 +282,15 @@ class _Maxima:
             return True
         touching = _MAXIMUM.search(text, max(begin, number - _LONGEST_MAXIMUM), number)  # as in `max10 mg/h`
         return touching is not None
+
+
+def is_of_another(text: str, amount: re.Match[str]) -> bool:
+    """Whether an amount or a strength stands right behind the name of another medicine, and not of a mixture."""
+    begin = amount.start()
+    named = _OF_ANOTHER.search(text, max(0, begin - _LONGEST_OTHER), begin)
+    if named is None or _OWN_BEHIND.match(text, amount.end()):
+        return False
+    return _OWN_BEFORE.search(text, max(0, named.start() - _LONGEST_OTHER), named.start()) is None
 
 
 def states_an_amount(text: str) -> bool:

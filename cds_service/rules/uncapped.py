@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from cds_service.orders import often
 from cds_service.orders.regimen import MINUTES_PER_HOUR, Body, Step, mass
 from cds_service.protocol.model import Rule
 from cds_service.rules.case import Case, RuleLimits
@@ -53,7 +54,7 @@ def _caps(case: Case, limits: RuleLimits, here: View) -> Iterator[tuple[str, Mea
         worst = _worst_hour(step, cap, limits.number("span"))
         if worst is not None and step.finite and step.written.as_needed:
             worst += basal
-        if step.written.as_needed and step.written.cap is None:
+        if step.written.as_needed and step.written.cap is None and _times(step) is None:
             yield found("no maximum", worst, "mg/kg", hour, step)
         elif step.written.as_needed and not case.order.indication.alone:
             if worst is None:
@@ -94,18 +95,29 @@ def _cap(case: Case, step: Step, body: Body) -> _Cap | None:
 
 
 def _worst_hour(step: Step, cap: _Cap | None, hour: Fraction) -> Fraction | None:
-    """mg/kg in the worst hour of an as-needed step: repeats within it, or the whole cap of each of its periods."""
+    """mg/kg in the worst hour of an as-needed step: repeats within it, or the whole cap of each of its periods.
+
+    Never more than all doses that it may have.
+    """
     interval = step.written.repeat.interval
+    times = [each for each in (_times(step), interval and math.ceil(hour / interval)) if each is not None]
     capped = None
     if cap is not None and cap.mg_per_kg is not None:
         capped = cap.mg_per_kg * math.ceil(hour / cap.minutes)
     if not step.finite:
         hourly = step.mg_per_kg_per_hour
-    elif interval is not None and step.mg_per_kg is not None:
-        hourly = step.mg_per_kg * math.ceil(hour / interval)
+    elif times and step.mg_per_kg is not None:
+        hourly = step.mg_per_kg * min(times)
     else:
         return capped
     return min((most for most in (hourly, capped) if most is not None), default=None)
+
+
+def _times(step: Step) -> int | None:
+    """How many doses a finite step may have in all, where its timing counts them and no words have it repeated."""
+    if not step.finite or any(map(often.is_again, step.written.words)):
+        return None
+    return step.written.repeat.count
 
 
 def _cap_contradicts(step: Step, cap: _Cap) -> bool:

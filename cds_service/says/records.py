@@ -55,6 +55,7 @@ DRAFT_ONLY_REFERENCED = One("draft-only-referenced", "unknown")
 DRAFT_HOLDS_MORE = Two("draft-holds-more", "what", "unknown")
 DRAFT_WITHOUT_MEDICATION = One("draft-without-medication", "unknown")
 DRAFT_MISSPELT = Two("draft-misspelt", "drug", "unknown")
+DRAFT_NAMES_ELSEWHERE = Two("draft-names-elsewhere", "drug", "unknown")
 DRAFT_UNREAD = One("draft-unread", "unknown")
 DRAFT_NO_REQUEST = Two("draft-no-request", "type", "drug")
 

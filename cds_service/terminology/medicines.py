@@ -34,6 +34,15 @@ _LETTERS = re.compile(r"[^\W\d_][^\W\d_ -]*(?:[ -][^\W\d_]+)*")
 _SEMANTIC_TAG = re.compile(r" \([^()]*\)$")
 
 
+_NAMELESS = frozenset(map(drugs.plain, TABLE["names"]["nameless"]))
+
+
+def is_nameless(texts: Iterable[str]) -> bool:
+    """Whether texts say nothing of which medication they are: "Non-formulary medication", "see instructions"."""
+    words = (word for text in texts for word in drugs.words_in(drugs.plain(text[:_LONGEST_TEXT])))
+    return all(word in _NAMELESS or word.isdigit() for word in words)
+
+
 @dataclass(frozen=True, slots=True)
 class Membership:
     """The sets that a medicine is in, with what each says of it."""
