@@ -212,14 +212,16 @@ def _exponent(asked: Callable[[int], Json], sizes: tuple[int, int, int], hook: s
 IN_A_RESOURCE = (bounds.MEMBERS // 4, bounds.MEMBERS // 2, bounds.MEMBERS)
 
 
-@pytest.mark.parametrize("many_bytes", [0, sys.maxsize], ids=["cut before it is read", "read as it is"])
+@pytest.fixture(params=[0, sys.maxsize], ids=["cut before it is read", "read as it is"])
+def read_in_one_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what is large, or as what is small: where the one becomes the other, the work takes a step."""
+    for where, name in ((lenient, "_MANY_BYTES"), (lenient, "_LONG_PART"), (bundles, "_AT_ONCE")):
+        monkeypatch.setattr(where, name, request.param)
+
+
+@pytest.mark.usefixtures("read_in_one_way")
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_the_work_grows_as_a_list_within_a_resource_does(
-    place: Place, many_bytes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a large resource and in a small one: where the one becomes the other, the work takes a step."""
-    for name in ("_MANY_BYTES", "_LONG_PART"):
-        monkeypatch.setattr(lenient, name, many_bytes)
+def test_the_work_grows_as_a_list_within_a_resource_does(place: Place) -> None:
     assert _exponent(lambda length: _placed(_filled(place, length)), IN_A_RESOURCE) <= EXPONENT
 
 
@@ -261,6 +263,7 @@ def test_the_work_grows_as_the_number_of_prefetched_resources_does(
     assert _exponent(lambda length: _many(kind, length, {}), ENTRIES) <= EXPONENT
 
 
+@pytest.mark.usefixtures("read_in_one_way")
 @pytest.mark.parametrize(
     "weight",
     [
@@ -283,6 +286,7 @@ def test_the_work_grows_as_the_number_of_weights_does(weight: Json) -> None:
     assert _exponent(asked, ENTRIES) <= EXPONENT
 
 
+@pytest.mark.usefixtures("read_in_one_way")
 def test_the_work_grows_as_the_number_of_weights_does_that_make_each_other_doubtful() -> None:
     def asked(length: int) -> Json:
         asked = _many("Observation", length, {"component": [], "status": "final", "effectivePeriod": None})
