@@ -17,6 +17,7 @@ DIGITS = 40
 CHARACTERS = 2_000
 PROSE = 20_000
 MEMBERS = 200
+STEPS = 25
 VALUES = 1_000_000
 BEGINNING = 100_000
 RESOURCE_VALUES = 100_000
@@ -87,6 +88,12 @@ TABLE = (
         "members of a list inside a resource: codings, contained resources, dosage instructions, ingredients …",
         "a parenteral nutrition has 50 ingredients, a large panel 60 components",
         "the rest is left out",
+    ),
+    Bound(
+        "STEPS",
+        "instructions of an order, and amounts of one measure in its words",
+        "each dose is held against all others; a taper of three weeks has 21",
+        "of the instructions the rest is left out, of the amounts the lowest are",
     ),
     Bound(
         "VALUES",

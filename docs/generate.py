@@ -97,6 +97,7 @@ TESTS_OF_BOUNDS = {
     "CHARACTERS": "tests/test_bounds.py::test_a_name_is_read_up_to_its_bound",
     "PROSE": "tests/test_bounds.py::test_a_string_is_read_up_to_its_bound",
     "MEMBERS": "tests/test_bounds.py::test_a_list_is_read_up_to_its_bound",
+    "STEPS": "tests/test_bounds.py::test_instructions_are_read_up_to_their_bound",
     "VALUES": "tests/test_bounds_of_nesting.py::test_json_is_decoded_up_to_so_many_values",
     "BEGINNING": "tests/test_bounds_of_nesting.py::test_of_a_request_with_too_many_values_the_beginning_is_read",
     "RESOURCE_VALUES": "tests/test_bounds_of_nesting.py::test_a_resource_is_read_up_to_so_many_values",

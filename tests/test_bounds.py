@@ -161,6 +161,14 @@ def test_a_list_is_read_up_to_its_bound(more: int, cut: bool, knowledge: Knowled
     assert (updates_of(answer) == []) is cut
 
 
+@pytest.mark.parametrize(("more", "cut"), [(0, False), (1, True)])
+def test_instructions_are_read_up_to_their_bound(more: int, cut: bool, knowledge: Knowledge) -> None:
+    asked = asked_with(order={"steps": [{"rate": "1.2 mg/kg/h"}] * (bounds.STEPS + more)})
+    answer = answer_to(asked, knowledge)
+    assert was_judged(answer)
+    assert ("only the first 25 of 26 steps were read" in said_by(answer)) is cut
+
+
 def test_a_drug_whose_codings_were_not_all_read_may_be_ketamine(knowledge: Knowledge) -> None:
     asked = asked_with(order={"drug": "7052 morphine", "dose": "5 mg"})
     coding = order_of(asked)["medicationCodeableConcept"]["coding"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from fractions import Fraction
 
-from cds_service import units
+from cds_service import bounds, units
 from cds_service.deadline import NEVER, Deadline
 from cds_service.fhir import lenient
 from cds_service.fhir.bundles import Item
@@ -19,7 +19,7 @@ from cds_service.lazy import cached_property
 from cds_service.orders import concentration, dosage, indication
 from cds_service.orders.concentration import Concentration
 from cds_service.orders.dosage import Written
-from cds_service.orders.indication import MOST_STEPS, Indication
+from cds_service.orders.indication import Indication
 from cds_service.orders.route import kinds_named
 from cds_service.orders.terms import Nasal, Terms
 from cds_service.orders.text import states_an_amount
@@ -102,7 +102,7 @@ class Draft:
 def _words_beside(request: MedicationRequest) -> Iterator[str]:
     """What an order says in words beside the name of its medication."""
     concepts = [*request.reason_code]
-    for each in request.dosage_instruction[:MOST_STEPS]:
+    for each in request.dosage_instruction[: bounds.STEPS]:
         yield from filter(None, (each.text, each.patient_instruction))
         concepts += each.additional_instruction
     yield from (word for concept in concepts for word in concept.words)
@@ -266,11 +266,11 @@ def read_steps(
         notes = []
     written = tuple(
         dosage.read(d, i, valuesets, zone, () if i else notes, counted)
-        for i, d in enumerate(deadline.each(given[:MOST_STEPS], "orders"))
+        for i, d in enumerate(deadline.each(given[: bounds.STEPS], "orders"))
     )
-    if len(given) <= MOST_STEPS:
+    if len(given) <= bounds.STEPS:
         return written
-    problem = Problem("dosageInstruction", says.FIRST_STEPS(str(MOST_STEPS), str(len(given))))
+    problem = Problem("dosageInstruction", says.FIRST_STEPS(str(bounds.STEPS), str(len(given))))
     return (*written[:-1], replace(written[-1], problems=(*written[-1].problems, problem)))
 
 

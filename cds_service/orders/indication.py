@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cds_service import bounds
 from cds_service.fhir.datatypes import CodeableConcept, Reference
 from cds_service.fhir.resources import Condition, MedicationRequest, Resource
 from cds_service.lazy import cached_property
@@ -13,8 +14,6 @@ from cds_service.says import orders as says
 from cds_service.terminology.valuesets import ValueSets
 from cds_service.terminology.vocabulary import Vocabulary
 
-MOST_STEPS = 25
-"""Of one order: the work of adding doses up grows with the square of their number."""
 _LONGEST_TEXT = 2_000
 """Characters of a note or an instruction that are looked through for a reason."""
 
@@ -115,7 +114,7 @@ def _uses(
 def _instructions(order: MedicationRequest) -> Iterator[str]:
     """What is written beside the dose, each text once and none of an unreasonable length."""
     texts = [note.text for note in order.note]
-    for dosage in order.dosage_instruction[:MOST_STEPS]:
+    for dosage in order.dosage_instruction[: bounds.STEPS]:
         given = (dosage.additional_instruction, dosage.as_needed_codeable_concept)
         concepts = [*given[0], *([given[1]] if given[1] is not None else [])]
         texts += [dosage.text, dosage.patient_instruction, *(each for concept in concepts for each in concept.words)]

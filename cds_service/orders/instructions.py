@@ -10,10 +10,10 @@ from fractions import Fraction
 import msgspec
 from msgspec.structs import replace
 
+from cds_service import bounds
 from cds_service.deadline import give_way
 from cds_service.orders import words
 from cds_service.orders.dosage import Amount, Written
-from cds_service.orders.indication import MOST_STEPS
 from cds_service.orders.measure import RATE_DIMENSIONS
 from cds_service.orders.regimen import (
     MINUTES_PER_HOUR,
@@ -250,7 +250,7 @@ def _highest(amounts: Sequence[Quantity]) -> list[Quantity]:
     found: list[Quantity] = []
     for dimension in dict.fromkeys(each.dimension for each in amounts):
         alike = [each for each in amounts if each.dimension == dimension]
-        found += alike if len(alike) <= MOST_STEPS else sorted(alike, key=lambda each: each.value)[-MOST_STEPS:]
+        found += alike if len(alike) <= bounds.STEPS else sorted(alike, key=lambda each: each.value)[-bounds.STEPS :]
     return found if len(found) < len(amounts) else list(amounts)
 
 

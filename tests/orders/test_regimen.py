@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.orders.indication import MOST_STEPS
+from cds_service import bounds
 from cds_service.orders.instructions import regimen
 from cds_service.orders.regimen import Body, Reading, Step, close
 from tests.orders.build import CONVENTIONS, KG, amounts, quantity, steps, written
@@ -110,7 +110,7 @@ def test_words_alone_make_a_step_that_is_marked_as_spoken() -> None:
 def test_of_very_many_amounts_in_words_the_highest_are_judged() -> None:
     """Each step is judged against all others: a text of a thousand doses took a minute."""
     found = steps(text="; ".join(f"{number} mg" for number in [*range(1, 500), 900, *range(500, 1, -1)]))
-    assert len(found) == MOST_STEPS
+    assert len(found) == bounds.STEPS
     assert max(step.mg or 0 for step in found) == 900
 
 
