@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,8 @@ class SqliteFile:
             # Never open an existing file here: closing it would release this process's locks on it.
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            if not stat.S_ISREG(self.path.stat().st_mode):  # to be closed to others, or set aside
+                raise Unavailable(f"{self.path} cannot be used: it is no regular file")
             self._opened, self._log = _identity(self.path), None
             self._tighten()
             self._write_ahead()

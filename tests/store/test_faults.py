@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from cds_service.audit import Audit
 from cds_service.hooks.replay import PATIENCE_SECONDS, SqlReplayGuard
 from cds_service.knowledge import Knowledge
 from cds_service.settings import Settings
+from cds_service.store.engines import Unavailable
+from cds_service.store.files import SqliteFile
 from cds_service.store.store import Store
 from cds_service.web.app import create_app
 from cds_service.web.audit import open_audit
@@ -125,6 +127,21 @@ def test_files_of_many_damages_do_not_fill_the_disk(tmp_path: Path) -> None:
         guard.close()
     kept = [each.name for each in tmp_path.glob("used.sqlite3.broken-*")]
     assert len([each for each in kept if not each.endswith(("-wal", "-shm"))]) == 5, kept
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_neither_used_nor_closed_to_others_nor_set_aside(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """A link may lead to a device, such as /dev/null, which is everybody's."""
+    theirs, path = tmp_path / "theirs", tmp_path / "used.sqlite3"
+    make(theirs)
+    theirs.chmod(0o777)
+    path.symlink_to(theirs)
+    with pytest.raises(Unavailable, match="it is no regular file"):
+        SqliteFile(path).prepare()
+    assert path.is_symlink()
+    assert theirs.stat().st_mode & 0o777 == 0o777
 
 
 def test_files_that_were_open_to_others_are_made_their_owners_alone(tmp_path: Path) -> None:
