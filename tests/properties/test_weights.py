@@ -238,7 +238,7 @@ _heights = st.one_of(
 def test_obesity_is_judged_on_ideal_body_weight(
     sex: str, height: tuple[Fraction, str], kg: int, share: int, case: tuple[str, str, str]
 ) -> None:
-    """`share` percent of the limit on ideal weight; antidepressant doses were studied on actual weight, so it informs."""
+    """`share` percent of the limit on ideal weight; of antidepressant doses, studied on actual weight, it informs."""
     (cm, written), (unit, name, reason) = height, case
     ideal = _ideal(sex, cm) if sex != "other" else None
     divisor = 1 if "kg" in unit else kg
