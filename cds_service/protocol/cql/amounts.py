@@ -57,7 +57,7 @@ class Amount:
         )
         found = f'Chart."One holds"(\n  {answers},\n  {incomplete}\n)'
         if self._clause.weight == "none":
-            found = f"not exists {scope.of_order('Weights')}\nand {found}"
+            found = f"{scope.of_order('Is without weight')}\nand {found}"
         return f"not {scope.of_order('Is labelled')}\nand {found}"
 
     def _groups(self) -> dict[tuple[_Chosen, str | None], _Meant]:
