@@ -132,6 +132,24 @@ def test_a_card_is_overridden_with_a_reason(beside: Served, chromium: Browser) -
         assert seen.barriers() == []
 
 
+_AS_IT_COMES = """order => new MutationObserver((changes, observer) => {
+  const field = document.getElementById("f-written");
+  if (field.defaultValue !== "{") return;
+  observer.disconnect();
+  field.value = order;
+  field.dispatchEvent(new Event("input", {bubbles: true}));
+}).observe(document.body, {childList: true, subtree: true})"""
+"""Type into the form that comes with an answer at the moment at which it comes."""
+
+
+def test_what_is_typed_into_a_form_as_it_comes_is_checked(beside: Served, chromium: Browser) -> None:
+    with opened(chromium, beside.console, 390, 844) as seen:
+        seen.page.get_by_text("As FHIR").click()
+        seen.page.evaluate(_AS_IT_COMES, _ORDER)
+        seen.page.fill("#f-written", "{")
+        expect(seen.page.locator(CARD)).to_be_visible()
+
+
 def test_an_order_that_is_pasted_is_judged_in_place_of_the_fields(beside: Served, chromium: Browser) -> None:
     with opened(chromium, beside.console, 390, 844) as seen:
         seen.page.get_by_text("As FHIR").click()

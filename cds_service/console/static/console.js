@@ -16,10 +16,10 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = button.dataset.said; }, 1500);
 });
 
-// What was typed before htmx listened is checked as well. Text only: the value of a box that nobody ticked is "on".
+// What was typed before htmx listened is checked as well: to a page that has just come, and to a form that came with an
+// answer. Text only: the value of a box that nobody ticked is "on".
 document.addEventListener("htmx:load", (event) => {
-  if (event.target !== document.body) return;
-  for (const form of document.querySelectorAll("form[hx-trigger*=input]")) {
+  for (const form of event.target.querySelectorAll("form[hx-trigger*=input]")) {
     const isTyped = [...form.querySelectorAll("input[id], textarea")].some((each) => each.value !== each.defaultValue);
     if (isTyped) form.dispatchEvent(new Event("input", { bubbles: true }));
   }
