@@ -300,7 +300,7 @@ def _prepare_files() -> None:
         Path(folder).mkdir(mode=0o700, exist_ok=True)
         for each in files:
             with each.open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, _ROOM)
+                file.write(bytes(max(_ROOM - file.tell(), 0)))
     except OSError as error:
         with suppress(OSError):
             for each in files:

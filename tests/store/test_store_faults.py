@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cds_service.store.keys import Key
 from cds_service.store.migrate import HEAD
 from cds_service.store.store import Store
 from tests.servers.postgres import Postgres, postgres
+from tests.small_disk import fill, needs_root, small_disk
 from tests.store.build import NOW, ORDER, feedback, invocation
 from tests.store.faults import SLACK, stopped, token, used_once
 from tests.waiting import until
@@ -205,29 +206,16 @@ def test_an_outage_of_the_writer_is_one_warning_with_the_place_and_the_reason(
     )
 
 
-def _fill(disk: Path) -> None:
-    full = os.open(disk / "full", os.O_WRONLY | os.O_CREAT)
-    with suppress(OSError):
-        while True:
-            os.write(full, b"0" * 4096)
-    os.close(full)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
+@needs_root
 def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
+    with small_disk(tmp_path, megabytes=1) as disk:
         url = f"sqlite:///{disk / 'store.sqlite'}"
         store = Store(url)
         audit, guard = Audit(store), SqlReplayGuard(f"sqlite:///{disk / 'used.sqlite3'}", lambda: NOW)
         assert audit.writer is not None
         audit.writer.put(invocation())
         until(lambda: audit.writer is not None and audit.writer.written == 1)
-        _fill(disk)
+        full = fill(disk)
         for _ in range(50):
             audit.writer.put(invocation())
         assert sum(used_once(guard) for _ in range(20)) < 20 * PATIENCE_SECONDS + SLACK
@@ -235,14 +223,12 @@ def test_while_the_disk_is_full_records_wait_and_arrive_once_there_is_room(tmp_p
         assert not audit.is_well()
         with pytest.raises(StoreError, match=r"full|disk I/O error"):
             store.add_feedback([feedback(token()) for _ in range(500)])
-        (disk / "full").unlink()
+        full.unlink()
         until(lambda: audit.writer is not None and audit.writer.written == 51)
         assert audit.is_well()
         audit.close()
         guard.close()
         assert len(_recorded(url)) == 51
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def test_after_an_outage_no_other_process_takes_the_log_to_which_this_one_writes(store: Store, file: Path) -> None:

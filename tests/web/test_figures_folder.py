@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import pytest
 import requests
 
+from tests.small_disk import fill, needs_root, small_disk
 from tests.waiting import until
 from tests.web.test_server import PATIENCE, Running, started
 from tests.web.test_workers import errors, figures, judged, workers
@@ -51,32 +48,16 @@ def test_a_folder_that_is_cleared_away_costs_no_order_and_comes_back_with_the_ne
         assert any(name.startswith("ketamine_cds_cards") for name, _ in figures(running))
 
 
-def _fill(disk: Path) -> None:
-    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-        while filler.write(bytes(4096)):
-            pass
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
-def test_a_disk_that_is_full_ends_no_process_that_counts(small_disk: Path, tmp_path: Path) -> None:
+@needs_root
+def test_a_disk_that_is_full_ends_no_process_that_counts(tmp_path: Path) -> None:
     """Who writes into the memory of a file for which the disk has no room is ended by SIGBUS, the parent too."""
-    with started(tmp_path, None, TMPDIR=str(small_disk), **SETTINGS) as running:
+    with (
+        small_disk(tmp_path, megabytes=4) as disk,
+        started(tmp_path, None, TMPDIR=str(disk), **SETTINGS) as running,
+    ):
         running.wait_for("Listening on ")
         until(lambda: len(workers(running)) == 2, "two workers")
-        _fill(small_disk)
+        fill(disk)
         assert all(judged(running) for _ in range(10))
         _replaced(running)
         running.wait_for("this process counts for itself: ")
